@@ -1,0 +1,1 @@
+"""Batched, differentiable 3D face reconstruction in JAX."""

@@ -1,0 +1,162 @@
+"""Poses and cameras. Camera space: x to the viewer's right, y up, the camera at the origin looking along -z.
+
+Pixels: x right, y down, (0, 0) the top-left corner of the image, so the first pixel's centre is (0.5, 0.5).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+NEAR = 1.0  # mm; points nearer than this (or behind the camera) are projected as if they were at this depth
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Pose:
+    """Model space to camera space: `R(rotation) @ x + translation`. An upright frontal face has the identity."""
+
+    rotation: Float[Array, "*B 4"]  # unit quaternion (w, x, y, z)
+    translation: Float[Array, "*B 3"]  # mm; (0, 0, -distance) puts the model's origin on the view axis
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PerspectiveCamera:
+    """Pinhole: `x = cx + focal * X / depth`, `y = cy - focal * Y / depth`, with depth = -Z."""
+
+    focal: Float[Array, "*B"]  # pixels
+    principal: Float[Array, "*B 2"]  # (cx, cy), pixels
+    perspective: ClassVar[bool] = True
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class WeakPerspectiveCamera:
+    """Scaled orthographic: `x = cx + scale * X`, `y = cy - scale * Y`; depth is -Z and does not shrink anything."""
+
+    scale: Float[Array, "*B"]  # pixels per millimetre
+    principal: Float[Array, "*B 2"]  # (cx, cy), pixels
+    perspective: ClassVar[bool] = False
+
+
+Camera = PerspectiveCamera | WeakPerspectiveCamera
+
+
+def quaternion_to_matrix(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 3 3"]:
+    """Rotation matrix of a quaternion (w, x, y, z); it is normalised first, so gradients stay on the sphere."""
+    square = jnp.sum(quaternion * quaternion, axis=-1)
+    w, x, y, z = jnp.moveaxis(quaternion, -1, 0)
+    s = 2.0 / jnp.maximum(square, 1e-12)
+    rows = [
+        [1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y)],
+        [s * (x * y + w * z), 1 - s * (x * x + z * z), s * (y * z - w * x)],
+        [s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y)],
+    ]
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def matrix_to_quaternion(matrix: Float[Array, "... 3 3"]) -> Float[Array, "... 4"]:
+    """Unit quaternion (w >= 0) of a rotation matrix, well conditioned for every rotation.
+
+    Of the four rows of q q^T that the matrix determines, the one with the largest diagonal is taken.
+    """
+    m = matrix
+    d = [m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]]
+    a, b, c = m[..., 2, 1], m[..., 0, 2], m[..., 1, 0]
+    p, q, r = m[..., 1, 2], m[..., 2, 0], m[..., 0, 1]
+    outer = jnp.stack(
+        [
+            jnp.stack([1 + d[0] + d[1] + d[2], a - p, b - q, c - r], -1),
+            jnp.stack([a - p, 1 + d[0] - d[1] - d[2], c + r, b + q], -1),
+            jnp.stack([b - q, c + r, 1 - d[0] + d[1] - d[2], a + p], -1),
+            jnp.stack([c - r, b + q, a + p, 1 - d[0] - d[1] + d[2]], -1),
+        ],
+        axis=-2,
+    )
+    best = jnp.argmax(jnp.diagonal(outer, axis1=-2, axis2=-1), axis=-1)
+    row = jnp.take_along_axis(outer, best[..., None, None], axis=-2)[..., 0, :]
+    row = row / jnp.linalg.norm(row, axis=-1, keepdims=True)
+    return row * jnp.where(row[..., :1] < 0, -1.0, 1.0)
+
+
+def quaternion_multiply(left: Float[Array, "... 4"], right: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
+    """Hamilton product: the rotation `right` followed by `left`."""
+    w, v = left[..., :1], left[..., 1:]
+    u, s = right[..., :1], right[..., 1:]
+    return jnp.concatenate(
+        [w * u - jnp.sum(v * s, -1, keepdims=True), w * s + u * v + jnp.cross(v, s)],
+        axis=-1,
+    )
+
+
+def axis_angle_to_quaternion(axis_angle: Float[Array, "... 3"]) -> Float[Array, "... 4"]:
+    """Unit quaternion of a rotation vector (radians); smooth, with a finite gradient, at zero."""
+    square = jnp.sum(axis_angle * axis_angle, axis=-1, keepdims=True)
+    small = square < 1e-8
+    angle = jnp.sqrt(jnp.where(small, 1.0, square))
+    half_sinc = jnp.where(small, 0.5 - square / 48.0, jnp.sin(0.5 * angle) / angle)
+    cosine = jnp.where(small, 1.0 - square / 8.0, jnp.cos(0.5 * angle))
+    return jnp.concatenate([cosine, half_sinc * axis_angle], axis=-1)
+
+
+def euler_to_quaternion(degrees: Float[Array, "... 3"]) -> Float[Array, "... 4"]:
+    """Quaternion of R = Ry(yaw) Rx(pitch) Rz(roll) from (pitch, yaw, roll) in degrees."""
+    pitch, yaw, roll = jnp.moveaxis(jnp.deg2rad(degrees) / 2, -1, 0)
+    zero = jnp.zeros_like(pitch)
+    qx = jnp.stack([jnp.cos(pitch), jnp.sin(pitch), zero, zero], -1)
+    qy = jnp.stack([jnp.cos(yaw), zero, jnp.sin(yaw), zero], -1)
+    qz = jnp.stack([jnp.cos(roll), zero, zero, jnp.sin(roll)], -1)
+    return quaternion_multiply(qy, quaternion_multiply(qx, qz))
+
+
+def quaternion_to_euler(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 3"]:
+    """(pitch, yaw, roll) in degrees with R = Ry(yaw) Rx(pitch) Rz(roll); for people, not for gradients."""
+    r = quaternion_to_matrix(quaternion)
+    pitch = jnp.arcsin(jnp.clip(-r[..., 1, 2], -1.0, 1.0))
+    yaw = jnp.arctan2(r[..., 0, 2], r[..., 2, 2])
+    roll = jnp.arctan2(r[..., 1, 0], r[..., 1, 1])
+    return jnp.rad2deg(jnp.stack([pitch, yaw, roll], axis=-1))
+
+
+def to_camera(pose: Pose, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
+    """Model space (mm) to camera space (mm)."""
+    return points @ quaternion_to_matrix(pose.rotation).T + pose.translation
+
+
+def project(camera: Camera, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
+    """Camera space (mm) to (x, y, depth): pixels, pixels, mm in front of the camera.
+
+    With a perspective camera a point nearer than `NEAR` is projected as if at that depth, so that the result stays
+    finite; its true depth is still returned, and the renderer culls by it.
+    """
+    depth = -points[:, 2]
+    flip = jnp.array([1.0, -1.0], points.dtype)
+    if isinstance(camera, PerspectiveCamera):
+        factor = (camera.focal / jnp.maximum(depth, NEAR))[:, None]
+    else:
+        factor = camera.scale
+    pixels = camera.principal + factor * flip * points[:, :2]
+    return jnp.concatenate([pixels, depth[:, None]], axis=-1)
+
+
+def field_of_view(camera: PerspectiveCamera, side: int) -> Float[Array, "*B"]:
+    """Full angle (degrees) that `side` pixels span."""
+    return jnp.rad2deg(2 * jnp.arctan(0.5 * side / camera.focal))
+
+
+def focal_from_fov(degrees: float, side: int) -> float:
+    """Focal length (pixels) with which `side` pixels span `degrees`."""
+    import math
+
+    return 0.5 * side / math.tan(math.radians(degrees) / 2)
+
+
+def transform_camera(camera: Camera, scale: Float[Array, ""], offset: Float[Array, " 2"]) -> Camera:
+    """The camera of a resampled image whose pixels are `new = scale * old + offset` (a crop, a resize)."""
+    principal = camera.principal * scale + offset
+    if isinstance(camera, PerspectiveCamera):
+        return PerspectiveCamera(camera.focal * scale, principal)
+    return WeakPerspectiveCamera(camera.scale * scale, principal)

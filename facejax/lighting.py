@@ -1,0 +1,63 @@
+"""Spherical-harmonics light: nine coefficients a channel, in camera space, and the sRGB transfer curve.
+
+Ramamoorthi and Hanrahan, "An efficient representation for irradiance environment maps", SIGGRAPH 2001.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# Real spherical harmonics' constants times the cosine lobe's factors (1, 2/3, 1/4), order (0,0) (1,-1) ... (2,2).
+_C0 = math.sqrt(1 / (4 * math.pi))
+_C1 = (2 / 3) * math.sqrt(3 / (4 * math.pi))
+_C2 = (1 / 4) * math.sqrt(15 / (4 * math.pi))
+_C20 = (1 / 4) * math.sqrt(5 / (16 * math.pi))
+
+
+def sh_basis(normals: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
+    """The nine irradiance basis functions at unit normals, with the cosine-lobe factors (1, 2/3, 1/4) folded in.
+
+    Order (0,0) (1,-1) (1,0) (1,1) (2,-2) (2,-1) (2,0) (2,1) (2,2). A light with coefficient (0,0) alone shades every
+    normal alike, with coefficient / sqrt(4 pi).
+    """
+    x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
+    return jnp.stack(
+        [
+            jnp.full_like(x, _C0),
+            _C1 * y,
+            _C1 * z,
+            _C1 * x,
+            _C2 * x * y,
+            _C2 * y * z,
+            _C20 * (3 * z * z - 1),
+            _C2 * x * z,
+            0.5 * _C2 * (x * x - y * y),
+        ],
+        axis=-1,
+    )
+
+
+def shade(normals: Float[Array, "... 3"], light: Float[Array, "9 3"]) -> Float[Array, "... 3"]:
+    """Diffuse shading (irradiance over pi) of unit normals in camera space; multiply by linear albedo for the colour.
+
+    Not clamped: a light whose bands disagree can go below zero, and a prior should say so, not a dead gradient.
+    """
+    return sh_basis(normals) @ light
+
+
+def uniform_light(intensity: float = 1.0) -> Float[Array, "9 3"]:
+    """White light from everywhere: shading equals `intensity` for every normal."""
+    return jnp.zeros((9, 3)).at[0].set(intensity / _C0)
+
+
+def srgb_to_linear(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """Display values in [0, 1] to linear light (IEC 61966-2-1). Below 0 the straight part goes on."""
+    low = x <= 0.04045
+    return jnp.where(low, x / 12.92, ((jnp.where(low, 0.04045, x) + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """Linear light to display values (IEC 61966-2-1); finite gradient everywhere, no clamp."""
+    low = x <= 0.0031308
+    return jnp.where(low, 12.92 * x, 1.055 * jnp.where(low, 0.0031308, x) ** (1 / 2.4) - 0.055)
