@@ -1,19 +1,17 @@
 """Landmarks on the surface: fixed barycentric points, and jaw points that follow the visible outline."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from facejax.camera import quaternion_to_matrix
 from facejax.face_model.model import FaceModel
 from facejax.mesh import points_on_faces
 
-Contour = Literal["static", "moving"]
 
-
-def landmarks(model: FaceModel, vertices: Float[Array, "V 3"], rotation: Float[Array, " 4"] | None = None) -> Float[Array, "L 3"]:
+def landmarks(
+    model: FaceModel, vertices: Float[Array, "V 3"], rotation: Float[Array, " 4"] | None = None
+) -> Float[Array, "L 3"]:
     """Landmarks (68 in the iBUG order) on decoded vertices, in the vertices' space, mm.
 
     Without `rotation` every landmark is a fixed point of the surface, as in 3D annotations. With the head's rotation
@@ -22,22 +20,37 @@ def landmarks(model: FaceModel, vertices: Float[Array, "V 3"], rotation: Float[A
     "High-fidelity pose and expression normalization", CVPR 2015, section 2.2). The choice carries no gradient, the
     point does.
     """
+    return place_landmarks(model, points_on_faces(vertices, model.faces, *landmark_candidates(model)), rotation)
+
+
+def landmark_candidates(model: FaceModel) -> tuple[Int[Array, " P"], Float[Array, "P 3"]]:
+    """Triangles and barycentric weights of all landmarks, then of the jaw's candidates: P = L + J * C points."""
     if model.topology.landmark_faces.shape[0] == 0:
-        raise ValueError(f"face model {model.name!r} has no landmarks: load it with landmark_faces and landmark_weights")
-    points = points_on_faces(vertices, model.faces, model.topology.landmark_faces, model.landmark_weights)
-    if rotation is None or model.topology.contour_faces.shape[1] == 1:
+        raise ValueError(f"face model {model.name!r} has no landmarks: load it with landmarks=, see load_face_model")
+    faces = jnp.concatenate([model.topology.landmark_faces, model.topology.contour_faces.reshape(-1)])
+    return faces, jnp.concatenate([model.landmark_weights, model.contour_weights.reshape(-1, 3)])
+
+
+def place_landmarks(
+    model: FaceModel, candidates: Float[Array, "P 3"], rotation: Float[Array, " 4"] | None
+) -> Float[Array, "L 3"]:
+    """The landmarks among the points of `landmark_candidates`, for a head turned by `rotation` (None: fixed points)."""
+    count, (jaw, choices) = model.topology.landmark_faces.shape[0], model.topology.contour_faces.shape
+    points = candidates[:count]
+    if rotation is None or choices <= 1:
         return points
-    candidates = points_on_faces(vertices, model.faces, model.topology.contour_faces, model.contour_weights)
-    chosen = jax.lax.stop_gradient(_outermost(model, candidates, rotation))
-    contour = jnp.take_along_axis(candidates, chosen[:, None, None], axis=1)[:, 0]
-    return points.at[: contour.shape[0]].set(contour)
+    outline = candidates[count:].reshape(jaw, choices, 3)
+    chosen = jax.lax.stop_gradient(_outermost(outline, model.contour_direction, rotation))
+    return points.at[:jaw].set(jnp.take_along_axis(outline, chosen[:, None, None], axis=1)[:, 0])
 
 
-def _outermost(model: FaceModel, candidates: Float[Array, "J C 3"], rotation: Float[Array, " 4"]) -> Array:
+def _outermost(
+    outline: Float[Array, "J C 3"], direction: Float[Array, "J 2"], rotation: Float[Array, " 4"]
+) -> Int[Array, " J"]:
     """Which candidate lies furthest along the outline's outward direction, seen by an upright camera."""
     r = quaternion_to_matrix(rotation)
     roll = jnp.arctan2(r[1, 0], r[1, 1])
-    c, s, o = jnp.cos(roll), jnp.sin(roll), jnp.zeros_like(roll)
-    upright = jnp.array([[c, s, o], [-s, c, o], [o, o, jnp.ones_like(roll)]]).T  # inverse of Rz(roll) on the right
-    seen = candidates @ (r @ upright.T).T
-    return jnp.argmax(jnp.einsum("jcd,jd->jc", seen[..., :2], model.contour_direction), axis=1)
+    c, s = jnp.cos(roll), jnp.sin(roll)
+    # R = Ry(yaw) Rx(pitch) Rz(roll): undo the roll on the right, keep the first two rows.
+    upright = r[:2] @ jnp.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    return jnp.argmax(jnp.einsum("jcx,dx,jd->jc", outline, upright, direction), axis=1)
