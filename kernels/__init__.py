@@ -1,0 +1,6 @@
+"""Accelerator-facing operations: a contract, the plain XLA program that is the default, and back ends. See README.md."""
+
+from facejax.kernels.gather import gather_rows
+from facejax.kernels.visibility import nearest_triangle
+
+__all__ = ["gather_rows", "nearest_triangle"]

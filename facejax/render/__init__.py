@@ -1,0 +1,18 @@
+"""The differentiable renderer: visibility, interpolation, texture, light and soft edges, in plain JAX.
+
+| file | what lives there |
+|---|---|
+| `interpolate.py` | perspective-correct barycentrics, depth and attributes at each pixel |
+| `texture.py` | bilinear texture lookup |
+| `mesh.py` | `render_mesh`, from camera-space vertices to a `Rendering` |
+| `face.py` | `render`, from `FaceModel` and `FaceParams` to a `Rendering` |
+
+Which triangle is seen comes from `facejax.kernels`.
+"""
+
+from facejax.render.face import render
+from facejax.render.interpolate import interpolate, interpolate_corners
+from facejax.render.mesh import Rendering, rasterize, render_mesh
+from facejax.render.texture import sample_texture
+
+__all__ = ["Rendering", "interpolate", "interpolate_corners", "rasterize", "render", "render_mesh", "sample_texture"]

@@ -1,0 +1,129 @@
+"""`render_mesh`: visibility, interpolation, texture, light and soft edges, composed."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from facejax.camera import NEAR, Camera, project
+from facejax.kernels import nearest_triangle
+from facejax.lighting import linear_to_srgb, shade, srgb_to_linear
+from facejax.mesh import safe_normalize, vertex_normals
+from facejax.render.interpolate import interpolate, interpolate_corners
+from facejax.render.texture import sample_texture
+
+DARK = 0.02  # shading below this fades out exponentially, so that light never goes negative
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Rendering:
+    """What the renderer saw. Zeros (-1 for `triangle`) where nothing is seen, except the colour: the background."""
+
+    color: Float[Array, "*B H W 3"]  # display values over the background, edges blended
+    alpha: Float[Array, "*B H W"]  # coverage in [0, 1], soft within a pixel of the silhouette
+    depth: Float[Array, "*B H W"]  # mm in front of the camera
+    normal: Float[Array, "*B H W 3"]  # unit, camera space
+    uv: Float[Array, "*B H W 2"]
+    triangle: Int[Array, "*B H W"]  # row of `faces`, or -1
+    barycentric: Float[Array, "*B H W 3"]  # of the triangle's corners, on the surface
+    overflow: Int[Array, "*B"]  # edge crossings that found no room and were left unblended; 0 when all is well
+
+
+def rasterize(
+    points: Float[Array, "V 3"],
+    faces: Int[Array, "F 3"],
+    *,
+    size: tuple[int, int],
+    perspective: bool,
+    capacity: int | None = None,
+) -> Int[Array, "H W"]:
+    """Row of the front-facing triangle nearest to the camera at each pixel centre, -1 where there is none.
+
+    `points` are (x, y, depth) as from `camera.project`. No gradient: it says what is seen, `interpolate` where exactly.
+    See `facejax.kernels.nearest_triangle`.
+    """
+    return nearest_triangle(points, faces, size=size, perspective=perspective, near=NEAR, capacity=capacity)
+
+
+def render_mesh(
+    vertices: Float[Array, "V 3"],
+    faces: Int[Array, "F 3"],
+    camera: Camera,
+    *,
+    size: tuple[int, int],
+    uv: Float[Array, "U 2"] | None = None,
+    uv_faces: Int[Array, "F 3"] | None = None,
+    texture: Float[Array, "T S 3"] | None = None,
+    vertex_colors: Float[Array, "V 3"] | None = None,
+    light: Float[Array, "9 3"] | None = None,
+    normals: Float[Array, "V 3"] | None = None,
+    background: Float[Array, "*H 3"] | None = None,
+    linear: bool = True,
+    edges: bool = True,
+    capacity: int | None = None,
+) -> Rendering:
+    """Render one mesh, differentiable in everything but the topology; vmap for many.
+
+    `vertices` are in camera space (mm). The albedo, in display values, comes from `texture` (with `uv` and `uv_faces`;
+    without the latter uv has one row a vertex), else from `vertex_colors`, else it is 0.6 grey. The colour is
+    `albedo * shade(normal, light)`, computed in linear light unless `linear` is False; without `light` it is the albedo.
+    `normals` default to the mesh's vertex normals. `background` (black by default) is one colour or an image. Back
+    faces are not drawn. `edges=False` leaves out the blending at silhouettes and with it their gradient.
+    """
+    finite = jnp.isfinite(vertices).all(axis=1, keepdims=True)
+    triangle = rasterize(
+        project(camera, vertices), faces, size=size, perspective=camera.perspective, capacity=capacity
+    )  # triangles with a corner that is not finite are never seen, so zeros may stand in for those corners below
+    vertices = jnp.where(finite, vertices, 0.0)
+    points = project(camera, vertices)
+    normals = vertex_normals(vertices, faces) if normals is None else normals
+    painted = texture is None and vertex_colors is not None
+    table = jnp.concatenate([normals, vertex_colors], axis=1) if painted else normals
+    surface = interpolate(points, table, faces, triangle, perspective=camera.perspective)
+    normal = safe_normalize(surface.attributes[..., :3])
+    seen_uv = jnp.zeros((*size, 2), vertices.dtype)
+    if uv is not None:
+        seen_uv = interpolate_corners(uv, faces if uv_faces is None else uv_faces, triangle, surface.barycentric)
+    if texture is not None:
+        if uv is None:
+            raise ValueError("render_mesh got a texture without uv: pass uv (and uv_faces) too")
+        albedo = sample_texture(texture, seen_uv)
+    else:
+        albedo = surface.attributes[..., 3:] if painted else jnp.full_like(normal, 0.6)
+    covered = triangle >= 0
+    back = jnp.zeros(3, vertices.dtype) if background is None else background
+    color = jnp.where(covered[..., None], lit(albedo, normal, light, linear=linear), back)
+    return Rendering(
+        color=color,
+        alpha=covered.astype(vertices.dtype),
+        depth=surface.depth,
+        normal=normal,
+        uv=seen_uv,
+        triangle=triangle,
+        barycentric=surface.barycentric,
+        overflow=jnp.zeros((), jnp.int32),
+    )
+
+
+def lit(
+    albedo: Float[Array, "*N 3"],
+    normal: Float[Array, "*N 3"],
+    light: Float[Array, "9 3"] | None,
+    *,
+    linear: bool = True,
+) -> Float[Array, "*N 3"]:
+    """Display colour of a surface with display-valued albedo; the light is multiplied in linear values if `linear`.
+
+    In linear light, shading s below `DARK` becomes DARK exp(s / DARK - 1): positive and continuously differentiable, so
+    a light that goes negative somewhere still learns. Without `linear` the product is left as it is.
+    """
+    if light is None:
+        return albedo
+    shading = shade(normal, light)
+    if not linear:
+        return albedo * shading
+    dark = shading < DARK
+    faded = DARK * jnp.exp(jnp.where(dark, shading, DARK) / DARK - 1)
+    return linear_to_srgb(srgb_to_linear(albedo) * jnp.where(dark, faded, shading))

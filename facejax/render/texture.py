@@ -1,0 +1,29 @@
+"""Texture lookup."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from facejax.kernels import gather_rows
+
+
+def sample_texture(texture: Float[Array, "T S C"], uv: Float[Array, "*N 2"]) -> Float[Array, "*N C"]:
+    """Bilinear lookup: u right, v up, (0, 0) the lower-left corner of the image, whose row 0 is on top.
+
+    Texel centres are at half-integers; beyond the outermost centres the border texel goes on. Differentiable in the
+    texture and in uv (piecewise; zero beyond the border).
+    """
+    height, width, channels = texture.shape
+    limit = jnp.array([width - 1, height - 1], uv.dtype)
+    scaled = jnp.stack([uv[..., 0] * width, (1 - uv[..., 1]) * height], axis=-1) - 0.5
+    position = jnp.clip(scaled, 0, limit)
+    low = jnp.minimum(jnp.floor(position), jnp.maximum(limit - 1, 0))
+    fx, fy = jnp.moveaxis(position - low, -1, 0)
+    column, row = jnp.moveaxis(low.astype(jnp.int32), -1, 0)
+    right, below = jnp.minimum(column + 1, width - 1), jnp.minimum(row + 1, height - 1)
+    flat = texture.reshape(-1, channels)
+
+    def tap(y, x, weight):
+        return weight[..., None] * gather_rows(flat, y * width + x)
+
+    top = tap(row, column, (1 - fx) * (1 - fy)) + tap(row, right, fx * (1 - fy))
+    return top + tap(below, column, (1 - fx) * fy) + tap(below, right, fx * fy)
