@@ -19,6 +19,7 @@ from facejax.fitting.least_squares import levenberg_marquardt
 from facejax.lighting import uniform_light
 from facejax.mesh import points_on_faces
 
+Contour = Literal["static", "moving", "auto"]
 JAW = 17  # landmarks 0..16 lie on the outline of the face
 
 
@@ -76,9 +77,9 @@ def fit_landmarks(
     *,
     focal: Float[Array, ""] | None = None,
     principal: Float[Array, " 2"],
-    contour: Literal["static", "moving", "auto"] = "auto",
+    contour: Contour = "auto",
     priors: LandmarkPriors = LandmarkPriors(),  # noqa: B008 (frozen)
-    steps: int = 24,
+    steps: int = 40,
 ) -> LandmarkFit:
     """Fit one face to 68 landmarks (pixels of the image that the camera describes).
 

@@ -1,0 +1,126 @@
+"""The folder of one fitted face: meshes, texture, pictures, parameters, summary."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from facejax.camera import quaternion_to_euler, to_camera, transform_camera
+from facejax.compilation import jit
+from facejax.export.obj import write_obj
+from facejax.export.params import save_params
+from facejax.export.pictures import bake_vertex_colors, draw_landmarks, panels, write_png
+from facejax.export.summary import versions, write_summary
+from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, neutral_vertices
+from facejax.fitting import FittedFaces
+from facejax.images.crop import apply_crop, face_crop
+from facejax.lighting import uniform_light
+from facejax.render import Rendering, render, render_mesh
+
+PICTURE = 512  # side of each panel of the overlay, pixels
+TEXTURE = 512  # side of the albedo baked from per-vertex colours, texels
+CLAY = 0.72  # display value of the untextured geometry
+
+
+def write_fitted_face(
+    folder: Path,
+    model: FaceModel,
+    face: FittedFaces,
+    *,
+    photo: Float[np.ndarray, "H W 3"],
+    observed: Float[np.ndarray, "68 2"],
+    recipe: str,
+    image: str,
+    seconds: dict[str, float],
+    extra: dict[str, object] | None = None,
+) -> None:
+    """Write one face (no batch axis). `summary.json` comes last: where it is, the folder is complete."""
+    begin = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    params = face.params
+    albedo = albedo_map(model, params)
+    layout = {"uv": np.asarray(model.uv), "uv_faces": np.asarray(model.topology.uv_faces)}
+    write_obj(folder / "mesh.obj", np.asarray(decode(model, params)), np.asarray(model.faces), **layout, texture=albedo)
+    write_obj(folder / "neutral.obj", np.asarray(neutral_vertices(model, params)), np.asarray(model.faces), **layout)
+    write_png(folder / "overlay.png", overlay(model, face, photo, observed, albedo))
+    save_params(folder / "params.npz", params, model.name)
+    pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)
+    size = np.ptp(observed, axis=0)
+    error = np.linalg.norm(np.asarray(face.landmarks) - observed, axis=-1).mean() / np.sqrt(size.prod())
+    write_summary(
+        folder / "summary.json",
+        {
+            "image": image,
+            "size": {"width": photo.shape[1], "height": photo.shape[0]},
+            "model": model.name,
+            "recipe": recipe,
+            "landmarks68": face.landmarks,
+            "landmark_nme_percent": 100 * error,
+            "jaw_follows_outline": face.moving,
+            "pose_degrees": {"pitch": pitch, "yaw": yaw, "roll": roll},
+            "psnr_face": face.psnr_face,
+            "losses": {name: trace for name, trace in face.losses.items()},
+            "converged": face.converged,
+            "finite": face.finite,
+            "identity_std": jnp.std(params.identity),
+            "seconds": seconds | {"write": time.perf_counter() - begin},
+            "versions": versions(),
+        }
+        | (extra or {}),
+    )
+
+
+def albedo_map(model: FaceModel, params: FaceParams) -> Float[np.ndarray, "T T 3"]:
+    """The albedo as a UV map, row 0 on top; baked where the model stores it per vertex."""
+    albedo = np.clip(np.asarray(decode_albedo(model, params)), 0.0, 1.0)
+    if albedo.ndim == 3:
+        return albedo
+    layout = (np.asarray(model.faces), np.asarray(model.uv), np.asarray(model.topology.uv_faces))
+    return bake_vertex_colors(albedo, *layout, TEXTURE)
+
+
+def overlay(
+    model: FaceModel,
+    face: FittedFaces,
+    photo: Float[np.ndarray, "H W 3"],
+    observed: Float[np.ndarray, "68 2"],
+    albedo: Float[np.ndarray, "T T 3"],
+) -> Float[np.ndarray, "_ _ 3"]:
+    """Photo with landmarks, render over the photo, shaded geometry, and albedo, side by side."""
+    crop = face_crop(observed, PICTURE, margin=0.45)
+    background, _ = apply_crop(photo, crop, PICTURE)
+    camera = transform_camera(face.params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
+    params = jax.tree.map(jnp.asarray, replace(face.params, camera=camera))
+    textured, clay = _draw(model, params, jnp.asarray(background))
+    marked = draw_landmarks(background, crop.apply_points(observed), color=(0.2, 1.0, 0.3))
+    marked = draw_landmarks(marked, crop.apply_points(np.asarray(face.landmarks)), color=(1.0, 0.3, 0.2), radius=1.5)
+    captions = ["photo: given green, fitted red", "fit over the photo", "geometry", "albedo"]
+    return panels([marked, np.asarray(textured), np.asarray(clay), albedo], captions, height=PICTURE)
+
+
+@jit
+def _draw(model: FaceModel, params: FaceParams, background: Float[Array, "S S 3"]):
+    side = background.shape[0]
+    textured = render(model, params, size=(side, side), background=background)
+    clay = render_clay(model, params, size=(side, side), background=background)
+    return textured.color, clay.color
+
+
+def render_clay(
+    model: FaceModel,
+    params: FaceParams,
+    *,
+    size: tuple[int, int],
+    background: Float[Array, "H W 3"] | Float[Array, " 3"] | None = None,
+) -> Rendering:
+    """The bare geometry in grey under a soft light from above left; one face."""
+    light = uniform_light(0.35).at[1].set(0.5).at[2].set(1.0).at[3].set(-0.35)
+    vertices = to_camera(params.pose, decode(model, params))
+    colors = jnp.full_like(vertices, CLAY)
+    return render_mesh(
+        vertices, model.faces, params.camera, size=size, vertex_colors=colors, light=light, background=background
+    )

@@ -1,0 +1,152 @@
+"""The fit of a batch of crops: one compiled program a recipe and batch size runs every stage."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from facejax.camera import transform_camera
+from facejax.compilation import jit
+from facejax.face_model import FaceModel, FaceParams
+from facejax.fitting.landmarks import JAW, box_size, fit_landmarks
+from facejax.fitting.light import solve_light
+from facejax.fitting.recipes import LINEAR, Recipe
+from facejax.fitting.scene import Observation, look
+from facejax.fitting.stages import run_stage
+from facejax.images.crop import apply_crop, face_crop
+from facejax.objectives import psnr
+
+log = logging.getLogger(__name__)
+
+
+class Crops(NamedTuple):
+    """What the compiled program takes, a batch of faces: square crops and where they come from."""
+
+    images: Float[Array, "N S S 3"]  # display values
+    valid: Float[Array, "N S S"]
+    landmarks: Float[Array, "N 68 2"]  # pixels of the crop
+    principal: Float[Array, "N 2"]  # the photograph's centre, pixels of the crop
+    focal: Float[Array, " N"] | None  # pixels of the crop; None: unknown
+    scale: Float[Array, " N"]  # crop = scale * photograph + offset
+    offset: Float[Array, "N 2"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FittedFaces:
+    """A batch of fitted faces; every leaf has a leading axis N (none for one face: `faces[0]`)."""
+
+    params: FaceParams  # the camera is in pixels of the photograph
+    landmarks: Float[Array, "*N 68 2"]  # projected, pixels of the photograph
+    moving: Bool[Array, "*N"]  # the jaw landmarks follow the visible outline
+    psnr_face: Float[Array, "*N"]  # dB over the rendered face
+    losses: dict[str, Float[Array, "*N T"]]  # per stage: the weighted total before each step
+    converged: dict[str, Bool[Array, "*N"]]
+    finite: Bool[Array, "*N"]  # parameters are finite and no step had to be skipped
+
+    def __len__(self) -> int:
+        return self.psnr_face.shape[0]
+
+    def __getitem__(self, index: int) -> "FittedFaces":
+        return jax.tree.map(lambda leaf: leaf[index], self)
+
+
+def fit_crops(model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR) -> FittedFaces:
+    """The whole fit of a batch of crops as one pure function: jit it, shard it, differentiate around it."""
+    return jax.vmap(partial(_fit_one, model, recipe=recipe))(crops)
+
+
+def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe) -> FittedFaces:
+    start = fit_landmarks(
+        model,
+        crop.landmarks,
+        focal=crop.focal,
+        principal=crop.principal,
+        contour=recipe.contour,
+        priors=recipe.priors,
+        steps=recipe.landmark_steps,
+    )
+    weights = jnp.where(jnp.arange(crop.landmarks.shape[0]) < JAW, 0.5, 1.0)
+    seen = Observation(crop.images, crop.valid, crop.landmarks, weights, box_size(crop.landmarks), start.moving)
+    params = solve_light(model, start.params, seen)
+    losses, converged = {"landmarks": start.costs}, {"landmarks": start.converged}
+    skipped = jnp.zeros((), jnp.int32)
+    for stage in recipe.stages:
+        params, trace = run_stage(model, params, seen, stage=stage)
+        losses[stage.name], converged[stage.name] = trace.losses, trace.converged
+        skipped += trace.skipped
+    scene = look(model, params, seen)
+    finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
+    camera = transform_camera(params.camera, 1 / crop.scale, -crop.offset / crop.scale)
+    return FittedFaces(
+        params=replace(params, camera=camera),
+        landmarks=(scene.landmarks - crop.offset) / crop.scale,
+        moving=start.moving,
+        psnr_face=psnr(scene.rendering.color, crop.images, scene.mask),
+        losses=losses,
+        converged=converged,
+        finite=finite & (skipped == 0),
+    )
+
+
+def prepare_crops(
+    images: Sequence[np.ndarray],
+    landmarks: Sequence[np.ndarray],
+    *,
+    recipe: Recipe = LINEAR,
+    focal: Sequence[float] | float | None = None,
+) -> Crops:
+    """Cut the faces out of photographs (each (H, W, 3), display values) by their landmarks ((68, 2), pixels).
+
+    `focal`: the photographs' focal length in their own pixels, one for all or one each; None: unknown.
+    """
+    if len(images) != len(landmarks):
+        raise ValueError(f"{len(images)} photographs but {len(landmarks)} sets of landmarks: pass one set a photograph")
+    rows: list[tuple[Any, ...]] = []
+    focals = [focal] * len(images) if focal is None or isinstance(focal, (int, float)) else list(focal)
+    for index, (image, points, length) in enumerate(zip(images, landmarks, focals, strict=True)):
+        image, points = np.asarray(image, np.float32), np.asarray(points, np.float32)
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"photograph {index} has shape {image.shape}: pass (H, W, 3) display values in [0, 1]")
+        if points.shape != (68, 2) or not np.isfinite(points).all():
+            raise ValueError(f"landmarks of photograph {index} have shape {points.shape}: pass (68, 2) finite pixels")
+        crop = face_crop(points, recipe.size, margin=recipe.margin)
+        pixels, valid = apply_crop(image, crop, recipe.size)
+        centre = np.array([image.shape[1], image.shape[0]], np.float32) / 2
+        scale, offset = np.float32(crop.scale), np.asarray(crop.offset, np.float32)
+        crop_focal = None if length is None else np.float32(length * scale)
+        rows.append((pixels, valid, scale * points + offset, scale * centre + offset, crop_focal, scale, offset))
+    columns = [None if column[0] is None else jnp.asarray(np.stack(column)) for column in zip(*rows, strict=True)]
+    return Crops(*columns)
+
+
+def compile_fit(model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR) -> Callable[[FaceModel, Crops], FittedFaces]:
+    """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of the same size compiles nothing."""
+    return _compiled(recipe, _Shapes((model, crops)))
+
+
+class _Shapes:
+    """Arrays as a dictionary key: equal when tree, shapes and types are."""
+
+    def __init__(self, arrays: Any):
+        self.structs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
+        leaves, tree = jax.tree.flatten(self.structs)
+        self.key = (tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Shapes) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@lru_cache(maxsize=16)
+def _compiled(recipe: Recipe, shapes: _Shapes):
+    log.info("compiling recipe %s for %d faces", recipe.name, shapes.structs[1].scale.shape[0])
+    return jit(partial(fit_crops, recipe=recipe)).lower(*shapes.structs).compile()

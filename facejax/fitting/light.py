@@ -1,0 +1,47 @@
+"""The light in closed form: given albedo and normals, the shading is linear in the coefficients."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from facejax.face_model import FaceModel, FaceParams
+from facejax.fitting.scene import Observation, face_mask
+from facejax.lighting import sh_basis, srgb_to_linear, uniform_light
+from facejax.render import render
+
+ROUNDS = 4  # of reweighting
+RIDGE = (1e-4, *[1e-3] * 3, *[5e-3] * 5)  # a share of the system's mean diagonal, per band: dim light is smooth light
+
+
+def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> FaceParams:
+    """The parameters with the light that best explains the photograph (one face; linear RGB).
+
+    Iteratively reweighted ridge regression: pixels far from the last solution (hair, highlights, cast shadows) count
+    less (Cauchy weights at the median residual).
+    """
+    side = seen.image.shape[-2]
+    unlit = replace(params, light=uniform_light())
+    view = jax.lax.stop_gradient(render(model, unlit, size=(side, side), edges=False))
+    mask = (face_mask(model, view) * seen.valid).reshape(-1)
+    basis = sh_basis(view.normal).reshape(-1, 9)
+    albedo = srgb_to_linear(jnp.clip(view.color, 0.0, 1.0)).reshape(-1, 3)
+    target = srgb_to_linear(jnp.clip(seen.image, 0.0, 1.0)).reshape(-1, 3)
+    ridge = jnp.array(RIDGE)
+
+    def channel(a: Float[Array, " P"], y: Float[Array, " P"], weight: Float[Array, " P"]) -> Float[Array, " 9"]:
+        x = basis * a[:, None]
+        normal = (x * weight[:, None]).T @ x
+        scale = jnp.trace(normal) / 9 + 1e-9
+        return jnp.linalg.solve(normal + jnp.diag(ridge * scale), (x * weight[:, None]).T @ y)
+
+    def one_round(weight, _):
+        light = jax.vmap(channel, in_axes=(1, 1, None), out_axes=1)(albedo, target, weight)
+        distance = jnp.linalg.norm(albedo * (basis @ light) - target, axis=-1)
+        middle = jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+        return mask / (1.0 + (distance / jnp.maximum(middle, 1e-3)) ** 2), light
+
+    _, lights = jax.lax.scan(one_round, mask, None, length=ROUNDS)
+    light = lights[-1]
+    return replace(params, light=jnp.where(jnp.all(jnp.isfinite(light)), light, params.light))

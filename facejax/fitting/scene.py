@@ -1,0 +1,63 @@
+"""What a loss term sees: the observation, the current parameters, and the picture they make."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from facejax.camera import project, to_camera
+from facejax.face_model import FaceModel, FaceParams, decode
+from facejax.face_model.landmarks import landmark_candidates, place_landmarks
+from facejax.mesh import points_on_faces
+from facejax.render import Rendering, render
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Observation:
+    """One photograph as the fit sees it: a square crop with its landmarks."""
+
+    image: Float[Array, "*B S S 3"]  # display values
+    valid: Float[Array, "*B S S"]  # 1 inside the photograph, 0 where the crop leaves it
+    landmarks: Float[Array, "*B 68 2"]  # pixels of the crop
+    landmark_weights: Float[Array, "*B 68"]
+    size: Float[Array, "*B"]  # square root of the area of the landmarks' box, pixels
+    moving: Bool[Array, "*B"]  # the jaw landmarks follow the visible outline
+
+
+class Scene(NamedTuple):
+    model: FaceModel
+    params: FaceParams
+    seen: Observation
+    rendering: Rendering
+    mask: Float[Array, "S S"]  # where rendered face and photograph are compared; carries no gradient
+    landmarks: Float[Array, "L 2"]  # projected, pixels
+
+
+def look(model: FaceModel, params: FaceParams, seen: Observation) -> Scene:
+    """Render the parameters and project the landmarks, one face."""
+    side = seen.image.shape[-2]
+    rendering = render(model, params, size=(side, side), background=seen.image, edges=False)
+    mask = face_mask(model, rendering) * seen.valid
+    return Scene(model, params, seen, rendering, mask, project_landmarks(model, params, seen.moving))
+
+
+def project_landmarks(model: FaceModel, params: FaceParams, moving: Bool[Array, ""]) -> Float[Array, "L 2"]:
+    """Landmarks of the posed face in pixels of its camera."""
+    candidates = points_on_faces(decode(model, params), model.faces, *landmark_candidates(model))
+    fixed = place_landmarks(model, candidates, None)
+    outline = place_landmarks(model, candidates, params.pose.rotation)
+    points = jnp.where(moving, outline, fixed)
+    return project(params.camera, to_camera(params.pose, points))[:, :2]
+
+
+def face_mask(model: FaceModel, rendering: Rendering, region: str = "face") -> Float[Array, "H W"]:
+    """Where a region of the model is seen, in [0, 1]; no gradient."""
+    if region not in model.regions:
+        raise ValueError(f"face model {model.name!r} has no region {region!r}: it has {sorted(model.regions)}")
+    triangle = jnp.maximum(rendering.triangle, 0)
+    corners = model.regions[region][model.faces][triangle]
+    inside = jnp.sum(corners * rendering.barycentric, axis=-1)
+    return jax.lax.stop_gradient(jnp.where(rendering.triangle >= 0, inside, 0.0))

@@ -1,0 +1,26 @@
+"""Photometric terms: how far the rendered face is from the photograph."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+EPS = 1e-6
+
+
+def robust_photometric(
+    rendered: Float[Array, "H W 3"], image: Float[Array, "H W 3"], mask: Float[Array, "H W"]
+) -> Float[Array, ""]:
+    """Mean over the mask of the colour distance sqrt(|a - b|^2 + eps), display values.
+
+    The L2,1 norm of Deep3DFaceRecon (Deng et al., CVPR-W 2019, eq. 1): a pixel counts by its distance, not by its
+    square, so hair and glasses pull less.
+    """
+    difference = rendered - image
+    distance = jnp.sqrt(jnp.sum(difference * difference, axis=-1) + EPS)
+    return jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+
+
+def psnr(rendered: Float[Array, "H W 3"], image: Float[Array, "H W 3"], mask: Float[Array, "H W"]) -> Float[Array, ""]:
+    """Peak signal-to-noise ratio (dB) over the mask, both images clipped to [0, 1]."""
+    difference = jnp.clip(rendered, 0.0, 1.0) - jnp.clip(image, 0.0, 1.0)
+    mean_square = jnp.sum(difference * difference * mask[..., None]) / jnp.maximum(3.0 * jnp.sum(mask), 1e-6)
+    return -10.0 * jnp.log10(jnp.maximum(mean_square, 1e-10))

@@ -1,0 +1,34 @@
+"""Priors on the parameters themselves."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from facejax.lighting import sh_basis
+
+
+def mean_square(coefficients: Float[Array, " N"]) -> Float[Array, ""]:
+    """Mean of the squared coefficients: the negative log of a standard normal prior, per component."""
+    return jnp.sum(coefficients * coefficients) / max(coefficients.shape[0], 1)
+
+
+def light_colour(light: Float[Array, "9 3"]) -> Float[Array, ""]:
+    """How far the three channels of the light are from their mean, relative to its strength.
+
+    Deep3DFaceRecon's gamma loss: without it a warm light and a pale skin explain a ruddy one.
+    """
+    grey = jnp.mean(light, axis=-1, keepdims=True)
+    return jnp.mean((light - grey) ** 2) / jnp.maximum(jnp.mean(light[0]) ** 2, 1e-6)
+
+
+def light_below_zero(light: Float[Array, "9 3"]) -> Float[Array, ""]:
+    """Mean square of what the light would take away from surfaces: irradiance below zero over the sphere."""
+    shading = sh_basis(_directions()) @ light
+    return jnp.mean(jnp.minimum(shading, 0.0) ** 2)
+
+
+def _directions() -> Float[Array, "64 3"]:
+    """A Fibonacci spiral of unit vectors."""
+    k = jnp.arange(64) + 0.5
+    z, angle = 1 - 2 * k / 64, k * jnp.pi * (3 - 5**0.5)
+    radius = jnp.sqrt(1 - z * z)
+    return jnp.stack([radius * jnp.cos(angle), radius * jnp.sin(angle), z], axis=-1)
