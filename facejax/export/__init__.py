@@ -1,0 +1,30 @@
+"""Files and pictures out.
+
+- `atomic`: `atomic_path`, `write_text`
+- `obj`: `write_obj`
+- `params`: `save_params`, `load_params`
+- `pictures`: `to_uint8`, `write_png`, `panels`, `draw_landmarks`, `alpha_over`, `bake_vertex_colors`
+- `summary`: `write_summary`, `versions`
+"""
+
+from facejax.export.atomic import atomic_path, write_text
+from facejax.export.obj import write_obj
+from facejax.export.params import load_params, save_params
+from facejax.export.pictures import alpha_over, bake_vertex_colors, draw_landmarks, panels, to_uint8, write_png
+from facejax.export.summary import versions, write_summary
+
+__all__ = [
+    "alpha_over",
+    "atomic_path",
+    "bake_vertex_colors",
+    "draw_landmarks",
+    "load_params",
+    "panels",
+    "save_params",
+    "to_uint8",
+    "versions",
+    "write_obj",
+    "write_png",
+    "write_summary",
+    "write_text",
+]

@@ -1,0 +1,246 @@
+"""Converters from and to the cameras, poses and lights of other libraries, one for each way that differs from ours.
+
+All are pure functions of one face, to be vmapped. Poses go from the *other library's model space, its axes kept and its
+unit scaled to millimetres*, to our camera space (x to the viewer's right, y up, the camera looks along -z); so a model
+loaded in millimetres projects to the same pixels as in the library that the numbers come from. Pixels are ours: the
+image's top-left corner is (0, 0). docs/conventions.md has the table.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from facejax.camera import (
+    PerspectiveCamera,
+    Pose,
+    WeakPerspectiveCamera,
+    axis_angle_to_quaternion,
+    matrix_to_quaternion,
+    quaternion_multiply,
+    quaternion_to_matrix,
+)
+
+Value = Array | np.ndarray
+
+_OPENCV_AXES = (1.0, -1.0, -1.0)  # x right, y down, z forward
+_PYTORCH3D_AXES = (-1.0, 1.0, -1.0)  # x left, y up, z forward
+_METRE = 1000.0  # mm
+
+
+# --- OpenCV -----------------------------------------------------------------------------------------------------------
+
+
+def from_opencv(
+    rvec: Float[Value, " 3"], tvec: Float[Value, " 3"], camera_matrix: Float[Value, "3 3"], *, unit: float = 1.0
+) -> tuple[Pose, PerspectiveCamera]:
+    """From OpenCV's `solvePnP`, `projectPoints`: `p = K (R(rvec) X + tvec)`, the first pixel's centre at (0, 0).
+
+    `unit` is the length in mm of one unit of X and tvec. Lens distortion has no counterpart: undistort the points
+    first. Raises ValueError for pixels that are not square (fx and fy more than 0.1 % apart) or a skew.
+    """
+    matrix = jnp.asarray(camera_matrix)
+    if _known(matrix) and abs(float(matrix[0, 1])) > 1e-3 * float(matrix[0, 0]):
+        raise ValueError("the camera matrix has a skew: rectify the image first")
+    axes = jnp.asarray(_OPENCV_AXES, matrix.dtype)
+    rotation = axes[:, None] * quaternion_to_matrix(axis_angle_to_quaternion(jnp.asarray(rvec)))
+    pose = Pose(matrix_to_quaternion(rotation), axes * jnp.asarray(tvec) * unit)
+    return pose, PerspectiveCamera(_one_focal(matrix[0, 0], matrix[1, 1]), matrix[:2, 2] + 0.5)
+
+
+def to_opencv(
+    pose: Pose, camera: PerspectiveCamera, *, unit: float = 1.0
+) -> tuple[Float[Array, " 3"], Float[Array, " 3"], Float[Array, "3 3"]]:
+    """(rvec, tvec, camera_matrix) for OpenCV; the inverse of `from_opencv`."""
+    axes = jnp.asarray(_OPENCV_AXES, pose.translation.dtype)
+    rotation = axes[:, None] * quaternion_to_matrix(pose.rotation)
+    x, y = camera.principal[0] - 0.5, camera.principal[1] - 0.5
+    zero, one = jnp.zeros_like(x), jnp.ones_like(x)
+    rows = [[camera.focal, zero, x], [zero, camera.focal, y], [zero, zero, one]]
+    matrix = jnp.stack([jnp.stack(row) for row in rows])
+    return _quaternion_to_axis_angle(matrix_to_quaternion(rotation)), axes * pose.translation / unit, matrix
+
+
+# --- PyTorch3D --------------------------------------------------------------------------------------------------------
+
+
+def from_pytorch3d(
+    rotation: Float[Value, "3 3"],
+    translation: Float[Value, " 3"],
+    focal: Float[Value, " 2"],
+    principal: Float[Value, " 2"],
+    image_size: tuple[int, int],
+    *,
+    in_ndc: bool = True,
+    unit: float = 1.0,
+) -> tuple[Pose, PerspectiveCamera]:
+    """From PyTorch3D's `PerspectiveCameras`: `X_view = X R + T` with rows as points, x left, y up, z forward.
+
+    `image_size` is (height, width). In NDC the shorter side spans [-1, 1], x to the left and y up; with `in_ndc=False`
+    focal and principal are in pixels with (0, 0) at the corner, as ours. `unit`: mm per unit of X and T.
+    """
+    height, width = image_size
+    focal, principal = jnp.asarray(focal), jnp.asarray(principal)
+    if in_ndc:
+        half = 0.5 * min(height, width)
+        focal = half * focal
+        principal = jnp.asarray([0.5 * width, 0.5 * height], principal.dtype) - half * principal
+    axes = jnp.asarray(_PYTORCH3D_AXES, focal.dtype)
+    matrix = axes[:, None] * jnp.asarray(rotation).T
+    pose = Pose(matrix_to_quaternion(matrix), axes * jnp.asarray(translation) * unit)
+    return pose, PerspectiveCamera(_one_focal(focal[0], focal[1]), principal)
+
+
+def to_pytorch3d(
+    pose: Pose, camera: PerspectiveCamera, image_size: tuple[int, int], *, unit: float = 1.0
+) -> tuple[Float[Array, "3 3"], Float[Array, " 3"], Float[Array, " 2"], Float[Array, " 2"]]:
+    """(R, T, focal, principal) in NDC for `PerspectiveCameras`; the inverse of `from_pytorch3d`."""
+    height, width = image_size
+    half = 0.5 * min(height, width)
+    axes = jnp.asarray(_PYTORCH3D_AXES, pose.translation.dtype)
+    rotation = (axes[:, None] * quaternion_to_matrix(pose.rotation)).T
+    centre = jnp.asarray([0.5 * width, 0.5 * height], camera.principal.dtype)
+    focal = jnp.stack([camera.focal, camera.focal]) / half
+    return rotation, axes * pose.translation / unit, focal, (centre - camera.principal) / half
+
+
+# --- Deep3DFaceRecon and FFHQ-UV --------------------------------------------------------------------------------------
+
+DEEP3D_SIZE = 224
+
+
+def from_deep3d(
+    angles: Float[Value, " 3"], translation: Float[Value, " 3"], *, unit: float = 100.0, landmark_pixels: bool = False
+) -> tuple[Pose, PerspectiveCamera]:
+    """From Deep3DFaceRecon's `angle` and `trans` (also FFHQ-UV's and HRN's), for its 224 x 224 image.
+
+    There `X = S (Rz Ry Rx)^T + t` with rows as points, the camera at z = 10 looks back at the face, focal 1015, centre
+    112. One unit is about 100 mm. Rendered images and landmarks disagree by half a pixel there: by default the camera
+    is the renderer's; with `landmark_pixels` it gives the landmarks, `(u, 223 - v)`, read as 0-based pixel centres
+    (v is counted upwards in its landmark files: row = 223 - v).
+    """
+    angles = jnp.asarray(angles)
+    qx, qy, qz = axis_angle_to_quaternion(jnp.diag(angles))  # one rotation vector per axis
+    rotation = quaternion_multiply(qz, quaternion_multiply(qy, qx))
+    away = jnp.asarray([0.0, 0.0, 10.0], angles.dtype)
+    centre = [112.5, 111.5] if landmark_pixels else [112.0, 112.0]
+    camera = PerspectiveCamera(jnp.asarray(1015.0, angles.dtype), jnp.asarray(centre, angles.dtype))
+    return Pose(rotation, unit * (jnp.asarray(translation) - away)), camera
+
+
+def from_deep3d_light(gamma: Float[Value, "3 9"], *, ambient: float = 0.8) -> Float[Array, "9 3"]:
+    """From Deep3DFaceRecon's `gamma` (channel, band), to which the library adds 0.8 in band 0 before use.
+
+    Same order as ours; its basis functions are pi, sqrt(3) pi and sqrt(8) pi times ours in the three bands, with odd
+    signs. Pass `ambient=0` for values to which 0.8 was added already. It lights display values: multiply display albedo
+    by the shading and apply no sRGB curve.
+    """
+    coefficients = jnp.asarray(gamma).T.at[0].add(ambient)
+    return coefficients * jnp.asarray(_DEEP3D_RATIO, coefficients.dtype)[:, None]
+
+
+_DEEP3D_RATIO = (
+    np.array([1, *[math.sqrt(3)] * 3, *[math.sqrt(8)] * 5]) * np.array([1, -1, 1, -1, 1, -1, 1, -1, 1]) * math.pi
+)
+
+
+# --- DECA -------------------------------------------------------------------------------------------------------------
+
+
+def from_deca(
+    camera_code: Float[Value, " 3"],
+    global_pose: Float[Value, " 3"],
+    *,
+    root: Float[Value, " 3"] | None = None,
+    image_size: int = 224,
+    distance: float = 1000.0,
+) -> tuple[Pose, WeakPerspectiveCamera]:
+    """From DECA's `cam` (scale, tx, ty) and the first three numbers of `pose`, for its square crop.
+
+    There `ndc = scale * (X + t)` of FLAME's posed vertices in metres, y negated afterwards, and [-1, 1] spans the
+    image. The pose (axis-angle) turns FLAME about its root joint, `root` in metres (origin when left out: then give
+    vertices relative to that joint). Depth does not matter to this camera; `distance` (mm) only keeps it positive.
+    """
+    code, turn = jnp.asarray(camera_code), jnp.asarray(global_pose)
+    rotation = axis_angle_to_quaternion(turn)
+    shift = jnp.concatenate([code[1:], jnp.zeros((1,), code.dtype)])
+    if root is not None:
+        joint = jnp.asarray(root)
+        shift = shift + joint - quaternion_to_matrix(rotation) @ joint
+    half = 0.5 * image_size
+    away = jnp.asarray([0.0, 0.0, distance], code.dtype)
+    camera = WeakPerspectiveCamera(code[0] * half / _METRE, jnp.full((2,), half, code.dtype))
+    return Pose(rotation, _METRE * shift - away), camera
+
+
+def from_deca_light(light: Float[Value, "9 3"]) -> Float[Array, "9 3"]:
+    """From DECA's `light` (band, channel), in the order 1, x, y, z, xy, xz, yz, x^2 - y^2, 3z^2 - 1.
+
+    Its normals are those of the posed head, whose axes are our camera's; its basis functions are ours times pi, but
+    for the constant one. It lights display values: no sRGB curve.
+    """
+    values = jnp.asarray(light)[jnp.asarray(_DECA_ORDER)]
+    return values * jnp.asarray(_DECA_RATIO, values.dtype)[:, None]
+
+
+_DECA_ORDER = np.array([0, 2, 3, 1, 4, 6, 8, 5, 7])  # where it keeps 1, y, z, x, xy, yz, 3z^2 - 1, xz, x^2 - y^2
+_DECA_RATIO = np.array([1.0, *[math.pi] * 8])
+
+
+# --- 3DDFA ------------------------------------------------------------------------------------------------------------
+
+
+def from_3ddfa(
+    pose_matrix: Float[Value, "3 4"],
+    *,
+    size: int = 120,
+    unit: float = 1e-3,
+    origin: float = 1.0,
+    distance: float = 1000.0,
+) -> tuple[Pose, WeakPerspectiveCamera]:
+    """From the 12 pose numbers of 3DDFA (un-whitened, as a 3 x 4 matrix [P | t]), for its `size` x `size` crop.
+
+    There `p = P X + t` of Basel vertices (micrometres, so `unit` is 1e-3), and then y becomes `size + 1 - y`: pixels
+    that count from `origin` = 1 at the first pixel's centre, as in MATLAB. P need not be a scaled rotation, ours is:
+    the closest one to its first two rows, exact when P = f R. Depth is ours (`distance`), its z translation is dropped.
+    """
+    matrix = jnp.asarray(pose_matrix)
+    u, singular, vt = jnp.linalg.svd(matrix[:2, :3], full_matrices=False)
+    rows = u @ vt
+    rotation = jnp.concatenate([rows, jnp.cross(rows[0], rows[1])[None]])
+    scale = jnp.mean(singular) / unit  # pixels per mm
+    half = 0.5 * size
+    x = matrix[0, 3] + 0.5 - origin - half
+    y = matrix[1, 3] - (size + 1.0) - 0.5 + origin + half
+    translation = jnp.stack([x / scale, y / scale, jnp.full_like(x, -distance)])
+    return Pose(matrix_to_quaternion(rotation), translation), WeakPerspectiveCamera(
+        scale, jnp.full((2,), half, matrix.dtype)
+    )
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def _known(value: Array) -> bool:
+    """Whether the numbers can be looked at: not so inside jit, vmap and grad."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def _one_focal(horizontal: Array, vertical: Array) -> Array:
+    """The one focal length of square pixels."""
+    if _known(horizontal) and abs(float(horizontal / vertical) - 1.0) > 1e-3:
+        both = f"{float(horizontal):.6g} and {float(vertical):.6g}"
+        raise ValueError(f"the focal lengths {both} differ: resample the image to square pixels")
+    return 0.5 * (horizontal + vertical)
+
+
+def _quaternion_to_axis_angle(quaternion: Float[Array, "4"]) -> Float[Array, "3"]:
+    """Rotation vector (radians, at most pi long) of a unit quaternion with w >= 0; finite gradient at the identity."""
+    w, v = quaternion[0], quaternion[1:]
+    square = jnp.sum(v * v)
+    small = square < 1e-12
+    sine = jnp.sqrt(jnp.where(small, 1.0, square))
+    factor = jnp.where(small, 2.0, 2.0 * jnp.arctan2(sine, w) / sine)
+    return factor * v

@@ -1,0 +1,76 @@
+"""`FaceParams` as a .npz file: plain arrays, no pickles, with a schema name and version."""
+
+import zipfile
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from facejax.camera import PerspectiveCamera, Pose, WeakPerspectiveCamera
+from facejax.export.atomic import atomic_path
+from facejax.face_model.model import FaceParams
+
+SCHEMA = "facejax.face_params"
+VERSION = 1
+
+
+def save_params(path: str | Path, params: FaceParams, model_name: str) -> None:
+    """Write the parameters of one face or a batch, and the name of the model that they belong to, atomically."""
+    camera = params.camera
+    perspective = isinstance(camera, PerspectiveCamera)
+    arrays = {
+        "schema": np.array(SCHEMA),
+        "version": np.array(VERSION),
+        "model": np.array(model_name),
+        "camera": np.array("perspective" if perspective else "weak_perspective"),
+        "identity": params.identity,
+        "expression": params.expression,
+        "albedo": params.albedo,
+        "rotation": params.pose.rotation,
+        "translation": params.pose.translation,
+        "focal" if perspective else "scale": camera.focal if isinstance(camera, PerspectiveCamera) else camera.scale,
+        "principal": camera.principal,
+        "light": params.light,
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
+
+
+def load_params(path: str | Path) -> tuple[FaceParams, str]:
+    """The parameters and the model's name, exactly as saved.
+
+    Raises FileNotFoundError, or ValueError when the file is no parameter file of a version this library reads.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such parameter file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a parameter file, or damaged; write it with save_params") from error
+    schema, version = str(arrays.get("schema", "none")), int(arrays.get("version", 0))
+    if schema != SCHEMA:
+        raise ValueError(f"{path}: has schema {schema!r}, expected {SCHEMA!r}; write it with save_params")
+    if version != VERSION:
+        raise ValueError(f"{path}: has version {version}, this library reads {VERSION}; use the facejax that wrote it")
+    try:
+        return _assemble(arrays), str(arrays["model"])
+    except KeyError as error:
+        raise ValueError(f"{path}: lacks the array {error.args[0]!r}; write it with save_params") from error
+
+
+def _assemble(arrays: dict[str, np.ndarray]) -> FaceParams:
+    get = {name: jnp.asarray(value) for name, value in arrays.items() if value.dtype.kind == "f"}
+    if str(arrays["camera"]) == "perspective":
+        camera = PerspectiveCamera(get["focal"], get["principal"])
+    else:
+        camera = WeakPerspectiveCamera(get["scale"], get["principal"])
+    return FaceParams(
+        identity=get["identity"],
+        expression=get["expression"],
+        albedo=get["albedo"],
+        pose=Pose(get["rotation"], get["translation"]),
+        camera=camera,
+        light=get["light"],
+    )

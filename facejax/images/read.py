@@ -1,0 +1,85 @@
+"""Reading photographs: any common file to upright sRGB float RGB."""
+
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageCms, ImageOps
+
+log = logging.getLogger(__name__)
+
+
+def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
+    """A photograph as display-valued (sRGB) RGB in [0, 1], row 0 on top, the EXIF orientation applied.
+
+    Grey, palette, CMYK and 16-bit files become RGB (floating-point ones are taken as values in [0, 1]); transparency is
+    laid over white; of an animation the first frame is taken; an embedded colour profile is converted to sRGB.
+
+    Raises FileNotFoundError, or ValueError for a file that is no image, is damaged, or is larger than Pillow's limit
+    for decompression bombs (179 megapixels): one line with the file's name.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such photo")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder, expected a photo")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # large but allowed photos, odd EXIF blocks
+            with Image.open(path) as file:
+                file.load()
+                pixels = _to_rgb(ImageOps.exif_transpose(file))
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise ValueError(f"{path}: more than {limit} megapixels; scale it down first") from None
+    except Image.UnidentifiedImageError:
+        raise ValueError(f"{path}: not an image in a known format; convert it to JPEG or PNG") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
+        raise ValueError(
+            f"{path}: damaged or cut short ({str(error).splitlines()[0] if str(error) else error!r})"
+        ) from error
+    return pixels
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    """An upright image of any mode as float32 RGB in [0, 1]."""
+    if image.mode == "F":
+        return _grey(np.asarray(image, np.float32))
+    if image.mode.startswith("I"):  # 16-bit grey, which some versions of Pillow hold in 32 bits
+        return _grey(np.asarray(image, np.float32) / 65535.0)
+    profile = image.info.get("icc_profile")
+    alpha = None
+    if "A" in image.mode or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image, alpha = rgba.convert("RGB"), np.asarray(rgba.getchannel("A"), np.float32)[..., None] / 255.0
+    image = _to_srgb(image, profile)
+    pixels = np.asarray(image, np.float32) / 255.0
+    return pixels if alpha is None else pixels * alpha + (1.0 - alpha)
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(np.clip(np.nan_to_num(values), 0.0, 1.0)[..., None], 3, axis=-1).astype(np.float32)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """The image in sRGB, by its embedded profile where that can be read."""
+    if image.mode in ("P", "1", "HSV", "YCbCr", "LAB"):
+        image = image.convert("RGB")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(source).lower():
+                target = ImageCms.createProfile("sRGB")
+                converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+                if converted is not None:
+                    return converted
+        except (ImageCms.PyCMSError, OSError, ValueError) as error:
+            log.warning("colour profile ignored: %s", error)
+    return image.convert("RGB")
