@@ -1,0 +1,99 @@
+"""One function that loads any face model the library knows, told apart by what is in the file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from facejax.face_model.formats import bfm, flame, gnm, hifi3dpp, ict
+from facejax.face_model.formats._common import Landmarks, Options, fail, read_container
+from facejax.face_model.model import FaceModel, truncate
+
+_LOADERS = {
+    "ict": ict.load_ict_npz,
+    "bfm2009": bfm.load_bfm2009,
+    "deep3d": bfm.load_deep3d,
+    "bfm2017": bfm.load_bfm2017,
+    "flame": flame.load_flame,
+    "hifi3dpp": hifi3dpp.load_hifi3dpp,
+    "gnm": gnm.load_gnm,
+}
+FORMATS = tuple(_LOADERS)
+
+# Keys that tell a format; the first row whose keys are all in the file decides.
+_SIGNATURES = [
+    (("template_vertex_positions", "vertex_identity_basis"), "gnm"),
+    (("vertices", "identity_deltas"), "ict"),
+    (("v_template", "shapedirs"), "flame"),
+    (("shapeMU", "shapePC"), "bfm2009"),
+    (("shape/model/mean", "shape/model/pcaBasis"), "bfm2017"),
+    (("meanshape", "head_tri"), "hifi3dpp"),
+    (("mu_shape", "basis_shape"), "hifi3dpp"),
+    (("meanshape", "idBase"), "deep3d"),
+]
+_IN_FOLDERS = {"01_MorphableModel.mat": "bfm2009", "BFM_model_front.mat": "deep3d", "gnm_head.npz": "gnm"}
+
+
+def load_face_model(
+    source: str | Path = "default",
+    *,
+    format: str | None = None,
+    identity: int | None = None,
+    expression: int | None = None,
+    albedo: int | None = None,
+    landmarks: Landmarks = None,
+) -> FaceModel:
+    """The face model in a file or folder, in millimetres and this library's conventions; "default" is the shipped head.
+
+    What the file is, is told by its content: an ICT-FaceKit folder (or its .npz), Basel Face Model 2009 (.mat) and
+    2017/2019 (.h5), Deep3D's `BFM_model_front.mat`, FLAME (.pkl or .npz), HiFi3D++ (.mat), GNM Head (.npz); `format`
+    (one of FORMATS) says it instead. docs/models.md tells where to get each file and what is converted. No file is
+    ever executed: pickles are read by a reader that admits arrays only.
+
+    `identity`, `expression` and `albedo` keep that many first components (None, or more than the file has: all of
+    them). `landmarks` replaces the file's landmarks, or gives them to a file without: 68 vertex indices, or 68
+    triangles with barycentric weights (68, 3) in the file's order, in the iBUG order.
+
+    Raises FileNotFoundError or ValueError, one line with the file, the problem and the fix.
+    """
+    for label, count in [("identity", identity), ("expression", expression), ("albedo", albedo)]:
+        if count is not None and count < 0:
+            raise ValueError(f"{label}={count}: give a number of components, 0 or more, or None for all")
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format {format!r} is unknown: use one of {', '.join(FORMATS)}, or leave it out")
+    if str(source) == "default":
+        return _default_head(identity, expression, albedo, landmarks)
+    path = Path(source).expanduser()
+    options = Options(identity, expression, albedo, landmarks)
+    if path.is_dir():
+        if format in (None, "ict") and ict.is_folder(path):
+            return ict.load_ict_folder(path, options)
+        path = _file_in_folder(path, format)
+    data = read_container(path)
+    return _LOADERS[format or _recognise(path, data)](path, data, options)
+
+
+def _default_head(identity: int | None, expression: int | None, albedo: int | None, landmarks: Landmarks) -> FaceModel:
+    if landmarks is not None:
+        raise ValueError("the default head brings its own landmarks: leave landmarks= out, or give the path of a model")
+    from facejax.face_model.formats.default import load_default_head
+
+    return truncate(load_default_head(), identity=identity, expression=expression, albedo=albedo)
+
+
+def _file_in_folder(folder: Path, format: str | None) -> Path:
+    for name, kind in _IN_FOLDERS.items():
+        if format in (None, kind) and (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{folder}: no face model in this folder; give ICT-FaceKit's FaceXModel folder, or a file")
+
+
+def _recognise(path: Path, data: Mapping[str, Any]) -> str:
+    for keys, name in _SIGNATURES:
+        if all(key in data for key in keys):
+            return name
+    found = ", ".join(sorted(map(str, data))[:6]) or "nothing"
+    fail(
+        path,
+        f"not a face model that facejax knows (it holds {found})",
+        f"give one of {', '.join(FORMATS)}, see docs/models.md",
+    )
