@@ -1,1 +1,30 @@
-"""Batched, differentiable 3D face reconstruction in JAX."""
+"""Batched, differentiable 3D face reconstruction in JAX, as pure functions.
+
+A photo goes in; a textured 3D face, its pose and the light come out:
+
+    model = facejax.load_face_model()
+    result = facejax.fit(model, facejax.read_image("photo.jpg"), facejax.read_landmarks("photo.pts"))
+    result.save("out")
+
+The pieces, each usable alone: a face model (`FaceModel`, `FaceParams`, `decode`, `landmarks`), a differentiable
+renderer (`render`, `Rendering`), and the fit (`fit`, `Recipe`, `Stage`). See docs/conventions.md for axes and units.
+"""
+
+from facejax.api import FitResult as FitResult
+from facejax.api import fit as fit
+from facejax.face_model import FaceModel as FaceModel
+from facejax.face_model import FaceParams as FaceParams
+from facejax.face_model import decode as decode
+from facejax.face_model import decode_albedo as decode_albedo
+from facejax.face_model import landmarks as landmarks
+from facejax.face_model import neutral_params as neutral_params
+from facejax.face_model import neutral_vertices as neutral_vertices
+from facejax.face_model.load import load_face_model as load_face_model
+from facejax.fitting import LANDMARKS as LANDMARKS
+from facejax.fitting import LINEAR as LINEAR
+from facejax.fitting import Recipe as Recipe
+from facejax.fitting import Stage as Stage
+from facejax.images import read_image as read_image
+from facejax.images import read_landmarks as read_landmarks
+from facejax.render import Rendering as Rendering
+from facejax.render import render as render

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from facejax.evaluation.nme import nme
 from facejax.export.fitted import write_fitted_face
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import LINEAR, FittedFaces, Recipe, compile_fit, prepare_crops
@@ -47,21 +48,26 @@ class FitResult:
         names = [f"face{index}" for index in range(len(self))] if names is None else list(names)
         if len(names) != len(self) or len(set(names)) != len(names):
             raise ValueError(f"{len(names)} names for {len(self)} faces: give each face its own")
-        folders = []
-        for index, name in enumerate(names):
-            folder = Path(out) / name
-            write_fitted_face(
-                folder,
-                self.model,
-                jax.tree.map(np.asarray, self.faces[index]),
-                photo=self.photos[index],
-                observed=self.observed[index],
-                recipe=self.recipe.name,
-                image=name,
-                seconds=self.seconds,
-            )
-            folders.append(folder)
-        return folders
+        return [self.save_one(index, Path(out) / name, image=name) for index, name in enumerate(names)]
+
+    def save_one(self, index: int, folder: Path, *, image: str, extra: dict[str, object] | None = None) -> Path:
+        """Write the files of one face into `folder`; `image` and `extra` go into its summary."""
+        write_fitted_face(
+            folder,
+            self.model,
+            self.faces[index],
+            photo=self.photos[index],
+            observed=self.observed[index],
+            recipe=self.recipe.name,
+            image=image,
+            seconds=self.seconds,
+            extra=extra,
+        )
+        return folder
+
+    def landmark_nme(self, index: int) -> float:
+        """Mean distance of the landmarks to the given ones, percent of the square root of their box's area."""
+        return float(nme(self.landmarks[index], self.observed[index]))
 
 
 def fit(

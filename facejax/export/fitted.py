@@ -11,12 +11,14 @@ from jaxtyping import Array, Float
 
 from facejax.camera import quaternion_to_euler, to_camera, transform_camera
 from facejax.compilation import jit
+from facejax.evaluation.nme import nme
 from facejax.export.obj import write_obj
 from facejax.export.params import save_params
 from facejax.export.pictures import bake_vertex_colors, draw_landmarks, panels, write_png
 from facejax.export.summary import versions, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, neutral_vertices
 from facejax.fitting import FittedFaces
+from facejax.fitting.scene import face_mask
 from facejax.images.crop import apply_crop, face_crop
 from facejax.lighting import uniform_light
 from facejax.render import Rendering, render, render_mesh
@@ -49,8 +51,6 @@ def write_fitted_face(
     write_png(folder / "overlay.png", overlay(model, face, photo, observed, albedo))
     save_params(folder / "params.npz", params, model.name)
     pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)
-    size = np.ptp(observed, axis=0)
-    error = np.linalg.norm(np.asarray(face.landmarks) - observed, axis=-1).mean() / np.sqrt(size.prod())
     write_summary(
         folder / "summary.json",
         {
@@ -59,7 +59,7 @@ def write_fitted_face(
             "model": model.name,
             "recipe": recipe,
             "landmarks68": face.landmarks,
-            "landmark_nme_percent": 100 * error,
+            "landmark_nme_percent": nme(face.landmarks, observed),
             "jaw_follows_outline": face.moving,
             "pose_degrees": {"pitch": pitch, "yaw": yaw, "roll": roll},
             "psnr_face": face.psnr_face,
@@ -90,7 +90,7 @@ def overlay(
     observed: Float[np.ndarray, "68 2"],
     albedo: Float[np.ndarray, "T T 3"],
 ) -> Float[np.ndarray, "_ _ 3"]:
-    """Photo with landmarks, render over the photo, shaded geometry, and albedo, side by side."""
+    """Photo with landmarks, the face region's render over the photo, shaded geometry, and albedo, side by side."""
     crop = face_crop(observed, PICTURE, margin=0.45)
     background, _ = apply_crop(photo, crop, PICTURE)
     camera = transform_camera(face.params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
@@ -106,8 +106,10 @@ def overlay(
 def _draw(model: FaceModel, params: FaceParams, background: Float[Array, "S S 3"]):
     side = background.shape[0]
     textured = render(model, params, size=(side, side), background=background)
+    covered = sum(face_mask(model, textured, region) for region in ("face", "eyeballs") if region in model.regions)
+    blend = jnp.minimum(covered, 1.0)[..., None]
     clay = render_clay(model, params, size=(side, side), background=background)
-    return textured.color, clay.color
+    return blend * textured.color + (1 - blend) * background, clay.color
 
 
 def render_clay(

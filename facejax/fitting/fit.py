@@ -126,7 +126,9 @@ def prepare_crops(
     return Crops(*columns)
 
 
-def compile_fit(model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR) -> Callable[[FaceModel, Crops], FittedFaces]:
+def compile_fit(
+    model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR
+) -> Callable[[FaceModel, Crops], FittedFaces]:
     """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of the same size compiles nothing."""
     return _compiled(recipe, _Shapes((model, crops)))
 

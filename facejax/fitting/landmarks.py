@@ -89,7 +89,9 @@ def fit_landmarks(
     ("moving", people and 2D detectors), or whichever explains them better ("auto").
     """
     if contour == "auto":
-        both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, flag, priors, steps))(jnp.array([False, True]))
+        both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, flag, priors, steps))(
+            jnp.array([False, True])
+        )
         best = jnp.argmin(jnp.where(jnp.isfinite(both.cost), both.cost, jnp.inf))
         return jax.tree.map(lambda leaf: leaf[best], both)
     return _solve(model, pixels, focal, principal, jnp.asarray(contour == "moving"), priors, steps)
@@ -129,7 +131,11 @@ def _solve(model, pixels, focal, principal, moving, priors: LandmarkPriors, step
         return cam.project(camera, cam.to_camera(pose, jnp.where(moving, outline, fixed)))[:, :2]
 
     sd_expression = priors.expression if model.blendshapes else 1.0
-    sd_focal = (1e3 if priors.log_focal is None else max(priors.log_focal, 1e-4)) if focal is None else (priors.log_focal or 1e-4)
+    sd_focal = (
+        (1e3 if priors.log_focal is None else max(priors.log_focal, 1e-4))
+        if focal is None
+        else (priors.log_focal or 1e-4)
+    )
     sd_distance = priors.log_distance if focal is None else 1e3
     log_distance = jnp.log(distance0 / priors.distance)
 

@@ -1,0 +1,237 @@
+"""The fit: least squares, landmarks, light, stages, and the whole, against known truth."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from toy import toy_model
+
+import facejax.camera as cam
+from facejax.api import fit
+from facejax.compilation import jit
+from facejax.face_model import FaceParams, decode, neutral_params
+from facejax.fitting import LANDMARKS, LINEAR, Stage, fit_landmarks, run_stage, solve_light
+from facejax.fitting.landmarks import box_size, scaled_orthographic
+from facejax.fitting.least_squares import levenberg_marquardt
+from facejax.fitting.scene import Observation, look, project_landmarks
+from facejax.lighting import sh_basis, uniform_light
+from facejax.render import render
+
+SIDE = 128
+SHORT = replace(
+    LINEAR,
+    size=96,
+    stages=tuple(replace(stage, steps=steps) for stage, steps in zip(LINEAR.stages, (20, 60), strict=True)),
+)
+
+
+def truth(degrees=(5.0, 12.0, -4.0), *, side=SIDE, seed=0) -> FaceParams:
+    """A known face in a picture of `side` pixels."""
+    model = toy_model()
+    camera = cam.PerspectiveCamera(jnp.asarray(3.0 * side), jnp.full(2, side / 2.0))
+    rng = np.random.default_rng(seed)
+    params = neutral_params(model, camera, distance=1000.0)
+    light = uniform_light(0.75).at[1:4].add(jnp.array([0.25, 0.3, -0.3])[:, None])
+    return replace(
+        params,
+        identity=jnp.asarray(rng.normal(size=6).clip(-1.5, 1.5), jnp.float32),
+        expression=jnp.array([0.6, 0.0, 0.3]),
+        albedo=jnp.asarray(rng.normal(size=3).clip(-1, 1), jnp.float32),
+        pose=cam.Pose(cam.euler_to_quaternion(jnp.array(degrees)), jnp.array([6.0, -8.0, -1000.0])),
+        light=light,
+    )
+
+
+def photograph(params: FaceParams, side=SIDE):
+    image = jit(lambda p: render(toy_model(), p, size=(side, side), background=jnp.full(3, 0.3)).color)(params)
+    return np.clip(np.asarray(image), 0, 1)
+
+
+def observation(params: FaceParams, *, moving=False) -> Observation:
+    points = project_landmarks(toy_model(), params, jnp.asarray(moving))
+    image = jnp.asarray(photograph(params))
+    return Observation(image, jnp.ones((SIDE, SIDE)), points, jnp.ones(68), box_size(points), jnp.asarray(moving))
+
+
+def angle_between(a, b) -> float:
+    """Degrees between two rotations given as quaternions."""
+    return float(np.degrees(2 * np.arccos(np.clip(abs(np.dot(np.asarray(a), np.asarray(b))), 0, 1))))
+
+
+def test_least_squares_solves_a_linear_problem_like_numpy():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(30, 8)).astype(np.float32), rng.normal(size=30).astype(np.float32)
+    found = levenberg_marquardt(lambda x: a @ x - b, jnp.zeros(8), steps=30)
+    np.testing.assert_allclose(found.x, np.linalg.lstsq(a, b, rcond=None)[0], atol=1e-4)
+    assert bool(found.converged)
+
+
+def test_least_squares_respects_bounds_like_scipy():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(30, 8)).astype(np.float32), (3 * rng.normal(size=30)).astype(np.float32)
+    found = levenberg_marquardt(
+        lambda x: a @ x - b, jnp.full(8, 0.1), steps=60, lower=jnp.zeros(8), upper=jnp.full(8, 0.25)
+    )
+    expected = scipy.optimize.lsq_linear(a.astype(float), b.astype(float), bounds=(0, 0.25)).x
+    assert (expected < 1e-6).any() and (expected > 0.25 - 1e-6).any()
+    np.testing.assert_allclose(found.x, expected, atol=2e-4)
+
+
+def test_least_squares_finds_rosenbrocks_minimum():
+    found = levenberg_marquardt(
+        lambda x: jnp.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]]), jnp.array([-1.2, 1.0]), steps=60
+    )
+    np.testing.assert_allclose(found.x, [1.0, 1.0], atol=1e-3)
+    assert (np.diff(found.costs) <= 0).all()
+
+
+def test_least_squares_never_loses_a_finite_start():
+    found = levenberg_marquardt(lambda x: jnp.log(x), jnp.array([1e-30, 2.0]), steps=10, lower=jnp.full(2, -5.0))
+    assert np.isfinite(found.x).all() and np.isfinite(found.cost)
+
+
+@pytest.mark.parametrize("degrees", [(0, 0, 0), (20, 60, -30), (-30, -85, 100), (10, 10, 179)])
+def test_scaled_orthographic_start_is_exact_for_an_orthographic_picture(degrees):
+    rng = np.random.default_rng(2)
+    points = rng.normal(size=(68, 3)).astype(np.float32) * 60
+    rotation = np.asarray(cam.quaternion_to_matrix(cam.euler_to_quaternion(jnp.array(degrees, jnp.float32))))
+    pixels = 1.7 * (points @ rotation.T)[:, :2] * [1, -1] + [120, 90]
+    found, scale, offset = scaled_orthographic(jnp.asarray(points), jnp.asarray(pixels, jnp.float32), jnp.ones(68))
+    np.testing.assert_allclose(found, rotation, atol=1e-4)
+    np.testing.assert_allclose(scale, 1.7, rtol=1e-4)
+    np.testing.assert_allclose(offset, [120, 90], atol=1e-2)
+
+
+@pytest.mark.parametrize("yaw", [-75.0, 0.0, 40.0])
+@pytest.mark.parametrize("roll", [0.0, 150.0])
+def test_landmarks_give_back_pose_and_landmarks(yaw, roll):
+    params = truth((8.0, yaw, roll))
+    points = project_landmarks(toy_model(), params, jnp.asarray(False))
+    found = jit(lambda p: fit_landmarks(toy_model(), p, principal=params.camera.principal, contour="static"))(points)
+    assert float(jnp.abs(found.landmarks - points).max()) < 0.01 * float(box_size(points))
+    assert angle_between(found.params.pose.rotation, params.pose.rotation) < 3.0
+    assert float(jnp.abs(found.params.identity).max()) < 4 and bool(jnp.all(found.params.expression >= 0))
+
+
+def test_a_known_focal_length_is_kept_and_gives_the_distance():
+    params = truth()
+    points = project_landmarks(toy_model(), params, jnp.asarray(False))
+    found = fit_landmarks(
+        toy_model(), points, focal=params.camera.focal, principal=params.camera.principal, contour="static"
+    )
+    np.testing.assert_allclose(found.params.camera.focal, params.camera.focal, rtol=1e-3)
+    assert abs(float(found.params.pose.translation[2]) + 1000) < 60
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_auto_tells_outline_points_from_surface_points(moving):
+    params = truth((0.0, 60.0, 0.0))
+    points = project_landmarks(toy_model(), params, jnp.asarray(moving))
+    found = fit_landmarks(toy_model(), points, principal=params.camera.principal, contour="auto")
+    assert bool(found.moving) == moving
+
+
+def test_light_in_closed_form_is_the_light_of_the_picture():
+    params = truth()
+    seen = observation(params)
+    found = solve_light(toy_model(), replace(params, light=uniform_light(0.3)), seen)
+    scene = look(toy_model(), params, seen)
+    normals = scene.rendering.normal[scene.mask > 0.5]
+    np.testing.assert_allclose(sh_basis(normals) @ found.light, sh_basis(normals) @ params.light, atol=0.02)
+
+
+def test_light_ignores_an_occluder():
+    params = truth()
+    seen = observation(params)
+    hidden = replace(seen, image=seen.image.at[50:60, 40:70].set(jnp.array([0.0, 0.9, 0.1])))
+    found = solve_light(toy_model(), params, hidden)
+    scene = look(toy_model(), params, seen)
+    normals = scene.rendering.normal[scene.mask > 0.5]
+    error = jnp.abs(sh_basis(normals) @ found.light - sh_basis(normals) @ params.light)
+    assert float(jnp.mean(error)) < 0.03
+
+
+def test_a_stage_moves_only_its_blocks_and_lowers_its_loss():
+    params = truth()
+    start = replace(params, albedo=jnp.zeros(3), light=uniform_light(0.6))
+    stage = Stage("colour", 25, (("albedo", 0.1), ("light", 0.03)), (("pixels", 1.0),))
+    found, trace = jit(lambda p, o: run_stage(toy_model(), p, o, stage=stage))(start, observation(params))
+    assert float(trace.losses[-1]) < 0.4 * float(trace.losses[0])
+    np.testing.assert_array_equal(found.identity, start.identity)
+    np.testing.assert_allclose(found.pose.rotation, start.pose.rotation, atol=1e-6)
+    assert float(jnp.abs(found.albedo - params.albedo).max()) < float(jnp.abs(params.albedo).max())
+
+
+def test_pixels_correct_a_pose_that_landmarks_do_not_see():
+    params = truth()
+    turn = cam.axis_angle_to_quaternion(jnp.deg2rad(jnp.array([0.0, 4.0, 0.0])))
+    pose = cam.Pose(cam.quaternion_multiply(turn, params.pose.rotation), params.pose.translation)
+    stage = Stage("pose", 60, (("rotation", 0.004),), (("pixels", 1.0),))
+    found, _ = jit(lambda p, o: run_stage(toy_model(), p, o, stage=stage))(
+        replace(params, pose=pose), observation(params)
+    )
+    assert angle_between(found.pose.rotation, params.pose.rotation) < 0.5
+
+
+def test_a_stage_with_unknown_names_says_which_exist():
+    params, stage = truth(), Stage("x", 1, (("identity", 0.1),), (("pixel", 1.0),))
+    with pytest.raises(ValueError, match=r"unknown loss term 'pixel'.*pixels"):
+        run_stage(toy_model(), params, observation(params), stage=stage)
+    with pytest.raises(ValueError, match=r"unknown block 'pose'.*rotation"):
+        run_stage(toy_model(), params, observation(params), stage=replace(stage, rates=(("pose", 1.0),)))
+
+
+def test_a_picture_with_nan_is_refused_not_followed():
+    params = truth()
+    seen = replace(observation(params), image=jnp.full((SIDE, SIDE, 3), jnp.nan))
+    stage = Stage("all", 5, (("identity", 0.1), ("light", 0.1)), (("pixels", 1.0),))
+    found, trace = run_stage(toy_model(), params, seen, stage=stage)
+    assert int(trace.skipped) == 5 and not bool(trace.converged)
+    np.testing.assert_allclose(found.identity, params.identity)
+
+
+@pytest.fixture(scope="module")
+def two_faces():
+    faces = [truth(seed=3), truth((-6.0, -25.0, 8.0), side=170, seed=4)]
+    images = [photograph(face, side) for face, side in zip(faces, (SIDE, 170), strict=True)]
+    points = [np.asarray(project_landmarks(toy_model(), face, jnp.asarray(False))) for face in faces]
+    return faces, images, points
+
+
+def test_the_whole_fit_finds_the_face_again(two_faces):
+    faces, images, points = two_faces
+    result = fit(toy_model(), images, points, recipe=SHORT)
+    assert bool(result.faces.finite.all()) and set(result.faces.losses) == {"landmarks", "colour", "all"}
+    for index, face in enumerate(faces):
+        found = jax.tree.map(lambda leaf, index=index: leaf[index], result.params)
+        assert result.landmark_nme(index) < 1.0
+        assert float(result.faces.psnr_face[index]) > 30
+        assert angle_between(found.pose.rotation, face.pose.rotation) < 2.0
+        # The camera is back in the photograph's pixels: projecting by hand gives the reported landmarks.
+        again = project_landmarks(toy_model(), found, result.faces.moving[index])
+        np.testing.assert_allclose(again, result.landmarks[index], atol=0.05)
+        shape_error = jnp.linalg.norm(decode(toy_model(), found) - decode(toy_model(), face), axis=-1)
+        assert float(jnp.median(shape_error)) < 2.5
+
+
+def test_faces_of_a_batch_do_not_touch_each_other(two_faces):
+    _, images, points = two_faces
+    both = fit(toy_model(), images, points, recipe=LANDMARKS)
+    alone = fit(toy_model(), images[1], points[1], recipe=LANDMARKS)
+    np.testing.assert_allclose(both.landmarks[1], alone.landmarks[0], atol=1e-2)
+    np.testing.assert_allclose(both.params.light[1], alone.params.light[0], atol=1e-3)
+
+
+def test_inputs_that_do_not_fit_together_are_named(two_faces):
+    _, images, points = two_faces
+    with pytest.raises(ValueError, match="no photographs"):
+        fit(toy_model(), [], [])
+    with pytest.raises(ValueError, match="2 photographs but 1 sets"):
+        fit(toy_model(), images, points[:1])
+    with pytest.raises(ValueError, match=r"photograph 0 has shape \(128, 128\)"):
+        fit(toy_model(), [images[0][..., 0]], points[:1])
+    with pytest.raises(ValueError, match=r"landmarks of photograph 0.*finite"):
+        fit(toy_model(), images[:1], [np.full((68, 2), np.nan)])
