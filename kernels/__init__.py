@@ -1,4 +1,4 @@
-"""Accelerator-facing operations: a contract, the plain XLA program that is the default, and back ends. See README.md."""
+"""Accelerator-facing operations: a contract, a plain XLA program (the default), and back ends. See README.md."""
 
 from facejax.kernels.gather import gather_rows
 from facejax.kernels.visibility import nearest_triangle

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+once = jax.lax.optimization_barrier  # keeps XLA:CPU from repeating a step inside each of its uses
 EMPTY = -1
 SMALL_TILE, LARGE_TILE = 4, 32  # pixels
 LARGE_TILES_PER_PASS = 16
@@ -30,10 +31,8 @@ class _Setup(NamedTuple):
 
 
 def default_capacity(size: tuple[int, int], triangles: int) -> int:
-    """Length of the list of small tiles: one pass for a head that fills the image, rounded up to a power of two / 4."""
-    wanted = triangles + size[0] * size[1] // 4
-    step = max(1024, 1 << max(wanted.bit_length() - 2, 0))
-    return -(-wanted // step) * step
+    """Pairs a pass handles: enough for one pass over a head that fills the image."""
+    return 16384 * -(-(triangles + size[0] * size[1] // 8) // 16384)
 
 
 def nearest_triangle(
@@ -72,35 +71,49 @@ def nearest_triangle(
 
 
 def _setup(points, faces, size, perspective, near, id_bits) -> _Setup:
-    corners = jnp.asarray(points)[faces]
-    a = corners[:, 0, :2]
-    ab, ac = corners[:, 1, :2] - a, corners[:, 2, :2] - a
-    area = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
-    depth = corners[..., 2]
-    # Front faces turn clockwise in pixels (y down), so their signed area is negative; NaN compares false.
-    drawn = (area < -MIN_AREA) & jnp.isfinite(corners).all(axis=(1, 2))
-    if perspective:
-        drawn &= (depth > near).all(axis=1)
-    low, high = corners[..., :2].min(axis=1), corners[..., :2].max(axis=1)
     height, width = size
-    limit = jnp.array([width, height], points.dtype)
-    first = jnp.ceil(jnp.clip(low - 0.5, 0, limit)).astype(jnp.int32)
-    last = jnp.floor(jnp.clip(high - 0.5, -1, limit - 1)).astype(jnp.int32)
-    drawn &= (first <= last).all(axis=1)
-    safe = jnp.where(drawn, area, -1.0)[:, None]
-    grad_b = jnp.stack([ac[:, 1], -ac[:, 0]], axis=1) / safe
-    grad_c = jnp.stack([-ab[:, 1], ab[:, 0]], axis=1) / safe
+    x, y, depth = once([[plane[faces[:, k]] for k in range(3)] for plane in points.T])
+    bx, by, cx, cy = x[1] - x[0], y[1] - y[0], x[2] - x[0], y[2] - y[0]
+    area = bx * cy - by * cx
+    # Front faces turn clockwise in pixels (y down), so their signed area is negative; NaN compares false.
+    drawn = area < -MIN_AREA
+    for value in (*x, *y, *depth):
+        drawn &= jnp.isfinite(value)
+    if perspective:
+        drawn &= _lowest(depth) > near
+    box = [_first(_lowest(x), width), _last(_highest(x), width), _first(_lowest(y), height), _last(_highest(y), height)]
+    drawn &= (box[0] <= box[1]) & (box[2] <= box[3])
+    safe = jnp.where(drawn, area, -1.0)
+    grad_b, grad_c = (cy / safe, -cx / safe), (-by / safe, bx / safe)
     # Inverse depth is affine in the image under perspective, depth itself without.
-    far = -1.0 / jnp.where(drawn[:, None], depth, 1.0) if perspective else jnp.where(drawn[:, None], depth, 0.0)
-    lowest = jnp.min(jnp.where(drawn[:, None], far, jnp.inf))
-    highest = jnp.max(jnp.where(drawn[:, None], far, -jnp.inf))
-    # The largest key is left free for "empty"; one unit is kept on each side for the edges' slack.
-    steps = 2.0 ** (32 - id_bits) - 4
-    spread = highest - lowest
-    level = 1 + (far - lowest) * jnp.where(spread > 0, steps / jnp.where(spread > 0, spread, 1.0), 0.0)
-    slope = grad_b * (level[:, 1:2] - level[:, :1]) + grad_c * (level[:, 2:] - level[:, :1])
-    plane = jnp.concatenate([a, grad_b, grad_c, level[:, :1], slope], axis=1)
-    return _Setup(plane, jnp.concatenate([first[:, :1], last[:, :1], first[:, 1:], last[:, 1:]], axis=1), drawn)
+    far = [jnp.where(drawn, z, 1.0) for z in depth]
+    far = [-1.0 / z for z in far] if perspective else far
+    lowest = jnp.min(jnp.where(drawn, _lowest(far), jnp.inf))
+    spread = jnp.max(jnp.where(drawn, _highest(far), -jnp.inf)) - lowest
+    # The largest key is left free for "empty", and one unit on each side for the edges' slack.
+    scale = jnp.where(spread > 0, (2.0 ** (32 - id_bits) - 4) / jnp.where(spread > 0, spread, 1.0), 0.0)
+    la, lb, lc = (1 + (z - lowest) * scale for z in far)
+    slope = [b * (lb - la) + c * (lc - la) for b, c in zip(grad_b, grad_c, strict=True)]
+    plane = jnp.stack([x[0], y[0], *grad_b, *grad_c, la, *slope], axis=1)
+    return _Setup(*once((plane, jnp.stack(box, axis=1), drawn)))
+
+
+def _lowest(corners):
+    return jnp.minimum(jnp.minimum(corners[0], corners[1]), corners[2])
+
+
+def _highest(corners):
+    return jnp.maximum(jnp.maximum(corners[0], corners[1]), corners[2])
+
+
+def _first(low, side):
+    """First pixel whose centre is not below `low`, within the image."""
+    return jnp.ceil(jnp.clip(low - 0.5, 0, side)).astype(jnp.int32)
+
+
+def _last(high, side):
+    """Last pixel whose centre is not above `high`, within the image; -1 where there is none."""
+    return jnp.floor(jnp.clip(high - 0.5, -1, side - 1)).astype(jnp.int32)
 
 
 def _tile_counts(setup: _Setup, tile: int) -> Int[Array, " F"]:
@@ -123,15 +136,12 @@ def _draw_list(setup: _Setup, keys: Array, chosen: Array, *, size, id_bits: int,
         # The triangle of list entry i is the last one that starts at or before i: mark the starts, running maximum.
         slot = jnp.where((counts > 0) & (ends > begin), jnp.maximum(starts - begin, 0), chunk)
         marked = jnp.zeros(chunk, jnp.int32).at[slot].max(order, mode="drop")
-        owner = jax.lax.optimization_barrier(jax.lax.cummax(marked))
+        owner = once(jax.lax.cummax(marked))
         entry = begin + jnp.arange(chunk, dtype=jnp.int32)
-        box = jax.lax.optimization_barrier(setup.box[owner])
-        plane = jax.lax.optimization_barrier(setup.plane[owner])
-        x0, x1, y0, y1 = box.T
-        across = x1 // tile - x0 // tile + 1
-        local = entry - starts[owner]
-        column = (x0 // tile + local % across) * tile
-        row = (y0 // tile + local // across) * tile
+        box, plane, start = once((setup.box[owner], setup.plane[owner], starts[owner]))
+        first_column, across = box[:, 0] // tile, box[:, 1] // tile - box[:, 0] // tile + 1
+        local = entry - start
+        column, row = once(((first_column + local % across) * tile, (box[:, 2] // tile + local // across) * tile))
         x, y = column[:, None] + dx, row[:, None] + dy
         px = x.astype(plane.dtype) + 0.5 - plane[:, :1]
         py = y.astype(plane.dtype) + 0.5 - plane[:, 1:2]
@@ -142,7 +152,7 @@ def _draw_list(setup: _Setup, keys: Array, chosen: Array, *, size, id_bits: int,
         inside &= (x < width) & (y < height) & (entry < total)[:, None]
         level = jnp.clip(level, 0, 2.0 ** (32 - id_bits) - 2)
         key = (level.astype(jnp.uint32) << id_bits) | owner[:, None].astype(jnp.uint32)
-        pixel = jnp.where(inside, y * width + x, height * width)
+        pixel, key = once((jnp.where(inside, y * width + x, height * width), key))
         return begin + chunk, keys.at[pixel.reshape(-1)].min(key.reshape(-1), mode="drop")
 
     return jax.lax.while_loop(lambda state: state[0] < total, one_pass, (jnp.int32(0), keys))[1]

@@ -68,7 +68,7 @@ def render_mesh(
 
     `vertices` are in camera space (mm). The albedo, in display values, comes from `texture` (with `uv` and `uv_faces`;
     without the latter uv has one row a vertex), else from `vertex_colors`, else it is 0.6 grey. The colour is
-    `albedo * shade(normal, light)`, computed in linear light unless `linear` is False; without `light` it is the albedo.
+    `albedo * shade(normal, light)`, computed in linear light unless `linear` is False; no `light`: the albedo.
     `normals` default to the mesh's vertex normals. `background` (black by default) is one colour or an image. Back
     faces are not drawn. `edges=False` leaves out the blending at silhouettes and with it their gradient.
     """
