@@ -8,9 +8,9 @@ image's top-left corner is (0, 0). docs/conventions.md has the table.
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from facejax.camera import (
@@ -225,7 +225,7 @@ def from_3ddfa(
 
 def _known(value: Array) -> bool:
     """Whether the numbers can be looked at: not so inside jit, vmap and grad."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
 def _one_focal(horizontal: Array, vertical: Array) -> Array:

@@ -1,9 +1,9 @@
 """Normalised mean error of landmarks, in percent."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Array, Float
-
-BINS = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))  # degrees of |yaw|; the last one is open above
 
 
 def nme(
@@ -18,25 +18,29 @@ def nme(
     size = np.sqrt(np.prod(np.ptp(true, axis=-2), axis=-1))
     if not np.all(size > 0):
         raise ValueError("the true landmarks lie on one line or point: their box has no area to normalise by")
-    return 100.0 * np.linalg.norm(found - true, axis=-1).mean(axis=-1) / size
+    return np.asarray(100.0 * np.linalg.norm(found - true, axis=-1).mean(axis=-1) / size)
 
 
-def nme_by_yaw(
-    errors: Float[np.ndarray, " N"], yaw_degrees: Float[Array | np.ndarray, " N"]
-) -> dict[str, float | dict[str, int]]:
+@dataclass(frozen=True)
+class YawTable:
+    """Errors by pose: one row of the tables in the literature."""
+
+    bins: dict[str, float]  # mean error of each bin, by name
+    counts: dict[str, int]  # images in each bin
+    mean: float  # of the bins
+    std: float  # of the bins
+
+
+def nme_by_yaw(errors: Float[np.ndarray, " N"], yaw_degrees: Float[Array | np.ndarray, " N"]) -> YawTable:
     """Errors of the images averaged over |yaw| in [0, 30], (30, 60] and above 60 degrees.
 
-    "mean" is the mean of the three bins' means and "std" their standard deviation (not over images), so that profile
-    views count as much as frontal ones however few they are. An empty bin is NaN and so is then the mean: a number
-    over fewer bins is not comparable.
+    The mean is that of the three bins' means and the standard deviation is theirs, not over images: profile views
+    count as much as frontal ones however few they are. An empty bin is NaN and so is then the mean: a number over
+    fewer bins is not comparable.
     """
     angle, errors = np.abs(np.asarray(yaw_degrees, np.float64)), np.asarray(errors, np.float64)
-    inside = [angle <= 30.0, (angle > 30.0) & (angle <= 60.0), angle > 60.0]
-    means = np.array([errors[chosen].mean() if chosen.any() else np.nan for chosen in inside])
-    names = [f"{low:.0f}-{high:.0f}" for low, high in BINS]
-    return {
-        **{name: float(value) for name, value in zip(names, means, strict=True)},
-        "mean": float(means.mean()),
-        "std": float(means.std()),
-        "counts": {name: int(chosen.sum()) for name, chosen in zip(names, inside, strict=True)},
-    }
+    inside = {"0-30": angle <= 30.0, "30-60": (angle > 30.0) & (angle <= 60.0), "60-90": angle > 60.0}
+    bins = {name: float(errors[chosen].mean()) if chosen.any() else float("nan") for name, chosen in inside.items()}
+    means = np.array(list(bins.values()))
+    counts = {name: int(chosen.sum()) for name, chosen in inside.items()}
+    return YawTable(bins, counts, float(means.mean()), float(means.std()))

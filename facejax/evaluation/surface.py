@@ -2,7 +2,7 @@
 
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 _CLOSE = 4  # nearest triangle centres tried first, for a tight bound
 
@@ -26,13 +26,13 @@ def surface_distance(
     radii = np.linalg.norm(triangles - centres[:, None], axis=-1).max(axis=1)
 
     count = min(_CLOSE, len(centres))
-    nearest = cKDTree(centres).query(queries, k=count)[1].reshape(len(queries), count)
+    nearest = KDTree(centres).query(queries, k=count)[1].reshape(len(queries), count)
     best = np.min([_triangle_distance(queries, triangles[nearest[:, k]]) for k in range(count)], axis=0)
     groups = np.floor(np.log2(np.maximum(radii, 1e-12)))
     for group in np.unique(groups):
         chosen = np.flatnonzero(groups == group)
         reach = best + radii[chosen].max()
-        found = cKDTree(centres[chosen]).query_ball_point(queries, reach * (1 + 1e-12))
+        found = KDTree(centres[chosen]).query_ball_point(queries, reach * (1 + 1e-12))
         lengths = np.array([len(hits) for hits in found])
         if not lengths.sum():
             continue

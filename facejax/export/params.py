@@ -1,5 +1,6 @@
 """`FaceParams` as a .npz file: plain arrays, no pickles, with a schema name and version."""
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -45,9 +46,9 @@ def load_params(path: str | Path) -> tuple[FaceParams, str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such parameter file")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:  # numpy leaves a broken file open
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a parameter file, or damaged; write it with save_params") from error
     schema, version = str(arrays.get("schema", "none")), int(arrays.get("version", 0))
     if schema != SCHEMA:

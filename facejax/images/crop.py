@@ -24,10 +24,6 @@ class Crop:
         """Points of the crop in the photo's pixels."""
         return (points - self.offset) / self.scale
 
-    def inverse(self) -> "Crop":
-        """The way back, from the crop to the photo."""
-        return Crop(1.0 / self.scale, -self.offset / self.scale)
-
 
 def face_crop(
     landmarks: Float[Array | np.ndarray, "68 2"], size: int, *, margin: float = 0.3, lift: float = 0.1

@@ -1,5 +1,6 @@
 """Landmark files: 68 points in the iBUG order, to the project's pixels (the image's corner is (0, 0))."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,13 @@ def _read_npy(path: Path) -> Any:
 
 def _read_npz(path: Path) -> Any:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:  # numpy leaves a broken file open
             names = file.files
             key = names[0] if len(names) == 1 else next((name for name in _NPZ_KEYS if name in names), None)
             if key is None:
                 raise ValueError(f"holds {', '.join(names) or 'nothing'}; name the array landmarks")
             return file[key]
-    except AttributeError:  # a bare .npy under the name .npz loads as an array
+    except TypeError:  # a bare .npy under the name .npz loads as an array
         return np.load(path, allow_pickle=False)
     except Exception as error:  # zipfile.BadZipFile, zlib.error
         raise ValueError(str(error) or type(error).__name__) from error
