@@ -68,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
 def cache_compilations() -> None:
     """Keep compiled programs in FACEJAX_CACHE (default: the user's cache folder), so a second run starts at once.
 
-    An environment variable of jax's own for this (JAX_COMPILATION_CACHE_DIR) wins; FACEJAX_CACHE= (empty) switches it off.
+    An environment variable of jax's own for this (JAX_COMPILATION_CACHE_DIR) wins; an empty FACEJAX_CACHE
+    switches it off.
     """
     import jax
 

@@ -77,19 +77,16 @@ def toy_model() -> FaceModel:
 
     centres = mean[faces].mean(1)
     targets = _landmark_places() * RADII[:2]
-    near = np.where(centres[None, :, 2] > 5, np.linalg.norm(centres[None, :, :2] - targets[:, None], axis=-1), np.inf)
-    triangle = near.argmin(1)
+
+    def nearest(places: np.ndarray) -> np.ndarray:
+        gap = np.linalg.norm(centres[None, :, :2] - places[:, None], axis=-1)
+        return np.where(centres[None, :, 2] > 5, gap, np.inf).argmin(1)
+
+    triangle = nearest(targets)
     weights = np.full((68, 3), 1 / 3)
     way = _landmark_places()[:17] - np.array([0.0, 0.1])
     way /= np.linalg.norm(way, axis=1, keepdims=True)
-    candidates = [triangle[:17]]
-    for step in range(1, 6):
-        shifted = targets[:17] * (1 - 0.14 * step)
-        gap = np.where(
-            centres[None, :, 2] > 5, np.linalg.norm(centres[None, :, :2] - shifted[:, None], axis=-1), np.inf
-        )
-        candidates.append(gap.argmin(1))
-    contour = np.stack(candidates, 1)
+    contour = np.stack([nearest(targets[:17] * (1 - 0.14 * step)) for step in range(6)], 1)
     return make_face_model(
         "toy",
         mean,

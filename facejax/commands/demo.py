@@ -69,7 +69,7 @@ def random_face(model: FaceModel, *, key: Key[Array, ""]) -> FaceParams:
 def portrait(
     model: FaceModel, truth: FaceParams, *, key: Key[Array, ""]
 ) -> tuple[Float[np.ndarray, "S S 3"], Float[np.ndarray, "68 2"]]:
-    """A photograph of the face before a soft backdrop, with sensor noise, and its landmarks as a detector gives them."""
+    """A photograph of the face before a soft backdrop, with sensor noise, and landmarks as a detector gives them."""
     pixel_key, point_key = jax.random.split(key)
     ramp = jnp.linspace(0.55, 0.25, SIZE)[:, None, None]
     backdrop = jnp.broadcast_to(ramp * jnp.array([0.85, 0.95, 1.1]), (SIZE, SIZE, 3))

@@ -33,7 +33,7 @@ class LandmarkPriors:
     expression: float = 0.35  # of blendshape weights; 1.0 is used for statistical expression models
     distance: float = 1000.0  # mm from the camera
     log_distance: float = 0.25
-    log_focal: float | None = None  # None: the focal length is free; 0.0: it is known
+    log_focal: float = 1e-3  # of a focal length that is given; one that is not is free
 
 
 class LandmarkFit(NamedTuple):
@@ -78,7 +78,7 @@ def fit_landmarks(
     focal: Float[Array, ""] | None = None,
     principal: Float[Array, " 2"],
     contour: Contour = "auto",
-    priors: LandmarkPriors = LandmarkPriors(),  # noqa: B008 (frozen)
+    priors: LandmarkPriors = LandmarkPriors(),
     steps: int = 40,
 ) -> LandmarkFit:
     """Fit one face to 68 landmarks (pixels of the image that the camera describes).
@@ -89,9 +89,8 @@ def fit_landmarks(
     ("moving", people and 2D detectors), or whichever explains them better ("auto").
     """
     if contour == "auto":
-        both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, flag, priors, steps))(
-            jnp.array([False, True])
-        )
+        flags = jnp.array([False, True])
+        both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, flag, priors, steps))(flags)
         best = jnp.argmin(jnp.where(jnp.isfinite(both.cost), both.cost, jnp.inf))
         return jax.tree.map(lambda leaf: leaf[best], both)
     return _solve(model, pixels, focal, principal, jnp.asarray(contour == "moving"), priors, steps)
@@ -131,12 +130,7 @@ def _solve(model, pixels, focal, principal, moving, priors: LandmarkPriors, step
         return cam.project(camera, cam.to_camera(pose, jnp.where(moving, outline, fixed)))[:, :2]
 
     sd_expression = priors.expression if model.blendshapes else 1.0
-    sd_focal = (
-        (1e3 if priors.log_focal is None else max(priors.log_focal, 1e-4))
-        if focal is None
-        else (priors.log_focal or 1e-4)
-    )
-    sd_distance = priors.log_distance if focal is None else 1e3
+    sd_distance, sd_focal = (priors.log_distance, 1e3) if focal is None else (1e3, priors.log_focal)
     log_distance = jnp.log(distance0 / priors.distance)
 
     def residuals(x):
