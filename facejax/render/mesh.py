@@ -10,6 +10,7 @@ from facejax.camera import NEAR, Camera, project
 from facejax.kernels import nearest_triangle
 from facejax.lighting import linear_to_srgb, shade, srgb_to_linear
 from facejax.mesh import safe_normalize, vertex_normals
+from facejax.render.edges import antialias, face_neighbors, find_crossings
 from facejax.render.interpolate import interpolate, interpolate_corners
 from facejax.render.texture import sample_texture
 
@@ -62,6 +63,7 @@ def render_mesh(
     background: Float[Array, "*H 3"] | None = None,
     linear: bool = True,
     edges: bool = True,
+    neighbors: Int[Array, "F 3"] | None = None,
     capacity: int | None = None,
 ) -> Rendering:
     """Render one mesh, differentiable in everything but the topology; vmap for many.
@@ -95,15 +97,22 @@ def render_mesh(
     covered = triangle >= 0
     back = jnp.zeros(3, vertices.dtype) if background is None else background
     color = jnp.where(covered[..., None], lit(albedo, normal, light, linear=linear), back)
+    alpha, overflow = covered.astype(vertices.dtype), jnp.zeros((), jnp.int32)
+    if edges:
+        neighbors = face_neighbors(faces) if neighbors is None else neighbors
+        perspective = camera.perspective
+        crossings = find_crossings(points, faces, neighbors, triangle, surface.depth, perspective=perspective)
+        blended = antialias(jnp.concatenate([color, alpha[..., None]], axis=-1), points, crossings)
+        color, alpha, overflow = blended[..., :3], blended[..., 3], crossings.overflow
     return Rendering(
         color=color,
-        alpha=covered.astype(vertices.dtype),
+        alpha=alpha,
         depth=surface.depth,
         normal=normal,
         uv=seen_uv,
         triangle=triangle,
         barycentric=surface.barycentric,
-        overflow=jnp.zeros((), jnp.int32),
+        overflow=overflow,
     )
 
 
