@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from facejax.face_model.formats import bfm, flame, gnm, hifi3dpp, ict
-from facejax.face_model.formats._common import Landmarks, Options, fail, read_container
+from facejax.face_model.formats._common import Landmarks, Options, fail, open_container
 from facejax.face_model.model import FaceModel, truncate
 
 _LOADERS = {
@@ -68,8 +70,8 @@ def load_face_model(
         if format in (None, "ict") and ict.is_folder(path):
             return ict.load_ict_folder(path, options)
         path = _file_in_folder(path, format)
-    data = read_container(path)
-    return _LOADERS[format or _recognise(path, data)](path, data, options)
+    with open_container(path) as data, np.errstate(all="ignore"):  # damaged numbers overflow; assembly refuses them
+        return _LOADERS[format or _recognise(path, data)](path, data, options)
 
 
 def _default_head(identity: int | None, expression: int | None, albedo: int | None, landmarks: Landmarks) -> FaceModel:

@@ -4,10 +4,11 @@ Every failure is a ValueError (FileNotFoundError for a missing file) of one line
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from facejax.face_model.model import FaceModel, make_face_model
 
 logger = logging.getLogger(__name__)
 
+GET_AGAIN = "the file is damaged or of another kind: get it again"
 Landmarks = Any  # vertex indices (68,), or triangles (68,) with barycentric weights (68, 3)
 
 
@@ -33,40 +35,54 @@ def fail(path: Path, problem: str, fix: str) -> NoReturn:
     raise ValueError(f"{path}: {problem}; {fix}")
 
 
-def read_container(path: Path) -> Mapping[str, Any]:
-    """The arrays of a .mat, .npz, .h5 or pickle file by name; the first bytes tell which it is.
+@contextmanager
+def open_container(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The arrays of a .mat, .npz, .h5 or pickle file by name, while open; the first bytes tell which it is.
 
     Arrays of .npz and .h5 files are read when they are asked for. Nothing is executed: pickles go through the
     restricted reader, and object arrays inside a .npz are refused when asked for.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the path of a face-model file or folder")
-    with path.open("rb") as file:
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
         head = file.read(128)
-    if not head:
-        fail(path, "the file is empty", "download or copy it again")
-    kinds = [("npz", b"PK"), ("h5", b"\x89HDF"), ("mat73", b"MATLAB 7.3"), ("mat", b"MATLAB")]
-    kind = next((kind for kind, magic in kinds if head.startswith(magic)), "pickle")
-    readers = {"npz": _read_npz, "h5": _read_h5, "mat73": _read_mat73, "mat": _read_mat, "pickle": load_pickle}
+        file.seek(0)
+        if not head:
+            fail(path, "the file is empty", "download or copy it again")
+        kinds = [("npz", b"PK"), ("h5", b"\x89HDF"), ("mat73", b"MATLAB 7.3"), ("mat", b"MATLAB")]
+        kind = next((kind for kind, magic in kinds if head.startswith(magic)), "pickle")
+        try:
+            data = _read(kind, path, file, stack)
+        except (UnsafePickleError, _MissingReaderError):
+            raise
+        except Exception as error:  # every reader fails in its own ways on truncated and foreign files
+            if kind == "pickle" and path.suffix.lower() not in (".pkl", ".pickle"):
+                fix = "give one of the face-model files listed in docs/models.md"
+                fail(path, "not a .mat, .npz, .h5 or pickle file", fix)
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            fail(path, f"cannot be read, truncated or damaged ({reason})", "download or copy it again")
+        yield data
+
+
+def _read(kind: str, path: Path, file: IO[bytes], stack: ExitStack) -> Mapping[str, Any]:
+    if kind == "npz":
+        archive: Any = np.load(file, allow_pickle=False)
+        return _Lazy(path, archive, archive.files)
+    if kind == "mat":
+        from scipy.io import loadmat
+
+        return {key: value for key, value in loadmat(file).items() if not key.startswith("__")}
+    if kind == "pickle":
+        return load_pickle(path, file)
     try:
-        return readers[kind](path)
-    except (UnsafePickleError, _MissingReaderError):
-        raise
-    except Exception as error:  # every reader fails in its own ways on truncated and foreign files
-        if kind == "pickle" and path.suffix.lower() not in (".pkl", ".pickle"):
-            fail(
-                path,
-                "not a .mat, .npz, .h5 or pickle file",
-                "give one of the face-model files listed in docs/models.md",
-            )
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        fail(path, f"cannot be read, truncated or damaged ({reason})", "download or copy it again")
-
-
-def _read_mat(path: Path) -> Mapping[str, Any]:
-    from scipy.io import loadmat
-
-    return {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+        import h5py
+    except ImportError:
+        raise _MissingReaderError(f"{path}: reading this file needs h5py; pip install facejax[h5]") from None
+    archive = stack.enter_context(h5py.File(path, "r"))
+    keys: list[str] = []
+    archive.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
+    return _Lazy(path, archive, keys, transpose=kind == "mat73")  # MATLAB 7.3 stores every array transposed
 
 
 class _MissingReaderError(ValueError):
@@ -102,33 +118,6 @@ class _Lazy(Mapping[str, Any]):
         return len(self.names)
 
 
-def _read_npz(path: Path) -> Mapping[str, Any]:
-    archive = np.load(path, allow_pickle=False)
-    return _Lazy(path, archive, archive.files)
-
-
-def _open_h5(path: Path) -> tuple[Any, list[str]]:
-    try:
-        import h5py
-    except ImportError:
-        raise _MissingReaderError(f"{path}: reading this file needs h5py; pip install facejax[h5]") from None
-    file = h5py.File(path, "r")
-    keys: list[str] = []
-    file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
-    return file, keys
-
-
-def _read_h5(path: Path) -> Mapping[str, Any]:
-    file, keys = _open_h5(path)
-    return _Lazy(path, file, keys)
-
-
-def _read_mat73(path: Path) -> Mapping[str, Any]:
-    """MATLAB 7.3 files are HDF5 with every array transposed."""
-    file, keys = _open_h5(path)
-    return _Lazy(path, file, keys, transpose=True)
-
-
 def require(path: Path, data: Mapping[str, Any], keys: Iterable[str], kind: str) -> None:
     missing = [key for key in keys if key not in data]
     if missing:
@@ -143,7 +132,7 @@ def array(path: Path, data: Mapping[str, Any], key: str, shape: tuple[int | None
     """A numeric array of the given shape (None: any), or an error that names it."""
     value = np.asarray(data[key])
     if value.dtype.kind not in "fiub":
-        fail(path, f"{key!r} is not numeric ({value.dtype})", "the file is damaged or of another kind: get it again")
+        fail(path, f"{key!r} is not numeric ({value.dtype})", GET_AGAIN)
     if value.ndim != len(shape) or any(
         want is not None and want != got for want, got in zip(shape, value.shape, strict=True)
     ):
@@ -151,7 +140,7 @@ def array(path: Path, data: Mapping[str, Any], key: str, shape: tuple[int | None
         fail(
             path,
             f"{key!r} has shape {value.shape}, expected {wanted}",
-            "the file is damaged or of another kind: get it again",
+            GET_AGAIN,
         )
     return value
 
@@ -163,7 +152,7 @@ def vector(path: Path, data: Mapping[str, Any], key: str, size: int | None = Non
         fail(
             path,
             f"{key!r} has shape {value.shape}, expected a vector",
-            "the file is damaged or of another kind: get it again",
+            GET_AGAIN,
         )
     return array(path, {key: value.reshape(-1)}, key, (size,))
 
@@ -175,7 +164,7 @@ def points(path: Path, data: Mapping[str, Any], key: str, count: int | None = No
         fail(
             path,
             f"{key!r} has {len(value)} numbers, not a multiple of 3",
-            "the file is damaged or of another kind: get it again",
+            GET_AGAIN,
         )
     return value.astype(np.float64).reshape(-1, 3)
 
@@ -193,24 +182,22 @@ def rows(path: Path, data: Mapping[str, Any], key: str, count: int, keep: int | 
 
 def triangles(path: Path, data: Mapping[str, Any], key: str, count: int, *, first: int, shape=(None, 3)) -> np.ndarray:
     """Triangles counted from 0; `first` is the number of the file's first vertex (1 in MATLAB files)."""
-    value = array(path, data, key, shape).astype(np.int64) - first
+    value = array(path, data, key, shape)
     if not len(value):
-        fail(path, f"{key!r} is empty", "the file is damaged or of another kind: get it again")
-    if value.min() < 0 or value.max() >= count:
-        fail(
-            path, f"{key!r} points outside the {count} vertices", "the file is damaged or of another kind: get it again"
-        )
-    return value.astype(np.int32)
+        fail(path, f"{key!r} is empty", GET_AGAIN)
+    return _count_from_zero(path, key, value, count, first).astype(np.int32)
 
 
 def indices(path: Path, data: Mapping[str, Any], key: str, count: int, *, first: int) -> np.ndarray:
     """Vertex numbers counted from 0, as (n,)."""
-    value = vector(path, data, key).astype(np.int64) - first
-    if value.size and (value.min() < 0 or value.max() >= count):
-        fail(
-            path, f"{key!r} points outside the {count} vertices", "the file is damaged or of another kind: get it again"
-        )
-    return value
+    return _count_from_zero(path, key, vector(path, data, key), count, first)
+
+
+def _count_from_zero(path: Path, key: str, value: np.ndarray, count: int, first: int) -> np.ndarray:
+    inside = (value >= first) & (value < first + count) & (value == np.floor(value))  # false for NaN too
+    if not inside.all():
+        fail(path, f"{key!r} points outside the {count} vertices", GET_AGAIN)
+    return value.astype(np.int64) - first
 
 
 def winds_inward(vertices: np.ndarray, faces: np.ndarray) -> bool:
@@ -292,4 +279,4 @@ def assemble(
     try:
         return make_face_model(name, mean, faces, uv_faces=uv_faces, **fields)
     except ValueError as error:
-        fail(path, str(error), "the file is damaged or of another kind: get it again")
+        fail(path, str(error), GET_AGAIN)

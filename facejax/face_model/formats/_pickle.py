@@ -8,7 +8,7 @@ any other name is an error before anything is called.
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -36,6 +36,16 @@ def _reconstruct_array(kind: Any, shape: Any, dtype: Any) -> np.ndarray:
     if kind is not np.ndarray:
         raise UnsafePickleError("an array of an unknown class")
     return np.ndarray.__new__(np.ndarray, shape, dtype)
+
+
+def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: str, axes: Any = None) -> np.ndarray:
+    """numpy's recipe since pickle protocol 5: the bytes, then the shape."""
+    if not isinstance(dtype, np.dtype) or dtype.hasobject:
+        raise UnsafePickleError("an array of Python objects")
+    flat = np.frombuffer(buffer, dtype)
+    if order == "K":
+        return flat.reshape(shape).transpose(axes)
+    return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
 def _scalar(dtype: Any, data: Any = None) -> Any:
@@ -68,8 +78,10 @@ _ADMITTED = {
     ("collections", "OrderedDict"): dict,
     ("copyreg", "_reconstructor"): _reconstruct_object,
 }
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _ADMITTED |= {(_module, "_reconstruct"): _reconstruct_array, (_module, "scalar"): _scalar}
+for _core in ("numpy.core", "numpy._core"):
+    _ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct_array
+    _ADMITTED[f"{_core}.multiarray", "scalar"] = _scalar
+    _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
 _PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _SHELLS = ("chumpy", "scipy.sparse")
 
@@ -84,19 +96,18 @@ class _Reader(pickle.Unpickler):
         raise UnsafePickleError(f"the name {module}.{name}")
 
 
-def load_pickle(path: Path) -> Mapping[str, Any]:
+def load_pickle(path: Path, file: IO[bytes]) -> Mapping[str, Any]:
     """The dictionary in a pickle (Python 2 ones too); chumpy arrays become numpy arrays, nothing is executed.
 
     Raises UnsafePickleError (a ValueError) when the pickle asks for anything but arrays and containers.
     """
-    with path.open("rb") as file:
-        try:
-            data = _Reader(file, encoding="latin1").load()
-        except UnsafePickleError as error:
-            raise UnsafePickleError(
-                f"{path}: the pickle asks for {error}, which a model of plain arrays does not need; "
-                "it was not executed: get the file from its authors, or save it again with numpy arrays only"
-            ) from None
+    try:
+        data = _Reader(file, encoding="latin1").load()
+    except UnsafePickleError as error:
+        raise UnsafePickleError(
+            f"{path}: the pickle asks for {error}, which a model of plain arrays does not need; "
+            "it was not executed: get the file from its authors, or save it again with numpy arrays only"
+        ) from None
     if not isinstance(data, Mapping):
         raise ValueError(f"it holds a {type(data).__name__}, not a dictionary")
     return {str(key): _plain(value) for key, value in data.items()}

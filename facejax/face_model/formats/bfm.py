@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from facejax.face_model.formats._common import (
+    GET_AGAIN,
     Options,
     array,
     assemble,
     columns,
     fail,
     indices,
+    open_container,
     points,
-    read_container,
     require,
     triangles,
     vector,
@@ -99,9 +100,9 @@ def _guo_expressions(folder: Path, count: int, keep: int | None):
         raise FileNotFoundError(
             f"{selection}: no such file; it maps {binary.name} to the model's vertices, get it or pass expression=0"
         )
-    data = read_container(selection)
-    require(selection, data, ["trimIndex"], "BFM_exp_idx.mat")
-    kept = indices(selection, data, "trimIndex", count, first=1)
+    with open_container(selection) as data:
+        require(selection, data, ["trimIndex"], "BFM_exp_idx.mat")
+        kept = indices(selection, data, "trimIndex", count, first=1)
     if len(kept) != vertices:
         fail(selection, f"{len(kept)} vertices, but {binary.name} has {vertices}", "use the files of one model")
     return basis, std[:keep], kept
@@ -174,7 +175,7 @@ def load_bfm2017(path: Path, data: Mapping[str, Any], options: Options) -> FaceM
         basis = columns(path, data, f"{part}/model/pcaBasis", count, None)
         variance = vector(path, data, f"{part}/model/pcaVariance", len(basis)).astype(np.float64)
         if (variance < 0).any():
-            fail(path, f"'{part}/model/pcaVariance' has negative values", "the file is damaged: get it again")
+            fail(path, f"'{part}/model/pcaVariance' has negative values", GET_AGAIN)
         return basis[:keep], np.sqrt(variance[:keep])
 
     identity, identity_std = component("shape", options.identity)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from facejax.face_model.formats._common import Options, array, assemble, fail, logger, require, triangles
+from facejax.face_model.formats._common import GET_AGAIN, Options, array, assemble, fail, logger, require, triangles
 from facejax.face_model.model import FaceModel
 
 _METRES = 1000.0
@@ -62,7 +62,7 @@ def load_gnm(path: Path, data: Mapping[str, Any], options: Options) -> FaceModel
 def _names(path: Path, data: Mapping[str, Any], key: str, count: int) -> tuple[str, ...]:
     value = np.asarray(data[key])
     if value.shape != (count,) or value.dtype.kind not in "US":
-        fail(path, f"{key!r} is not a list of {count} names", "the file is damaged: get it again")
+        fail(path, f"{key!r} is not a list of {count} names", GET_AGAIN)
     return tuple(str(name) for name in value)
 
 

@@ -14,7 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from facejax.face_model.formats._common import Options, array, assemble, fail, indices, logger, require, triangles
+from facejax.face_model.formats._common import (
+    GET_AGAIN,
+    Options,
+    array,
+    assemble,
+    fail,
+    indices,
+    logger,
+    require,
+    triangles,
+)
 from facejax.face_model.model import FaceModel
 
 _CENTIMETRES = 10.0
@@ -90,7 +100,7 @@ def load_ict_npz(path: Path, data: Mapping[str, Any], options: Options) -> FaceM
     polygons = array(path, data, "face_material", (None,))
     source = array(path, data, "tri_source_face", (len(faces),))
     if source.min() < 0 or source.max() >= len(polygons) or polygons.min() < 0 or polygons.max() >= len(names):
-        fail(path, "'tri_source_face' or 'face_material' points outside its list", "the file is damaged: get it again")
+        fail(path, "'tri_source_face' or 'face_material' points outside its list", GET_AGAIN)
     mesh = _Mesh(vertices, uv, faces, uv_faces, polygons[source], names)
     identity = array(path, data, "identity_deltas", (None, count, 3))[: options.identity]
     expression = array(path, data, "expression_deltas", (None, count, 3))[: options.expression]
@@ -126,18 +136,29 @@ def _assemble(
         uv=mesh.uv,
         uv_faces=mesh.uv_faces,
         regions={"face": region("M_Face"), "skin": region("M_Face", "M_BackHead")},
-        mirror=_mirror(mesh.vertices),
+        mirror=_mirror(mesh),
         face_part=mesh.material,
         part_names=tuple(name.removeprefix("M_") for name in mesh.materials),
     )
 
 
-def _mirror(vertices: np.ndarray) -> np.ndarray:
-    """The nearest vertex to each vertex's reflection in x = 0; itself where that is not mutual (stacked vertices)."""
+def _mirror(mesh: _Mesh) -> np.ndarray:
+    """The nearest vertex of the same part to each vertex's reflection in x = 0; itself where that is not mutual.
+
+    Parts lie on top of one another at the eyelids, so each one (Left and Right together) is matched on its own.
+    """
     from scipy.spatial import KDTree
 
-    other = KDTree(vertices).query(vertices * [-1, 1, 1])[1]
-    own = np.arange(len(vertices))
+    parts = [re.sub("Left|Right", "", name) for name in mesh.materials]
+    own = np.arange(len(mesh.vertices))
+    part = np.full(len(own), -1)
+    for k in reversed(range(len(parts))):  # a vertex on a seam belongs to the first part
+        part[mesh.faces[mesh.material == k]] = parts.index(parts[k])
+    other = own.copy()
+    for k in np.unique(part):
+        members = np.flatnonzero(part == k)
+        points = mesh.vertices[members]
+        other[members] = members[np.asarray(KDTree(points).query(points * [-1, 1, 1])[1])]
     return np.where(other[other] == own, other, own)
 
 
@@ -200,7 +221,7 @@ def _read_obj(file: Path) -> _Mesh:
             if kind in values:
                 values[kind].append([float(x) for x in rest[: 3 if kind == "v" else 2]])
             elif kind == "usemtl":
-                names.append(rest[0]) if rest[0] not in names else None
+                names = names if rest[0] in names else [*names, rest[0]]
                 current = names.index(rest[0])
             elif kind == "f":
                 names = names or ["default"]
@@ -219,4 +240,6 @@ def _read_obj(file: Path) -> _Mesh:
     both = {"f v": table[..., 0] + 1, "f vt": table[..., 1] + 1}
     faces = triangles(file, both, "f v", len(vertices), first=1)
     uv_faces = triangles(file, both, "f vt", len(uv), first=1)
+    if len(np.unique(faces)) != len(vertices):
+        fail(file, "some vertices are in no polygon: truncated", "copy it again from ICT-FaceKit")
     return _Mesh(vertices, uv, faces, uv_faces, np.array(material), tuple(names))
