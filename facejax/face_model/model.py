@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from facejax.camera import Camera, Pose
+from facejax.mesh import face_neighbors
 
 
 @jax.tree_util.register_dataclass
@@ -20,6 +21,7 @@ class Topology:
 
     faces: Int[Array, "F 3"]  # counter-clockwise seen from outside
     uv_faces: Int[Array, "F 3"]  # rows of FaceModel.uv, corner by corner
+    neighbors: Int[Array, "F 3"]  # the face across the edge from corner k to k + 1; -1 at a border
     face_part: Int[Array, " F"]  # position in FaceModel.part_names
     mirror: Int[Array, " V"]  # the vertex on the other side; itself on the midline
     landmark_faces: Int[Array, " L"]  # triangle of each landmark (68 in the iBUG order, or 0: unknown)
@@ -124,7 +126,9 @@ def make_face_model(
 
     def floats(value, default_shape, label, shape):
         array = np.zeros(default_shape, np.float32) if value is None else np.asarray(value, np.float32)
-        if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape, strict=True)):
+        if array.ndim != len(shape) or any(
+            want is not None and want != got for want, got in zip(shape, array.shape, strict=True)
+        ):
             raise ValueError(f"face model {name!r}: {label} has shape {array.shape}, expected {shape} (None: any)")
         if not np.isfinite(array).all():
             raise ValueError(f"face model {name!r}: {label} has values that are not finite")
@@ -169,13 +173,19 @@ def make_face_model(
     mask = regions or {"face": np.ones(count, np.float32)}
     identity_names = identity_names or tuple(f"identity{k:03d}" for k in range(len(identity_basis)))
     expression_names = expression_names or tuple(f"expression{k:03d}" for k in range(len(expression_basis)))
-    for label, names, basis in [("identity", identity_names, identity_basis), ("expression", expression_names, expression_basis)]:
+    for label, names, basis in [
+        ("identity", identity_names, identity_basis),
+        ("expression", expression_names, expression_basis),
+    ]:
         if len(names) != len(basis):
             raise ValueError(f"face model {name!r}: {len(names)} {label} names for {len(basis)} components")
     topology = Topology(
         faces=jnp.asarray(faces),
         uv_faces=jnp.asarray(uv_faces),
-        face_part=jnp.asarray(integers(face_part, np.zeros(triangles, np.int32), "face_part", (triangles,), len(part_names))),
+        neighbors=face_neighbors(faces),
+        face_part=jnp.asarray(
+            integers(face_part, np.zeros(triangles, np.int32), "face_part", (triangles,), len(part_names))
+        ),
         mirror=jnp.asarray(integers(mirror, np.arange(count), "mirror", (count,), count)),
         landmark_faces=jnp.asarray(landmark_faces),
         contour_faces=jnp.asarray(contour_faces),
@@ -201,7 +211,9 @@ def make_face_model(
     )
 
 
-def truncate(model: FaceModel, *, identity: int | None = None, expression: int | None = None, albedo: int | None = None) -> FaceModel:
+def truncate(
+    model: FaceModel, *, identity: int | None = None, expression: int | None = None, albedo: int | None = None
+) -> FaceModel:
     """The model with its first components only (None keeps all; a number beyond the file's keeps all)."""
     colour = model.albedo
     if colour is not None:
