@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from facejax.camera import NEAR
@@ -31,33 +30,6 @@ class Crossings(NamedTuple):
     vertical: Bool[Array, " K"]  # the pair is one above the other
     used: Bool[Array, " K"]
     overflow: Int[Array, ""]  # crossings that found no room in the list
-
-
-def face_neighbors(faces: Int[Array, "F 3"]) -> Int[Array, "F 3"]:
-    """The face across the edge from corner k to corner k + 1 of each face; -1 at a border.
-
-    Computed on the host when the indices are known, else by a sort inside the program (some 10 ms for 20,000 faces on
-    a CPU: pass a precomputed array to the renderer where that matters). Of more than two faces at an edge, pairs
-    in order of their numbers become neighbours.
-    """
-    traced = isinstance(faces, jax.core.Tracer)
-    xp = jnp if traced else np
-    faces = xp.asarray(faces)
-    count = 3 * faces.shape[0]
-    if count == 0:
-        return jnp.zeros((0, 3), jnp.int32)
-    ends = xp.stack([faces, xp.roll(faces, -1, axis=1)]).reshape(2, -1)
-    low, high = ends.min(axis=0), ends.max(axis=0)
-    order = xp.lexsort((high, low))
-    low, high, place = low[order], high[order], xp.arange(count)
-    again = (place > 0) & (low == xp.roll(low, 1)) & (high == xp.roll(high, 1))  # the same edge as the entry before
-    run_start = xp.where(again, 0, place)
-    run_start = jax.lax.cummax(run_start) if traced else np.maximum.accumulate(run_start)
-    second = (place - run_start) % 2 == 1
-    first = xp.roll(second, -1)  # entry 0 is never a second one, so nothing wraps around
-    twin = xp.where(second, xp.roll(order, 1), xp.where(first, xp.roll(order, -1), -1))
-    neighbors = xp.where(twin < 0, -1, twin // 3)[xp.argsort(order)]
-    return jnp.asarray(neighbors.reshape(-1, 3), jnp.int32)
 
 
 def find_crossings(
@@ -94,9 +66,9 @@ def find_crossings(
     end = jnp.take_along_axis(corners, (side + 1)[:, None] % 3, axis=1)[:, 0]
     start, end, vertical, local = once((start, end, vertical, local))
     a, b = once((points[start], points[end]))
-    return _visible(a, b, start, end, vertical, local, jnp.arange(capacity) < ends[-1], triangle, depth, perspective)._replace(
-        overflow=jnp.maximum(ends[-1] - capacity, 0).astype(jnp.int32)
-    )
+    return _visible(
+        a, b, start, end, vertical, local, jnp.arange(capacity) < ends[-1], triangle, depth, perspective
+    )._replace(overflow=jnp.maximum(ends[-1] - capacity, 0).astype(jnp.int32))
 
 
 def _row_and_column_counts(x, y, z, neighbors, shape, perspective) -> Int[Array, "6 F"]:
@@ -166,7 +138,9 @@ def _nearest_of_pair(far: Array, seen: Array, pair: Array, pairs: int) -> Array:
     bits = max(far.shape[0].bit_length(), 1)
     low = jnp.min(jnp.where(seen, far, jnp.inf))
     spread = jnp.max(jnp.where(seen, far, -jnp.inf)) - low
-    level = jnp.where(seen & (spread > 0), (far - low) / jnp.where(spread > 0, spread, 1.0), 0.0) * (2.0 ** (32 - bits) - 2)
+    level = jnp.where(seen & (spread > 0), (far - low) / jnp.where(spread > 0, spread, 1.0), 0.0) * (
+        2.0 ** (32 - bits) - 2
+    )
     key = (level.astype(jnp.uint32) << bits) | jnp.arange(far.shape[0], dtype=jnp.uint32)
     target = jnp.where(seen, pair, pairs)
     key, target = once((key, target))

@@ -39,5 +39,6 @@ def render(
         background=background,
         linear=linear,
         edges=edges,
+        neighbors=model.topology.neighbors,
         capacity=capacity,
     )

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int
 from facejax.camera import NEAR, Camera, project
 from facejax.kernels import nearest_triangle
 from facejax.lighting import linear_to_srgb, shade, srgb_to_linear
-from facejax.mesh import safe_normalize, vertex_normals
-from facejax.render.edges import antialias, face_neighbors, find_crossings
+from facejax.mesh import face_neighbors, safe_normalize, vertex_normals
+from facejax.render.edges import antialias, find_crossings
 from facejax.render.interpolate import interpolate, interpolate_corners
 from facejax.render.texture import sample_texture
 
@@ -72,7 +72,8 @@ def render_mesh(
     without the latter uv has one row a vertex), else from `vertex_colors`, else it is 0.6 grey. The colour is
     `albedo * shade(normal, light)`, computed in linear light unless `linear` is False; no `light`: the albedo.
     `normals` default to the mesh's vertex normals. `background` (black by default) is one colour or an image. Back
-    faces are not drawn. `edges=False` leaves out the blending at silhouettes and with it their gradient.
+    faces are not drawn. `edges=False` leaves out the blending at silhouettes and with it their gradient; `neighbors`
+    (`facejax.mesh.face_neighbors`) saves finding them again in programs where `faces` is an argument.
     """
     finite = jnp.isfinite(vertices).all(axis=1, keepdims=True)
     triangle = rasterize(
