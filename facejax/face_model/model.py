@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from facejax.camera import Camera, Pose
-from facejax.mesh import face_neighbors
+from facejax.lighting import uniform_light
 
 
 @jax.tree_util.register_dataclass
@@ -90,127 +89,6 @@ class FaceParams:
     light: Float[Array, "*B 9 3"]  # spherical harmonics in camera space, see facejax.lighting
 
 
-def make_face_model(
-    name: str,
-    mean: np.ndarray,
-    faces: np.ndarray,
-    *,
-    identity_basis: np.ndarray,
-    identity_std: np.ndarray,
-    expression_basis: np.ndarray | None = None,
-    expression_std: np.ndarray | None = None,
-    albedo: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
-    uv: np.ndarray | None = None,
-    uv_faces: np.ndarray | None = None,
-    landmark_faces: np.ndarray | None = None,
-    landmark_weights: np.ndarray | None = None,
-    contour_faces: np.ndarray | None = None,
-    contour_weights: np.ndarray | None = None,
-    contour_direction: np.ndarray | None = None,
-    regions: dict[str, np.ndarray] | None = None,
-    mirror: np.ndarray | None = None,
-    face_part: np.ndarray | None = None,
-    part_names: tuple[str, ...] = ("skin",),
-    identity_names: tuple[str, ...] | None = None,
-    expression_names: tuple[str, ...] | None = None,
-    blendshapes: bool = False,
-) -> FaceModel:
-    """Check the arrays of a model and assemble it; the one way to make a `FaceModel`.
-
-    Shapes as in `FaceModel`; `albedo` is (mean, basis, std). What is left out becomes empty (landmarks, basis), its
-    own mirror image, or one region. Raises ValueError naming the array that does not fit.
-    """
-    mean = np.asarray(mean, np.float32)
-    faces = np.asarray(faces, np.int32)
-    count, triangles = len(mean), len(faces)
-
-    def floats(value, default_shape, label, shape):
-        array = np.zeros(default_shape, np.float32) if value is None else np.asarray(value, np.float32)
-        if array.ndim != len(shape) or any(
-            want is not None and want != got for want, got in zip(shape, array.shape, strict=True)
-        ):
-            raise ValueError(f"face model {name!r}: {label} has shape {array.shape}, expected {shape} (None: any)")
-        if not np.isfinite(array).all():
-            raise ValueError(f"face model {name!r}: {label} has values that are not finite")
-        return array
-
-    def integers(value, default, label, shape, below):
-        array = np.asarray(default if value is None else value, np.int32)
-        if array.shape != shape:
-            raise ValueError(f"face model {name!r}: {label} has shape {array.shape}, expected {shape}")
-        if array.size and (array.min() < 0 or array.max() >= below):
-            raise ValueError(f"face model {name!r}: {label} points outside 0..{below - 1}")
-        return array
-
-    mean = floats(mean, (0, 3), "mean", (None, 3))
-    faces = integers(faces, None, "faces", (triangles, 3), count)
-    identity_basis = floats(identity_basis, (0, count, 3), "identity_basis", (None, count, 3))
-    identity_std = floats(identity_std, (0,), "identity_std", (len(identity_basis),))
-    expression_basis = floats(expression_basis, (0, count, 3), "expression_basis", (None, count, 3))
-    if expression_std is None:
-        expression_std = np.ones(len(expression_basis), np.float32)
-    expression_std = floats(expression_std, (0,), "expression_std", (len(expression_basis),))
-    uv = floats(uv, (count, 2), "uv", (None, 2))
-    uv_faces = integers(uv_faces, faces, "uv_faces", (triangles, 3), max(len(uv), 1))
-    marks = 0 if landmark_faces is None else len(landmark_faces)
-    landmark_faces = integers(landmark_faces, np.zeros(0, np.int32), "landmark_faces", (marks,), triangles)
-    landmark_weights = floats(landmark_weights, (0, 3), "landmark_weights", (marks, 3))
-    if contour_faces is None:
-        jaw = 17 if marks == 68 else 0
-        contour_faces, contour_weights = landmark_faces[:jaw, None], landmark_weights[:jaw, None]
-        contour_direction = np.zeros((jaw, 2), np.float32)
-    candidates = np.shape(contour_faces)
-    contour_faces = integers(contour_faces, None, "contour_faces", candidates, triangles)
-    contour_weights = floats(contour_weights, (0, 1, 3), "contour_weights", (*candidates, 3))
-    contour_direction = floats(contour_direction, (0, 2), "contour_direction", (candidates[0], 2))
-    if albedo is not None:
-        albedo_mean = np.asarray(albedo[0], np.float32)
-        if albedo_mean.ndim == 2 and len(albedo_mean) != count:
-            raise ValueError(f"face model {name!r}: albedo has {len(albedo_mean)} vertices, the mean has {count}")
-        albedo_mean = floats(albedo_mean, (), "albedo mean", (*[None] * (albedo_mean.ndim - 1), 3))
-        albedo_basis = floats(albedo[1], (), "albedo basis", (None, *albedo_mean.shape))
-        albedo_std = floats(albedo[2], (), "albedo std", (len(albedo_basis),))
-    mask = regions or {"face": np.ones(count, np.float32)}
-    identity_names = identity_names or tuple(f"identity{k:03d}" for k in range(len(identity_basis)))
-    expression_names = expression_names or tuple(f"expression{k:03d}" for k in range(len(expression_basis)))
-    for label, names, basis in [
-        ("identity", identity_names, identity_basis),
-        ("expression", expression_names, expression_basis),
-    ]:
-        if len(names) != len(basis):
-            raise ValueError(f"face model {name!r}: {len(names)} {label} names for {len(basis)} components")
-    topology = Topology(
-        faces=jnp.asarray(faces),
-        uv_faces=jnp.asarray(uv_faces),
-        neighbors=face_neighbors(faces),
-        face_part=jnp.asarray(
-            integers(face_part, np.zeros(triangles, np.int32), "face_part", (triangles,), len(part_names))
-        ),
-        mirror=jnp.asarray(integers(mirror, np.arange(count), "mirror", (count,), count)),
-        landmark_faces=jnp.asarray(landmark_faces),
-        contour_faces=jnp.asarray(contour_faces),
-    )
-    return FaceModel(
-        mean=jnp.asarray(mean),
-        identity_basis=jnp.asarray(identity_basis),
-        identity_std=jnp.asarray(identity_std),
-        expression_basis=jnp.asarray(expression_basis),
-        expression_std=jnp.asarray(expression_std),
-        albedo=None if albedo is None else LinearAlbedo(*map(jnp.asarray, (albedo_mean, albedo_basis, albedo_std))),
-        uv=jnp.asarray(uv),
-        landmark_weights=jnp.asarray(landmark_weights),
-        contour_weights=jnp.asarray(contour_weights),
-        contour_direction=jnp.asarray(contour_direction),
-        regions={key: jnp.asarray(floats(value, (), f"region {key}", (count,))) for key, value in sorted(mask.items())},
-        topology=topology,
-        name=name,
-        part_names=tuple(part_names),
-        identity_names=tuple(identity_names),
-        expression_names=tuple(expression_names),
-        blendshapes=blendshapes,
-    )
-
-
 def truncate(
     model: FaceModel, *, identity: int | None = None, expression: int | None = None, albedo: int | None = None
 ) -> FaceModel:
@@ -232,8 +110,6 @@ def truncate(
 
 def neutral_params(model: FaceModel, camera: Camera, *, distance: float = 1000.0) -> FaceParams:
     """The mean face, upright, `distance` mm in front of the camera, under uniform white light."""
-    from facejax.lighting import uniform_light
-
     pose = Pose(jnp.array([1.0, 0.0, 0.0, 0.0]), jnp.array([0.0, 0.0, -distance]))
     components = 0 if model.albedo is None else len(model.albedo.std)
     return FaceParams(

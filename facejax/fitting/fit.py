@@ -129,7 +129,7 @@ def prepare_crops(
 def compile_fit(
     model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR
 ) -> Callable[[FaceModel, Crops], FittedFaces]:
-    """`fit_crops` compiled for arrays of these shapes; remembered, so that a second batch of the size starts at once."""
+    """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
     return _compiled(recipe, _Shapes((model, crops)))
 
 

@@ -12,8 +12,10 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
+from facejax.face_model.formats._contour import moving_contour
 from facejax.face_model.formats._pickle import UnsafePickleError, load_pickle
-from facejax.face_model.model import FaceModel, make_face_model
+from facejax.face_model.make import make_face_model
+from facejax.face_model.model import FaceModel
 
 logger = logging.getLogger(__name__)
 
@@ -259,18 +261,21 @@ def assemble(
 ) -> FaceModel:
     """The model from arrays in millimetres, with every triangle counter-clockwise seen from outside.
 
-    `landmarks` are the file's own, replaced by those of `options`. Whatever does not fit is a ValueError with the
-    file's name.
+    `landmarks` are the file's own, replaced by those of `options`; the jaw's may move along the surface around them.
+    Whatever does not fit is a ValueError with the file's name.
     """
     landmarks = landmarks if options.landmarks is None else options.landmarks
     if landmarks is not None:
-        corner_faces, weights = resolve_landmarks(path, faces, len(mean), landmarks)
-        fields |= {"landmark_faces": corner_faces, "landmark_weights": weights}
+        marks = resolve_landmarks(path, faces, len(mean), landmarks)
+        fields |= dict(zip(("landmark_faces", "landmark_weights"), marks, strict=True))
+        contour = moving_contour(mean, faces, *marks)
+        fields |= dict(zip(("contour_faces", "contour_weights", "contour_direction"), contour, strict=True))
     if winds_inward(mean, faces):
         faces = faces[:, [0, 2, 1]]
         uv_faces = None if uv_faces is None else uv_faces[:, [0, 2, 1]]
         if landmarks is not None:  # weights follow their corners
-            fields["landmark_weights"] = fields["landmark_weights"][:, [0, 2, 1]]
+            for key in ("landmark_weights", "contour_weights"):
+                fields[key] = fields[key][..., [0, 2, 1]]
     size = float(np.max(np.ptp(mean, axis=0)))
     if not 50.0 < size < 1000.0:
         logger.warning(
