@@ -150,9 +150,10 @@ def test_wrong_parameter_files_say_what_is_wrong(tmp_path):
     save_params(path, some_params(WeakPerspectiveCamera(jnp.asarray(1.0), jnp.zeros(2))), "default")
     with np.load(path) as file:
         arrays: dict[str, Any] = {name: file[name] for name in file.files}
-    np.savez(tmp_path / "schema.npz", **(arrays | {"schema": np.array("other")}))
-    np.savez(tmp_path / "version.npz", **(arrays | {"version": np.array(9)}))
-    np.savez(tmp_path / "lacks.npz", **{key: value for key, value in arrays.items() if key != "light"})
+    write: Any = np.savez
+    write(tmp_path / "schema.npz", **(arrays | {"schema": np.array("other")}))
+    write(tmp_path / "version.npz", **(arrays | {"version": np.array(9)}))
+    write(tmp_path / "lacks.npz", **{key: value for key, value in arrays.items() if key != "light"})
     np.savez(tmp_path / "none.npz", x=np.zeros(3))
     np.save(tmp_path / "array.npy", np.zeros(3))
     (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:200])
@@ -272,6 +273,7 @@ def test_summary_is_strict_json_of_plain_numbers(tmp_path):
         "psnr_face": np.float32(22.5),
         "losses": {"coarse": [np.float64(1.0), float("nan"), jnp.inf], 3: (True, None, np.bool_(False))},
         "count": np.int64(3),
+        "camera": PerspectiveCamera(jnp.asarray(2.0), jnp.zeros(2)),
     }
     write_summary(tmp_path / "summary.json", content)
 
@@ -281,6 +283,7 @@ def test_summary_is_strict_json_of_plain_numbers(tmp_path):
     loaded = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"), parse_constant=refuse)
     assert loaded["image"] == str(Path("photos") / "ä.jpg") and loaded["landmarks68"] == [[1.0, 1.0], [1.0, 1.0]]
     assert loaded["psnr_face"] == 22.5 and loaded["count"] == 3
+    assert loaded["camera"] == {"focal": 2.0, "principal": [0.0, 0.0]}
     assert loaded["losses"] == {"coarse": [1.0, None, None], "3": [True, None, False]}
 
 

@@ -1,5 +1,6 @@
 """JSON summaries, and what they were made with."""
 
+import dataclasses
 import json
 import math
 import platform
@@ -16,8 +17,8 @@ from facejax.export.atomic import write_text
 def write_summary(path: str | Path, content: dict[str, Any]) -> None:
     """Write a nested dict as strict JSON, atomically.
 
-    Arrays and scalars of numpy and jax become lists and numbers, paths become strings; NaN and infinity, which JSON
-    lacks, become null. Raises TypeError, with the place, for a value that has no JSON form.
+    Arrays and scalars of numpy and jax become lists and numbers, dataclasses objects and paths strings; NaN and
+    infinity, which JSON lacks, become null. Raises TypeError, with the place, for a value that has no JSON form.
     """
     write_text(path, json.dumps(_plain(content, "summary"), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -42,6 +43,8 @@ def _facejax_version() -> str:
 
 
 def _plain(value: Any, place: str) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {str(key): _plain(item, f"{place}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
