@@ -37,7 +37,7 @@ def vertex_areas(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Flo
     return jnp.zeros(vertices.shape[0], vertices.dtype).at[faces.reshape(-1)].add(jnp.repeat(thirds, 3))
 
 
-def face_neighbors(faces: Int[Array, "F 3"]) -> Int[Array, "F 3"]:
+def face_neighbors(faces: Int[Array | np.ndarray, "F 3"]) -> Int[Array, "F 3"]:
     """The face across the edge from corner k to corner k + 1 of each face; -1 at a border.
 
     Computed on the host when the indices are known, else by a sort inside the program (some 10 ms for 20,000 faces on
