@@ -14,5 +14,5 @@ def gather_rows(table: Float[Array, "V C"], rows: Int[Array, "*N"]) -> Float[Arr
 
     Linear in `table`, differentiable forward and backward to any order; the transpose is a scatter-add.
     """
-    taken = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0)
-    return jax.lax.optimization_barrier(taken)
+    once = jax.lax.optimization_barrier
+    return once(once(jnp.asarray(table)).at[rows].get(mode="fill", fill_value=0))

@@ -184,6 +184,6 @@ def antialias(image: Float[Array, "H W C"], points: Float[Array, "V 3"], crossin
     weight = jnp.abs(shift)[:, None]
     total = jnp.zeros((outside, 1), image.dtype).at[taker].add(weight, mode="drop")
     weight = weight / jnp.maximum(gather_rows(total, taker), 1.0)
-    flat = image.reshape(-1, channels)
+    flat = once(image.reshape(-1, channels))
     change = weight * (gather_rows(flat, giver) - gather_rows(flat, taker))
     return flat.at[taker].add(change, mode="drop").reshape(image.shape)
