@@ -7,7 +7,15 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from facejax.mesh import align_similarity, face_normals, points_on_faces, safe_normalize, vertex_areas, vertex_normals
+from facejax.mesh import (
+    align_similarity,
+    face_neighbors,
+    face_normals,
+    points_on_faces,
+    safe_normalize,
+    vertex_areas,
+    vertex_normals,
+)
 
 RNG = np.random.default_rng(0)
 SPHERE = trimesh.creation.icosphere(subdivisions=2, radius=50.0)
@@ -38,6 +46,30 @@ def test_vertex_areas_share_the_surface(float64):
     np.testing.assert_allclose(found.sum(), oracle().area, rtol=1e-12)
     around = np.flatnonzero((FACES == 7).any(axis=1))
     np.testing.assert_allclose(found[7], oracle().area_faces[around].sum() / 3, rtol=1e-12)
+
+
+def neighbours_by_search(faces):
+    """For each face and corner k: the other face that has the edge (k, k + 1), -1 where there is none."""
+    edges = [[frozenset((face[k], face[(k + 1) % 3])) for k in range(3)] for face in faces.tolist()]
+    return [
+        [next((g for g, other in enumerate(edges) if g != f and edge in other), -1) for edge in mine]
+        for f, mine in enumerate(edges)
+    ]
+
+
+@pytest.mark.parametrize("mesh", ["closed", "open", "empty"])
+def test_neighbours_share_the_edge(mesh):
+    faces = {"closed": FACES, "open": FACES[:150], "empty": FACES[:0]}[mesh]
+    found = face_neighbors(faces)
+    expected = np.reshape(neighbours_by_search(faces), (-1, 3))
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(jax.jit(face_neighbors)(faces), expected)
+    assert mesh != "open" or (expected < 0).any()
+
+
+def test_an_edge_of_three_faces_joins_the_first_two():
+    faces = np.array([[0, 1, 2], [1, 0, 3], [0, 1, 4]], np.int32)
+    np.testing.assert_array_equal(face_neighbors(faces)[:, 0], [1, 0, -1])
 
 
 def test_a_zero_vector_normalises_to_zero_with_zero_gradient():
