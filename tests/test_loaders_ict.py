@@ -147,6 +147,20 @@ def test_real_landmarks_sit_at_known_places(real):
     np.testing.assert_allclose(marks[mirrored] * [-1, 1, 1], marks[:42], atol=0.5)
 
 
+def test_real_jaw_landmarks_follow_the_outline_of_a_turned_head(real):
+    whole = real[0]
+    fixed = np.asarray(landmarks(whole, whole.mean))
+    yaw = np.radians(40.0)  # to the viewer's left: the right cheek is the far one
+    turned = np.asarray(landmarks(whole, whole.mean, jnp.array([np.cos(yaw / 2), 0.0, -np.sin(yaw / 2), 0.0])))
+    moved = turned - fixed
+    np.testing.assert_array_equal(moved[17:], 0)
+    picture = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0]])  # the viewer's x and y in the head's space
+    outward = np.einsum("jc,dc,jd->j", moved[:17], picture, np.asarray(whole.contour_direction))
+    assert outward.min() >= -1e-4 and outward[:5].min() > 5
+    assert moved[1:4, 2].min() > 5 and moved[13:16, 2].max() < 0  # forward on the far cheek, back on the near one
+    assert np.linalg.norm(moved[:17], axis=1).max() < 60
+
+
 def test_real_mirror_map_is_an_involution_onto_the_reflection(real):
     whole = real[0]
     mirror, mean = np.asarray(whole.topology.mirror), np.asarray(whole.mean)

@@ -12,10 +12,9 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
+from facejax.face_model import FaceModel, make_face_model
 from facejax.face_model.formats._contour import moving_contour
 from facejax.face_model.formats._pickle import UnsafePickleError, load_pickle
-from facejax.face_model.make import make_face_model
-from facejax.face_model.model import FaceModel
 
 logger = logging.getLogger(__name__)
 
