@@ -189,7 +189,7 @@ _DECA_ORDER = np.array([0, 2, 3, 1, 4, 6, 8, 5, 7])  # where it keeps 1, y, z, x
 _DECA_RATIO = np.array([1.0, *[math.pi] * 8])
 
 
-# --- 3DDFA ------------------------------------------------------------------------------------------------------------
+# --- 3DDFA, 2DASL, 300W-LP, AFLW2000-3D ------------------------------------------------------------------------------
 
 
 def from_3ddfa(
@@ -203,21 +203,47 @@ def from_3ddfa(
     """From the 12 pose numbers of 3DDFA (un-whitened, as a 3 x 4 matrix [P | t]), for its `size` x `size` crop.
 
     There `p = P X + t` of Basel vertices (micrometres, so `unit` is 1e-3), and then y becomes `size + 1 - y`: pixels
-    that count from `origin` = 1 at the first pixel's centre, as in MATLAB. P need not be a scaled rotation, ours is:
-    the closest one to its first two rows, exact when P = f R. Depth is ours (`distance`), its z translation is dropped.
+    that count from `origin` = 1 at the first pixel's centre, as in MATLAB (3DDFA_V2 subtracts the 1, 3DDFA leaves it).
+    P need not be a scaled rotation, ours is: the closest one to its first two rows, exact when P = f R. Depth is ours
+    (`distance`), its z translation is dropped.
     """
     matrix = jnp.asarray(pose_matrix)
     u, singular, vt = jnp.linalg.svd(matrix[:2, :3], full_matrices=False)
     rows = u @ vt
     rotation = jnp.concatenate([rows, jnp.cross(rows[0], rows[1])[None]])
     scale = jnp.mean(singular) / unit  # pixels per mm
+    return _upward_image(matrix_to_quaternion(rotation), scale, matrix[:2, 3], size, origin, distance)
+
+
+def from_300wlp(
+    pose_para: Float[Value, " 7"],
+    *,
+    size: int = 450,
+    unit: float = 1e-3,
+    origin: float = 1.0,
+    distance: float = 1000.0,
+) -> tuple[Pose, WeakPerspectiveCamera]:
+    """From `Pose_Para` of 300W-LP and AFLW2000-3D: pitch, yaw, roll (radians), tx, ty, tz, scale.
+
+    There `p = scale R X + t` of Basel vertices (micrometres), with R = Rx(-pitch) Ry(-yaw) Rz(-roll) in our sense of
+    turning (so positive yaw turns the nose to the viewer's left), and y becomes `size + 1 - y`; pixels count from
+    `origin` = 1.
+    """
+    values = jnp.asarray(pose_para)
+    qx, qy, qz = axis_angle_to_quaternion(-jnp.diag(values[:3]))
+    rotation = quaternion_multiply(qx, quaternion_multiply(qy, qz))
+    return _upward_image(rotation, values[6] / unit, values[3:5], size, origin, distance)
+
+
+def _upward_image(
+    rotation: Array, scale: Array, shift: Array, size: int, origin: float, distance: float
+) -> tuple[Pose, WeakPerspectiveCamera]:
+    """The camera with x = scale X + shift[0], and y = size + 1 - (scale Y + shift[1]), in pixels from `origin`."""
     half = 0.5 * size
-    x = matrix[0, 3] + 0.5 - origin - half
-    y = matrix[1, 3] - (size + 1.0) - 0.5 + origin + half
+    x = shift[0] + 0.5 - origin - half
+    y = shift[1] - (size + 1.0) - 0.5 + origin + half
     translation = jnp.stack([x / scale, y / scale, jnp.full_like(x, -distance)])
-    return Pose(matrix_to_quaternion(rotation), translation), WeakPerspectiveCamera(
-        scale, jnp.full((2,), half, matrix.dtype)
-    )
+    return Pose(rotation, translation), WeakPerspectiveCamera(scale, jnp.full((2,), half, scale.dtype))
 
 
 # --- shared -----------------------------------------------------------------------------------------------------------

@@ -192,6 +192,34 @@ def test_3ddfa_matrix_that_is_no_rotation_gives_the_best_one(float64):
     assert error(found, float(camera.scale) * 1.01) > best and error(found, float(camera.scale) * 0.99) > best
 
 
+def test_300wlp_pose_projects_alike(float64):
+    pitch, yaw, roll = 0.3, -0.7, 0.2
+    (sx, cx), (sy, cy), (sz, cz) = ((np.sin(a), np.cos(a)) for a in (pitch, yaw, roll))
+    rx = np.array([[1, 0, 0], [0, cx, sx], [0, -sx, cx]])
+    ry = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
+    rz = np.array([[cz, sz, 0], [-sz, cz, 0], [0, 0, 1]])
+    theirs = 1.1e-3 * POINTS * 1000 @ (rx @ ry @ rz).T + [210.0, 190.0, -50.0]
+    theirs[:, 1] = 451 - theirs[:, 1]
+    found = pixels(*conventions.from_300wlp(np.array([pitch, yaw, roll, 210.0, 190.0, -50.0, 1.1e-3])), POINTS)
+    np.testing.assert_allclose(found, theirs[:, :2] - 0.5, atol=1e-9)
+
+
+def test_published_300wlp_poses_put_a_head_on_its_landmarks(shared):
+    """AFLW2000-3D's cameras and ICT's neutral head, which is not the person's, from profile to profile."""
+    with np.load(shared / "aflw2000" / "aflw2000_dev.npz") as file:
+        chosen = np.argsort(file["pose_para"][:, 1])[np.linspace(15, 984, 24).astype(int)]  # without the wildest yaws
+        poses, marks = file["pose_para"][chosen], file["pts68_3d"][chosen][:, 17:, :2] - 0.5
+    with np.load(shared / "ict" / "ict_facekit.npz") as file:
+        head = 10 * file["vertices"][file["landmarks68"]][17:]
+    head = jnp.asarray(head - head.mean(axis=0), jnp.float32)
+    camera = jax.vmap(conventions.from_300wlp)(jnp.asarray(poses, jnp.float32))
+    found = np.asarray(jax.vmap(lambda pose, camera: project(camera, to_camera(pose, head)))(*camera))[..., :2]
+    centred = [points - points.mean(axis=1, keepdims=True) for points in (found, marks)]  # Basel's origin is not ICT's
+    error = np.linalg.norm(centred[0] - centred[1], axis=-1).mean(axis=1) / np.ptp(marks, axis=1).max(axis=1)
+    assert poses[:, 1].min() < -1.2 and poses[:, 1].max() > 1.2
+    assert np.median(error) < 0.06 and error.max() < 0.15
+
+
 def test_converters_run_batched_and_compiled():
     codes = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
     batch = jax.jit(jax.vmap(conventions.from_deep3d))(codes, codes)

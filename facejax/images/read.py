@@ -56,7 +56,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         return _grey(np.asarray(image, np.float32) / 65535.0)
     profile = image.info.get("icc_profile")
     alpha = None
-    if "A" in image.mode or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image, alpha = rgba.convert("RGB"), np.asarray(rgba.getchannel("A"), np.float32)[..., None] / 255.0
     image = _to_srgb(image, profile)
@@ -70,7 +70,7 @@ def _grey(values: np.ndarray) -> np.ndarray:
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """The image in sRGB, by its embedded profile where that can be read."""
-    if image.mode in ("P", "1", "HSV", "YCbCr", "LAB"):
+    if image.mode in ("P", "1", "HSV", "YCbCr"):
         image = image.convert("RGB")
     if profile:
         try:
