@@ -47,6 +47,12 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLOURS.astype(np.float32) / 255)
 
 
+@pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0junk junk", b"Exif\0\0II*\0\xff\xff\xff\xff"])
+def test_a_damaged_exif_block_does_not_lose_the_photo(tmp_path, block):
+    Image.new("RGB", (16, 8), "red").save(tmp_path / "a.jpg", quality=95, exif=block)
+    assert read_image(tmp_path / "a.jpg").shape == (8, 16, 3)
+
+
 def test_grey_palette_and_bilevel_become_rgb(tmp_path):
     grey = COLOURS[..., 0]
     Image.fromarray(grey).save(tmp_path / "l.png")

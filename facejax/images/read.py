@@ -33,7 +33,7 @@ def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
             warnings.simplefilter("ignore")  # large but allowed photos, odd EXIF blocks
             with Image.open(path) as file:
                 file.load()
-                pixels = _to_rgb(ImageOps.exif_transpose(file))
+                pixels = _to_rgb(_upright(file))
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise ValueError(f"{path}: more than {limit} megapixels; scale it down first") from None
@@ -46,6 +46,15 @@ def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
             f"{path}: damaged or cut short ({str(error).splitlines()[0] if str(error) else error!r})"
         ) from error
     return pixels
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF block says; as stored when that block is damaged, since the pixels are still good."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:
+        log.warning("EXIF orientation ignored: %s", error)
+        return image
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
