@@ -1,0 +1,1 @@
+"""Parts of `experiments/build_default_head.py`: source, layout, topology, shape, annotate, albedo."""

@@ -1,0 +1,203 @@
+"""The ICT FaceKit head (MIT) as the builder's source: millimetres, mirror map, and the left half of its skin."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.spatial import cKDTree
+
+SKIN_PARTS = 2  # "Face" and "Head and Neck": the outer skin, up to the lid margins and the inner lips
+LID_CREST_RING, LIP_SEAM_RING = 2, 8  # polygons from the inner margin of the lids and of the lips
+MIDLINE = 1e-2  # mm: what counts as x = 0 in the source
+
+
+@dataclass(frozen=True)
+class Source:
+    """ICT FaceKit in mm. Triangles are those of `faces_tri`; modes move `vertices` by one unit of their coefficient."""
+
+    vertices: np.ndarray  # (N, 3)
+    faces: np.ndarray  # (F, 3)
+    skin: np.ndarray  # (F,) bool
+    sides: np.ndarray  # (E, 2) the sides of the skin's polygons (mostly quads), without the triangles' diagonals
+    eyeballs: tuple[np.ndarray, np.ndarray]  # vertex ids of the left and the right eyeball
+    mirror: np.ndarray  # (N,) vertex on the other side
+    identity: np.ndarray  # (100, N, 3) one standard deviation each
+    expression: np.ndarray  # (53, N, 3)
+    expression_names: tuple[str, ...]
+    landmarks: np.ndarray  # (68,)
+    jaw_side: np.ndarray  # (2, 8) the side-view jaw lists, right and left
+
+
+def load_source(data_dir: Path) -> Source:
+    """Read `ict/ict_facekit.npz` below `data_dir`."""
+    path = Path(data_dir) / "ict" / "ict_facekit.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"no ICT FaceKit at {path}: pass the folder that holds ict/ as --data")
+    with np.load(path, allow_pickle=False) as z:
+        parts = list(z["part_names"])
+        polygons = z["part_face_ranges"][parts.index("Head and Neck")][1]
+        ranges = z["part_vertex_ranges"]
+        eyes = tuple(np.arange(*ranges[parts.index(f"Eyeball {side}")]) for side in ("left", "right"))
+        vertices = z["vertices"].astype(np.float64) * 10
+        return Source(
+            vertices=vertices,
+            faces=z["faces_tri"].astype(np.int64),
+            skin=z["tri_source_face"] < polygons,
+            sides=_polygon_sides(z["faces_quad"][:polygons].astype(np.int64)),
+            eyeballs=(eyes[0], eyes[1]),
+            mirror=_mirror_map(vertices, ranges[: 17 + 1]),
+            identity=z["identity_deltas"].astype(np.float32) * 10,
+            expression=z["expression_deltas"] * 10,
+            expression_names=tuple(str(name) for name in z["expression_names"]),
+            landmarks=z["landmarks68"].astype(np.int64),
+            jaw_side=np.stack([z["jaw_right"], z["jaw_left"]]).astype(np.int64),
+        )
+
+
+def _polygon_sides(polygons: np.ndarray) -> np.ndarray:
+    following = np.roll(polygons, -1, axis=1)
+    triangle = polygons[:, 3] < 0
+    following[triangle, 2] = polygons[triangle, 0]
+    pairs = np.stack([polygons, following], 2)[polygons >= 0]
+    return np.unique(np.sort(pairs, 1), axis=0)
+
+
+def _mirror_map(vertices: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+    """The mirrored vertex of each vertex. Only the skin (the first two parts) is used by the builder."""
+    count = int(ranges[SKIN_PARTS][1])
+    mirror = np.arange(len(vertices))
+    skin = vertices[:count]
+    _, mirror[:count] = cKDTree(skin).query(skin * [-1, 1, 1])
+    if not np.array_equal(mirror[mirror[:count]], np.arange(count)):
+        raise ValueError("the ICT neutral is not mirror-symmetric over its skin: was the file changed?")
+    return mirror
+
+
+@dataclass(frozen=True)
+class HalfSkin:
+    """The subject's left half (x >= 0) of the skin, neck trimmed, with its boundary split where the chart needs it."""
+
+    ids: np.ndarray  # (N,) vertex ids in the source
+    vertices: np.ndarray  # (N, 3) mm
+    faces: np.ndarray  # (F, 3) local ids
+    face_ids: np.ndarray  # (F,) triangle ids in the source
+    front: np.ndarray  # midline from the crown down to the inner upper lip, local ids
+    lips: np.ndarray  # from the upper to the lower midline point, around the mouth corner
+    chin: np.ndarray  # midline from the inner lower lip down to the neck
+    neck: np.ndarray  # from the front to the back
+    back: np.ndarray  # midline from the neck up to the crown: the cut
+    eye: np.ndarray  # closed loop: the inner margin of the lids
+    lid_crest: np.ndarray  # closed loop: the outer edge of the lids' margin
+    lip_seam: np.ndarray  # from the upper to the lower midline point: where the closed lips meet
+
+
+def neck_height(points: np.ndarray) -> np.ndarray:
+    """Signed height (mm) over the plane that ends the neck: lower in front than at the back."""
+    return points[..., 1] + 0.13 * points[..., 2] + 122.0
+
+
+def half_skin(source: Source, *, crown_z: float = -5.0) -> HalfSkin:
+    """Trim the skin to x >= 0 above the neck's plane and order its boundary; the cut ends at `crown_z` on the crown."""
+    x = source.vertices[:, 0]
+    above = neck_height(source.vertices) > 0
+    faces = source.faces
+    keep = source.skin & (x[faces] > -MIDLINE).all(1) & above[faces].any(1)
+    face_ids = np.flatnonzero(keep)
+    ids, local = np.unique(faces[face_ids], return_inverse=True)
+    local = local.reshape(-1, 3)
+    vertices = source.vertices[ids].copy()
+    middle = np.abs(vertices[:, 0]) < MIDLINE
+    vertices[middle, 0] = 0.0
+    loops = sorted(boundary_loops(local), key=len)
+    eye, outer = loops[0], loops[-1]
+    if len(loops) != 2:
+        raise ValueError(f"the half skin has {len(loops)} boundary loops, expected the lids and the outline")
+    on_top = middle[outer] & (vertices[outer, 1] > 60)
+    start = outer[on_top][np.argmin(np.abs(vertices[outer[on_top], 2] - crown_z))]
+    outer = np.roll(outer, -int(np.flatnonzero(outer == start)[0]))
+    if vertices[outer[1], 2] < vertices[outer[0], 2]:
+        outer = np.roll(outer[::-1], 1)
+    side = np.flatnonzero(~middle[outer])
+    breaks = np.flatnonzero(np.diff(side) > 1)
+    if len(breaks) != 1:
+        raise ValueError("the outline of the half skin does not leave the midline at the lips and the neck only")
+    lip, neck = side[: breaks[0] + 1], side[breaks[0] + 1 :]
+    closed = np.append(outer, outer[0])
+    lips = closed[lip[0] - 1 : lip[-1] + 2]
+    return HalfSkin(
+        ids=ids,
+        vertices=vertices,
+        faces=local,
+        face_ids=face_ids,
+        front=closed[: lip[0]],
+        lips=lips,
+        chin=closed[lip[-1] + 1 : neck[0]],
+        neck=closed[neck[0] - 1 : neck[-1] + 2],
+        back=closed[neck[-1] + 1 :],
+        eye=eye,
+        lid_crest=_ring(source, ids, eye, LID_CREST_RING),
+        lip_seam=_ring(source, ids, lips, LIP_SEAM_RING),
+    )
+
+
+def _ring(source: Source, ids: np.ndarray, start: np.ndarray, steps: int) -> np.ndarray:
+    """The source's edge loop `steps` polygons away from a boundary, ordered alongside it (local ids)."""
+    local = np.full(len(source.vertices), -1)
+    local[ids] = np.arange(len(ids))
+    sides = local[source.sides]
+    sides = sides[(sides >= 0).all(1)]
+    graph = coo_matrix((np.ones(len(sides)), sides.T), shape=(len(ids), len(ids))).tocsr()
+    away = dijkstra(graph, directed=False, indices=start, unweighted=True, min_only=True)
+    ring = np.flatnonzero(away == steps)
+    inner = graph[ring][:, ring]
+    links = {int(v): ring[np.flatnonzero((inner[k] + inner[:, [k]].T).toarray().ravel())] for k, v in enumerate(ring)}
+    ends = [v for v in ring if len(links[int(v)]) == 1]
+    heights = source.vertices[ids, 1]
+    path = [int(max(ends or ring, key=lambda v: heights[v]))]
+    while len(path) < len(ring):
+        after = [int(v) for v in links[path[-1]] if int(v) not in path]
+        path.append(min(after, key=lambda v: source.vertices[ids[v], 0]) if len(path) == 1 else after[0])
+    return np.array(path)
+
+
+def boundary_edges(faces: np.ndarray) -> np.ndarray:
+    """(B, 2) directed edges, as their triangle runs, that belong to one triangle only."""
+    directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    _, inverse, counts = np.unique(np.sort(directed, 1), axis=0, return_inverse=True, return_counts=True)
+    return directed[counts[inverse.reshape(-1)] == 1]
+
+
+def boundary_loops(faces: np.ndarray) -> list[np.ndarray]:
+    """Closed loops of vertex ids along the boundary, in the direction of the triangles beside it."""
+    edges = boundary_edges(faces)
+    following = {int(a): int(b) for a, b in edges}
+    if len(following) != len(edges):
+        raise ValueError("a boundary touches itself at a vertex")
+    loops, left = [], set(following)
+    while left:
+        start = min(left)
+        loop = [start]
+        while following[loop[-1]] != start:
+            loop.append(following[loop[-1]])
+        left -= set(loop)
+        loops.append(np.array(loop))
+    return loops
+
+
+def edge_graph(vertices: np.ndarray, faces: np.ndarray):
+    """Symmetric sparse matrix of edge lengths."""
+    edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1), axis=0)
+    length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
+    rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
+    return coo_matrix((np.tile(length, 2), (rows, columns)), shape=(len(vertices),) * 2).tocsr()
+
+
+def component_count(faces: np.ndarray, count: int) -> int:
+    """Number of connected pieces among the vertices that `faces` use."""
+    rows, columns = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]]).T
+    _, label = connected_components(
+        coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)), directed=False
+    )
+    return len(np.unique(label[np.unique(faces)]))
