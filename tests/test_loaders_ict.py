@@ -161,6 +161,22 @@ def test_real_jaw_landmarks_follow_the_outline_of_a_turned_head(real):
     assert np.linalg.norm(moved[:17], axis=1).max() < 60
 
 
+def test_real_jaw_candidates_lie_on_sections_of_the_cheek(real):
+    whole = real[0]
+    corners = np.asarray(whole.mean)[np.asarray(whole.faces)[np.asarray(whole.topology.contour_faces)]]
+    points = np.einsum("jck,jckd->jcd", np.asarray(whole.contour_weights), corners)
+    fixed = np.asarray(landmarks(whole, whole.mean))[:17]
+    np.testing.assert_allclose(points[:, 0], fixed, atol=1e-3)
+    direction = np.asarray(whole.contour_direction)
+    np.testing.assert_allclose(np.linalg.norm(direction, axis=1), 1, atol=1e-5)
+    assert direction[0, 0] < -0.95 and direction[16, 0] > 0.95 and direction[8, 1] < -0.95
+    across = np.einsum("jcd,jd->jc", points[..., :2] - fixed[:, None, :2], direction[:, ::-1] * [-1, 1])
+    assert np.abs(across).max() < 1  # mm off the plane that holds the landmark, its direction and z
+    reach = np.linalg.norm(points - fixed[:, None], axis=2).max(axis=1)
+    assert reach[[1, 2, 14, 15]].min() > 35 and 10 < reach[8] < 20
+    np.testing.assert_allclose(reach, reach[::-1], atol=3)  # mm, the mesh is symmetric
+
+
 def test_real_mirror_map_is_an_involution_onto_the_reflection(real):
     whole = real[0]
     mirror, mean = np.asarray(whole.topology.mirror), np.asarray(whole.mean)
