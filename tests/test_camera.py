@@ -60,7 +60,7 @@ def test_matrix_to_quaternion_is_accurate_in_float32():
 
 
 def test_matrix_to_quaternion_has_a_finite_gradient_everywhere():
-    gradients = jax.vmap(jax.jacobian(matrix_to_quaternion))(jnp.asarray(ALL.as_matrix(), jnp.float32))
+    gradients = jax.jit(jax.vmap(jax.jacobian(matrix_to_quaternion)))(jnp.asarray(ALL.as_matrix(), jnp.float32))
     assert np.isfinite(gradients).all()
 
 
@@ -145,7 +145,7 @@ def test_points_at_and_behind_the_camera_stay_finite_and_keep_their_depth():
     found = project(perspective(), points)
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[:, 2], [0.0, -300.0, NEAR / 2])
-    assert np.isfinite(jax.jacobian(lambda p: project(perspective(), p))(points)).all()
+    assert np.isfinite(jax.jit(jax.jacobian(lambda p: project(perspective(), p)))(points)).all()
 
 
 @pytest.mark.parametrize(("kind", "size"), [(PerspectiveCamera, 700.0), (WeakPerspectiveCamera, 0.9)])
@@ -154,10 +154,11 @@ def test_projection_gradient_agrees_with_central_differences(float64, kind, size
     pose = Pose(jnp.asarray(wxyz(RANDOM[7])), jnp.asarray([5.0, 6.0, -800.0]))
     inputs = (kind(jnp.asarray(size), jnp.asarray([112.0, 112.0])), pose, jnp.asarray(POINTS[:5]))
 
+    @jax.jit
     def function(camera, pose, points):
         return jnp.sum(jnp.sin(project(camera, to_camera(pose, points)) / 100))
 
-    gradient = jax.grad(function, argnums=(0, 1, 2))(*inputs)
+    gradient = jax.jit(jax.grad(function, argnums=(0, 1, 2)))(*inputs)
     direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), inputs)
     step = 1e-6
 

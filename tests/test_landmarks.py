@@ -80,10 +80,11 @@ def test_gradient_goes_through_the_points_and_not_the_choice(float64):
     vertices = jnp.asarray(VERTICES)
     weights = jnp.asarray(RNG.normal(size=(68, 3)))
 
+    @jax.jit
     def value(v, q):
         return jnp.sum(weights * landmarks(model, v, q))
 
-    gradient, turn = jax.grad(value, argnums=(0, 1))(vertices, rotation)
+    gradient, turn = jax.jit(jax.grad(value, argnums=(0, 1)))(vertices, rotation)
     assert not np.asarray(turn).any()
     direction = jnp.asarray(RNG.normal(size=vertices.shape))
     numeric = (value(vertices + 1e-5 * direction, rotation) - value(vertices - 1e-5 * direction, rotation)) / 2e-5
