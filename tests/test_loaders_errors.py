@@ -1,6 +1,7 @@
 """Damaged, foreign and hostile model files: one-line errors with the file's name and a fix, and nothing executed."""
 
 import builtins
+import importlib.resources
 import pickle
 import re
 import zipfile
@@ -78,6 +79,22 @@ def test_arguments_out_of_range_name_the_fix(tmp_path):
         load_face_model(tmp_path, format="flame2")
     with pytest.raises(ValueError, match="identity=-1: give a number of components"):
         load_face_model(tmp_path, identity=-1)
+
+
+def test_the_shipped_head_is_the_default_and_loads_from_its_file(tmp_path):
+    packaged = importlib.resources.files("facejax.assets") / "default_head.npz"
+    if not packaged.is_file():
+        pytest.skip("no assets/default_head.npz: build it with experiments/build_default_head.py")
+    path = tmp_path / "head.npz"
+    path.write_bytes(packaged.read_bytes())
+    shipped, copy = load_face_model(identity=3), load_face_model(path, identity=3, expression=2)
+    np.testing.assert_array_equal(shipped.identity_basis, copy.identity_basis)
+    assert len(copy.expression_names) == 2 and len(load_face_model().identity_std) > 3
+    one_line(path, "brings its own landmarks: leave landmarks= out", landmarks=np.arange(68))
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2 : len(raw) // 2 + 100] = bytes(100)
+    path.write_bytes(raw)
+    one_line(path, "cannot be read as a facejax head.*get it again")
 
 
 CASES = [

@@ -1,13 +1,15 @@
 """One function that loads any face model the library knows, told apart by what is in the file."""
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from facejax.face_model.formats import bfm, flame, gnm, hifi3dpp, ict
-from facejax.face_model.formats._common import Landmarks, Options, fail, open_container
+from facejax.face_model.formats._common import GET_AGAIN, Landmarks, Options, fail, open_container
 from facejax.face_model.model import FaceModel, truncate
 
 _LOADERS = {
@@ -18,11 +20,13 @@ _LOADERS = {
     "flame": flame.load_flame,
     "hifi3dpp": hifi3dpp.load_hifi3dpp,
     "gnm": gnm.load_gnm,
+    "facejax": lambda path, data, options: _own_head(path, options),
 }
 FORMATS = tuple(_LOADERS)
 
 # Keys that tell a format; the first row whose keys are all in the file decides.
 _SIGNATURES = [
+    (("facejax_head",), "facejax"),
     (("template_vertex_positions", "vertex_identity_basis"), "gnm"),
     (("vertices", "identity_deltas"), "ict"),
     (("v_template", "shapedirs"), "flame"),
@@ -47,9 +51,9 @@ def load_face_model(
     """The face model in a file or folder, in millimetres and this library's conventions; "default" is the shipped head.
 
     What the file is, is told by its content: an ICT-FaceKit folder (or its .npz), Basel Face Model 2009 (.mat) and
-    2017/2019 (.h5), Deep3D's `BFM_model_front.mat`, FLAME (.pkl or .npz), HiFi3D++ (.mat), GNM Head (.npz); `format`
-    (one of FORMATS) says it instead. docs/models.md tells where to get each file and what is converted. No file is
-    ever executed: pickles are read by a reader that admits arrays only.
+    2017/2019 (.h5), Deep3D's `BFM_model_front.mat`, FLAME (.pkl or .npz), HiFi3D++ (.mat), GNM Head (.npz), or a head
+    in the default head's own format; `format` (one of FORMATS) says it instead. docs/models.md tells where to get each
+    file and what is converted. Nothing is executed: pickles are read by a reader that admits arrays only.
 
     `identity`, `expression` and `albedo` keep that many first components (None, or more than the file has: all of
     them). `landmarks` replaces the file's landmarks, or gives them to a file without: 68 vertex indices, or 68
@@ -62,10 +66,10 @@ def load_face_model(
             raise ValueError(f"{label}={count}: give a number of components, 0 or more, or None for all")
     if format is not None and format not in FORMATS:
         raise ValueError(f"format {format!r} is unknown: use one of {', '.join(FORMATS)}, or leave it out")
-    if str(source) == "default":
-        return _default_head(identity, expression, albedo, landmarks)
-    path = Path(source).expanduser()
     options = Options(identity, expression, albedo, landmarks)
+    if str(source) == "default":
+        return _own_head(None, options)
+    path = Path(source).expanduser()
     if path.is_dir():
         if format in (None, "ict") and ict.is_folder(path):
             return ict.load_ict_folder(path, options)
@@ -74,12 +78,21 @@ def load_face_model(
         return _LOADERS[format or _recognise(path, data)](path, data, options)
 
 
-def _default_head(identity: int | None, expression: int | None, albedo: int | None, landmarks: Landmarks) -> FaceModel:
-    if landmarks is not None:
-        raise ValueError("the default head brings its own landmarks: leave landmarks= out, or give the path of a model")
-    from facejax.face_model.formats.default import load_default_head
+def _own_head(source: Path | None, options: Options) -> FaceModel:
+    """The shipped head, or one in the same format built by its owner."""
+    from facejax.face_model.formats.default import load_default_head, read_head
 
-    return truncate(load_default_head(), identity=identity, expression=expression, albedo=albedo)
+    if options.landmarks is not None:
+        name = "the default head" if source is None else f"{source}:"
+        raise ValueError(f"{name} brings its own landmarks: leave landmarks= out, or give the path of another model")
+    try:
+        head = load_default_head() if source is None else read_head(source)
+    except (KeyError, IndexError, TypeError, EOFError, OSError, zlib.error, BadZipFile, ValueError) as error:
+        if source is None:
+            raise
+        reason = " ".join(str(error).split()).removeprefix(f"{source}: ")[:160]
+        fail(source, f"cannot be read as a facejax head ({reason})", GET_AGAIN)
+    return truncate(head, identity=options.identity, expression=options.expression, albedo=options.albedo)
 
 
 def _file_in_folder(folder: Path, format: str | None) -> Path:
