@@ -193,7 +193,7 @@ class _Solver:
         rows = np.repeat(np.arange(len(edges)), 2)
         incidence = sp.csr_matrix((np.tile([1.0, -1.0], len(edges)), (rows, edges.reshape(-1))), (len(edges), count))
         metric = sp.diags([1.0, 1.0, 1.0, gamma**2])
-        self.smooth = sp.kron(incidence.T @ incidence, metric, format="csc")
+        self.smooth: Any = sp.kron(incidence.T @ incidence, metric, format="csc")
         lifted = np.concatenate([source, np.ones((count, 1))], axis=1)
         columns = np.arange(4 * count)
         self.data = sp.csr_matrix((lifted.reshape(-1), (np.repeat(np.arange(count), 4), columns)), (count, 4 * count))
