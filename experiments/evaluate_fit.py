@@ -91,7 +91,7 @@ def main(args: Args) -> None:
         report["photos"] = photographs(model, args.data / "photos", args.recipe, args.out)
     args.out.mkdir(parents=True, exist_ok=True)
     write_summary(args.out / "fit.json", report)
-    print(json.dumps(report, indent=2, default=float))
+    print((args.out / "fit.json").read_text())
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def test_least_squares_respects_bounds_like_scipy():
     )
     expected = scipy.optimize.lsq_linear(a.astype(float), b.astype(float), bounds=(0, 0.25)).x
     assert (expected < 1e-6).any() and (expected > 0.25 - 1e-6).any()
-    np.testing.assert_allclose(found.x, expected, atol=2e-4)
+    np.testing.assert_allclose(found.x, expected, atol=1e-3)  # the cost is compared in float32
 
 
 def test_least_squares_finds_rosenbrocks_minimum():

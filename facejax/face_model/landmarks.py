@@ -35,13 +35,20 @@ def place_landmarks(
     model: FaceModel, candidates: Float[Array, "P 3"], rotation: Float[Array, " 4"] | None
 ) -> Float[Array, "L 3"]:
     """The landmarks among the points of `landmark_candidates`, for a head turned by `rotation` (None: fixed points)."""
+    return candidates[choose_landmarks(model, candidates, rotation)]
+
+
+def choose_landmarks(
+    model: FaceModel, candidates: Float[Array, "P 3"], rotation: Float[Array, " 4"] | None
+) -> Int[Array, " L"]:
+    """Rows of `candidates` that are the landmarks: the first L, or for the jaw the outermost of each one's choices."""
     count, (jaw, choices) = model.topology.landmark_faces.shape[0], model.topology.contour_faces.shape
-    points = candidates[:count]
+    rows = jnp.arange(count)
     if rotation is None or choices <= 1:
-        return points
-    outline = candidates[count:].reshape(jaw, choices, 3)
-    chosen = jax.lax.stop_gradient(_outermost(outline, model.contour_direction, rotation))
-    return points.at[:jaw].set(jnp.take_along_axis(outline, chosen[:, None, None], axis=1)[:, 0])
+        return rows
+    outline = jax.lax.stop_gradient(candidates[count:].reshape(jaw, choices, 3))
+    outermost = _outermost(outline, model.contour_direction, jax.lax.stop_gradient(rotation))
+    return rows.at[:jaw].set(count + jnp.arange(jaw) * choices + outermost)
 
 
 def _outermost(

@@ -6,21 +6,23 @@ coefficients, so the bases are first restricted to them and a step costs next to
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from facejax import camera as cam
 from facejax.face_model import FaceModel, FaceParams
-from facejax.face_model.landmarks import landmark_candidates, place_landmarks
+from facejax.face_model.landmarks import choose_landmarks, landmark_candidates, place_landmarks
 from facejax.fitting.least_squares import levenberg_marquardt
 from facejax.lighting import uniform_light
 from facejax.mesh import points_on_faces
 
 Contour = Literal["static", "moving", "auto"]
 JAW = 17  # landmarks 0..16 lie on the outline of the face
+RIGID = 7  # unknowns before the coefficients
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def fit_landmarks(
     principal: Float[Array, " 2"],
     contour: Contour = "auto",
     priors: LandmarkPriors = LandmarkPriors(),
-    steps: int = 40,
+    steps: int = 24,
 ) -> LandmarkFit:
     """Fit one face to 68 landmarks (pixels of the image that the camera describes).
 
@@ -97,58 +99,123 @@ def fit_landmarks(
 
 
 def _solve(model, pixels, focal, principal, moving, priors: LandmarkPriors, steps: int) -> LandmarkFit:
-    candidates = landmark_candidates(model)
-    mean = points_on_faces(model.mean, model.faces, *candidates)
-    on_points = jax.vmap(lambda basis: points_on_faces(basis, model.faces, *candidates))
-    identity_basis = on_points(model.identity_basis) * model.identity_std[:, None, None]
-    expression_basis = on_points(model.expression_basis) * model.expression_std[:, None, None]
-    count_i, count_e = len(model.identity_std), len(model.expression_std)
-
-    size = box_size(pixels)
-    is_jaw = jnp.arange(pixels.shape[0]) < JAW
-    sigma = jnp.where(is_jaw, priors.jaw_noise, priors.noise) * size
-    start_points = place_landmarks(model, mean, None)
-    rotation, scale, offset = scaled_orthographic(start_points, pixels, jnp.where(is_jaw, 0.1, 1.0))
-    base = cam.matrix_to_quaternion(rotation)
-    focal0 = scale * priors.distance if focal is None else focal
-    distance0 = focal0 / scale
-    shift0 = (offset - principal) * jnp.array([1.0, -1.0]) / focal0  # (X, Y) over depth
-
-    # The unknowns: rotation increment, (X, Y)/depth, log depth, log focal, then the coefficients.
-    def unpack(x):
-        rot = cam.quaternion_multiply(cam.axis_angle_to_quaternion(x[:3]), base)
-        depth = distance0 * jnp.exp(x[5])
-        translation = depth * jnp.concatenate([x[3:5], -jnp.ones(1)])
-        pose = cam.Pose(rot, translation)
-        return pose, cam.PerspectiveCamera(focal0 * jnp.exp(x[6]), principal), x[7 : 7 + count_i], x[7 + count_i :]
-
-    def project(x):
-        pose, camera, identity, expression = unpack(x)
-        points = mean + jnp.tensordot(identity, identity_basis, 1) + jnp.tensordot(expression, expression_basis, 1)
-        fixed = place_landmarks(model, points, None)
-        outline = place_landmarks(model, points, pose.rotation)
-        return cam.project(camera, cam.to_camera(pose, jnp.where(moving, outline, fixed)))[:, :2]
-
-    sd_expression = priors.expression if model.blendshapes else 1.0
-    sd_distance, sd_focal = (priors.log_distance, 1e3) if focal is None else (1e3, priors.log_focal)
-    log_distance = jnp.log(distance0 / priors.distance)
-
-    def residuals(x):
-        misfit = ((project(x) - pixels) / sigma[:, None]).reshape(-1)
-        prior = [(x[5:6] + log_distance) / sd_distance, x[6:7] / sd_focal]
-        return jnp.concatenate([misfit, *prior, x[7 : 7 + count_i] / priors.identity, x[7 + count_i :] / sd_expression])
-
-    free = jnp.full(7 + count_i, jnp.inf)
-    ends = (0.0, 1.0) if model.blendshapes else (-3.0, 3.0)
-    lower = jnp.concatenate([-free, jnp.full(count_e, ends[0])])
-    upper = jnp.concatenate([free, jnp.full(count_e, ends[1])])
-    start = jnp.concatenate([jnp.zeros(3), shift0, jnp.zeros(2 + count_i + count_e)])
-    rigid_bound = jnp.concatenate([jnp.full(7, jnp.inf), jnp.zeros(count_i + count_e)])
-    rigid = levenberg_marquardt(residuals, start, steps=max(steps // 3, 1), lower=-rigid_bound, upper=rigid_bound)
-    full = levenberg_marquardt(residuals, rigid.x, steps=steps, lower=lower, upper=upper)
-
-    pose, camera, identity, expression = unpack(full.x)
+    problem = _Problem.of(model, pixels, focal, principal, moving, priors)
+    rigid, coefficients = RIGID, problem.basis.shape[0]
+    bound = jnp.concatenate([jnp.full(rigid, jnp.inf), jnp.zeros(coefficients)])
+    start = jnp.concatenate([jnp.zeros(3), problem.shift, jnp.zeros(2 + coefficients)])
+    solve = partial(levenberg_marquardt, problem.residuals, jacobian=problem.jacobian)
+    first = solve(start, steps=max(steps // 3, 1), lower=-bound, upper=bound)
+    last = solve(first.x, steps=steps, lower=problem.lower, upper=problem.upper)
+    pose, camera = problem.posed(last.x[:rigid])
+    identity, expression = jnp.split(last.x[rigid:], [len(model.identity_std)])
     albedo = jnp.zeros(0 if model.albedo is None else len(model.albedo.std))
     params = FaceParams(identity, expression, albedo, pose, camera, uniform_light())
-    costs = jnp.concatenate([rigid.costs, full.costs])
-    return LandmarkFit(params, project(full.x), moving, full.cost, costs, full.converged)
+    costs = jnp.concatenate([first.costs, last.costs])
+    return LandmarkFit(params, problem.project(last.x), moving, last.cost, costs, last.converged)
+
+
+class _Problem(NamedTuple):
+    """The least-squares problem of one face. Unknowns: rotation vector, (X, Y) / depth, log depth, log focal, then
+    identity and expression coefficients."""
+
+    model: FaceModel
+    mean: Float[Array, "P 3"]  # all landmark candidates
+    basis: Float[Array, "N P 3"]  # mm per coefficient
+    pixels: Float[Array, "L 2"]
+    sigma: Float[Array, " L"]  # of the landmarks, pixels
+    base: Float[Array, " 4"]  # rotation, distance, shift and focal length of the scaled-orthographic start
+    distance: Float[Array, ""]
+    shift: Float[Array, " 2"]
+    focal: Float[Array, ""]
+    principal: Float[Array, " 2"]
+    moving: Bool[Array, ""]
+    prior_mean: Float[Array, " M"]  # of log depth, log focal and the coefficients
+    prior_std: Float[Array, " M"]
+    lower: Float[Array, " X"]
+    upper: Float[Array, " X"]
+
+    @classmethod
+    def of(cls, model: FaceModel, pixels, focal, principal, moving, priors: LandmarkPriors) -> "_Problem":
+        where = landmark_candidates(model)
+        on_points = jax.vmap(lambda directions: points_on_faces(directions, model.faces, *where))
+        identity = on_points(model.identity_basis) * model.identity_std[:, None, None]
+        expression = on_points(model.expression_basis) * model.expression_std[:, None, None]
+        mean = points_on_faces(model.mean, model.faces, *where)
+
+        is_jaw = jnp.arange(pixels.shape[0]) < JAW
+        sigma = jnp.where(is_jaw, priors.jaw_noise, priors.noise) * box_size(pixels)
+        points = place_landmarks(model, mean, None)
+        rotation, scale, offset = scaled_orthographic(points, pixels, jnp.where(is_jaw, 0.1, 1.0))
+        known = focal is not None
+        focal = scale * priors.distance if focal is None else focal
+        distance = focal / scale
+        shift = (offset - principal) * jnp.array([1.0, -1.0]) / focal
+
+        # With a known focal length the distance follows from the size; else it is about known, and the focal follows.
+        camera_std = (1e3, priors.log_focal) if known else (priors.log_distance, 1e3)
+        prior_mean = jnp.concatenate(
+            [-jnp.log(distance / priors.distance)[None], jnp.zeros(1 + len(identity) + len(expression))]
+        )
+        coefficient_std = jnp.concatenate(
+            [
+                jnp.full(len(identity), priors.identity),
+                jnp.full(len(expression), priors.expression if model.blendshapes else 1.0),
+            ]
+        )
+        free = jnp.full(RIGID + len(identity), jnp.inf)
+        low, high = (0.0, 1.0) if model.blendshapes else (-3.0, 3.0)
+        return cls(
+            model=model,
+            mean=mean,
+            basis=jnp.concatenate([identity, expression]),
+            pixels=pixels,
+            sigma=sigma,
+            base=cam.matrix_to_quaternion(rotation),
+            distance=distance,
+            shift=shift,
+            focal=focal,
+            principal=principal,
+            moving=moving,
+            prior_mean=prior_mean,
+            prior_std=jnp.concatenate([jnp.array(camera_std), coefficient_std]),
+            lower=jnp.concatenate([-free, jnp.full(len(expression), low)]),
+            upper=jnp.concatenate([free, jnp.full(len(expression), high)]),
+        )
+
+    def posed(self, rigid: Float[Array, " 7"]) -> tuple[cam.Pose, cam.PerspectiveCamera]:
+        rotation = cam.quaternion_multiply(cam.axis_angle_to_quaternion(rigid[:3]), self.base)
+        depth = self.distance * jnp.exp(rigid[5])
+        translation = depth * jnp.concatenate([rigid[3:5], -jnp.ones(1)])
+        return cam.Pose(rotation, translation), cam.PerspectiveCamera(self.focal * jnp.exp(rigid[6]), self.principal)
+
+    def chosen(self, x: Float[Array, " X"]) -> Int[Array, " L"]:
+        """Which candidate each landmark is now: itself, or for jaw points on the outline the outermost one."""
+        points = self.mean + jnp.tensordot(x[RIGID:], self.basis, axes=1)
+        rotation = self.posed(x[:RIGID])[0].rotation
+        fixed = choose_landmarks(self.model, points, None)
+        return jnp.where(self.moving, choose_landmarks(self.model, points, rotation), fixed)
+
+    def place(self, rigid: Float[Array, " 7"], points: Float[Array, "L 3"]) -> Float[Array, "L 2"]:
+        pose, camera = self.posed(rigid)
+        return cam.project(camera, cam.to_camera(pose, points))[:, :2]
+
+    def points(self, x: Float[Array, " X"], chosen: Int[Array, " L"]) -> Float[Array, "L 3"]:
+        return self.mean[chosen] + jnp.tensordot(x[RIGID:], self.basis[:, chosen], axes=1)
+
+    def project(self, x: Float[Array, " X"]) -> Float[Array, "L 2"]:
+        return self.place(x[:RIGID], self.points(x, self.chosen(x)))
+
+    def residuals(self, x: Float[Array, " X"]) -> Float[Array, " R"]:
+        misfit = ((self.project(x) - self.pixels) / self.sigma[:, None]).reshape(-1)
+        return jnp.concatenate([misfit, (x[5:] - self.prior_mean) / self.prior_std])
+
+    def jacobian(self, x: Float[Array, " X"]) -> Float[Array, "R X"]:
+        """By the chain rule through the landmarks, which are linear in the coefficients."""
+        chosen = self.chosen(x)
+        rigid, points = x[:RIGID], self.points(x, chosen)
+        by_rigid = jax.jacfwd(self.place)(rigid, points)  # (L, 2, 7)
+        by_point = jax.vmap(jax.jacfwd(lambda p: self.place(rigid, p[None])[0]))(points)  # (L, 2, 3)
+        by_coefficient = jnp.einsum("lij,nlj->lin", by_point, self.basis[:, chosen])
+        misfit = jnp.concatenate([by_rigid, by_coefficient], axis=-1) / self.sigma[:, None, None]
+        prior = jnp.eye(x.shape[0])[5:] / self.prior_std[:, None]
+        return jnp.concatenate([misfit.reshape(-1, x.shape[0]), prior])

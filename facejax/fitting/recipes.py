@@ -25,7 +25,7 @@ LANDMARKS = Recipe(
     margin=0.3,
     contour="auto",
     priors=LandmarkPriors(),
-    landmark_steps=40,
+    landmark_steps=24,
     stages=(),
 )
 """Pose, camera, identity and expression from the 68 points alone, and the light; no photometric refinement."""
@@ -36,7 +36,7 @@ LINEAR = Recipe(
     margin=0.3,
     contour="auto",
     priors=LandmarkPriors(),
-    landmark_steps=40,
+    landmark_steps=24,
     stages=(
         Stage(
             name="colour",
