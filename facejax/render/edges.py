@@ -42,7 +42,7 @@ def find_crossings(
     perspective: bool,
     capacity: int | None = None,
 ) -> Crossings:
-    """All visible outline crossings between neighbouring pixel centres, at most one a pair: the nearest.
+    """All visible outline crossings between neighbouring pixel centres, at most one a pair.
 
     A crossing is visible when the two pixels show different triangles, the pixel on the surface's side is the nearer
     one, and the edge is in front of what the other pixel shows. Only steep edges move horizontal pairs, and only
@@ -88,7 +88,7 @@ def _row_and_column_counts(x, y, z, neighbors, shape, perspective) -> Int[Array,
     return jnp.stack(counts)
 
 
-def _lines_below(value: Array, side: int) -> Array:
+def _lines_below(value: Array, side: int | Array) -> Array:
     """How many of the image's pixel-centre lines 0.5, 1.5, ... are at or below a coordinate; 0 for NaN."""
     return jnp.floor(jnp.clip(jnp.nan_to_num(value) + 0.5, 0, side)).astype(jnp.int32)
 
@@ -126,24 +126,20 @@ def _visible(a, b, start, end, vertical, local, exists, triangle, depth, perspec
     inside = jnp.where(inside_first, far_first, far_second)
     outside = jnp.where(inside_first, far_second, far_first)
     seen = exists & (flat[first] != flat[second]) & (inside < outside) & (far_edge < outside)
-    nearest = _nearest_of_pair(far_edge, seen, 2 * first + vertical, 2 * height * width)
+    reach = jnp.where(inside_first, 1 - (place - 0.5 - lower), place - 0.5 - lower)  # from the far pixel's centre
+    outermost = _least_of_pair(reach, seen, 2 * first + vertical, 2 * height * width)
     steep = jnp.abs(vb - va) >= jnp.abs(ub - ua)
     # A tie at exactly 45 degrees belongs to the horizontal pairs.
     steep &= ~(vertical & (jnp.abs(vb - va) == jnp.abs(ub - ua)))
-    return Crossings(start, end, first, vertical, seen & nearest & steep, jnp.int32(0))
+    return Crossings(start, end, first, vertical, seen & outermost & steep, jnp.int32(0))
 
 
-def _nearest_of_pair(far: Array, seen: Array, pair: Array, pairs: int) -> Array:
-    """Whether each entry is the nearest seen one of its pair, by a 32-bit key: nearness above, list position below."""
-    bits = max(far.shape[0].bit_length(), 1)
-    low = jnp.min(jnp.where(seen, far, jnp.inf))
-    spread = jnp.max(jnp.where(seen, far, -jnp.inf)) - low
-    level = jnp.where(seen & (spread > 0), (far - low) / jnp.where(spread > 0, spread, 1.0), 0.0) * (
-        2.0 ** (32 - bits) - 2
-    )
-    key = (level.astype(jnp.uint32) << bits) | jnp.arange(far.shape[0], dtype=jnp.uint32)
-    target = jnp.where(seen, pair, pairs)
-    key, target = once((key, target))
+def _least_of_pair(reach: Array, seen: Array, pair: Array, pairs: int) -> Array:
+    """Whether each entry has the least reach (0 to 1) of its pair, by a 32-bit key with the list position below it."""
+    bits = reach.shape[0].bit_length()
+    level = jnp.clip(reach, 0, 1) * (2.0 ** (32 - bits) - 2)
+    key = (level.astype(jnp.uint32) << bits) | jnp.arange(reach.shape[0], dtype=jnp.uint32)
+    key, target = once((key, jnp.where(seen, pair, pairs)))
     keys = once(jnp.full(pairs, 2**32 - 1, jnp.uint32).at[target].min(key, mode="drop"))
     return keys[jnp.where(seen, pair, 0)] == key
 
