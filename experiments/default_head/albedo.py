@@ -101,7 +101,7 @@ def draw_look(layers: Layers, rng: np.random.Generator) -> Look:
         lips_dark=rng.normal(0.0, 0.12) + 0.15 * darkness,
         sockets=rng.gamma(1.2, 0.10),
         freckles=rng.gamma(0.5, 0.35, 3) * (rng.random() < 0.35),
-        beard=rng.choice([0.0, rng.uniform(0.03, 0.3), rng.uniform(0.3, 0.75)], p=[0.53, 0.33, 0.14]),
+        beard=rng.choice([0.0, rng.uniform(0.03, 0.3), rng.uniform(0.3, 0.75)], p=[0.58, 0.29, 0.13]),
         hair=rng.choice([0.0, rng.uniform(0.1, 0.8)], p=[0.2, 0.8]),
         hair_colour=hair,
         brow=int(rng.integers(len(layers.brows))),
@@ -132,7 +132,7 @@ def compose(layers: Layers, look: Look) -> np.ndarray:
     linear = np.exp(-np.maximum(value, 0.02))
     shadow = look.hair_colour * 0.7 + 0.12 * np.exp(-tone(layers, look.melanin)) * [0.8, 1.0, 1.25]
     linear = _cover(linear, look.beard * layers.masks["beard"] * layers.stubble, shadow)
-    linear = _cover(linear, look.hair * layers.masks["hair"] * layers.stubble, shadow)
+    linear = _cover(linear, look.hair * layers.masks["hair"] * (0.5 + 0.5 * layers.stubble), shadow)
     linear = _cover(linear, look.brow_cover * layers.brows[look.brow], look.hair_colour)
     linear = _cover(linear, look.lashes * layers.masks["lashes"], 0.3 * look.hair_colour)
     eyes = layers.irises[look.iris]

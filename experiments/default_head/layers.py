@@ -329,7 +329,9 @@ def _draw_eyes(grid: _Grid, image: np.ndarray) -> np.ndarray:
             colour - colour[(off_axis > 0.45) & (off_axis < 0.6)].mean(axis=0)
         )
         grey = colour.mean(axis=1, keepdims=True)
-        tint = 0.95 * (grey + 0.6 * (colour - grey))
+        # Painted irises: paler and darker than they come, no iris is lighter than the white around it.
+        ring = (off_axis > 0.15) & (off_axis < IRIS)
+        tint = min(0.95, 0.36 / float(grey[ring].mean())) * (grey + 0.6 * (colour - grey))
         iris = ramp(off_axis, IRIS + 0.04, IRIS)[:, None]
         back = ramp(off_axis, 0.62, 0.8)[:, None]
         white = white * (1 - back) + np.array([0.66, 0.58, 0.55]) * back

@@ -150,7 +150,8 @@ def describe_crop(makehuman: MakeHuman) -> Crop:
     filled = filled[1:-1, 1:-1]
     border: Any = distance_transform_edt(filled)
     border = border * MM_PER_PIXEL * COARSE
-    trust = np.clip(zoom(ramp(border, 2, 14), COARSE, order=1), 0, 1)
+    trust: Any = zoom(ramp(border, 2, 14), COARSE, order=1)
+    trust = np.clip(trust, 0, 1)
     return Crop(
         light,
         cheeks | forehead,
