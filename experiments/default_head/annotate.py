@@ -70,7 +70,7 @@ def contours(head: Head, mean: np.ndarray, triangles: np.ndarray, weights: np.nd
 
 
 def _walk_forward(mean: np.ndarray, faces: np.ndarray, start, normal: np.ndarray):
-    """Points each `CONTOUR_STEP` mm along the plane section from `start` while it runs forward, padded with the last."""
+    """Points each `CONTOUR_STEP` mm along the plane section from `start` while it runs forward; the last is repeated."""
     triangle, weight = start
     point = weight @ mean[faces[triangle]]
     middle = abs(point[0]) < 1e-9

@@ -9,7 +9,8 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 SKIN_PARTS = 2  # "Face" and "Head and Neck": the outer skin, up to the lid margins and the inner lips
-LID_CREST_RING, LIP_SEAM_RING = 2, 8  # polygons from the inner margin of the lids and of the lips
+# Polygons from the inner margin of the lids (2 is the edge) and of the lips (8 is where they meet): lines to keep.
+LID_RINGS, LIP_RINGS, LIP_SEAM_RING = (1, 2, 4), (3, 6, 8, 10), 8
 MIDLINE = 1e-2  # mm: what counts as x = 0 in the source
 
 
@@ -89,8 +90,8 @@ class HalfSkin:
     neck: np.ndarray  # from the front to the back
     back: np.ndarray  # midline from the neck up to the crown: the cut
     eye: np.ndarray  # closed loop: the inner margin of the lids
-    lid_crest: np.ndarray  # closed loop: the outer edge of the lids' margin
-    lip_seam: np.ndarray  # from the upper to the lower midline point: where the closed lips meet
+    lip_seam: np.ndarray  # where the closed lips meet, from the upper to the lower midline point
+    folds: np.ndarray  # vertices of the source's edge loops along the lids' edge and the lips
 
 
 def neck_height(points: np.ndarray) -> np.ndarray:
@@ -126,6 +127,7 @@ def half_skin(source: Source, *, crown_z: float = -5.0) -> HalfSkin:
     lip, neck = side[: breaks[0] + 1], side[breaks[0] + 1 :]
     closed = np.append(outer, outer[0])
     lips = closed[lip[0] - 1 : lip[-1] + 2]
+    from_lips = _away(source, ids, lips)
     return HalfSkin(
         ids=ids,
         vertices=vertices,
@@ -137,28 +139,35 @@ def half_skin(source: Source, *, crown_z: float = -5.0) -> HalfSkin:
         neck=closed[neck[0] - 1 : neck[-1] + 2],
         back=closed[neck[-1] + 1 :],
         eye=eye,
-        lid_crest=_ring(source, ids, eye, LID_CREST_RING),
-        lip_seam=_ring(source, ids, lips, LIP_SEAM_RING),
+        lip_seam=_line(source, ids, np.flatnonzero(from_lips == LIP_SEAM_RING)),
+        folds=np.flatnonzero(np.isin(_away(source, ids, eye), LID_RINGS) | np.isin(from_lips, LIP_RINGS)),
     )
 
 
-def _ring(source: Source, ids: np.ndarray, start: np.ndarray, steps: int) -> np.ndarray:
-    """The source's edge loop `steps` polygons away from a boundary, ordered alongside it (local ids)."""
+def _away(source: Source, ids: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """(N,) how many polygon sides each vertex of the half is away from a boundary."""
+    sides = _local_sides(source, ids)
+    graph = coo_matrix((np.ones(len(sides)), sides.T), shape=(len(ids), len(ids))).tocsr()
+    return dijkstra(graph, directed=False, indices=start, unweighted=True, min_only=True)
+
+
+def _local_sides(source: Source, ids: np.ndarray) -> np.ndarray:
     local = np.full(len(source.vertices), -1)
     local[ids] = np.arange(len(ids))
     sides = local[source.sides]
-    sides = sides[(sides >= 0).all(1)]
-    graph = coo_matrix((np.ones(len(sides)), sides.T), shape=(len(ids), len(ids))).tocsr()
-    away = dijkstra(graph, directed=False, indices=start, unweighted=True, min_only=True)
-    ring = np.flatnonzero(away == steps)
-    inner = graph[ring][:, ring]
-    links = {int(v): ring[np.flatnonzero((inner[k] + inner[:, [k]].T).toarray().ravel())] for k, v in enumerate(ring)}
-    ends = [v for v in ring if len(links[int(v)]) == 1]
-    heights = source.vertices[ids, 1]
-    path = [int(max(ends or ring, key=lambda v: heights[v]))]
-    while len(path) < len(ring):
-        after = [int(v) for v in links[path[-1]] if int(v) not in path]
-        path.append(min(after, key=lambda v: source.vertices[ids[v], 0]) if len(path) == 1 else after[0])
+    return sides[(sides >= 0).all(1)]
+
+
+def _line(source: Source, ids: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """The members in order along the polygon sides between them, from their upper to their lower end."""
+    chosen = np.isin(np.arange(len(ids)), members)
+    links: dict[int, list[int]] = {int(v): [] for v in members}
+    for a, b in _local_sides(source, ids)[chosen[_local_sides(source, ids)].all(1)].tolist():
+        links[a].append(b)
+        links[b].append(a)
+    path = [max((v for v in links if len(links[v]) == 1), key=lambda v: source.vertices[ids[v], 1])]
+    while len(path) < len(links):
+        path += [v for v in links[path[-1]] if v not in path]
     return np.array(path)
 
 

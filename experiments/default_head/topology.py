@@ -13,6 +13,7 @@ from scipy.spatial import Delaunay, cKDTree
 
 from default_head.layout import face_depth
 from default_head.source import HalfSkin, Source, edge_graph, neck_height
+from facejax.face_model.builder.closest import SurfaceIndex
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ def size_field(source: Source, half: HalfSkin) -> np.ndarray:
     """
     v = half.vertices
     depth = face_depth(v)
-    size = np.where(depth > 0, 3.5, 3.5 + 7.0 * np.clip(-depth / 60.0, 0.0, 1.0))
+    size = np.where(depth > 0, 3.5, 3.5 + 6.0 * np.clip(-depth / 70.0, 0.0, 1.0))
     ear = (v[:, 0] > 72.0) & (v[:, 1] < 58) & (v[:, 1] > -32) & (v[:, 2] > -28) & (v[:, 2] < 30)
     bend = _bending(half)
-    size = np.minimum(size, np.clip(0.5 / bend, np.where(ear, 2.1, np.where(depth > -5, 1.4, 4.0)), 20.0))
+    size = np.minimum(size, np.clip(0.5 / bend, np.where(ear, 1.8, np.where(depth > -5, 1.4, 4.0)), 20.0))
     marks = source.vertices[source.landmarks]
     for ids, reach, length in [(range(42, 48), 3.0, 1.7), (range(48, 60), 3.0, 2.0), (range(31, 36), 6.0, 2.2)]:
         near = np.linalg.norm(v[:, None] - marks[list(ids)][None], axis=2).min(1) < reach
@@ -147,7 +148,7 @@ def resample(chart: Chart, line: tuple[np.ndarray, np.ndarray], size: np.ndarray
     wanted = chart.lift(size, place, np.clip(weights, 0.0, 1.0))
     length = np.linalg.norm(np.diff(space, axis=0), axis=1)
     s = np.concatenate([[0.0], np.cumsum(length * 2.0 / (wanted[:-1] + wanted[1:]))])
-    stops = np.linspace(0.0, s[-1], max(2, round(s[-1])) + 1)
+    stops = np.linspace(0.0, s[-1], max(1, round(s[-1])) + 1)
     return np.stack([np.interp(stops, s, flat[:, k]) for k in range(2)], axis=1)
 
 
@@ -175,29 +176,27 @@ def build_sheet(source: Source, half: HalfSkin, position: np.ndarray, *, vertice
 def _boundary(half: HalfSkin, chart: Chart, lines, size: np.ndarray):
     """Fixed points, their ids along each named line, and the two polygons (outline, lids) in the chart.
 
-    The lids' crest and the lips' seam are kept as lines inside the sheet; the seam's ends join the midline.
+    Around lids and lips the source's own edge loops are kept as they are: they run along the folds, which random
+    points would cross.
     """
-    ring = ("front", "lips", "chin", "neck", "back")
+    on_midline = half.vertices[half.folds, 0] == 0
+    stops = chart.position[half.folds[on_midline]]
     points, ids, count = [], {}, 0
-    for name in ring:
-        line = _joined(half, chart, lines[name], size)
+    for name in ("front", "lips", "chin", "neck", "back"):
+        line = lines[name][0] if name == "lips" else _joined(chart, lines[name], size, stops)
         ids[name] = np.arange(count, count + len(line))
         points.append(line[:-1])
         count += len(line) - 1
     ids["back"][-1] = 0
-    eye = resample(chart, lines["eye"], size)[:-1]
+    eye = chart.position[half.eye]
     ids["eye"] = np.arange(count, count + len(eye))
-    crest = resample(chart, _polyline(half, chart, np.append(half.lid_crest, half.lid_crest[0])), size)[:-1]
-    seam = resample(chart, _polyline(half, chart, half.lip_seam), size)[1:-1]
     polygons = (np.vstack(points), eye)
-    inner = np.vstack([crest, seam])
-    return np.vstack([*points, eye, inner[~crowds(inner, polygons)]]), ids, polygons
+    return np.vstack([*points, eye, chart.position[half.folds[~on_midline]]]), ids, polygons
 
 
-def _joined(half: HalfSkin, chart: Chart, line, size: np.ndarray) -> np.ndarray:
-    """Resample a line in pieces, so that it has a point where the seam of the lips ends on it."""
-    ends = chart.position[half.lip_seam[[0, -1]]]
-    stops = [k for k in range(1, len(line[0]) - 1) if (np.abs(line[0][k] - ends).sum(1) == 0).any()]
+def _joined(chart: Chart, line, size: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """Resample a line in pieces, so that it keeps the points where other lines end on it."""
+    stops = [k for k in range(1, len(line[0]) - 1) if (np.abs(line[0][k] - joints).sum(1) == 0).any()]
     pieces, start = [], 0
     for stop in [*stops, len(line[0]) - 1]:
         piece = resample(chart, (line[0][start : stop + 1], line[1][start : stop + 1]), size)
@@ -219,13 +218,13 @@ def _in_domain(points: np.ndarray, polygons) -> np.ndarray:
     return inside_polygon(points, polygons[0]) & ~inside_polygon(points, polygons[1])
 
 
-def crowds(points: np.ndarray, polygons) -> np.ndarray:
-    """Which points lie inside a boundary edge's diametral circle: without them Delaunay triangles keep that edge."""
-    inside = np.zeros(len(points), bool)
-    for polygon in polygons:
-        a, b = polygon, np.roll(polygon, -1, axis=0)
-        inside |= (np.einsum("nsc,nsc->ns", points[:, None] - a, points[:, None] - b) < 0).any(1)
-    return inside
+def _crowds(points: np.ndarray, polygons) -> np.ndarray:
+    """Which points lie inside the diametral circle of an edge of the lids: without them Delaunay keeps those edges.
+
+    The rest of the outline keeps its edges anyway; at the back the chart is too stretched for circles to mean much.
+    """
+    a, b = polygons[1], np.roll(polygons[1], -1, axis=0)
+    return (np.einsum("nsc,nsc->ns", points[:, None] - a, points[:, None] - b) < 0).any(1)
 
 
 def _scatter(chart: Chart, area, size, fixed, polygons, rng) -> np.ndarray:
@@ -234,7 +233,7 @@ def _scatter(chart: Chart, area, size, fixed, polygons, rng) -> np.ndarray:
     place = rng.choice(len(area), size=round(8 * density.sum()), p=density / density.sum())
     weights = rng.dirichlet(np.ones(3), size=len(place))
     flat = np.einsum("nk,nkc->nc", weights, chart.position[chart.faces[place]])
-    keep = _in_domain(flat, polygons) & ~crowds(flat, polygons)
+    keep = _in_domain(flat, polygons) & ~_crowds(flat, polygons)
     place, weights, flat = place[keep], weights[keep], flat[keep]
     fixed_place, fixed_weights, _ = chart.locate(fixed)
     place, weights = np.concatenate([fixed_place, place]), np.vstack([fixed_weights, weights])
@@ -283,7 +282,7 @@ def _relax(chart: Chart, points: np.ndarray, fixed: int, size, polygons, *, iter
     for _ in range(iterations):
         edges = _edges(_triangulate(points, polygons))
         moved = points + _push(chart, points, edges, fixed, size, 0.2)
-        outside = ~_in_domain(moved, polygons) | crowds(moved, polygons) | (chart.locate(moved)[2] > 0)
+        outside = ~_in_domain(moved, polygons) | _crowds(moved, polygons) | (chart.locate(moved)[2] > 0)
         outside[:fixed] = True
         moved[outside] = points[outside]
         points = moved
@@ -306,7 +305,9 @@ def _polish(chart: Chart, points, faces, fixed: int, size, *, iterations: int = 
             moved[back] = points[back]
         points = moved
     place, weights, _ = chart.locate(points)
-    return points, flip_edges(faces, chart.lift(chart.vertices, place, weights), points)
+    space = chart.lift(chart.vertices, place, weights)
+    faces = flip_edges(faces, space, points)
+    return points, follow_folds(faces, space, points, SurfaceIndex(chart.vertices, chart.faces))
 
 
 def chart_areas(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -318,31 +319,69 @@ def flip_edges(faces: np.ndarray, space: np.ndarray, flat: np.ndarray, *, rounds
     """Flip inner edges whose opposite angles on the surface sum to more than 180 degrees, if the chart allows it."""
     faces = faces.copy()
     for _ in range(rounds):
-        edge = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-        opposite = np.concatenate([faces[:, 2], faces[:, 0], faces[:, 1]])
-        owner = np.tile(np.arange(len(faces)), 3)
-        key = np.sort(edge, 1) @ np.array([len(space), 1])
-        order = np.argsort(key, kind="stable")
-        pair = np.flatnonzero(key[order][1:] == key[order][:-1])
-        one, two = order[pair], order[pair + 1]
-        a, b = edge[one].T
-        c, d = opposite[one], opposite[two]
-        excess = _angle(space, c, a, b) + _angle(space, d, a, b) - np.pi
-        new = np.stack([np.stack([a, d, c], 1), np.stack([d, b, c], 1)], 1)
-        areas = chart_areas(flat, new.reshape(-1, 3)).reshape(-1, 2).min(1)
-        old = chart_areas(flat, faces)
-        legal = areas > 0.1 * np.minimum(old[owner[one]], old[owner[two]])
-        exists = np.isin(np.sort(np.stack([c, d], 1), 1) @ np.array([len(space), 1]), key)
-        candidates = np.flatnonzero((excess > 1e-6) & legal & ~exists)
-        if len(candidates) == 0:
+        quads = _quads(faces, flat)
+        excess = _angle(space, quads.c, quads.a, quads.b) + _angle(space, quads.d, quads.a, quads.b) - np.pi
+        if not _flip(faces, quads, np.where(excess > 1e-6, excess, 0.0)):
             break
-        touched = np.zeros(len(faces), bool)
-        for k in candidates[np.argsort(-excess[candidates], kind="stable")]:
-            f, g = owner[one[k]], owner[two[k]]
-            if not touched[f] and not touched[g]:
-                touched[f] = touched[g] = True
-                faces[f], faces[g] = new[k]
     return faces
+
+
+def follow_folds(faces: np.ndarray, space: np.ndarray, flat: np.ndarray, surface: SurfaceIndex, *, rounds: int = 6):
+    """Flip edges that cut through a fold (helix, lid, lip): the edge whose middle is nearer to the surface wins."""
+    faces = faces.copy()
+    for _ in range(rounds):
+        quads = _quads(faces, flat)
+        now = surface.query(0.5 * (space[quads.a] + space[quads.b])).distances
+        then = surface.query(0.5 * (space[quads.c] + space[quads.d])).distances
+        angles = [_angle(space, quads.c, quads.d, quads.a), _angle(space, quads.c, quads.d, quads.b)]
+        angles += [_angle(space, quads.d, quads.c, quads.a), _angle(space, quads.d, quads.c, quads.b)]
+        good = (now > 0.12) & (then < 0.6 * now) & (np.min(angles, axis=0) > np.radians(12))
+        if not _flip(faces, quads, np.where(good, now - then, 0.0)):
+            break
+    return faces
+
+
+@dataclass(frozen=True)
+class _Quads:
+    """Inner edges (a, b) with the corners c, d of their triangles; `replaced` are the triangles after a flip."""
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    d: np.ndarray
+    owners: np.ndarray  # (Q, 2)
+    replaced: np.ndarray  # (Q, 2, 3)
+    legal: np.ndarray  # (Q,) both stay positive in the chart, and the new edge is not there yet
+
+
+def _quads(faces: np.ndarray, flat: np.ndarray) -> _Quads:
+    count = len(flat)
+    edge = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    opposite = np.concatenate([faces[:, 2], faces[:, 0], faces[:, 1]])
+    owner = np.tile(np.arange(len(faces)), 3)
+    key = np.sort(edge, 1) @ np.array([count, 1])
+    order = np.argsort(key, kind="stable")
+    pair = np.flatnonzero(key[order][1:] == key[order][:-1])
+    one, two = order[pair], order[pair + 1]
+    (a, b), c, d = edge[one].T, opposite[one], opposite[two]
+    new = np.stack([np.stack([a, d, c], 1), np.stack([d, b, c], 1)], 1)
+    areas = chart_areas(flat, new.reshape(-1, 3)).reshape(-1, 2).min(1)
+    old = chart_areas(flat, faces)
+    exists = np.isin(np.sort(np.stack([c, d], 1), 1) @ np.array([count, 1]), key)
+    legal = (areas > 0.1 * np.minimum(old[owner[one]], old[owner[two]])) & ~exists
+    return _Quads(a, b, c, d, np.stack([owner[one], owner[two]], 1), new, legal)
+
+
+def _flip(faces: np.ndarray, quads: _Quads, gain: np.ndarray) -> bool:
+    """Flip in place the legal edges with a gain, best first, each triangle at most once. False: nothing to do."""
+    candidates = np.flatnonzero((gain > 0) & quads.legal)
+    touched = np.zeros(len(faces), bool)
+    for k in candidates[np.argsort(-gain[candidates], kind="stable")]:
+        f, g = quads.owners[k]
+        if not touched[f] and not touched[g]:
+            touched[f] = touched[g] = True
+            faces[f], faces[g] = quads.replaced[k]
+    return len(candidates) > 0
 
 
 def _angle(space: np.ndarray, tip, a, b) -> np.ndarray:
