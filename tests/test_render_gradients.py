@@ -15,12 +15,12 @@ from facejax.lighting import shade
 from facejax.mesh import face_neighbors, safe_normalize, vertex_normals
 from facejax.render import render_mesh
 
-SIDE, FOCAL, DISTANCE = 64, 130.0, 600.0
-SAMPLES, SHIFTS = 8, 8  # samples a pixel and way of the reference; sub-pixel shifts that ours is averaged over
+SIDE, FOCAL, DISTANCE = 48, 97.5, 600.0
+SAMPLES, SHIFTS = 16, 12  # samples a pixel and way of the reference; sub-pixel shifts that ours is averaged over
 NAMES = [*(f"rotation {k}" for k in "xyz"), *(f"translation {k}" for k in "xyz"), "identity 0", "identity 1"]
 NAMES += ["expression 0", "expression 1"]
-# Steps that move the outline by about a third of a pixel (rotation in radians, the rest in mm).
-STEPS = np.array([0.02, 0.02, 0.02, 1.5, 1.5, 8.0, 2.0, 2.0, 2.0, 2.0])
+# Steps that move the outline by about a sixth of a pixel (rotation in radians, the rest in mm).
+STEPS = np.array([0.01, 0.01, 0.01, 1.0, 1.0, 5.0, 1.5, 1.5, 1.5, 1.5])
 POSE = np.array([0.25, 0.6, 0.1, 4.0, -3.0, -DISTANCE, 1.0, -2.0, 1.0, 0.5])
 
 
@@ -142,7 +142,7 @@ def test_interior_gradients_of_lit_pixels_match():
     depth = np.minimum(depth, 1e4)
     jump = ndimage.maximum_filter(depth, 3) - ndimage.minimum_filter(depth, 3) > 12
     inside = ~ndimage.binary_dilation(jump, iterations=2) & (depth < 1e4)
-    assert inside.sum() > 500
+    assert inside.sum() > 200
     weights = weights_at() * inside
     reference = reference_gradients("head", {"lit": weights}, samples=1, scale=0.02)[0]
     ours = our_gradient("head", "lit", lambda shift: jnp.asarray(weights, jnp.float32), shifts=1)

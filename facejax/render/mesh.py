@@ -65,6 +65,7 @@ def render_mesh(
     edges: bool = True,
     neighbors: Int[Array, "F 3"] | None = None,
     capacity: int | None = None,
+    crossings: int | None = None,
 ) -> Rendering:
     """Render one mesh, differentiable in everything but the topology; vmap for many.
 
@@ -73,7 +74,10 @@ def render_mesh(
     `albedo * shade(normal, light)`, computed in linear light unless `linear` is False; no `light`: the albedo.
     `normals` default to the mesh's vertex normals. `background` (black by default) is one colour or an image. Back
     faces are not drawn. `edges=False` leaves out the blending at silhouettes and with it their gradient; `neighbors`
-    (`facejax.mesh.face_neighbors`) saves finding them again in programs where `faces` is an argument.
+    (`facejax.mesh.face_neighbors`) saves finding them again in programs where `faces` is an argument. `capacity`
+    is how many (triangle, tile) pairs a pass of the visibility handles (speed and memory only), `crossings` how many
+    places where outlines pass between pixel centres there is room for (default 16 x the longer side); what finds no
+    room is left unblended and counted in `overflow`.
     """
     finite = jnp.isfinite(vertices).all(axis=1, keepdims=True)
     triangle = rasterize(
@@ -102,9 +106,11 @@ def render_mesh(
     if edges:
         neighbors = face_neighbors(faces) if neighbors is None else neighbors
         perspective = camera.perspective
-        crossings = find_crossings(points, faces, neighbors, triangle, surface.depth, perspective=perspective)
-        blended = antialias(jnp.concatenate([color, alpha[..., None]], axis=-1), points, crossings)
-        color, alpha, overflow = blended[..., :3], blended[..., 3], crossings.overflow
+        found = find_crossings(
+            points, faces, neighbors, triangle, surface.depth, perspective=perspective, capacity=crossings
+        )
+        blended = antialias(jnp.concatenate([color, alpha[..., None]], axis=-1), points, found)
+        color, alpha, overflow = blended[..., :3], blended[..., 3], found.overflow
     return Rendering(
         color=color,
         alpha=alpha,
