@@ -47,7 +47,7 @@ def test_rays_meet_triangles_where_trimesh_says():
     directions = rng.standard_normal((40, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     origin = np.array([14.0, 2.0, -3.0])
-    hit = layers._hits(origin, directions, np.array(mesh.triangles), 100.0)
+    hit = makehuman.hits(origin, directions, np.array(mesh.triangles), 100.0)
     want = mesh.ray.intersects_any(np.tile(origin, (40, 1)), directions)
     np.testing.assert_array_equal(hit, want)
     assert 0 < hit.sum() < 40

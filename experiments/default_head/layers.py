@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from default_head.makehuman import carry, load_ict, load_makehuman, register_ict
+from default_head.makehuman import carry, load_ict, load_makehuman, open_share, register_ict
 from default_head.skins import (
     EYE_DISC,
     MM_PER_PIXEL,
@@ -23,7 +23,6 @@ from default_head.skins import (
     sample,
 )
 from facejax.face_model.builder import SurfaceIndex
-from facejax.face_model.builder.closest import unit_normals
 
 FINE = 2  # layers are made this much larger, then averaged down
 BROW_WIDTHS = (1.25, 1.9)  # times the cards' own
@@ -172,45 +171,10 @@ def _masks(grid: _Grid, there: np.ndarray, points: np.ndarray) -> dict[str, np.n
         "hair": hair * (1 - ramp(my, 742, 722) * ramp(my, 655, 670) * ramp(mz, 14, 32) * ramp(mz, 78, 62)),
         "lashes": _lash_line(grid, points),
     }
-    masks["cavity"] = grid.texels.interpolate(_enclosed(grid, points)[grid.faces][..., None])[..., 0]
-    return {name: np.where(grid.skin, mask, 0.0) for name, mask in masks.items()} | {"iris": _iris(grid)}
-
-
-def _enclosed(grid: _Grid, points: np.ndarray, rays: int = 48, reach: float = 25.0) -> np.ndarray:
-    """(V,) 1 deep inside the nostrils and behind the lips, where hardly a ray gets out; 0 elsewhere."""
-    vertices, faces = grid.vertices, grid.faces[grid.skin_faces]
-    normals = unit_normals(vertices, faces)
     centre = 0.5 * (points[33] + points[62])
-    near = np.abs(vertices - centre) < [30, 30, 40]
-    ids = np.intersect1d(np.flatnonzero(near.all(axis=1)), faces)
-    corners = vertices[faces[np.abs(vertices[faces].mean(axis=1) - centre).max(axis=1) < 60]]
-    golden = np.arange(rays) + 0.5
-    height, turn = 1 - 2 * golden / rays, np.pi * (1 + 5**0.5) * golden
-    ring = np.sqrt(1 - height**2)
-    sphere = np.stack([ring * np.cos(turn), ring * np.sin(turn), height], axis=1)
-    result = np.zeros(len(vertices))
-    for i in ids:
-        directions = sphere[sphere @ normals[i] > 0.05]
-        weight = directions @ normals[i]
-        blocked = _hits(vertices[i] + 0.05 * normals[i], directions, corners, reach)
-        open_share = np.array(np.sum(weight * ~blocked) / np.sum(weight))
-        result[i] = ramp(open_share, 0.42, 0.12)
-    return result
-
-
-def _hits(origin: np.ndarray, directions: np.ndarray, corners: np.ndarray, reach: float) -> np.ndarray:
-    """Which rays meet a triangle within `reach` (Moeller and Trumbore, 1997)."""
-    close = np.linalg.norm(corners.mean(axis=1) - origin, axis=1) < reach
-    a, b, c = (corners[close, k] for k in range(3))
-    u, v, offset = b - a, c - a, origin - a
-    cross = np.cross(directions[:, None], v)
-    scale = np.sum(cross * u, axis=-1)
-    scale = np.where(np.abs(scale) < 1e-12, np.inf, scale)
-    s = np.sum(cross * offset, axis=-1) / scale
-    other = np.cross(offset, u)
-    t = np.einsum("rk,fk->rf", directions, other) / scale
-    distance = np.sum(other * v, axis=-1) / scale
-    return ((s >= 0) & (t >= 0) & (s + t <= 1) & (distance > 1e-3) & (distance < reach)).any(axis=1)
+    openness = open_share(grid.vertices, grid.faces[grid.skin_faces], centre, np.array([30, 30, 40]), rays=40)
+    masks["cavity"] = grid.texels.interpolate(ramp(openness, 0.42, 0.12)[grid.faces][..., None])[..., 0]
+    return {name: np.where(grid.skin, mask, 0.0) for name, mask in masks.items()} | {"iris": _iris(grid)}
 
 
 def _closed_lips(right: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ geometry. Every surface that is given by ICT triangles (the default head's topol
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from facejax.face_model.builder import (
     register,
     similarity,
 )
-from facejax.face_model.builder.closest import closest_barycentrics
+from facejax.face_model.builder.closest import closest_barycentrics, unit_normals
 
 # Corresponding points, mm: two columns of ICT's neutral, two of the mean adult MakeHuman head. Front view: (x, y) on
 # the subject's right half, mirrored below. Lips follow the red's border in the skins, lids the edge of the opening.
@@ -35,9 +36,9 @@ FRONT = np.array(
         # where the lips meet, upper and lower side
         [-10.0, -33.0, -9.1, 654.8], [0.0, -33.0, 0.0, 654.0], [-18.0, -33.8, -16.4, 654.3],
         [-10.0, -34.2, -9.1, 653.4], [0.0, -34.4, 0.0, 652.6], [-18.0, -35.0, -16.4, 653.0],
-        # nose: nasion, bridge, tip, columella, base, wing (side, foot), nostril's upper rim
+        # nose: nasion, bridge, tip, columella, base, wing (side, foot), above the nostril
         [0.0, 43.0, 0.0, 721.0], [0.0, 26.3, 0.0, 705.7], [0.0, 2.0, 0.0, 683.4], [0.0, -9.5, 0.0, 675.3],
-        [0.0, -12.0, 0.0, 673.3], [-18.3, -2.0, -17.0, 683.5], [-16.5, -9.8, -16.4, 676.3], [-9.5, -2.8, -11.0, 680.1],
+        [0.0, -12.0, 0.0, 673.3], [-17.0, -2.0, -15.6, 683.5], [-15.0, -8.0, -14.2, 678.0], [-9.5, -2.0, -10.5, 681.2],
         # chin: fold, front, lower edge
         [0.0, -52.0, 0.0, 635.6], [0.0, -61.5, 0.0, 629.0], [0.0, -75.7, 0.0, 616.5],
     ]
@@ -49,6 +50,8 @@ SIDE = np.array(
         [11.5, 24.0, 60.0, 715.0], [12.5, 0.5, 56.5, 693.5],
     ]
 )  # fmt: skip
+NOSE_BASE = 25  # row of FRONT
+SMOOTH = 10.0  # stiffness of the field from our mean to the MakeHuman mean
 SKIN_PARTS = ("Face", "Head and Neck")
 
 
@@ -155,12 +158,15 @@ def corresponding_points(ict: Ict, makehuman: MakeHuman) -> tuple[np.ndarray, np
 def register_ict(ict: Ict, makehuman: MakeHuman, progress: Callable | None = None) -> np.ndarray:
     """ICT's vertices (26719, 3) float64 moved onto the mean adult MakeHuman head, mm.
 
-    The skin is registered; the parts inside (eyeballs, teeth) follow by the similarity of the landmarks.
+    The skin is registered, the nostrils' inside without any data; the parts inside (eyeballs, teeth) follow by the
+    similarity of the landmarks.
     """
     ids, weights, targets = corresponding_points(ict, makehuman)
     skin = ict.faces[ict.skin]
     scale, rotation, shift = similarity(_points(ict.vertices, skin, ids, weights), targets)
     moved = scale * ict.vertices @ rotation.T + shift
+    nostrils = _points(ict.vertices, skin, ids, weights)[NOSE_BASE] + np.array([0.0, 5.0, -4.0])
+    openness = open_share(ict.vertices, skin, nostrils, np.array([18.0, 14.0, 20.0]), reach=15.0)
     used, local = np.unique(skin, return_inverse=True)
     local = local.reshape(skin.shape)
     result = register(
@@ -170,6 +176,7 @@ def register_ict(ict: Ict, makehuman: MakeHuman, progress: Callable | None = Non
         makehuman.faces,
         landmarks=Landmarks(ids, weights, targets),
         stiffness=(50.0, 20.0, 8.0, 4.0, 2.0, 1.0, 0.6),
+        data_weights=(openness[used] > 0.4).astype(np.float64),
         landmark_weight=(10.0, 10.0, 8.0, 6.0, 5.0, 4.0, 4.0),
         iterations=3,
         max_angle=55.0,
@@ -178,6 +185,50 @@ def register_ict(ict: Ict, makehuman: MakeHuman, progress: Callable | None = Non
     )
     moved[used] = result.vertices
     return moved
+
+
+def open_share(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    centre: np.ndarray,
+    extent: np.ndarray,
+    *,
+    rays: int = 24,
+    reach: float = 20.0,
+) -> np.ndarray:
+    """(V,) how much of the (cosine-weighted) hemisphere over a vertex is free within `reach` mm; 1 outside the box.
+
+    The box is `centre` +- `extent`. Small inside nostrils and behind the lips.
+    """
+    normals = unit_normals(vertices, faces)
+    ids = np.intersect1d(np.flatnonzero((np.abs(vertices - centre) < extent).all(axis=1)), faces)
+    middles = vertices[faces].mean(axis=1)
+    corners = vertices[faces[(np.abs(middles - centre) < extent + reach).all(axis=1)]]
+    step = np.arange(rays) + 0.5
+    height, turn = 1 - 2 * step / rays, np.pi * (1 + 5**0.5) * step
+    ring = np.sqrt(1 - height**2)
+    sphere = np.stack([ring * np.cos(turn), ring * np.sin(turn), height], axis=1)
+    result = np.ones(len(vertices))
+    for i in ids:
+        directions = sphere[sphere @ normals[i] > 0.05]
+        weight = directions @ normals[i]
+        blocked = hits(vertices[i] + 0.05 * normals[i], directions, corners, reach)
+        result[i] = np.sum(weight * ~blocked) / np.sum(weight)
+    return result
+
+
+def hits(origin: np.ndarray, directions: np.ndarray, corners: np.ndarray, reach: float) -> np.ndarray:
+    """Which rays meet a triangle within `reach` (Moeller and Trumbore, 1997)."""
+    close = np.linalg.norm(corners.mean(axis=1) - origin, axis=1) < reach
+    a, b, c = (corners[close, k] for k in range(3))
+    u, v, offset = b - a, c - a, origin - a
+    # dot(cross(d, v), x) = dot(d, cross(v, x)): one product a triangle instead of one a ray and triangle.
+    scale = directions @ np.cross(v, u).T
+    scale = np.where(np.abs(scale) < 1e-12, np.inf, scale)
+    other = np.cross(offset, u)
+    s, t = directions @ np.cross(v, offset).T / scale, directions @ other.T / scale
+    distance = np.sum(other * v, axis=-1) / scale
+    return ((s >= 0) & (t >= 0) & (s + t <= 1) & (distance > 1e-3) & (distance < reach)).any(axis=1)
 
 
 def carry(values: np.ndarray, ict: Ict, topology: dict) -> np.ndarray:
@@ -190,29 +241,51 @@ def carry(values: np.ndarray, ict: Ict, topology: dict) -> np.ndarray:
 def registered_macros(data_dir: Path, topology: dict) -> np.ndarray:
     """MakeHuman's 12 macro shapes in our topology, each brought to our mean by a similarity: (12, V, 3) float32, mm.
 
-    A vertex takes the movement of the MakeHuman surface point it was registered to; vertices without one nearby (inside
-    the mouth, eyes and nostrils) follow their neighbours. Order of `load_makehuman(...).names`.
+    Our mean goes to the mean MakeHuman head by a smooth field (so its fine relief, the nostrils and lids, stays ours),
+    and from there each vertex moves as the MakeHuman surface point it was registered to. Vertices without one nearby
+    (inside mouth, eyes and nostrils) follow their neighbours. Order of `load_makehuman(...).names`.
     """
     makehuman, ict = load_makehuman(data_dir), load_ict(data_dir)
     moved = carry(register_ict(ict, makehuman), ict, topology)
     faces = np.asarray(topology["faces"], np.int64)
     found = SurfaceIndex(makehuman.vertices, makehuman.faces).query(moved)
     corners = makehuman.faces[found.triangles]
-    trust = np.where(found.distances < 1.5, 1.0, 0.0)
+    normals = unit_normals(makehuman.vertices, makehuman.faces)[corners]
+    agree = np.sum(unit_normals(moved, faces) * np.einsum("vk,vkd->vd", found.weights, normals), axis=1) > 0.5
+    mean = np.asarray(topology["vertices"], np.float64)
+    trust = np.where((found.distances < 1.5) & agree, 1.0, 0.0)
     part = np.asarray(topology["face_part"])
     eyes = [np.unique(faces[part == k]) for k in np.unique(part[part > 0])]
     trust[np.concatenate(eyes)] = 0.0
-    mean = np.asarray(topology["vertices"], np.float64)
     weights = trust * np.asarray(topology.get("region_face", np.ones(len(mean))), np.float64) + 1e-3 * trust
+    scale, rotation, offset = similarity(mean, moved, weights)
+    placed = scale * mean @ rotation.T + offset
+    base = blend_region(placed, moved, trust, faces, stiffness=SMOOTH).astype(np.float64)
     shapes = []
     for macro in makehuman.macros:
         shift = np.einsum("vk,vkd->vd", found.weights, (macro - makehuman.vertices)[corners])
-        shape = blend_region(moved, moved + shift, trust, faces, stiffness=0.1)
+        shape = blend_region(base, base + shift, trust, faces, stiffness=0.3 * SMOOTH)
+        shape = placed + _close_lips(shape - placed, mean, faces, topology)
         for eye in eyes:
-            _follow_lids(shape, moved, eye, trust)
+            _follow_lids(shape, placed, eye, trust)
         scale, rotation, offset = similarity(shape, mean, weights)
         shapes.append(scale * shape @ rotation.T + offset)
     return np.stack(shapes).astype(np.float32)
+
+
+def _close_lips(
+    field: np.ndarray, mean: np.ndarray, faces: np.ndarray, topology: dict, reach: float = 4.0
+) -> np.ndarray:
+    """A displacement field (V, 3) made alike on both lips where they meet, so that the mouth stays shut."""
+    points = _points(mean, faces, topology["landmark_faces"], np.asarray(topology["landmark_weights"], np.float64))
+    seam = 0.5 * (points[[60, 61, 62, 63, 64]] + points[[60, 67, 66, 65, 64]])
+    line = np.concatenate([np.linspace(a, b, 12) for a, b in pairwise(seam)])
+    flat = mean * [1.0, 1.0, 0.4]  # the lips' inner sides lie behind each other
+    weight = np.exp(-0.5 * (np.linalg.norm(flat[:, None] - line * [1.0, 1.0, 0.4], axis=-1) / reach) ** 2)
+    along = (weight.T @ field) / np.maximum(weight.sum(axis=0), 1e-12)[:, None]
+    closest = np.argmax(weight, axis=1)
+    blend = np.max(weight, axis=1)[:, None] ** 2
+    return (1 - blend) * field + blend * along[closest]
 
 
 def _follow_lids(
