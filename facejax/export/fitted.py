@@ -106,8 +106,7 @@ def overlay(
 def _draw(model: FaceModel, params: FaceParams, background: Float[Array, "S S 3"]):
     side = background.shape[0]
     textured = render(model, params, size=(side, side), background=background)
-    covered = sum(face_mask(model, textured, region) for region in ("face", "eyeballs") if region in model.regions)
-    blend = jnp.minimum(covered, 1.0)[..., None]
+    blend = face_mask(model, textured)[..., None]
     clay = render_clay(model, params, size=(side, side), background=background)
     return blend * textured.color + (1 - blend) * background, clay.color
 

@@ -30,8 +30,8 @@ def levenberg_marquardt(
 
     Marquardt's diagonal damping, accepted or refused by the true cost; the step is the damped quadratic's minimum in
     the box, nearly (active sets, after Bertsekas, "Projected Newton methods", SIAM J. Control 1982). Dense normal
-    equations, so meant for hundreds of unknowns. A step that is not finite is refused: the start is never lost. `jacobian` is worth
-    giving where its structure saves work; forward differentiation does it otherwise.
+    equations, so meant for hundreds of unknowns. A step that is not finite is refused: the start is never lost.
+    `jacobian` is worth giving where its structure saves work; forward differentiation does it otherwise.
     """
     lower = jnp.full_like(start, -jnp.inf) if lower is None else lower
     upper = jnp.full_like(start, jnp.inf) if upper is None else upper

@@ -53,11 +53,14 @@ def project_landmarks(model: FaceModel, params: FaceParams, moving: Bool[Array, 
     return project(params.camera, to_camera(params.pose, points))[:, :2]
 
 
-def face_mask(model: FaceModel, rendering: Rendering, region: str = "face") -> Float[Array, "H W"]:
-    """Where a region of the model is seen, in [0, 1]; no gradient."""
-    if region not in model.regions:
-        raise ValueError(f"face model {model.name!r} has no region {region!r}: it has {sorted(model.regions)}")
-    triangle = jnp.maximum(rendering.triangle, 0)
-    corners = model.regions[region][model.faces][triangle]
+def face_mask(
+    model: FaceModel, rendering: Rendering, regions: tuple[str, ...] = ("face", "eyeballs")
+) -> Float[Array, "H W"]:
+    """Where regions of the model are seen, in [0, 1]; no gradient. Regions that the model lacks are left out."""
+    known = [model.regions[region] for region in regions if region in model.regions]
+    if not known:
+        wanted, has = " or ".join(regions), sorted(model.regions)
+        raise ValueError(f"face model {model.name!r} has no region {wanted}: it has {has}")
+    corners = jnp.max(jnp.stack(known), axis=0)[model.faces][jnp.maximum(rendering.triangle, 0)]
     inside = jnp.sum(corners * rendering.barycentric, axis=-1)
     return jax.lax.stop_gradient(jnp.where(rendering.triangle >= 0, inside, 0.0))
