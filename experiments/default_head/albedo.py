@@ -109,7 +109,7 @@ def draw_look(layers: Layers, rng: np.random.Generator) -> Look:
         lashes=rng.uniform(0.1, 0.7),
         iris=iris,
         iris_gain=rng.uniform(0.7, 1.2),
-        white_gain=rng.normal(0.97 - 0.08 * darkness, 0.05)
+        white_gain=rng.normal(0.97 - 0.17 * darkness, 0.05)
         * np.array([1, 1 + rng.normal(0, 0.015), 1 + rng.normal(-0.01, 0.03)]),
     )
 
