@@ -91,7 +91,7 @@ def _setup(points, faces, size, perspective, near, id_bits) -> _Setup:
     lowest = jnp.min(jnp.where(drawn, _lowest(far), jnp.inf))
     spread = jnp.max(jnp.where(drawn, _highest(far), -jnp.inf)) - lowest
     # The largest key is left free for "empty", and one unit on each side for the edges' slack.
-    scale = jnp.where(spread > 0, (2.0 ** (32 - id_bits) - 4) / jnp.where(spread > 0, spread, 1.0), 0.0)
+    scale = jnp.where(spread > 0, (_levels(id_bits) - 4) / jnp.where(spread > 0, spread, 1.0), 0.0)
     la, lb, lc = (1 + (z - lowest) * scale for z in far)
     slope = [b * (lb - la) + c * (lc - la) for b, c in zip(grad_b, grad_c, strict=True)]
     plane = jnp.stack([x[0], y[0], *grad_b, *grad_c, la, *slope], axis=1)
@@ -114,6 +114,11 @@ def _first(low, side):
 def _last(high, side):
     """Last pixel whose centre is not above `high`, within the image; -1 where there is none."""
     return jnp.floor(jnp.clip(high - 0.5, -1, side - 1)).astype(jnp.int32)
+
+
+def _levels(id_bits: int) -> float:
+    """Depth levels above the triangle number in a key; no more than float32 counts exactly."""
+    return 2.0 ** min(32 - id_bits, 24)
 
 
 def _tile_counts(setup: _Setup, tile: int) -> Int[Array, " F"]:
@@ -150,7 +155,7 @@ def _draw_list(setup: _Setup, keys: Array, chosen: Array, *, size, id_bits: int,
         level = plane[:, 6:7] + plane[:, 7:8] * px + plane[:, 8:9] * py
         inside = (wb >= -SLACK) & (wc >= -SLACK) & (wb + wc <= 1 + SLACK)
         inside &= (x < width) & (y < height) & (entry < total)[:, None]
-        level = jnp.clip(level, 0, 2.0 ** (32 - id_bits) - 2)
+        level = jnp.clip(level, 0, _levels(id_bits) - 2)
         key = (level.astype(jnp.uint32) << id_bits) | owner[:, None].astype(jnp.uint32)
         pixel, key = once((jnp.where(inside, y * width + x, height * width), key))
         return begin + chunk, keys.at[pixel.reshape(-1)].min(key.reshape(-1), mode="drop")

@@ -5,6 +5,7 @@ no idea with the renderer except the conventions: pixels with y down and centres
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,9 +15,22 @@ NEAR = 1.0  # mm
 @dataclass(frozen=True)
 class Raster:
     triangle: np.ndarray  # (H, W) int, -1 empty
-    depth: np.ndarray  # (H, W), inf where empty
-    weights: np.ndarray  # (H, W, 3) perspective-correct barycentrics, 0 where empty
     near_edge: np.ndarray  # (H, W) bool: a front-facing triangle's edge passes within `margin` pixels of the centre
+    corners: np.ndarray  # (F, 3, 3) of the triangles
+    perspective: bool
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """(H, W, 3) perspective-correct barycentrics, 0 where empty."""
+        height, width = self.triangle.shape
+        flat = _weights(self.corners, self.triangle.reshape(-1), width, self.perspective)
+        return flat.reshape(height, width, 3)
+
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """(H, W), inf where empty."""
+        z = self.corners[np.maximum(self.triangle, 0), :, 2]
+        return np.where(self.triangle >= 0, np.einsum("hwk,hwk->hw", self.weights, z), np.inf)
 
     def mix(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
         """Interpolated vertex attributes; zero where empty."""
@@ -57,11 +71,10 @@ def rasterize(points, faces, size, *, perspective=True, margin=0.0, samples=1) -
         group_ids, group_low = ids[chosen], low[chosen]
         for begin in range(0, len(group_ids), per_chunk):
             part = slice(begin, begin + per_chunk)
-            _draw(corners, group_ids[part], group_low[part], side, width, height, perspective, margin, best, winner, edge)
-    weights = _weights(corners, winner, width, perspective)
-    depth = np.where(winner >= 0, np.einsum("nk,nk->n", weights, corners[np.maximum(winner, 0), :, 2]), np.inf)
-    shape = (height, width)
-    return Raster(winner.reshape(shape), depth.reshape(shape), weights.reshape(*shape, 3), edge.reshape(shape))
+            _draw(
+                corners, group_ids[part], group_low[part], side, width, height, perspective, margin, best, winner, edge
+            )
+    return Raster(winner.reshape(height, width), edge.reshape(height, width), corners, perspective)
 
 
 def _draw(corners, ids, low, side, width, height, perspective, margin, best, winner, edge):
@@ -99,18 +112,10 @@ def _weights(corners, winner, width, perspective):
     row, column = np.divmod(np.arange(len(winner)), width)
     centre = np.stack([column, row], 1) + 0.5
     part = corners[np.maximum(winner, 0)]
-    area = np.stack(
-        [cross(part[:, (k + 1) % 3, :2] - centre, part[:, (k + 2) % 3, :2] - centre) for k in range(3)], 1
-    )
+    area = np.stack([cross(part[:, (k + 1) % 3, :2] - centre, part[:, (k + 2) % 3, :2] - centre) for k in range(3)], 1)
     area = area / part[:, :, 2] if perspective else area
     total = area.sum(1, keepdims=True)
     return np.where(seen[:, None], area / np.where(seen[:, None], total, 1), 0)
-
-
-def pool(image: np.ndarray, samples: int) -> np.ndarray:
-    """Mean over the samples of each pixel."""
-    height, width = image.shape[0] // samples, image.shape[1] // samples
-    return image.reshape(height, samples, width, samples, *image.shape[2:]).mean((1, 3))
 
 
 def sphere(level: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -137,7 +137,7 @@ def _visible(a, b, start, end, vertical, local, exists, triangle, depth, perspec
 def _least_of_pair(reach: Array, seen: Array, pair: Array, pairs: int) -> Array:
     """Whether each entry has the least reach (0 to 1) of its pair, by a 32-bit key with the list position below it."""
     bits = reach.shape[0].bit_length()
-    level = jnp.clip(reach, 0, 1) * (2.0 ** (32 - bits) - 2)
+    level = jnp.clip(reach, 0, 1) * (2.0 ** min(32 - bits, 24) - 2)  # float32 counts to 2^24 exactly
     key = (level.astype(jnp.uint32) << bits) | jnp.arange(reach.shape[0], dtype=jnp.uint32)
     key, target = once((key, jnp.where(seen, pair, pairs)))
     keys = once(jnp.full(pairs, 2**32 - 1, jnp.uint32).at[target].min(key, mode="drop"))

@@ -27,9 +27,9 @@ def render_softras(
     """Colour and silhouette of a mesh given by (x, y, depth) points, as from `camera.project`.
 
     Triangle j covers pixel i with D = sigmoid(+-d^2 / sigma), d its distance to the triangle's border in units of half
-    the image (eq. 1); colours are mixed with weights D exp(z / gamma) against a background of epsilon (eq. 2, 3), z being
-    the inverse depth scaled to [0, 1] between `far` and `near`; the silhouette is 1 - prod(1 - D) (eq. 5). Back faces
-    take part as in the paper. One row of pixels is in memory at a time.
+    the image (eq. 1); colours are mixed with weights D exp(z / gamma) against a background of weight
+    exp(epsilon / gamma) (eq. 2, 3), with z = 1 at `near` and 0 at `far`; the silhouette is 1 - prod(1 - D)
+    (eq. 5). Back faces take part as in the paper. One row of pixels is in memory at a time.
     """
     height, width = size
     unit = 2.0 / max(size)
@@ -46,7 +46,9 @@ def render_softras(
         coverage = jax.nn.sigmoid(jnp.where(inside, distance, -distance) / sigma)
         clipped = jnp.clip(weights, 0, 1)
         clipped = clipped / jnp.maximum(clipped.sum(-1, keepdims=True), 1e-5)
-        depth = 1.0 / jnp.maximum(jnp.einsum("wfk,fk->wf", clipped, 1.0 / jnp.maximum(corners[:, :, 2], near)), 1.0 / far)
+        depth = 1.0 / jnp.maximum(
+            jnp.einsum("wfk,fk->wf", clipped, 1.0 / jnp.maximum(corners[:, :, 2], near)), 1.0 / far
+        )
         z = (far - depth) / (far - near)
         logits = jnp.where(coverage > 1e-12, jnp.log(jnp.maximum(coverage, 1e-12)) + z / gamma, -_FAR_AWAY)
         empty = jnp.full((width, 1), epsilon / gamma, logits.dtype)

@@ -1,0 +1,64 @@
+"""Contracts of facejax.kernels and of the compiler options they lean on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from raster_oracle import sphere
+
+from facejax import compilation
+from facejax.kernels import gather_rows, nearest_triangle
+
+
+def test_rows_outside_the_table_read_zeros_and_get_no_gradient():
+    table = jnp.arange(6.0).reshape(3, 2)
+    rows = jnp.array([2, 3, 0, 2])
+    np.testing.assert_array_equal(gather_rows(table, rows), [[4, 5], [0, 0], [0, 1], [4, 5]])
+    slope = jax.grad(lambda t: jnp.sum(gather_rows(t, rows) * jnp.array([[1.0], [10.0], [100.0], [1000.0]])))(table)
+    np.testing.assert_array_equal(slope, [[100, 100], [0, 0], [1001, 1001]])
+
+
+def test_equal_depths_go_to_the_lower_triangle_and_nearer_ones_win():
+    square = [[1, 1], [1, 7], [7, 1]]
+    points = jnp.array([[*corner, depth] for depth in (30.0, 20.0, 20.0) for corner in square])
+    faces = jnp.arange(9).reshape(3, 3)
+    seen = nearest_triangle(points, faces, size=(8, 8), perspective=True, near=1.0)
+    assert seen[2, 2] == 1 and seen[7, 7] == -1
+
+
+def test_no_triangles_and_no_pixels_in_reach_give_an_empty_image():
+    empty = nearest_triangle(jnp.zeros((0, 3)), jnp.zeros((0, 3), jnp.int32), size=(4, 5), perspective=True, near=1.0)
+    assert empty.shape == (4, 5) and (empty == -1).all()
+
+
+def test_visibility_is_the_same_batched_and_alone():
+    unit, faces = sphere(1)
+    points = jnp.asarray(unit[None] * [[[20, 20, 20]], [[400, 400, 20]], [[1, 1, 1]]] + [16, 16, 100], jnp.float32)
+    points = points * jnp.array([1, -1, 1]) + jnp.array([0, 32, 0])
+
+    def one(p):
+        return nearest_triangle(p, jnp.asarray(faces), size=(32, 32), perspective=False, near=1.0)
+
+    np.testing.assert_array_equal(jax.jit(jax.vmap(one))(points), jnp.stack([jax.jit(one)(p) for p in points]))
+
+
+def test_jit_works_alone_inside_other_transformations_and_without_the_option(monkeypatch):
+    double = compilation.jit(lambda x, *, times=2: x * times, static_argnames="times")
+    assert double(1.5) == 3 and double(1.5, times=3) == 4.5
+    assert jax.jit(lambda x: double(x))(2.0) == 4
+    np.testing.assert_array_equal(jax.vmap(double)(jnp.arange(3)), [0, 2, 4])
+    assert jax.grad(double)(1.0) == 2
+    compilation._known.cache_clear()
+    monkeypatch.setattr(compilation, "_CPU_OPTIONS", {"xla_no_such_option": "1"})
+    try:
+        assert compilation.compiler_options() is None
+        assert compilation.jit(lambda x: x + 1)(1.0) == 2
+    finally:
+        compilation._known.cache_clear()
+
+
+def test_too_many_triangles_say_how_many_are_allowed():
+    faces = jax.ShapeDtypeStruct((2**24, 3), jnp.int32)
+    points = jax.ShapeDtypeStruct((3, 3), jnp.float32)
+    with pytest.raises(ValueError, match="at most 16777215"):
+        jax.eval_shape(lambda p, f: nearest_triangle(p, f, size=(8, 8), perspective=True, near=1.0), points, faces)
