@@ -1,7 +1,8 @@
 """Build the head that facejax ships: topology, UV chart, shape, expressions, landmarks, regions, albedo.
 
 Sources: ICT FaceKit (MIT) and MakeHuman (CC0), in the folders `ict/` and `skins/` of --data. Deterministic: two runs
-write identical files. Takes about a minute.
+write identical files. Takes about three
+minutes.
 
     python experiments/build_default_head.py --data DATA --out facejax/assets/default_head.npz
 """
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from default_head import annotate, assemble, layout, shape, topology
-from default_head.source import half_skin, load_source
+from default_head.albedo import build_albedo
+from default_head.makehuman import registered_macros
+from default_head.source import Source, half_skin, load_source
 
+from facejax.face_model.builder.closest import SurfaceIndex
 from facejax.face_model.formats.default import write_default_head
 
 log = logging.getLogger("build_default_head")
@@ -35,46 +39,36 @@ def build(data_dir: Path, *, vertices: int, components: int, albedo_size: int, s
     contour_faces, contour_weights = annotate.contours(head, mean, marks, mark_weights, direction)
     masks = annotate.regions(head, mean, points)
     weights = shape.point_weights(mean, head.faces, masks)
-    identity = shape.identity_model(source, head, mean, weights, components)
     expressions, names = shape.expression_shapes(source, head)
     arrays = {
         "mean": mean, "faces": head.faces, "uv": head.uv, "uv_faces": head.uv_faces, "face_part": head.face_part,
-        "mirror": head.mirror, "identity_basis": identity.basis, "identity_std": identity.std,
-        "expression_basis": expressions, "expression_names": names, "landmark_faces": marks,
+        "mirror": head.mirror, "expression_basis": expressions, "expression_names": names, "landmark_faces": marks,
         "landmark_weights": mark_weights, "contour_faces": contour_faces, "contour_weights": contour_weights,
         "contour_direction": direction, "regions": masks, "part_names": assemble.PARTS,
     }  # fmt: skip
-    carry = {"corners": head.corners, "weights": head.weights}
-    arrays["albedo"] = _albedo(data_dir, arrays, carry, albedo_size, seed)
-    return arrays, carry
+    plain = exchange(source, head, arrays)
+    log.info("MakeHuman's shapes, registered")
+    others = registered_macros(data_dir, plain)
+    identity = shape.identity_model(shape.identity_modes(source, head), others, mean, weights, components)
+    arrays |= {"identity_basis": identity.basis, "identity_std": identity.std}
+    log.info("albedo")
+    arrays["albedo"] = build_albedo(data_dir, plain, albedo_size, seed)
+    return arrays, plain
 
 
-def _albedo(data_dir: Path, arrays: dict, carry: dict, size: int, seed: int) -> dict | None:
-    try:
-        from default_head.albedo import build_albedo
-    except ImportError:
-        log.warning("no default_head/albedo.py: the head is written without an albedo")
-        return None
-    return build_albedo(data_dir, exchange(data_dir, arrays, carry), size, seed)
-
-
-def exchange(data_dir: Path, arrays: dict, carry: dict) -> dict[str, np.ndarray]:
+def exchange(source: Source, head: assemble.Head, arrays: dict) -> dict[str, np.ndarray]:
     """The plain arrays that the albedo and registration steps need, with each vertex's place on the ICT triangles."""
-    from facejax.face_model.builder.closest import SurfaceIndex
-
-    source = load_source(data_dir)
     faces = source.faces
-    used = np.isin(faces, carry["corners"]).all(1)
-    place = np.einsum("vk,vkc->vc", carry["weights"], source.vertices[carry["corners"]])
-    found = SurfaceIndex(source.vertices, faces[used]).query(place)
+    used = np.isin(faces, head.corners).all(1)
+    found = SurfaceIndex(source.vertices, faces[used]).query(head.carry(source.vertices))
     keys = ("faces", "uv", "uv_faces", "face_part", "mirror", "landmark_faces", "landmark_weights")
     return {
         "vertices": arrays["mean"],
         **{key: arrays[key] for key in keys},
         "ict_triangle": np.flatnonzero(used)[found.triangles],
         "ict_weights": found.weights,
-        "ict_corners": carry["corners"],
-        "ict_corner_weights": carry["weights"],
+        "ict_corners": head.corners,
+        "ict_corner_weights": head.weights,
         **{f"region_{name}": mask for name, mask in arrays["regions"].items()},
     }
 
@@ -90,11 +84,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arrays, carry = build(
+    arrays, plain = build(
         args.data, vertices=args.vertices, components=args.components, albedo_size=args.albedo_size, seed=args.seed
     )
     if args.topology:
-        np.savez_compressed(args.topology, **exchange(args.data, arrays, carry))
+        np.savez_compressed(args.topology, **plain)
     write_default_head(args.out, **arrays)
     log.info("%s: %.2f MB", args.out, args.out.stat().st_size / 1e6)
 

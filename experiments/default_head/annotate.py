@@ -70,7 +70,7 @@ def contours(head: Head, mean: np.ndarray, triangles: np.ndarray, weights: np.nd
 
 
 def _walk_forward(mean: np.ndarray, faces: np.ndarray, start, normal: np.ndarray):
-    """Points each `CONTOUR_STEP` mm along the plane section from `start` while it runs forward; the last is repeated."""
+    """Points each `CONTOUR_STEP` mm along the plane section from `start` while it runs forward; then the last one."""
     triangle, weight = start
     point = weight @ mean[faces[triangle]]
     middle = abs(point[0]) < 1e-9
@@ -88,7 +88,11 @@ def _walk_forward(mean: np.ndarray, faces: np.ndarray, start, normal: np.ndarray
         path.append(nxt)
         length += np.linalg.norm(path[-1] - path[-2])
         came, triangle = triangle, around[triangle, edge]
-        if triangle < 0 or path[-1][2] < path[-2][2] - 1e-3 or abs(path[-1][0]) < 4.0 < abs(point[0]):
+        if path[-1][2] < path[-2][2]:
+            path.pop()
+            owner.pop()
+            break
+        if triangle < 0 or abs(path[-1][0]) < 4.0 < abs(point[0]):
             break
         options = [c for c in _crossings(mean, faces[triangle], side) if around[triangle, c[0]] != came]
         if not options:

@@ -8,7 +8,7 @@ the lips and the lids from overlapping).
 
 import numpy as np
 from scipy.sparse import coo_matrix, diags, identity
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import splu
 
 from default_head.source import HalfSkin, edge_graph
 
@@ -89,7 +89,7 @@ def _tutte(half: HalfSkin, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     laplacian = (diags(np.asarray(graph.sum(1)).ravel()) - graph).tocsr()
     free = ~known
     inner = laplacian[free][:, free].tocsc()
-    fixed[free] = spsolve(inner, -laplacian[free][:, known] @ fixed[known])
+    fixed[free] = splu(inner).solve(-laplacian[free][:, known] @ fixed[known])
     return fixed
 
 
@@ -157,7 +157,7 @@ def _global_step(position, faces, inverse, w, rotation, midline):
     x = position.T.reshape(-1).copy()
     a_free = a[:, free]
     normal = (a_free.T @ a_free + 1e-8 * identity(a_free.shape[1])).tocsc()
-    x[free] = spsolve(normal, a_free.T @ b + 1e-8 * x[free])
+    x[free] = splu(normal).solve(a_free.T @ b + 1e-8 * x[free])
     return x.reshape(2, count).T
 
 

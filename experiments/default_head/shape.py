@@ -5,9 +5,11 @@ import numpy as np
 from default_head.assemble import Head
 from default_head.source import HalfSkin, Source
 from default_head.topology import Sheet
-from facejax.face_model.builder.pca import LinearGaussian, reorthogonalise
+from facejax.face_model.builder.pca import LinearGaussian, fit_pca, reorthogonalise
 
+OTHERS_SHARE = 0.12  # of the identity variance that comes from the MakeHuman shapes
 LIP_OVERLAP, LIP_REACH = 0.12, 7.0  # mm: how far the closed lips overlap, and how far from the seam they move
+GAZE = {"Out": (30.0, 0.0), "In": (-30.0, 0.0), "Up": (0.0, 22.0), "Down": (0.0, -25.0)}  # degrees outwards, upwards
 REGION_WEIGHTS = {"ears": 0.3, "scalp": 0.15, "neck": 0.08, "eyeballs": 0.08}  # a face vertex counts 1
 
 
@@ -61,18 +63,64 @@ def point_weights(mean: np.ndarray, faces: np.ndarray, regions: dict[str, np.nda
 
 
 def identity_model(
-    source: Source, head: Head, mean: np.ndarray, weights: np.ndarray, components: int
+    modes: np.ndarray, others: np.ndarray, mean: np.ndarray, weights: np.ndarray, components: int
 ) -> LinearGaussian:
-    """The source's modes on the head, orthogonal under `weights`, so that coefficients are standard deviations."""
-    modes = np.stack([head.carry(mode) for mode in source.identity])
-    model, _ = reorthogonalise((mean, modes, np.ones(len(modes))), weights, components=components)
-    return model
+    """One Gaussian from the source's modes and a few other heads, orthogonal under `weights`.
+
+    `modes` (100, V, 3) are one standard deviation each; `others` (N, V, 3) are registered shapes of another population.
+    Their covariances are mixed, `OTHERS_SHARE` of the second: people of both are likely, coefficients are standard
+    deviations, and the mean stays the source's.
+    """
+    second = fit_pca(others, weights, variance=1.0)
+    directions = np.concatenate(
+        [
+            np.sqrt(1.0 - OTHERS_SHARE) * modes,
+            np.sqrt(OTHERS_SHARE) * second.basis * second.std[:, None, None],
+        ]
+    )
+    return reorthogonalise((mean, directions, np.ones(len(directions))), weights, components=components)[0]
+
+
+def identity_modes(source: Source, head: Head) -> np.ndarray:
+    """(100, V, 3) the source's modes on the head, one standard deviation each."""
+    return np.stack([head.carry(mode) for mode in source.identity])
 
 
 def expression_shapes(source: Source, head: Head) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(53, V, 3) displacements at weight 1, and their names in ARKit's spelling."""
-    shapes = np.stack([head.carry(shape) for shape in source.expression]).astype(np.float32)
-    return shapes, tuple(arkit_name(name) for name in source.expression_names)
+    """(53, V, 3) displacements at weight 1, and their names in ARKit's spelling.
+
+    The source's left and right sculpts differ by up to half a millimetre; each becomes the mean of itself and its
+    partner's mirror image, so that mirroring a face swaps the weights exactly.
+    """
+    names = tuple(arkit_name(name) for name in source.expression_names)
+    shapes = np.stack([head.carry(shape) for shape in source.expression])
+    _turn_eyes(source, head, names, shapes)
+    partner = [names.index(mirrored_name(name)) for name in names]
+    shapes = 0.5 * (shapes + shapes[partner][:, head.mirror] * [-1, 1, 1])
+    return shapes.astype(np.float32), names
+
+
+def _turn_eyes(source: Source, head: Head, names: tuple[str, ...], shapes: np.ndarray) -> None:
+    """Rotate the eyeballs about their centres in the gaze shapes (in place), where the source moves the lids alone."""
+    place = head.carry(source.vertices)
+    for part, side, outwards in ((1, "Left", 1.0), (2, "Right", -1.0)):
+        eye = np.unique(head.faces[head.face_part == part])
+        ball = source.vertices[source.eyeballs[part - 1]]
+        arm = place[eye] - 0.5 * (ball.min(axis=0) + ball.max(axis=0))
+        for look, (right, up) in GAZE.items():
+            yaw, pitch = np.radians(right * outwards), -np.radians(up)
+            c, s = np.cos([yaw, pitch]), np.sin([yaw, pitch])
+            turn_y = np.array([[c[0], 0, s[0]], [0, 1, 0], [-s[0], 0, c[0]]])
+            turn_x = np.array([[1, 0, 0], [0, c[1], -s[1]], [0, s[1], c[1]]])
+            shapes[names.index(f"eyeLook{look}{side}"), eye] = arm @ (turn_y @ turn_x).T - arm
+
+
+def mirrored_name(name: str) -> str:
+    """jawLeft -> jawRight and the like; names without a side are their own mirror image."""
+    for side, other in (("Left", "Right"), ("Right", "Left")):
+        if name.endswith(side):
+            return name.removesuffix(side) + other
+    return name
 
 
 def arkit_name(name: str) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 SKIN_PARTS = 2  # "Face" and "Head and Neck": the outer skin, up to the lid margins and the inner lips
 # Polygons from the inner margin of the lids (2 is the edge) and of the lips (8 is where they meet): lines to keep.
 LID_RINGS, LIP_RINGS, LIP_SEAM_RING = (1, 2, 4), (3, 6, 8, 10), 8
+FOLD_SPACING = 0.6  # mm
 MIDLINE = 1e-2  # mm: what counts as x = 0 in the source
 
 
@@ -70,7 +71,7 @@ def _mirror_map(vertices: np.ndarray, ranges: np.ndarray) -> np.ndarray:
     count = int(ranges[SKIN_PARTS][1])
     mirror = np.arange(len(vertices))
     skin = vertices[:count]
-    _, mirror[:count] = cKDTree(skin).query(skin * [-1, 1, 1])
+    _, mirror[:count] = KDTree(skin).query(skin * [-1, 1, 1])
     if not np.array_equal(mirror[mirror[:count]], np.arange(count)):
         raise ValueError("the ICT neutral is not mirror-symmetric over its skin: was the file changed?")
     return mirror
@@ -140,8 +141,22 @@ def half_skin(source: Source, *, crown_z: float = -5.0) -> HalfSkin:
         back=closed[neck[-1] + 1 :],
         eye=eye,
         lip_seam=_line(source, ids, np.flatnonzero(from_lips == LIP_SEAM_RING)),
-        folds=np.flatnonzero(np.isin(_away(source, ids, eye), LID_RINGS) | np.isin(from_lips, LIP_RINGS)),
+        folds=_thin(
+            vertices,
+            np.concatenate([eye, lips]),
+            np.flatnonzero(np.isin(_away(source, ids, eye), LID_RINGS) | np.isin(from_lips, LIP_RINGS)),
+        ),
     )
+
+
+def _thin(vertices: np.ndarray, fixed: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """The members that keep `FOLD_SPACING` from the fixed points and from one another (midline points stay)."""
+    kept = list(fixed)
+    for v in sorted(members, key=lambda v: (vertices[v, 0] != 0, v)):
+        near = np.linalg.norm(vertices[kept] - vertices[v], axis=1).min()
+        if vertices[v, 0] == 0 or near > FOLD_SPACING:
+            kept.append(v)
+    return np.array(kept[len(fixed) :])
 
 
 def _away(source: Source, ids: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import bmat, csr_matrix
 from scipy.sparse.csgraph import dijkstra
-from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial import Delaunay, KDTree
 
 from default_head.layout import face_depth
 from default_head.source import HalfSkin, Source, edge_graph, neck_height
@@ -38,11 +38,11 @@ class Chart:
         space = vertices[faces]
         edges = np.stack([space[:, 1] - space[:, 0], space[:, 2] - space[:, 0]], axis=2)
         self.jacobian = edges @ self.inverse  # (F, 3, 2): surface mm for each chart unit
-        self.tree = cKDTree(corners.mean(1))
+        self.tree = KDTree(corners.mean(1))
 
     def locate(self, points: np.ndarray, neighbours: int = 48) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Triangle, barycentric weights, and how far outside (0: inside) in barycentric units."""
-        _, near = self.tree.query(points, k=neighbours)
+        near = np.asarray(self.tree.query(points, k=neighbours)[1])
         local = np.einsum("nkij,nkj->nki", self.inverse[near], points[:, None] - self.origin[near])
         weights = np.concatenate([1.0 - local.sum(2, keepdims=True), local], axis=2)
         worst = weights.min(2)
@@ -101,7 +101,7 @@ def _limit_gradient(size: np.ndarray, graph, slope: float) -> np.ndarray:
     return dijkstra(whole, indices=0)[1:]
 
 
-def outline(half: HalfSkin, chart: Chart) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def outline(half: HalfSkin, chart: Chart) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Polylines (chart points, surface points) that bound the new sheet; the neck at its plane."""
     lines = {name: _polyline(half, chart, getattr(half, name)) for name in ("front", "lips", "chin", "back")}
     lines["eye"] = _polyline(half, chart, np.append(half.eye, half.eye[0]))
@@ -238,7 +238,7 @@ def _scatter(chart: Chart, area, size, fixed, polygons, rng) -> np.ndarray:
     fixed_place, fixed_weights, _ = chart.locate(fixed)
     place, weights = np.concatenate([fixed_place, place]), np.vstack([fixed_weights, weights])
     space, wanted = chart.lift(chart.vertices, place, weights), chart.lift(size, place, weights)
-    near = cKDTree(space).query_ball_point(space, 0.72 * wanted)
+    near = KDTree(space).query_ball_point(space, 0.72 * wanted)
     alive = np.ones(len(space), bool)
     for i in range(len(space)):
         if alive[i]:
