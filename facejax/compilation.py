@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 # XLA:CPU drops optimization barriers before it fuses, and then repeats gathers inside each of their uses. Leaving the
 # barriers in makes a scan-compiled fit about three times faster, and its compilation twice as fast.
 _CPU_OPTIONS = {"xla_disable_hlo_passes": "opt-barrier-expander,cse_barrier_expander"}
 
 
-def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit(function, **options)` with this library's compiler options for the default back end.
 
     The options only reach programs that are compiled as a whole. Inside another transformation (its arguments are
@@ -27,11 +28,12 @@ def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs)))
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs)))
         return (inner if traced else outer())(*args, **kwargs)
 
-    call.lower = lambda *args, **kwargs: outer().lower(*args, **kwargs)  # pyright: ignore[reportFunctionMemberAccess]
-    return call
+    wrapped: Any = call
+    wrapped.lower = lambda *args, **kwargs: outer().lower(*args, **kwargs)
+    return wrapped
 
 
 def compiler_options() -> dict[str, str] | None:

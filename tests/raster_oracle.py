@@ -83,18 +83,18 @@ def _draw(corners, ids, low, side, width, height, perspective, margin, best, win
     inside_image = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     pixel = y * width + x
     z = corners[ids, :, 2]
-    areas, total, nearest = [], 0, np.full(pixel.shape, np.inf)
+    areas, nearest = [], np.full(pixel.shape, np.inf)
     for k in range(3):
         p, q = (corners[ids, (k + j) % 3, :2][:, :, None, None] for j in (1, 2))
         area = (q - p)[:, 1] * (x + 0.5 - p[:, 0]) - (q - p)[:, 0] * (y + 0.5 - p[:, 1])
         areas.append(area)
-        total = total + area
         if margin:
             nearest = np.minimum(nearest, area / np.maximum(np.linalg.norm(q - p, axis=1), 1e-12))
+    areas, total = np.stack(areas), np.sum(areas, axis=0)
     inside = (areas[0] >= 0) & (areas[1] >= 0) & (areas[2] >= 0) & inside_image
     edge[pixel[(np.abs(nearest) < margin) & inside_image]] = True
-    far = [-1 / z[:, k, None, None] if perspective else z[:, k, None, None] for k in range(3)]
-    value = sum(area * level for area, level in zip(areas, far, strict=True))[inside] / total[inside]
+    far = (-1 / z if perspective else z).T[:, :, None, None]
+    value = (areas * far).sum(0)[inside] / total[inside]
     pixel, triangle = pixel[inside], np.broadcast_to(ids[:, None, None], inside.shape)[inside]
     order = np.argsort(-value, kind="stable")  # the nearest is written last
     pixel, value, triangle = pixel[order], value[order], triangle[order]

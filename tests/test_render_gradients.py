@@ -103,7 +103,7 @@ def our_gradient(name: str, kind: str, weights, shifts: int = SHIFTS) -> np.ndar
         rendering = render_mesh(
             placed(name, parameters),
             faces,
-            PerspectiveCamera(jnp.float32(FOCAL), SIDE / 2 + shift),
+            PerspectiveCamera(jnp.asarray(FOCAL), SIDE / 2 + shift),
             size=(SIDE, SIDE),
             vertex_colors=colors,
             light=jnp.asarray(LIGHT, jnp.float32) if kind == "lit" else None,
@@ -146,7 +146,7 @@ def test_a_square_in_front_of_another_moves_the_boundary_between_their_colours()
     @jit
     def left_half(shift):
         front = half * 80 + jnp.array([0, 0, -500.0]) + shift
-        back = jnp.asarray(half * 130 + np.float32([0, 0, -600]))
+        back = jnp.asarray(half * 130 + np.array([0, 0, -600], np.float32))
         vertices = jnp.concatenate([front, back])
         return (
             render_mesh(vertices, faces, view, size=(SIDE, SIDE), vertex_colors=colors).color[:, : SIDE // 2, 0].sum()
@@ -164,7 +164,7 @@ def test_interior_gradients_of_lit_pixels_match():
     depth = rasterize(project(vertices, FOCAL, (SIDE / 2, SIDE / 2)), scene("head")[2], (SIDE, SIDE)).depth
     depth = np.minimum(depth, 1e4)
     jump = ndimage.maximum_filter(depth, 3) - ndimage.minimum_filter(depth, 3) > 12
-    inside = ~ndimage.binary_dilation(jump, iterations=2) & (depth < 1e4)
+    inside = np.logical_not(ndimage.binary_dilation(jump, iterations=2)) & (depth < 1e4)
     assert inside.sum() > 500
     weights = weights_at() * inside
     reference = reference_gradients("head", {"lit": weights}, samples=1, scale=0.02)[0]

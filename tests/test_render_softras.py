@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import expit
 
 from facejax.compilation import jit
 from facejax.render.softras import render_softras
@@ -25,7 +26,7 @@ def pixel_by_loop(p, background, sigma, gamma, near, far, epsilon=1e-3):
         w = np.linalg.solve(np.array([[*a, 1], [*b, 1], [*c, 1]]).T, [*p, 1])
         d = min(segment_distance(p, *pair) for pair in ((a, b), (b, c), (c, a))) / 6  # half the image is 6 pixels
         sign = 1 if (w >= 0).all() else -1
-        cover = 1 / (1 + np.exp(-sign * d * d / sigma))
+        cover = expit(sign * d * d / sigma)
         w = np.clip(w, 0, 1) / np.clip(w, 0, 1).sum()
         z = (far - 1 / (w @ (1 / POINTS[face, 2]))) / (far - near)
         weight = cover * np.exp(z / gamma)

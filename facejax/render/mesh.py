@@ -86,8 +86,8 @@ def render_mesh(
     vertices = jnp.where(finite, vertices, 0.0)
     points = project(camera, vertices)
     normals = vertex_normals(vertices, faces) if normals is None else normals
-    painted = texture is None and vertex_colors is not None
-    table = jnp.concatenate([normals, vertex_colors], axis=1) if painted else normals
+    painted = vertex_colors if texture is None else None
+    table = normals if painted is None else jnp.concatenate([normals, painted], axis=1)
     surface = interpolate(points, table, faces, triangle, perspective=camera.perspective)
     normal = safe_normalize(surface.attributes[..., :3])
     seen_uv = jnp.zeros((*size, 2), vertices.dtype)
@@ -98,7 +98,7 @@ def render_mesh(
             raise ValueError("render_mesh got a texture without uv: pass uv (and uv_faces) too")
         albedo = sample_texture(texture, seen_uv)
     else:
-        albedo = surface.attributes[..., 3:] if painted else jnp.full_like(normal, 0.6)
+        albedo = jnp.full_like(normal, 0.6) if painted is None else surface.attributes[..., 3:]
     covered = triangle >= 0
     back = jnp.zeros(3, vertices.dtype) if background is None else background
     color = jnp.where(covered[..., None], lit(albedo, normal, light, linear=linear), back)
