@@ -1,4 +1,4 @@
-"""Test configuration: shapes in signatures are checked, rank promotion and NaNs are errors."""
+"""Test configuration: the shapes in facejax's signatures are checked while the tests run; warnings are errors."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-hook = install_import_hook("facejax", "beartype.beartype")
+hook = install_import_hook("facejax", "checker.check")
 hook.__enter__()
 
 import jax  # noqa: E402
-
-jax.config.update("jax_numpy_dtype_promotion", "standard")
 
 SHARED = Path(os.environ.get("FACEJAX_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -130,25 +130,12 @@ def compile_fit(
     model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR
 ) -> Callable[[FaceModel, Crops], FittedFaces]:
     """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
-    return _compiled(recipe, _Shapes((model, crops)))
+    leaves, tree = jax.tree.flatten((model, crops))
+    key = (recipe, tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+    if key not in _programs:
+        log.info("compiling recipe %s for %d faces", recipe.name, len(crops.scale))
+        _programs[key] = jit(partial(fit_crops, recipe=recipe)).lower(model, crops).compile()
+    return _programs[key]
 
 
-class _Shapes:
-    """Arrays as a dictionary key: equal when tree, shapes and types are."""
-
-    def __init__(self, arrays: Any):
-        self.structs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
-        leaves, tree = jax.tree.flatten(self.structs)
-        self.key = (tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Shapes) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-@lru_cache(maxsize=16)
-def _compiled(recipe: Recipe, shapes: _Shapes):
-    log.info("compiling recipe %s for %d faces", recipe.name, shapes.structs[1].scale.shape[0])
-    return jit(partial(fit_crops, recipe=recipe)).lower(*shapes.structs).compile()
+_programs: dict[Any, Callable[[FaceModel, Crops], FittedFaces]] = {}
