@@ -10,7 +10,7 @@ from default_head.topology import Sheet
 PARTS = ("skin", "eye_left", "eye_right")
 UV_STEPS = 65536  # UV lie on this grid, so that u -> 1 - u is exact in float32 and 16 bits store them
 MARGIN = 0.008  # of the UV square around the chart
-EYE_RADIUS, EYE_CENTRE = 0.07, (0.92, 0.08)  # UV disc of the left eyeball
+EYE_RADIUS, EYE_CENTRE = 0.095, (0.895, 0.105)  # UV disc of the left eyeball
 EYE_SEGMENTS, EYE_RINGS = 16, (9.0, 16.0, 22.0, 29.0, 38.0, 50.0, 65.0, 82.0, 100.0, 120.0, 145.0)  # degrees
 
 
@@ -99,8 +99,8 @@ def _pack(points: np.ndarray, straight: np.ndarray) -> np.ndarray:
     scale = (0.5 - MARGIN) / points[:, 0].max()
     u = 0.5 + points[:, 0] * scale
     v = 1.0 - MARGIN + (points[:, 1] - points[:, 1].max()) * scale
-    if v.min() < EYE_CENTRE[1] + EYE_RADIUS + MARGIN:
-        raise ValueError("the skin's chart is too tall: no room for the eyeballs' charts below it")
+    if np.linalg.norm(np.stack([u, v], 1) - EYE_CENTRE, axis=1).min() < EYE_RADIUS + MARGIN:
+        raise ValueError("the skin's chart leaves no room for the eyeballs' charts in the lower corners")
     uv = np.round(np.stack([u, v], 1) * UV_STEPS) / UV_STEPS
     uv[straight, 0] = 0.5
     return uv
@@ -109,7 +109,7 @@ def _pack(points: np.ndarray, straight: np.ndarray) -> np.ndarray:
 def _eyeball(source: Source) -> dict[str, np.ndarray]:
     """A sphere of rings around the gaze axis (+z), put on the source's outer eyeball surface by rays from its centre.
 
-    Its UV are equidistant discs: the distance from the centre is the angle from the axis.
+    Its UV are discs around the axis; the front, which is seen, gets three quarters of the radius.
     """
     rings, segments = np.radians(EYE_RINGS), EYE_SEGMENTS
     angle = 2 * np.pi * np.arange(segments) / segments
@@ -121,7 +121,8 @@ def _eyeball(source: Source) -> dict[str, np.ndarray]:
             [[0.0, 0.0, -1.0]],
         ]
     )
-    disc = np.concatenate([[[0.0, 0.0]], *[around * r / np.pi for r in rings], _turn(around, np.pi / segments)])
+    reach = np.interp(EYE_RINGS, [0.0, 60.0, 180.0], [0.0, 0.75, 1.0])
+    disc = np.concatenate([[[0.0, 0.0]], *[around * r for r in reach], _turn(around, np.pi / segments)])
     faces, uv_faces = _ring_faces(len(rings), segments)
     corners, weights = _shoot(source, direction)
     uv = np.round((np.array(EYE_CENTRE) + EYE_RADIUS * disc) * UV_STEPS) / UV_STEPS

@@ -28,7 +28,7 @@ def scale_field(half: HalfSkin) -> np.ndarray:
     """(F,) chart length per mm: 1 over the face, falling to a fifth at the back; less on inner lips and nostrils."""
     v = half.vertices
     outside = np.maximum(0.0, -face_depth(v))
-    scale = 1.0 - 0.8 * _smoothstep(outside / 42.0)
+    scale = 1.0 - 0.82 * _smoothstep(outside / 40.0)
     pocket = (v[:, 0] < 20) & (v[:, 1] > -7) & (v[:, 1] < 8) & (v[:, 2] < 112) & (v[:, 2] > 98)
     lips = np.linalg.norm(v[:, None] - v[half.lips][None], axis=2).min(1)
     scale = np.where(pocket, 0.5, scale) * (1.0 - 0.45 * _smoothstep((5.0 - lips) / 3.0))

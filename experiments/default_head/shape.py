@@ -3,13 +3,14 @@
 import numpy as np
 
 from default_head.assemble import Head
-from default_head.source import HalfSkin, Source
+from default_head.source import LIP_LINES, LIP_SEAM_RING, HalfSkin, Source
 from default_head.topology import Sheet
 from facejax.face_model.builder.pca import LinearGaussian, fit_pca, reorthogonalise
 
 OTHERS_SHARE = 0.12  # of the identity variance that comes from the MakeHuman shapes
-LIP_OVERLAP, LIP_REACH = 0.12, 7.0  # mm: how far the closed lips overlap, and how far from the seam they move
-GAZE = {"Out": (30.0, 0.0), "In": (-30.0, 0.0), "Up": (0.0, 22.0), "Down": (0.0, -25.0)}  # degrees outwards, upwards
+LIP_OVERLAP, LIP_REACH = 0.4, 7.0  # mm: how far the closed lips overlap, and how far from the seam they move
+GAZE = {"Out": (30.0, 0.0), "In": (-30.0, 0.0), "Up": (0.0, 20.0), "Down": (0.0, -16.0)}  # degrees outwards, upwards
+LIP_SEAM = LIP_LINES.index(LIP_SEAM_RING)
 REGION_WEIGHTS = {"ears": 0.3, "scalp": 0.15, "neck": 0.08, "eyeballs": 0.08}  # a face vertex counts 1
 
 
@@ -23,32 +24,26 @@ def mean_shape(source: Source, head: Head, sheet: Sheet, half: HalfSkin) -> np.n
 
 def close_lips(mean: np.ndarray, head: Head, half: HalfSkin) -> np.ndarray:
     """Move the two lips towards each other until their seam is shut; the source leaves a slit, for its mouth cavity."""
-    upper, lower = _lip_seams(half)
-    point = mean[: head.skin]
-    x = np.abs(point[:, 0])
-    middle = 0.5 * (_height_at(upper, x) + _height_at(lower, x))
-    gap = _height_at(upper, x) - _height_at(lower, x)
-    seam = np.concatenate([upper, lower])
-    away = np.linalg.norm(np.stack([x, *point[:, 1:].T], 1)[:, None] - seam[None], axis=2).min(1)
-    t = np.clip(1.0 - away / LIP_REACH, 0.0, 1.0)
+    x = np.abs(mean[: head.skin, 0])
+    seam = half.vertices[half.lip_lines[LIP_SEAM]]
+    sections = [_heights(half.vertices[line], x) for line in half.lip_lines]
+    upper = np.min([high for high, _ in sections], axis=0)
+    lower = np.max([low for _, low in sections], axis=0)
+    point = np.stack([x, *mean[: head.skin, 1:].T], 1)
+    t = np.clip(1.0 - np.linalg.norm(point[:, None] - seam[None], axis=2).min(1) / LIP_REACH, 0.0, 1.0)
     fade = t * t * (3.0 - 2.0 * t) * np.clip((seam[:, 0].max() - x) / 3.0, 0.0, 1.0)
-    # Which lip a vertex belongs to follows from the surface normal's side only outside; inside, height decides too.
-    above = point[:, 1] > middle
-    shift = fade * (0.5 * np.maximum(gap, 0.0) + LIP_OVERLAP)
+    shift = fade * (0.5 * np.maximum(upper - lower, 0.0) + LIP_OVERLAP)
     moved = mean.copy()
-    moved[: head.skin, 1] += np.where(above, -shift, shift)
+    moved[: head.skin, 1] += np.where(point[:, 1] > 0.5 * (upper + lower), -shift, shift)
     return moved
 
 
-def _lip_seams(half: HalfSkin) -> tuple[np.ndarray, np.ndarray]:
-    """Upper and lower seam, from the midline to the mouth corner."""
-    seam = half.vertices[half.lip_seam]
-    corner = int(np.argmax(seam[:, 0]))
-    return seam[: corner + 1], seam[corner:][::-1]
-
-
-def _height_at(line: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return np.interp(x, np.maximum.accumulate(line[:, 0]), line[:, 1])
+def _heights(line: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Height of the upper and of the lower part of a line that runs from the midline around the mouth corner."""
+    corner = int(np.argmax(line[:, 0]))
+    parts = line[: corner + 1], line[corner:][::-1]
+    high, low = (np.interp(x, np.maximum.accumulate(part[:, 0]), part[:, 1]) for part in parts)
+    return high, low
 
 
 def point_weights(mean: np.ndarray, faces: np.ndarray, regions: dict[str, np.ndarray]) -> np.ndarray:

@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 SKIN_PARTS = 2  # "Face" and "Head and Neck": the outer skin, up to the lid margins and the inner lips
 # Polygons from the inner margin of the lids (2 is the edge) and of the lips (8 is where they meet): lines to keep.
 LID_RINGS, LIP_RINGS, LIP_SEAM_RING = (1, 2, 4), (3, 6, 8, 10), 8
+LIP_LINES = (6, 7, 8, 9, 10)
 FOLD_SPACING = 0.6  # mm
 MIDLINE = 1e-2  # mm: what counts as x = 0 in the source
 
@@ -91,7 +92,7 @@ class HalfSkin:
     neck: np.ndarray  # from the front to the back
     back: np.ndarray  # midline from the neck up to the crown: the cut
     eye: np.ndarray  # closed loop: the inner margin of the lids
-    lip_seam: np.ndarray  # where the closed lips meet, from the upper to the lower midline point
+    lip_lines: tuple[np.ndarray, ...]  # LIP_LINES: across the red of the lips, from the upper to the lower midline
     folds: np.ndarray  # vertices of the source's edge loops along the lids' edge and the lips
 
 
@@ -140,7 +141,7 @@ def half_skin(source: Source, *, crown_z: float = -5.0) -> HalfSkin:
         neck=closed[neck[0] - 1 : neck[-1] + 2],
         back=closed[neck[-1] + 1 :],
         eye=eye,
-        lip_seam=_line(source, ids, np.flatnonzero(from_lips == LIP_SEAM_RING)),
+        lip_lines=tuple(_line(source, ids, np.flatnonzero(from_lips == steps)) for steps in LIP_LINES),
         folds=_thin(
             vertices,
             np.concatenate([eye, lips]),
