@@ -85,7 +85,7 @@ def sheet(path: Path, pictures: Iterable[tuple[str, np.ndarray]], columns: int) 
         tiles.append(np.asarray(image))
     side = tiles[0].shape[0]
     rows = -(-len(tiles) // columns)
-    page = np.zeros((rows * side, columns * side, 3), np.uint8)
+    page = np.full((rows * side, columns * side, 3), 237, np.uint8)  # the paper of the pictures
     for k, tile in enumerate(tiles):
         row, column = divmod(k, columns)
         page[row * side : (row + 1) * side, column * side : (column + 1) * side] = tile
