@@ -169,11 +169,14 @@ def regions(head: Head, mean: np.ndarray, marks: np.ndarray) -> dict[str, np.nda
     jaw = face * ramp(28.0 - jaw_depth, 8.0) * ramp(x - 26.0, 8.0)
     centre = np.maximum.reduce([nose, mouth, eyes, brows])
     cheeks = face * ramp(30.0 - y, 8.0) * ramp(x - 16.0, 6.0) * (1 - centre) * (1 - jaw) * (1 - chin)
+    temples = z - 32.0 - 45.0 * np.clip((y - 45.0) / 50.0, 0.0, None) ** 2
+    hairline = np.minimum(94.0 - y, temples)
+    inner = face * ramp(hairline, 8.0)
     tight = face * ramp(1.0 - (x / 62.0) ** 2 - ((y - 2.0) / 76.0) ** 2, 0.2)
     masks = {
-        "face": face, "face_tight": tight, "nose": nose, "mouth": mouth, "lips": lips, "eyes": eyes, "brows": brows,
-        "forehead": forehead, "cheeks": cheeks, "chin": chin, "jaw": jaw, "ears": ear, "scalp": scalp, "neck": neck,
-        "eyeballs": 1.0 - skin,
+        "face": face, "face_inner": inner, "face_tight": tight, "nose": nose, "mouth": mouth, "lips": lips,
+        "eyes": eyes, "brows": brows, "forehead": forehead, "cheeks": cheeks, "chin": chin, "jaw": jaw,
+        "ears": ear, "scalp": scalp, "neck": neck, "eyeballs": 1.0 - skin,
     }  # fmt: skip
     return {name: 0.5 * (mask + mask[head.mirror]) for name, mask in masks.items()}
 

@@ -11,7 +11,8 @@ from facejax.fitting.scene import Observation, face_mask
 from facejax.lighting import sh_basis, srgb_to_linear, uniform_light
 from facejax.render import render
 
-ROUNDS = 4  # of reweighting
+ROUNDS = 5  # of reweighting
+SATURATED = 0.95  # linear value from which a photograph only says "at least"
 RIDGE = (1e-4, *[1e-3] * 3, *[5e-3] * 5)  # a share of the system's mean diagonal, per band: dim light is smooth light
 
 
@@ -19,7 +20,8 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
     """The parameters with the light that best explains the photograph (one face; linear RGB).
 
     Iteratively reweighted ridge regression: pixels far from the last solution (hair, highlights, cast shadows) count
-    less (Cauchy weights at the median residual).
+    less (Cauchy weights at the mean distance), and a saturated value counts as what the last solution makes of it, if
+    that is brighter.
     """
     side = seen.image.shape[-2]
     unlit = replace(params, light=uniform_light())
@@ -27,7 +29,7 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
     mask = (face_mask(model, view) * seen.valid).reshape(-1)
     basis = sh_basis(view.normal).reshape(-1, 9)
     albedo = srgb_to_linear(jnp.clip(view.color, 0.0, 1.0)).reshape(-1, 3)
-    target = srgb_to_linear(jnp.clip(seen.image, 0.0, 1.0)).reshape(-1, 3)
+    seen_linear = srgb_to_linear(jnp.clip(seen.image, 0.0, 1.0)).reshape(-1, 3)
     ridge = jnp.array(RIDGE)
 
     def channel(a: Float[Array, " P"], y: Float[Array, " P"], weight: Float[Array, " P"]) -> Float[Array, " 9"]:
@@ -36,12 +38,14 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
         scale = jnp.trace(normal) / 9 + 1e-9
         return jnp.linalg.solve(normal + jnp.diag(ridge * scale), (x * weight[:, None]).T @ y)
 
-    def one_round(weight, _):
+    def one_round(carry, _):
+        weight, target, _ = carry
         light = jax.vmap(channel, in_axes=(1, 1, None), out_axes=1)(albedo, target, weight)
-        distance = jnp.linalg.norm(albedo * (basis @ light) - target, axis=-1)
-        middle = jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
-        return mask / (1.0 + (distance / jnp.maximum(middle, 1e-3)) ** 2), light
+        lit = albedo * (basis @ light)
+        target = jnp.where(seen_linear > SATURATED, jnp.maximum(seen_linear, lit), seen_linear)
+        distance = jnp.linalg.norm(lit - target, axis=-1)
+        mean = jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+        return (mask / (1.0 + (distance / jnp.maximum(mean, 1e-3)) ** 2), target, light), None
 
-    _, lights = jax.lax.scan(one_round, mask, None, length=ROUNDS)
-    light = lights[-1]
+    (_, _, light), _ = jax.lax.scan(one_round, (mask, seen_linear, params.light), None, length=ROUNDS)
     return replace(params, light=jnp.where(jnp.all(jnp.isfinite(light)), light, params.light))

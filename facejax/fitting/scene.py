@@ -54,9 +54,15 @@ def project_landmarks(model: FaceModel, params: FaceParams, moving: Bool[Array, 
 
 
 def face_mask(
-    model: FaceModel, rendering: Rendering, regions: tuple[str, ...] = ("face", "eyeballs")
+    model: FaceModel, rendering: Rendering, regions: tuple[str, ...] | None = None
 ) -> Float[Array, "H W"]:
-    """Where regions of the model are seen, in [0, 1]; no gradient. Regions that the model lacks are left out."""
+    """Where regions of the model are seen, in [0, 1]; no gradient. Regions that the model lacks are left out.
+
+    By default what a photograph usually shows of a face: the eyes, and the face without hairline and temples
+    ("face_inner"), or all of "face" in a model that does not tell them apart.
+    """
+    if regions is None:
+        regions = ("face_inner" if "face_inner" in model.regions else "face", "eyeballs")
     known = [model.regions[region] for region in regions if region in model.regions]
     if not known:
         wanted, has = " or ".join(regions), sorted(model.regions)

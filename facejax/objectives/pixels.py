@@ -12,9 +12,9 @@ def robust_photometric(
     """Mean over the mask of the colour distance sqrt(|a - b|^2 + eps), display values.
 
     The L2,1 norm of Deep3DFaceRecon (Deng et al., CVPR-W 2019, eq. 1): a pixel counts by its distance, not by its
-    square, so hair and glasses pull less.
+    square, so hair and glasses pull less. A photograph saturates at 1: brighter than that is no error there.
     """
-    difference = rendered - image
+    difference = jnp.minimum(rendered, 1.0) - image
     distance = jnp.sqrt(jnp.sum(difference * difference, axis=-1) + EPS)
     return jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
 
