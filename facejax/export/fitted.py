@@ -119,7 +119,7 @@ def render_clay(
     background: Float[Array, "H W 3"] | Float[Array, " 3"] | None = None,
 ) -> Rendering:
     """The bare geometry in grey under a soft light from above left; one face."""
-    light = uniform_light(0.35).at[1].set(0.5).at[2].set(1.0).at[3].set(-0.35)
+    light = uniform_light(0.22).at[1].set(0.9).at[2].set(1.7).at[3].set(-0.6)
     vertices = to_camera(params.pose, decode(model, params))
     colors = jnp.full_like(vertices, CLAY)
     return render_mesh(

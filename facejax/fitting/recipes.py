@@ -42,7 +42,7 @@ LINEAR = Recipe(
             name="colour",
             steps=60,
             rates=(("albedo", 0.1), ("light", 0.03)),
-            weights=(("pixels", 1.0), ("albedo", 0.006), ("light_colour", 0.005), ("light_below_zero", 1.0)),
+            weights=(("pixels", 1.0), ("albedo", 0.015), ("light_colour", 0.005), ("light_below_zero", 1.0)),
         ),
         Stage(
             name="all",
@@ -60,7 +60,7 @@ LINEAR = Recipe(
                 ("landmarks", 200.0),
                 ("identity", 0.02),
                 ("expression", 0.1),
-                ("albedo", 0.006),
+                ("albedo", 0.015),
                 ("light_colour", 0.005),
                 ("light_below_zero", 1.0),
             ),
