@@ -92,12 +92,11 @@ def fit(
     """
     if isinstance(images, np.ndarray) and images.ndim == 3:
         images, landmarks = [images], [np.asarray(landmarks)]
-    if len(images) == 0:
-        raise ValueError("no photographs to fit: pass at least one")
+    images, landmarks = list(images), [np.asarray(points) for points in landmarks]
     crops = prepare_crops(images, landmarks, recipe=recipe, focal=focal)
     begin = time.perf_counter()
     program = compile_fit(model, crops, recipe=recipe)
     compiled = time.perf_counter()
     faces = jax.block_until_ready(program(model, crops))
     seconds = {"compile": compiled - begin, "fit": time.perf_counter() - compiled}
-    return FitResult(model, recipe, list(images), [np.asarray(points) for points in landmarks], faces, seconds)
+    return FitResult(model, recipe, images, landmarks, faces, seconds)

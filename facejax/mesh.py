@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 EPS = 1e-12
@@ -44,7 +45,7 @@ def face_neighbors(faces: Int[Array | np.ndarray, "F 3"]) -> Int[Array, "F 3"]:
     a CPU: pass a precomputed array to the renderer where that matters). Of more than two faces at an edge, pairs
     in order of their numbers become neighbours.
     """
-    traced = isinstance(faces, jax.core.Tracer)
+    traced = isinstance(faces, Tracer)
     xp = jnp if traced else np
     faces = xp.asarray(faces)
     count = 3 * faces.shape[0]
@@ -56,7 +57,7 @@ def face_neighbors(faces: Int[Array | np.ndarray, "F 3"]) -> Int[Array, "F 3"]:
     low, high, place = low[order], high[order], xp.arange(count)
     again = (place > 0) & (low == xp.roll(low, 1)) & (high == xp.roll(high, 1))  # the same edge as the entry before
     run_start = xp.where(again, 0, place)
-    run_start = jax.lax.cummax(run_start) if traced else np.maximum.accumulate(run_start)
+    run_start = jax.lax.cummax(jnp.asarray(run_start)) if traced else np.maximum.accumulate(run_start)
     second = (place - run_start) % 2 == 1
     first = xp.roll(second, -1)  # entry 0 is never a second one, so nothing wraps around
     twin = xp.where(second, xp.roll(order, 1), xp.where(first, xp.roll(order, -1), -1))

@@ -21,6 +21,7 @@ from facejax.lighting import sh_basis, uniform_light
 from facejax.render import render
 
 SIDE = 128
+FOCAL = 3.0  # in sides
 SHORT = replace(
     LINEAR,
     size=96,
@@ -31,7 +32,7 @@ SHORT = replace(
 def truth(degrees=(5.0, 12.0, -4.0), *, side=SIDE, seed=0) -> FaceParams:
     """A known face in a picture of `side` pixels."""
     model = toy_model()
-    camera = cam.PerspectiveCamera(jnp.asarray(3.0 * side), jnp.full(2, side / 2.0))
+    camera = cam.PerspectiveCamera(jnp.asarray(FOCAL * side), jnp.full(2, side / 2.0))
     rng = np.random.default_rng(seed)
     params = neutral_params(model, camera, distance=1000.0)
     light = uniform_light(0.75).at[1:4].add(jnp.array([0.25, 0.3, -0.3])[:, None])
@@ -64,7 +65,7 @@ def angle_between(a, b) -> float:
 def test_least_squares_solves_a_linear_problem_like_numpy():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(30, 8)).astype(np.float32), rng.normal(size=30).astype(np.float32)
-    found = levenberg_marquardt(lambda x: a @ x - b, jnp.zeros(8), steps=30)
+    found = levenberg_marquardt(lambda x: jnp.asarray(a) @ x - b, jnp.zeros(8), steps=30)
     np.testing.assert_allclose(found.x, np.linalg.lstsq(a, b, rcond=None)[0], atol=1e-4)
     assert bool(found.converged)
 
@@ -73,7 +74,7 @@ def test_least_squares_respects_bounds_like_scipy():
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(30, 8)).astype(np.float32), (3 * rng.normal(size=30)).astype(np.float32)
     found = levenberg_marquardt(
-        lambda x: a @ x - b, jnp.full(8, 0.1), steps=60, lower=jnp.zeros(8), upper=jnp.full(8, 0.25)
+        lambda x: jnp.asarray(a) @ x - b, jnp.full(8, 0.1), steps=60, lower=jnp.zeros(8), upper=jnp.full(8, 0.25)
     )
     expected = scipy.optimize.lsq_linear(a.astype(float), b.astype(float), bounds=(0, 0.25)).x
     assert (expected < 1e-6).any() and (expected > 0.25 - 1e-6).any()
@@ -120,9 +121,11 @@ def test_a_known_focal_length_is_kept_and_gives_the_distance():
     params = truth()
     points = project_landmarks(toy_model(), params, jnp.asarray(False))
     found = fit_landmarks(
-        toy_model(), points, focal=params.camera.focal, principal=params.camera.principal, contour="static"
+        toy_model(), points, focal=jnp.asarray(FOCAL * SIDE), principal=params.camera.principal, contour="static"
     )
-    np.testing.assert_allclose(found.params.camera.focal, params.camera.focal, rtol=1e-3)
+    camera = found.params.camera
+    assert isinstance(camera, cam.PerspectiveCamera)
+    np.testing.assert_allclose(camera.focal, FOCAL * SIDE, rtol=1e-3)
     assert abs(float(found.params.pose.translation[2]) + 1000) < 60
 
 

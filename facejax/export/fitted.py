@@ -45,9 +45,9 @@ def write_fitted_face(
     folder.mkdir(parents=True, exist_ok=True)
     params = face.params
     albedo = albedo_map(model, params)
-    layout = {"uv": np.asarray(model.uv), "uv_faces": np.asarray(model.topology.uv_faces)}
-    write_obj(folder / "mesh.obj", np.asarray(decode(model, params)), np.asarray(model.faces), **layout, texture=albedo)
-    write_obj(folder / "neutral.obj", np.asarray(neutral_vertices(model, params)), np.asarray(model.faces), **layout)
+    uv, uv_faces = model.uv, model.topology.uv_faces
+    write_obj(folder / "mesh.obj", decode(model, params), model.faces, uv=uv, uv_faces=uv_faces, texture=albedo)
+    write_obj(folder / "neutral.obj", neutral_vertices(model, params), model.faces, uv=uv, uv_faces=uv_faces)
     write_png(folder / "overlay.png", overlay(model, face, photo, observed, albedo))
     save_params(folder / "params.npz", params, model.name)
     pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)

@@ -128,7 +128,9 @@ def _combine(coefficients: Float[Array, " N"], std: Array, basis: Array, label: 
     count = coefficients.shape[0]
     if count > basis.shape[0]:
         raise ValueError(f"{count} {label} coefficients, but the model has {basis.shape[0]}: pass at most that many")
-    flat = basis[:count].reshape(count, math.prod(basis.shape[1:]))  # as a matrix XLA's transpose of the product is as fast as the product
+    flat = basis[:count].reshape(
+        count, math.prod(basis.shape[1:])
+    )  # as a matrix XLA's transpose of the product is as fast as the product
     return ((coefficients * std[:count]) @ flat).reshape(basis.shape[1:])
 
 

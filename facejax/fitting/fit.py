@@ -108,22 +108,35 @@ def prepare_crops(
     """
     if len(images) != len(landmarks):
         raise ValueError(f"{len(images)} photographs but {len(landmarks)} sets of landmarks: pass one set a photograph")
-    rows: list[tuple[Any, ...]] = []
-    focals = [focal] * len(images) if focal is None or isinstance(focal, (int, float)) else list(focal)
-    for index, (image, points, length) in enumerate(zip(images, landmarks, focals, strict=True)):
-        image, points = np.asarray(image, np.float32), np.asarray(points, np.float32)
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"photograph {index} has shape {image.shape}: pass (H, W, 3) display values in [0, 1]")
-        if points.shape != (68, 2) or not np.isfinite(points).all():
-            raise ValueError(f"landmarks of photograph {index} have shape {points.shape}: pass (68, 2) finite pixels")
-        crop = face_crop(points, recipe.size, margin=recipe.margin)
-        pixels, valid = apply_crop(image, crop, recipe.size)
-        centre = np.array([image.shape[1], image.shape[0]], np.float32) / 2
-        scale, offset = np.float32(crop.scale), np.asarray(crop.offset, np.float32)
-        crop_focal = None if length is None else np.float32(length * scale)
-        rows.append((pixels, valid, scale * points + offset, scale * centre + offset, crop_focal, scale, offset))
-    columns = [None if column[0] is None else jnp.asarray(np.stack(column)) for column in zip(*rows, strict=True)]
-    return Crops(*columns)
+    if len(images) == 0:
+        raise ValueError("no photographs to fit: pass at least one")
+    focals = [focal] * len(images) if focal is None or isinstance(focal, int | float) else list(focal)
+    cut = partial(_prepare_crop, recipe=recipe)
+    crops = [cut(*one) for one in zip(range(len(images)), images, landmarks, focals, strict=True)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *crops)
+
+
+def _prepare_crop(
+    index: int, image: np.ndarray, landmarks: np.ndarray, focal: float | None, *, recipe: Recipe
+) -> Crops:
+    """One face, without the leading axis."""
+    image, points = np.asarray(image, np.float32), np.asarray(landmarks, np.float32)
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"photograph {index} has shape {image.shape}: pass (H, W, 3) display values in [0, 1]")
+    if points.shape != (68, 2) or not np.isfinite(points).all():
+        raise ValueError(f"landmarks of photograph {index} have shape {points.shape}: pass (68, 2) finite pixels")
+    crop = face_crop(points, recipe.size, margin=recipe.margin)
+    pixels, valid = apply_crop(image, crop, recipe.size)
+    centre = np.array([[image.shape[1], image.shape[0]]], np.float32) / 2
+    return Crops(
+        images=jnp.asarray(pixels),
+        valid=jnp.asarray(valid),
+        landmarks=jnp.asarray(crop.apply_points(points)),
+        principal=jnp.asarray(crop.apply_points(centre))[0],
+        focal=None if focal is None else jnp.asarray(focal * crop.scale, jnp.float32),
+        scale=jnp.asarray(crop.scale),
+        offset=jnp.asarray(crop.offset),
+    )
 
 
 def compile_fit(

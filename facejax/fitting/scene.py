@@ -53,9 +53,7 @@ def project_landmarks(model: FaceModel, params: FaceParams, moving: Bool[Array, 
     return project(params.camera, to_camera(params.pose, points))[:, :2]
 
 
-def face_mask(
-    model: FaceModel, rendering: Rendering, regions: tuple[str, ...] | None = None
-) -> Float[Array, "H W"]:
+def face_mask(model: FaceModel, rendering: Rendering, regions: tuple[str, ...] | None = None) -> Float[Array, "H W"]:
     """Where regions of the model are seen, in [0, 1]; no gradient. Regions that the model lacks are left out.
 
     By default what a photograph usually shows of a face: the eyes, and the face without hairline and temples

@@ -91,7 +91,7 @@ def run_stage(
 ) -> tuple[FaceParams, StageTrace]:
     """Run one stage on one face. A step whose loss or gradient is not finite is skipped and counted."""
     check_stage(stage, terms)
-    rates = Increment(*(dict(stage.rates).get(block, 0.0) for block in Increment._fields))
+    rates = [dict(stage.rates).get(block, 0.0) for block in Increment._fields]
     schedule = optax.cosine_decay_schedule(1.0, stage.steps, alpha=0.05)
     adam = optax.scale_by_adam(b1=0.9, b2=0.99)
 
@@ -111,7 +111,9 @@ def run_stage(
         finite = jnp.isfinite(value) & jnp.all(jnp.array([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient)]))
         direction, moved_state = adam.update(gradient, state)
         pace = schedule(index)
-        moved = jax.tree.map(lambda x, d, rate: x - pace * rate * d, increment, direction, rates)
+        moved = Increment(
+            *(x - pace * rate * d for x, d, rate in zip(increment, jax.tree.leaves(direction), rates, strict=True))
+        )
         chosen = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (keep_in_range(moved), moved_state), (increment, state)
         )
