@@ -11,32 +11,19 @@ class Recipe:
     """Landmarks first, then the light in closed form, then the stages. Static and hashable."""
 
     name: str
-    size: int  # side of the square crop that is fitted, pixels
-    margin: float  # of the crop around the landmarks' box, as a share of its longer side, on every side
-    contour: Contour
-    priors: LandmarkPriors
-    landmark_steps: int
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...] = ()
+    size: int = 224  # side of the square crop that is fitted, pixels
+    margin: float = 0.3  # of the crop around the landmarks' box, as a share of its longer side, on every side
+    contour: Contour = "auto"
+    priors: LandmarkPriors = LandmarkPriors()
+    landmark_steps: int = 24
 
 
-LANDMARKS = Recipe(
-    name="landmarks",
-    size=224,
-    margin=0.3,
-    contour="auto",
-    priors=LandmarkPriors(),
-    landmark_steps=24,
-    stages=(),
-)
+LANDMARKS = Recipe(name="landmarks")
 """Pose, camera, identity and expression from the 68 points alone, and the light; no photometric refinement."""
 
 LINEAR = Recipe(
     name="linear",
-    size=224,
-    margin=0.3,
-    contour="auto",
-    priors=LandmarkPriors(),
-    landmark_steps=24,
     stages=(
         Stage(
             name="colour",
