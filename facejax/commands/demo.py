@@ -1,7 +1,7 @@
 """`facejax demo`: a synthetic portrait with known truth, fitted from scratch; needs no file from outside."""
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,21 @@ from facejax.lighting import uniform_light
 from facejax.mesh import align_similarity
 from facejax.render import render
 
-if TYPE_CHECKING:
-    from facejax.cli import Demo
-
 SIZE = 512  # of the portrait, pixels
 LANDMARK_NOISE = 0.005  # standard deviation, as a share of the face's size: about what a good detector does
 
 
-def run_demo(command: "Demo") -> int:
+@dataclass(frozen=True)
+class Demo:
+    """Render a synthetic portrait of the default head, fit it from scratch, and report the errors against the truth."""
+
+    out: Path
+    """folder for the results"""
+    seed: int = 0
+    """another seed, another face"""
+
+
+def run_demo(command: Demo) -> int:
     """Writes truth.png, the fit's files in face/, and demo.json with the errors against the truth."""
     model = load_face_model()
     truth = random_face(model, key=jax.random.key(command.seed))

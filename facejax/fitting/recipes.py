@@ -1,6 +1,6 @@
 """Recipes: a whole fit as data. `fit(..., recipe=LINEAR)` runs one; make your own with `dataclasses.replace`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from facejax.fitting.landmarks import Contour, LandmarkPriors
 from facejax.fitting.stages import Stage
@@ -15,7 +15,7 @@ class Recipe:
     size: int = 224  # side of the square crop that is fitted, pixels
     margin: float = 0.3  # of the crop around the landmarks' box, as a share of its longer side, on every side
     contour: Contour = "auto"
-    priors: LandmarkPriors = LandmarkPriors()
+    priors: LandmarkPriors = field(default_factory=LandmarkPriors)
     landmark_steps: int = 24
 
 
