@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 EPS = 1e-12
@@ -45,9 +44,11 @@ def face_neighbors(faces: Int[Array | np.ndarray, "F 3"]) -> Int[Array, "F 3"]:
     a CPU: pass a precomputed array to the renderer where that matters). Of more than two faces at an edge, pairs
     in order of their numbers become neighbours.
     """
-    traced = isinstance(faces, Tracer)
+    try:
+        faces, traced = np.asarray(faces), False
+    except jax.errors.TracerArrayConversionError:
+        traced = True
     xp = jnp if traced else np
-    faces = xp.asarray(faces)
     count = 3 * faces.shape[0]
     if count == 0:
         return jnp.zeros((0, 3), jnp.int32)
