@@ -135,12 +135,19 @@ def _combine(coefficients: Float[Array, " N"], std: Array, basis: Array, label: 
 
 
 def neutral_vertices(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
-    """Identity only, model space, mm."""
+    """The person without an expression: identity only, model space, mm.
+
+    Fewer coefficients than components leave the rest at zero; more are a ValueError.
+    """
     return model.mean + _combine(params.identity, model.identity_std, model.identity_basis, "identity")
 
 
 def decode(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
-    """Identity and expression, model space (un-posed), mm."""
+    """The face with its expression: mean + identity + expression, model space (un-posed), mm.
+
+    Blanz and Vetter, "A morphable model for the synthesis of 3D faces", SIGGRAPH 1999, eq. 1. Fewer coefficients than
+    components leave the rest at zero; more are a ValueError.
+    """
     moved = _combine(params.expression, model.expression_std, model.expression_basis, "expression")
     return neutral_vertices(model, params) + moved
 
