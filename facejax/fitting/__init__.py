@@ -1,7 +1,8 @@
 """Fitting as data: stages and recipes, the landmark solver, the light in closed form, and the compiled whole.
 
 - `fit`: `fit_crops` (pure), `prepare_crops`, `compile_fit`, `FittedFaces`
-- `landmarks`: `fit_landmarks`, `LandmarkPriors`
+- `priors`: `Priors`
+- `landmarks`: `fit_landmarks`
 - `light`: `solve_light`
 - `stages`: `Stage`, `TERMS`, `run_stage`
 - `recipes`: `Recipe`, `LINEAR`, `LANDMARKS`, `RECIPES`
@@ -12,9 +13,9 @@ from facejax.fitting.fit import FittedFaces as FittedFaces
 from facejax.fitting.fit import compile_fit as compile_fit
 from facejax.fitting.fit import fit_crops as fit_crops
 from facejax.fitting.fit import prepare_crops as prepare_crops
-from facejax.fitting.landmarks import LandmarkPriors as LandmarkPriors
 from facejax.fitting.landmarks import fit_landmarks as fit_landmarks
 from facejax.fitting.light import solve_light as solve_light
+from facejax.fitting.priors import Priors as Priors
 from facejax.fitting.recipes import LANDMARKS as LANDMARKS
 from facejax.fitting.recipes import LINEAR as LINEAR
 from facejax.fitting.recipes import RECIPES as RECIPES

@@ -78,7 +78,7 @@ def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe) -> FittedFaces:
     losses, converged = {"landmarks": start.costs}, {"landmarks": start.converged}
     skipped = jnp.zeros((), jnp.int32)
     for stage in recipe.stages:
-        params, trace = run_stage(model, params, seen, stage=stage)
+        params, trace = run_stage(model, params, seen, stage=stage, priors=recipe.priors)
         losses[stage.name], converged[stage.name] = trace.losses, trace.converged
         skipped += trace.skipped
     scene = look(model, params, seen)

@@ -5,7 +5,6 @@ start from the mean face, then all unknowns together under their Gaussian priors
 coefficients, so the bases are first restricted to them and a step costs next to nothing.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -17,25 +16,13 @@ from facejax import camera as cam
 from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.landmarks import choose_landmarks, landmark_candidates, place_landmarks
 from facejax.fitting.least_squares import levenberg_marquardt
+from facejax.fitting.priors import PRIORS, Priors, expression_std
 from facejax.lighting import uniform_light
 from facejax.mesh import points_on_faces
 
 Contour = Literal["static", "moving", "auto"]
 JAW = 17  # landmarks 0..16 lie on the outline of the face
 RIGID = 7  # unknowns before the coefficients
-
-
-@dataclass(frozen=True)
-class LandmarkPriors:
-    """Standard deviations of everything that the landmarks alone do not fix (static and hashable)."""
-
-    noise: float = 0.010  # of a landmark, as a share of the landmarks' box (the square root of its area)
-    jaw_noise: float = 0.014  # of the jaw points, whose place along the outline is vague
-    identity: float = 1.0  # coefficients are standard deviations already
-    expression: float = 0.35  # of blendshape weights; 1.0 is used for statistical expression models
-    distance: float = 1000.0  # mm from the camera
-    log_distance: float = 0.25
-    log_focal: float = 1e-3  # of a focal length that is given; one that is not is free
 
 
 class LandmarkFit(NamedTuple):
@@ -80,7 +67,7 @@ def fit_landmarks(
     focal: Float[Array, ""] | None = None,
     principal: Float[Array, " 2"],
     contour: Contour = "auto",
-    priors: LandmarkPriors = LandmarkPriors(),
+    priors: Priors = PRIORS,
     steps: int = 24,
 ) -> LandmarkFit:
     """Fit one face to 68 landmarks (pixels of the image that the camera describes).
@@ -98,7 +85,7 @@ def fit_landmarks(
     return _solve(model, pixels, focal, principal, jnp.asarray(contour == "moving"), priors, steps)
 
 
-def _solve(model, pixels, focal, principal, moving, priors: LandmarkPriors, steps: int) -> LandmarkFit:
+def _solve(model, pixels, focal, principal, moving, priors: Priors, steps: int) -> LandmarkFit:
     problem = _Problem.of(model, pixels, focal, principal, moving, priors)
     rigid, coefficients = RIGID, problem.basis.shape[0]
     bound = jnp.concatenate([jnp.full(rigid, jnp.inf), jnp.zeros(coefficients)])
@@ -135,7 +122,7 @@ class _Problem(NamedTuple):
     upper: Float[Array, " X"]
 
     @classmethod
-    def of(cls, model: FaceModel, pixels, focal, principal, moving, priors: LandmarkPriors) -> "_Problem":
+    def of(cls, model: FaceModel, pixels, focal, principal, moving, priors: Priors) -> "_Problem":
         where = landmark_candidates(model)
         on_points = jax.vmap(lambda directions: points_on_faces(directions, model.faces, *where))
         identity = on_points(model.identity_basis) * model.identity_std[:, None, None]
@@ -156,12 +143,7 @@ class _Problem(NamedTuple):
         prior_mean = jnp.concatenate(
             [-jnp.log(distance / priors.distance)[None], jnp.zeros(1 + len(identity) + len(expression))]
         )
-        coefficient_std = jnp.concatenate(
-            [
-                jnp.full(len(identity), priors.identity),
-                jnp.full(len(expression), priors.expression if model.blendshapes else 1.0),
-            ]
-        )
+        coefficient_std = jnp.concatenate([jnp.full(len(identity), priors.identity), expression_std(model, priors)])
         free = jnp.full(RIGID + len(identity), jnp.inf)
         low, high = (0.0, 1.0) if model.blendshapes else (-3.0, 3.0)
         return cls(

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from facejax.fitting.landmarks import Contour, LandmarkPriors
+from facejax.fitting.landmarks import Contour
+from facejax.fitting.priors import Priors
 from facejax.fitting.stages import Stage
 
 
@@ -15,7 +16,7 @@ class Recipe:
     size: int = 224  # side of the square crop that is fitted, pixels
     margin: float = 0.3  # of the crop around the landmarks' box, as a share of its longer side, on every side
     contour: Contour = "auto"
-    priors: LandmarkPriors = field(default_factory=LandmarkPriors)
+    priors: Priors = field(default_factory=Priors)
     landmark_steps: int = 24
 
 
@@ -46,7 +47,7 @@ LINEAR = Recipe(
                 ("pixels", 1.0),
                 ("landmarks", 200.0),
                 ("identity", 0.02),
-                ("expression", 0.1),
+                ("expression", 0.012),
                 ("albedo", 0.015),
                 ("light_colour", 0.005),
                 ("light_below_zero", 1.0),

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 from facejax.camera import project, to_camera
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.landmarks import landmark_candidates, place_landmarks
+from facejax.fitting.priors import PRIORS, Priors
 from facejax.mesh import points_on_faces
 from facejax.render import Rendering, render
 
@@ -29,6 +30,7 @@ class Observation:
 
 class Scene(NamedTuple):
     model: FaceModel
+    priors: Priors
     params: FaceParams
     seen: Observation
     rendering: Rendering
@@ -36,12 +38,12 @@ class Scene(NamedTuple):
     landmarks: Float[Array, "L 2"]  # projected, pixels
 
 
-def look(model: FaceModel, params: FaceParams, seen: Observation) -> Scene:
+def look(model: FaceModel, params: FaceParams, seen: Observation, *, priors: Priors = PRIORS) -> Scene:
     """Render the parameters and project the landmarks, one face."""
     side = seen.image.shape[-2]
     rendering = render(model, params, size=(side, side), background=seen.image, edges=False)
     mask = face_mask(model, rendering) * seen.valid
-    return Scene(model, params, seen, rendering, mask, project_landmarks(model, params, seen.moving))
+    return Scene(model, priors, params, seen, rendering, mask, project_landmarks(model, params, seen.moving))
 
 
 def project_landmarks(model: FaceModel, params: FaceParams, moving: Bool[Array, ""]) -> Float[Array, "L 2"]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from facejax import camera as cam
 from facejax.face_model import FaceModel, FaceParams
+from facejax.fitting.priors import PRIORS, Priors, expression_std
 from facejax.fitting.scene import Observation, Scene, look
 from facejax.objectives import landmark_distance, light_below_zero, light_colour, mean_square, robust_photometric
 
@@ -22,7 +23,7 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "pixels": lambda s: robust_photometric(s.rendering.color, s.seen.image, s.mask),
         "landmarks": lambda s: landmark_distance(s.landmarks, s.seen.landmarks, s.seen.landmark_weights, s.seen.size),
         "identity": lambda s: mean_square(s.params.identity),
-        "expression": lambda s: mean_square(s.params.expression),
+        "expression": lambda s: mean_square(s.params.expression / expression_std(s.model, s.priors)),
         "albedo": lambda s: mean_square(s.params.albedo),
         "light_colour": lambda s: light_colour(s.params.light),
         "light_below_zero": lambda s: light_below_zero(s.params.light),
@@ -87,6 +88,7 @@ def run_stage(
     seen: Observation,
     *,
     stage: Stage,
+    priors: Priors = PRIORS,
     terms: Mapping[str, Term] = TERMS,
 ) -> tuple[FaceParams, StageTrace]:
     """Run one stage on one face. A step whose loss or gradient is not finite is skipped and counted."""
@@ -96,7 +98,7 @@ def run_stage(
     adam = optax.scale_by_adam(b1=0.9, b2=0.99)
 
     def loss(increment: Increment):
-        scene = look(model, apply_increment(params, increment), seen)
+        scene = look(model, apply_increment(params, increment), seen, priors=priors)
         return sum(weight * terms[name](scene) for name, weight in stage.weights)
 
     def keep_in_range(increment: Increment) -> Increment:
