@@ -19,6 +19,9 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
     The options only reach programs that are compiled as a whole. Inside another transformation (its arguments are
     tracers) it is a plain `jax.jit`, because jax refuses compiler options there. The back end is looked up at the first
     call, so decorating a function does not start one. `lower` works as on `jax.jit`.
+
+    Not for programs with `jax.checkpoint` (`render.softras` has it): it puts barriers around tuples, on which the CPU
+    back end of jaxlib 0.12 aborts when they are left in. Use `jax.jit` for those.
     """
     inner = jax.jit(function, **options)
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
-from facejax.compilation import jit
 from facejax.render.softras import render_softras
 
 POINTS = np.array([[2.0, 2, 500], [9, 3, 510], [4, 9, 490], [8, 9, 530], [11, 6, 520]])
@@ -45,7 +44,7 @@ def shown(points, background, options):
 
 def test_softras_matches_a_direct_loop():
     background = np.array([0.2, 0.3, 0.4])
-    color, alpha = jit(lambda p: shown(p, background, OPTIONS))(jnp.asarray(POINTS, jnp.float32))
+    color, alpha = jax.jit(lambda p: shown(p, background, OPTIONS))(jnp.asarray(POINTS, jnp.float32))
     settings = {key: OPTIONS[key] for key in ("sigma", "gamma", "near", "far")}
     for y in range(0, 12, 2):
         for x in range(12):
@@ -60,5 +59,5 @@ def test_softras_gradients_are_finite_and_pull_towards_an_uncovered_pixel():
         options = OPTIONS | {"sigma": 0.05}
         return shown(moved, np.zeros(3), options)[1][1, 10]
 
-    slope = jit(jax.grad(reached))(jnp.zeros(3))
+    slope = jax.jit(jax.grad(reached))(jnp.zeros(3))
     assert jnp.isfinite(slope).all() and slope[0] > 0 and slope[1] < 0
