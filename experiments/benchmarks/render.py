@@ -82,7 +82,7 @@ def programs(faces, neighbors, side: int):
     return {"forward": forward, "forward+backward": backward}
 
 
-def timed(function, arguments, repeats: int) -> dict[str, float]:
+def timed(function, arguments, repeats: int, *, jit=jit) -> dict[str, float]:
     """Seconds to compile, milliseconds a call (least of `repeats`), and megabytes of temporary memory."""
     begin = time.perf_counter()
     compiled = jit(function).lower(*arguments).compile()
@@ -115,7 +115,7 @@ def time_softras(vertices, faces, view, side: int, rows: int) -> float:
         )
         return jnp.mean(image**2) + jnp.mean(alpha)
 
-    return timed(jax.value_and_grad(loss), (vertices,), 1)["ms"] * side / rows
+    return timed(jax.value_and_grad(loss), (vertices,), 1, jit=jax.jit)["ms"] * side / rows
 
 
 def main() -> None:
