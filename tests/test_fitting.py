@@ -12,7 +12,9 @@ from toy import toy_model
 import facejax.camera as cam
 from facejax.api import fit
 from facejax.compilation import jit
+from facejax.evaluation.nme import nme
 from facejax.face_model import FaceParams, decode, neutral_params
+from facejax.face_model.load import load_face_model
 from facejax.fitting import LANDMARKS, LINEAR, Stage, fit_landmarks, run_stage, solve_light
 from facejax.fitting.landmarks import box_size, scaled_orthographic
 from facejax.fitting.least_squares import levenberg_marquardt
@@ -239,3 +241,14 @@ def test_inputs_that_do_not_fit_together_are_named(two_faces):
         fit(toy_model(), [images[0][..., 0]], points[:1])
     with pytest.raises(ValueError, match=r"landmarks of photograph 0.*finite"):
         fit(toy_model(), images[:1], [np.full((68, 2), np.nan)])
+
+
+def test_real_landmarks_are_explained_with_plausible_coefficients(shared):
+    with np.load(shared / "aflw2000" / "aflw2000_dev.npz") as data:
+        points = data["pts68_3d"][:20, :, :2].astype(np.float32) - 0.5
+    model = load_face_model()
+    solve = jit(jax.vmap(lambda p: fit_landmarks(model, p, principal=jnp.full(2, 225.0))))
+    found = solve(points)
+    assert nme(np.asarray(found.landmarks), points).mean() < 1.5
+    assert float(jnp.std(found.params.identity)) < 1.2
+    assert float(jnp.mean(found.converged)) > 0.8
