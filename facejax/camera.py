@@ -3,6 +3,7 @@
 Pixels: x right, y down, (0, 0) the top-left corner of the image, so the first pixel's centre is (0.5, 0.5).
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -149,8 +150,6 @@ def field_of_view(camera: PerspectiveCamera, side: int) -> Float[Array, "*B"]:
 
 def focal_from_fov(degrees: float, side: int) -> float:
     """Focal length (pixels) with which `side` pixels span `degrees`."""
-    import math
-
     return 0.5 * side / math.tan(math.radians(degrees) / 2)
 
 

@@ -14,9 +14,10 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     "kernels",
     "mesh camera lighting compilation images",
-    "face_model conventions evaluation objectives",
-    "render",
-    "fitting",
+    "face_model conventions evaluation objectives nets",
+    "render checkpoints",
+    "fitting synthetic",
+    "regress",
     "export",
     "api",
     "commands",

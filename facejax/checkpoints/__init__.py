@@ -1,0 +1,1 @@
+"""Orbax checkpoints of the networks, and converters from PyTorch files."""

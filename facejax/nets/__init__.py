@@ -1,0 +1,1 @@
+"""The networks, as Flax modules behind pure functions on plain parameter trees."""

@@ -1,0 +1,1 @@
+"""A photograph to initial coefficients in one pass of a trained network."""
