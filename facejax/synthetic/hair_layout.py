@@ -1,0 +1,88 @@
+"""Paths along which hair falls: meridians of the head from the crown down, and straight down below it.
+
+A path lives in the half plane of its azimuth (0 in front, positive to the subject's left): `out`, the distance from the
+head's vertical axis, and `height`. Anchors tie the paths to the shipped head's vertices, so they follow any identity.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from facejax.face_model.formats.default import load_default_head
+from facejax.synthetic.props import Head
+
+CENTRE = np.array([0.0, 45.0, 8.0], np.float32)  # mm, inside the skull
+LOWEST = -320.0  # mm, where every path ends
+_NEAREST = 8  # vertices that hold an anchor
+_BLUR = np.deg2rad(3.0)
+AZIMUTHS = np.deg2rad(
+    np.concatenate([[-180, -160, -140, -122, -108], np.linspace(-98, 98, 40), [108, 122, 140, 160, 180]])
+).astype(np.float32)  # C columns, dense where the hairline is seen; the last repeats the first
+ELEVATIONS = np.deg2rad(np.linspace(90, -68, 30)).astype(np.float32)
+_TAIL = 6  # samples below the last elevation
+
+
+class Layout(NamedTuple):
+    """What the paths need from the mean head, computed once on the host."""
+
+    index: np.ndarray  # (C, K, 8) vertices of each anchor
+    weight: np.ndarray  # (C, K, 8), sums to 1
+    height: np.ndarray  # (C, K + tail) of the mean head's paths, mm, falling
+    vertices: int
+
+
+class Paths(NamedTuple):
+    """One person's paths: P samples on each of C columns."""
+
+    out: Float[Array, "C P"]  # mm from the axis
+    height: Float[Array, "C P"]  # mm, model space
+    direction: Float[Array, "C P 2"]  # unit, (x, z): where `out` points
+
+
+@lru_cache(maxsize=1)
+def layout() -> Layout:
+    """Anchors of the shipped head's paths; ears and eyeballs do not hold any."""
+    with jax.ensure_compile_time_eval():
+        model = load_default_head()
+        mean = np.asarray(model.mean)
+        held = (np.asarray(model.regions["ears"]) < 0.5) & (np.asarray(model.regions["eyeballs"]) < 0.5)
+    usable = np.flatnonzero(held)
+    away = mean[usable] - CENTRE
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    azimuth, elevation = np.meshgrid(AZIMUTHS, ELEVATIONS, indexing="ij")
+    flat = np.cos(elevation)
+    rays = np.stack([flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)], axis=-1)
+    distance = 2.0 - 2.0 * np.einsum("ckd,vd->ckv", rays, away)  # squared chord, about the squared angle
+    index = np.argpartition(distance, _NEAREST, axis=-1)[..., :_NEAREST]
+    near = np.take_along_axis(distance, index, axis=-1)
+    weight = np.exp(-(near - near.min(axis=-1, keepdims=True)) / (2 * _BLUR**2))
+    weight = (weight / weight.sum(axis=-1, keepdims=True)).astype(np.float32)
+    index = usable[index].astype(np.int32)
+    height = np.minimum.accumulate(np.einsum("ckn,ckn->ck", weight, mean[index][..., 1]), axis=1)
+    tail = np.linspace(height[:, -1], LOWEST, _TAIL + 1)[1:].T
+    return Layout(index, weight, np.concatenate([height, tail], axis=1).astype(np.float32), len(mean))
+
+
+def head_paths(head: Head) -> Paths:
+    """This head's paths. ValueError for a head that is not of the shipped topology."""
+    held = layout()
+    if head.vertices.shape[0] != held.vertices:
+        raise ValueError(f"hair needs the shipped head ({held.vertices} vertices), got {head.vertices.shape[0]}")
+    anchors = jnp.einsum("ckn,cknd->ckd", held.weight, head.vertices[held.index])
+    radial = anchors[..., ::2] - CENTRE[::2]
+    out = jnp.linalg.norm(radial + 1e-6, axis=-1)
+    # The pole and what lies under the chin have no stable direction of their own: the column's stands in.
+    column = jnp.stack([jnp.sin(AZIMUTHS), jnp.cos(AZIMUTHS)], axis=-1)[:, None]
+    direction = jnp.broadcast_to(column, radial.shape)
+    height = anchors[..., 1]
+    tail = jnp.linspace(height[:, -1], jnp.full(len(AZIMUTHS), LOWEST), _TAIL + 1)[1:].T
+    repeat = [(0, 0), (0, _TAIL)]
+    return Paths(
+        out=jnp.pad(out, repeat, mode="edge"),
+        height=jnp.concatenate([height, tail], axis=1),
+        direction=jnp.pad(direction, [*repeat, (0, 0)], mode="edge"),
+    )
