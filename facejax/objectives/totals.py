@@ -1,0 +1,44 @@
+"""Published weights of whole training losses, and their sum. A term left out of a branch counts nothing."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+@dataclass(frozen=True)
+class TwoDASLWeights:
+    """2DASL (Tu et al., TMM 2021): L_3d + l1 L_2d-con + l2 L_3d-con + l3 L_cyc + l4 L_sc, distances in pixels of 120.
+
+    A labelled picture has all terms but the critic's, a picture in the wild all but the first.
+    """
+
+    coefficients: float = 1.0
+    landmarks: float = 0.005
+    shape: float = 0.005
+    cycle: float = 1.0
+    critic: float = 0.005
+
+
+@dataclass(frozen=True)
+class Deep3DWeights:
+    """Deep3DFaceRecon (Deng et al., CVPR-W 2019), from its authors' later code; landmarks in pixels of 224."""
+
+    photometric: float = 1.92
+    perceptual: float = 0.2
+    landmarks: float = 1.6e-3
+    coefficients: float = 3e-4
+    gamma: float = 10.0
+    reflectance: float = 5.0
+
+
+def weighted_sum(
+    terms: Mapping[str, Float[Array, ""]], weights: TwoDASLWeights | Deep3DWeights | Mapping[str, float]
+) -> Float[Array, ""]:
+    """sum of weight times term; a term that the weights do not name is a ValueError."""
+    known = dict(weights) if isinstance(weights, Mapping) else asdict(weights)
+    for name in terms:
+        if name not in known:
+            raise ValueError(f"no weight for the term {name!r}: the weights name {', '.join(known)}")
+    return jnp.sum(jnp.stack([known[name] * term for name, term in terms.items()]))
