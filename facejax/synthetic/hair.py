@@ -7,12 +7,12 @@ style (`hair_style`) moves the ends, lifts the sheet, and adds a knot or a tail.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from facejax.synthetic.hair_layout import AZIMUTHS, CENTRE, ELEVATIONS, Paths, head_paths, layout
 from facejax.synthetic.hair_style import HATS, KINDS, Style, draw_style
 from facejax.synthetic.props import Head, Prop
-from facejax.synthetic.strands import ragged, strand_noise
+from facejax.synthetic.strands import index_of, ragged, strand_noise, value_at
 
 SIZE = 128  # texels
 _ROWS = (1 - np.linspace(1, 0, 18) ** 1.3).astype(np.float32)  # shares of a path, denser at its end
@@ -31,7 +31,7 @@ def hair(key: Array, head: Head) -> Prop:
     ValueError for another topology.
     """
     style = draw_style(key)
-    shape_key, texture_key, tail_key = jax.random.split(jax.random.fold_in(key, 1), 3)
+    shape_key, texture_key, tail_key, gloss_key = jax.random.split(jax.random.fold_in(key, 1), 4)
     paths, ends = head_paths(head), hair_ends(style)
     outer, distance = _sheet(shape_key, style, paths, ends)
     exists = (style.kind != KINDS.index("bald")).astype(jnp.float32)
@@ -49,7 +49,7 @@ def hair(key: Array, head: Head) -> Prop:
         faces=jnp.asarray(np.concatenate([faces, faces[:, ::-1] + count, knot_faces + 2 * count])),
         uv=jnp.concatenate([uv, uv, knot_uv]),
         texture=texture.at[..., 3].multiply(exists),
-        gloss=jax.random.uniform(jax.random.fold_in(key, 2), minval=0.0, maxval=0.5) * (1 - 0.7 * style.curl),
+        gloss=0.5 * jax.random.uniform(gloss_key) * (1 - 0.7 * style.curl),
     )
 
 
@@ -63,17 +63,17 @@ def grid_faces(columns: int, rows: int) -> np.ndarray:
 def hair_ends(style: Style) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
     """Height (mean head, mm) at which each column ends, and 0 (combed to a hairline) to 1 (hanging loose)."""
     degrees, side = np.rad2deg(np.abs(AZIMUTHS)), jnp.asarray((AZIMUTHS > 0).astype(np.int32))
-    receding = style.temple * jnp.exp(-(((degrees - 34) / 14) ** 2))
-    front = style.front + jnp.interp(degrees, *_HAIRLINE.T) + receding
-    behind = jnp.interp(degrees, *_BEHIND.T)
+    receding = style.temple * np.exp(-(((degrees - 34) / 14) ** 2))
+    front = style.front + np.interp(degrees, *_HAIRLINE.T) + receding
+    behind = np.interp(degrees, *_BEHIND.T)
     line = jnp.where(degrees < 79, front, behind)
     bare_top = style.kind == KINDS.index("horseshoe")
-    line = jnp.where(bare_top & (degrees < 79), jnp.maximum(line, 145 - jnp.exp((degrees - 50) / 8)), line)
-    angle = jnp.abs(jnp.asarray(AZIMUTHS))
+    line = jnp.where(bare_top & (degrees < 79), jnp.maximum(line, 145 - np.exp((degrees - 50) / 8)), line)
+    angle = np.abs(AZIMUTHS)
     falls = style.hang * jax.nn.sigmoid((angle - style.frame[side]) / 0.05)
-    length = style.length + 14 * style.fringe_arch / 25 * jnp.cos(angle)
+    length = style.length + 0.5 * style.fringe_arch * np.cos(angle)
     ends = line + falls * jnp.minimum(0.0, length - line)
-    across = jnp.sin(AZIMUTHS)
+    across = np.sin(AZIMUTHS)
     fringe = style.fringe * jax.nn.sigmoid((jnp.minimum(style.frame[side], 1.05) - angle) / 0.08)
     fringe_ends = style.fringe_height + style.fringe_slope * across + style.fringe_arch * (1 - 3 * across**2)
     drop = fringe * jnp.maximum(0.0, ends - jnp.maximum(fringe_ends, 8.0))
@@ -86,9 +86,9 @@ def _sheet(
     """The outer side of the sheet and each point's distance from its column's end, mm."""
     end_heights, loose = ends
     mean = layout().height
-    samples = jnp.arange(mean.shape[1], dtype=jnp.float32)
-    end = jax.vmap(lambda y, heights: jnp.interp(-y, -heights, samples))(end_heights, mean)
-    lift = _lift(key, style, paths, loose)
+    end = index_of(-end_heights[:, None], -jnp.asarray(mean))
+    numbers = jax.random.uniform(key, (6, 3), minval=-1.0, maxval=1.0)
+    lift = _lift(numbers, style, paths, loose)
     rise = jnp.concatenate([ELEVATIONS, jnp.zeros(mean.shape[1] - len(ELEVATIONS))])
     rise = jnp.clip(rise, 0.0)
     out, height = paths.out + lift * jnp.cos(rise), paths.height + lift * jnp.sin(rise)
@@ -99,17 +99,16 @@ def _sheet(
     out = out + edge * (jax.lax.cummax(paths.out, axis=1) + 2.0 - out)
     step = jnp.hypot(jnp.diff(out, axis=1), jnp.diff(height, axis=1))
     arc = jnp.pad(jnp.cumsum(step, axis=1), [(0, 0), (1, 0)])
-    total = jax.vmap(lambda e, a: jnp.interp(e, samples, a))(end, arc)
-    place = total[:, None] * _ROWS
-    where = jax.vmap(lambda p, a: jnp.interp(p, a, samples))(place, arc)
-    pick = jax.vmap(lambda at, values: jnp.interp(at, samples, values))
-    distance = total[:, None] - place
+    total = value_at(end, arc)
+    place = total * _ROWS
+    where = index_of(place, arc)
+    distance = total - place
     # Combed hair leaves the skin at the hairline; hanging hair keeps its distance.
     taper = 1 - (1 - loose[:, None]) * jnp.clip(1 - distance / (4.0 + 0.8 * style.volume), 0.0, 1.0) ** 2
-    bare_out, bare_height = pick(where, paths.out), pick(where, paths.height)
-    out = bare_out + 1.0 + taper * (pick(where, out) - bare_out)
-    height = bare_height + taper * (pick(where, height) - bare_height)
-    phase = jax.random.uniform(jax.random.fold_in(key, 1), (2,)) * 6.28
+    bare_out, bare_height = value_at(where, paths.out), value_at(where, paths.height)
+    out = bare_out + 1.0 + taper * (value_at(where, out) - bare_out)
+    height = bare_height + taper * (value_at(where, height) - bare_height)
+    phase = 3.14 * numbers[:2, 2]
     ripple = jnp.sin(height * 0.07 + phase[0] + 2 * jnp.sin(3 * jnp.asarray(AZIMUTHS) + phase[1])[:, None])
     out = out + style.wave * loose[:, None] * ripple * jnp.clip((100 - height) / 100, 0.0, 1.0)
     direction = paths.direction[:, :1]
@@ -117,11 +116,10 @@ def _sheet(
     return jnp.stack([flat[..., 0], height, flat[..., 1]], axis=-1), distance
 
 
-def _lift(key: Array, style: Style, paths: Paths, loose: Float[Array, " C"]) -> Float[Array, "C P"]:
+def _lift(numbers: Float[Array, "6 3"], style: Style, paths: Paths, loose: Float[Array, " C"]) -> Float[Array, "C P"]:
     """How far the sheet lies above the skin, mm: smooth random waves, more on top, room for covered ears."""
     azimuth = jnp.asarray(AZIMUTHS)[:, None]
     down = jnp.linspace(0.0, 1.0, paths.out.shape[1])
-    numbers = jax.random.uniform(key, (6, 3), minval=-1.0, maxval=1.0)
     turns, steps = np.array([1, 1, 2, 3, 5, 7]), np.array([2.0, 5.0, 4.0, 7.0, 9.0, 12.0])
     waves = [
         numbers[i, 0] * jnp.cos(turns[i] * azimuth + steps[i] * down + 3.14 * numbers[i, 1]) for i in range(len(turns))
@@ -144,15 +142,15 @@ def _near_frame(style: Style) -> Float[Array, " C"]:
 def _knot(key: Array, style: Style, paths: Paths) -> tuple[Array, Array, np.ndarray]:
     """A bun or a tail of tied hair: a rounded body behind the head or on top, of no size on other heads."""
     columns, rows = 9, 7
-    where, size, long = jax.random.split(key, 3)
+    numbers = jax.random.uniform(key, (7,))
     top = jnp.max(paths.height[:, 0])
     back = jnp.max(paths.out[0, :18])
-    lean = jax.random.uniform(where, (2,), minval=jnp.array([-0.5, -0.2]), maxval=jnp.array([0.5, 1.3]))
+    lean = jnp.stack([numbers[0] - 0.5, 1.5 * numbers[1] - 0.2])
     along = jnp.stack([jnp.sin(lean[0]) * 0.5, jnp.sin(lean[1]), -jnp.cos(lean[1])])
     reach = back + jnp.sin(jnp.clip(lean[1], 0.0)) * (top - CENTRE[1] - back)
     middle = CENTRE + along * (reach + 12.0)
-    radius = jax.random.uniform(size, (3,), minval=20.0, maxval=42.0)
-    tail = jax.random.bernoulli(long, 0.5) * jax.random.uniform(size, minval=40.0, maxval=150.0)
+    radius = 20.0 + 22.0 * numbers[2:5]
+    tail = jnp.where(numbers[5] < 0.5, 40.0 + 110.0 * numbers[6], 0.0)
     turn, tilt = np.meshgrid(
         np.linspace(-np.pi, np.pi, columns), np.linspace(np.pi / 2, -np.pi / 2, rows), indexing="ij"
     )
@@ -166,18 +164,18 @@ def _knot(key: Array, style: Style, paths: Paths) -> tuple[Array, Array, np.ndar
 
 def _texture(key: Array, style: Style, distance: Float[Array, "C R"]) -> Float[Array, "T T 4"]:
     tone_key, edge_key, mix_key = jax.random.split(key, 3)
-    centres = (jnp.arange(SIZE) + 0.5) / SIZE
-    column = jnp.interp(centres, _across(AZIMUTHS), jnp.arange(len(AZIMUTHS), dtype=jnp.float32))
-    length = jnp.interp(column, jnp.arange(len(AZIMUTHS), dtype=jnp.float32), distance[:, 0])
+    centres = (np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE
+    column = np.interp(centres, _across(AZIMUTHS), np.arange(len(AZIMUTHS))).astype(np.float32)
+    length = value_at(jnp.asarray(column), distance[:, 0])
     left = (1 - centres[:, None]) * length
     contrast = jax.random.uniform(mix_key, (3,))
     tone = strand_noise(tone_key, SIZE, style.curl, style.sweep)
-    roots = 1 - 0.35 * contrast[1] * jnp.clip(1 - 2.5 * centres, 0.0, 1.0)[:, None]
+    roots = 1 - 0.35 * contrast[1] * np.clip(1 - 2.5 * centres, 0.0, 1.0)[:, None]
     shade = (1 + (0.25 + 0.45 * contrast[0]) * tone) * roots
     color = jnp.clip(style.color * shade[..., None], 0.0, 1.0)
-    hanging = jnp.interp(column, jnp.arange(len(AZIMUTHS), dtype=jnp.float32), hair_ends(style)[1])
+    hanging = value_at(jnp.asarray(column), hair_ends(style)[1])
     depth = 3.0 + 5.0 * contrast[2] + hanging * (4.0 + 0.12 * length) * (0.5 + contrast[1])
-    alpha = ragged(edge_key, SIZE, left, jnp.broadcast_to(depth, left.shape))
+    alpha = ragged(edge_key, left, jnp.broadcast_to(depth, left.shape))
     return jnp.concatenate([color, alpha[..., None]], axis=-1)
 
 

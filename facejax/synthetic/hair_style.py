@@ -61,48 +61,47 @@ HATS = ("none", "beanie", "cap", "brim", "scarf", "hood", "band")
 _HAT_SHARE = np.array([0.80, 0.045, 0.05, 0.03, 0.035, 0.03, 0.01])
 
 
-def _between(key: Array, low: Array | float, high: Array | float) -> Array:
-    return jax.random.uniform(key, minval=low, maxval=high)
-
-
 def draw_style(key: Array) -> Style:
     """A random style. The same key gives `hair`, `beard` and `headwear` the same one."""
-    keys = iter(jax.random.split(key, 24))
-    kind = jax.random.choice(next(keys), len(KINDS), p=jnp.asarray(_SHARE / _SHARE.sum()))
-    ranged = {
-        name: _between(next(keys), *jnp.asarray(rows, jnp.float32)[kind])
-        for name, rows in _RANGES.items()
-        if name not in ("fringe", "hang")
-    }
-    chance = {name: jnp.asarray(_RANGES[name], jnp.float32)[kind, 1] for name in ("fringe", "hang")}
-    falls = _between(next(keys), 0.0, 1.0) < chance["hang"]
-    frame = jnp.deg2rad(jax.random.uniform(next(keys), (2,), minval=42.0, maxval=88.0))
-    tucked = jax.random.bernoulli(next(keys), 0.25, (2,)) | jax.random.bernoulli(next(keys), 0.15)
-    behind = jnp.deg2rad(jax.random.uniform(next(keys), (2,), minval=102.0, maxval=118.0))
-    slope = _between(next(keys), -1.0, 1.0)
+    numbers = iter(jax.random.uniform(key, (40,)))
+
+    def between(low: Array | float, high: Array | float) -> Array:
+        return low + next(numbers) * (high - low)
+
+    def pair(low: float, high: float) -> Array:
+        return jnp.stack([between(low, high), between(low, high)])
+
+    kind = _choose(next(numbers), _SHARE)
+    ranges = {name: jnp.asarray(rows, jnp.float32)[kind] for name, rows in _RANGES.items()}
+    ranged = {name: between(*ranges[name]) for name in ("volume", "length", "front", "temple")}
+    frame, tucked, behind = pair(42.0, 88.0), pair(0.0, 1.0), pair(102.0, 118.0)
+    slope = between(-1.0, 1.0)
     return Style(
         kind=kind,
         **ranged,
-        hang=falls.astype(jnp.float32),
-        frame=jnp.where(tucked, behind, frame),
-        fringe=(_between(next(keys), 0.0, 1.0) < chance["fringe"]).astype(jnp.float32),
-        fringe_height=_between(next(keys), 46.0, 84.0),
+        hang=(next(numbers) < ranges["hang"][1]).astype(jnp.float32),
+        frame=jnp.deg2rad(jnp.where((tucked < 0.25) | (next(numbers) < 0.15), behind, frame)),
+        fringe=(next(numbers) < ranges["fringe"][1]).astype(jnp.float32),
+        fringe_height=between(46.0, 84.0),
         fringe_slope=55.0 * slope * jnp.abs(slope),
-        fringe_arch=_between(next(keys), -10.0, 25.0),
-        wave=_between(next(keys), 0.0, 1.0) ** 2 * 9.0,
-        sweep=_between(next(keys), -1.0, 1.0),
-        curl=_between(next(keys), 0.0, 1.0) ** 2,
-        color=_draw_color(next(keys)),
-        hat=jax.random.choice(next(keys), len(HATS), p=jnp.asarray(_HAT_SHARE / _HAT_SHARE.sum())),
+        fringe_arch=between(-10.0, 25.0),
+        wave=9.0 * next(numbers) ** 2,
+        sweep=between(-1.0, 1.0),
+        curl=next(numbers) ** 2,
+        color=_mix_color(jnp.stack([next(numbers) for _ in range(8)])),
+        hat=_choose(next(numbers), _HAT_SHARE),
     )
 
 
-def _draw_color(key: Array) -> Float[Array, " 3"]:
-    """Natural colours, two of them mixed, and now and then a dye."""
-    first, second, share, bright, dye, dyed = jax.random.split(key, 6)
-    portion = jnp.asarray(_COLOR_SHARE / _COLOR_SHARE.sum())
-    pair = jnp.asarray(COLORS)[jnp.stack([jax.random.choice(k, len(COLORS), p=portion) for k in (first, second)])]
-    mixed = pair[0] + 0.35 * jax.random.uniform(share) * (pair[1] - pair[0])
-    mixed = mixed * jax.random.uniform(bright, minval=0.8, maxval=1.2)
-    strange = jax.random.uniform(dye, (3,), minval=0.08, maxval=0.85)
-    return jnp.clip(jnp.where(jax.random.bernoulli(dyed, 0.04), strange, mixed), 0.03, 0.95)
+def _choose(number: Float[Array, ""], shares: np.ndarray) -> Int[Array, ""]:
+    """The position that a uniform number falls on when [0, 1] is divided in these shares."""
+    limits = np.cumsum(shares)[:-1] / np.sum(shares)
+    return jnp.sum(number > limits).astype(jnp.int32)
+
+
+def _mix_color(numbers: Float[Array, " 8"]) -> Float[Array, " 3"]:
+    """From uniform numbers: natural colours, two of them mixed, and now and then a dye."""
+    first, second = (jnp.asarray(COLORS)[_choose(number, _COLOR_SHARE)] for number in numbers[:2])
+    mixed = (first + 0.35 * numbers[2] * (second - first)) * (0.8 + 0.4 * numbers[3])
+    dye = 0.08 + 0.77 * numbers[4:7]
+    return jnp.clip(jnp.where(numbers[7] < 0.04, dye, mixed), 0.03, 0.95)

@@ -2,22 +2,33 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
-def smooth_noise(key: Array, size: tuple[int, int], cells: tuple[int, int]) -> Float[Array, "H W"]:
-    """Uniform noise of `cells` values (rows, columns) interpolated to `size`, about -1 to 1; its columns wrap."""
-    rows, columns = cells
-    values = jax.random.uniform(key, (rows, columns), minval=-1.0, maxval=1.0)
-    return _stretch(_stretch(values, size[0], wrap=False).T, size[1], wrap=True).T
+def noise_cells(key: Array, *shapes: tuple[int, int]) -> list[Array]:
+    """Uniform numbers in [-1, 1] of several shapes, from one draw."""
+    ends = [rows * columns for rows, columns in shapes]
+    numbers = jax.random.uniform(key, (sum(ends),), minval=-1.0, maxval=1.0)
+    starts = [sum(ends[:i]) for i in range(len(ends))]
+    return [
+        numbers[start : start + count].reshape(shape) for start, count, shape in zip(starts, ends, shapes, strict=True)
+    ]
+
+
+def smooth(cells: Float[Array, "R N"], size: tuple[int, int]) -> Float[Array, "H W"]:
+    """Noise cells interpolated to `size`; the columns wrap."""
+    return _stretch(_stretch(cells, size[0], wrap=False).T, size[1], wrap=True).T
 
 
 def _stretch(values: Float[Array, "R N"], count: int, *, wrap: bool) -> Float[Array, "C N"]:
     """Linear interpolation along the first axis."""
     rows = values.shape[0]
-    place = jnp.linspace(0.0, rows if wrap else rows - 1, count, endpoint=not wrap)
-    low = jnp.floor(place).astype(jnp.int32)
-    share = (place - low)[:, None]
+    if rows == count and wrap:
+        return values
+    place = np.linspace(0.0, rows if wrap else rows - 1, count, endpoint=not wrap)
+    low = np.floor(place).astype(np.int32)
+    share = (place - low)[:, None].astype(np.float32)
     return values[low % rows] * (1 - share) + values[(low + 1) % rows] * share
 
 
@@ -26,23 +37,36 @@ def strand_noise(key: Array, size: int, curl: Float[Array, ""], sweep: Float[Arr
 
     `curl` mixes in blotches without a direction; `sweep` leans the strands by that share of the width from top to end.
     """
-    fine, lock, blob, bend = jax.random.split(key, 4)
-    strands = 0.55 * smooth_noise(fine, (size, size), (6, size)) + 0.45 * smooth_noise(lock, (size, size), (4, 40))
-    curls = smooth_noise(blob, (size, size), (size // 3, size // 3))
-    mixed = strands * (1 - 0.8 * curl) + 0.9 * curls * curl
-    rows = jnp.linspace(0.0, 1.0, size)
-    wave = jax.random.uniform(bend, (2,), minval=0.0, maxval=1.0) * jnp.array([0.03, 6.28])
-    shift = 0.25 * sweep * rows + wave[0] * jnp.sin(9.0 * rows + wave[1])
-    place = jnp.arange(size)[None] + size * shift[:, None]
+    fine, lock, blob, bend = noise_cells(key, (6, size), (4, 40), (size // 3, size // 3), (1, 2))
+    strands = 0.55 * smooth(fine, (size, size)) + 0.45 * smooth(lock, (size, size))
+    mixed = strands * (1 - 0.8 * curl) + 0.9 * curl * smooth(blob, (size, size))
+    rows = np.linspace(0.0, 1.0, size, dtype=np.float32)
+    shift = 0.25 * sweep * rows + 0.03 * bend[0, 0] * jnp.sin(9.0 * rows + 3.14 * bend[0, 1])
+    place = np.arange(size)[None] + size * shift[:, None]
     low = jnp.floor(place).astype(jnp.int32)
     share = place - low
     left, right = (jnp.take_along_axis(mixed, (low + k) % size, axis=1) for k in (0, 1))
     return left * (1 - share) + right * share
 
 
-def ragged(key: Array, size: int, distance: Float[Array, "T T"], depth: Float[Array, "T T"]) -> Float[Array, "T T"]:
+def ragged(key: Array, distance: Float[Array, "T T"], depth: Float[Array, "T T"]) -> Float[Array, "T T"]:
     """Opacity that ends in locks: `distance` to the end and the locks' `depth`, both mm."""
-    lock, strand = jax.random.split(key)
-    jitter = 0.6 * smooth_noise(lock, (2, size), (2, 28))[:1] + 0.4 * smooth_noise(strand, (2, size), (2, size))[:1]
+    size = distance.shape[1]
+    lock, strand = noise_cells(key, (1, 28), (1, size))
+    jitter = 0.6 * _stretch(lock.T, size, wrap=True).T + 0.4 * strand
     start = depth * (0.5 + 0.5 * jitter)
     return jnp.clip((distance - start) / (0.35 * depth + 1.0), 0.0, 1.0)
+
+
+def index_of(values: Float[Array, "*S N"], grid: Float[Array, "*S G"]) -> Float[Array, "*S N"]:
+    """Where values lie on rising grids of the same leading axes, as fractional positions, clipped to the ends."""
+    below = jnp.sum(values[..., None] >= grid[..., None, 1:-1], axis=-1)
+    low, high = (jnp.take_along_axis(grid, below + k, axis=-1) for k in (0, 1))
+    return below + jnp.clip((values - low) / jnp.maximum(high - low, 1e-6), 0.0, 1.0)
+
+
+def value_at(place: Float[Array, "*S N"], values: Float[Array, "*S G"]) -> Float[Array, "*S N"]:
+    """Values at fractional positions along the last axis: the inverse of `index_of`."""
+    low = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, values.shape[-1] - 2)
+    before, after = (jnp.take_along_axis(values, low + k, axis=-1) for k in (0, 1))
+    return before + (place - low) * (after - before)
