@@ -1,20 +1,42 @@
 """Protocols and metrics, computed on the host in float64.
 
-- `nme`: `nme`, `nme_by_yaw`, `YawTable`
+- `nme`: `nme`, `nme_by_yaw`, `point_errors`, `YawTable`
+- `annotated`: `AnnotatedFaces`, `Predictor`, `predict_faces`, `to_aflw21`
+- `aflw2000`: `read_aflw2000`; `aflw`: `read_aflw`
+- `report`: `report`, `mean_offsets`, `PointReport`, `Offsets`
+- `curve`: `cumulative`, `draw_cumulative`
 - `surface`: `surface_distance`, `aligned_surface_distance`, `aligned_vertex_distance`
 - `image`: `psnr`
 """
 
+from facejax.evaluation.aflw import read_aflw
+from facejax.evaluation.aflw2000 import read_aflw2000
+from facejax.evaluation.annotated import AnnotatedFaces, Predictor, predict_faces, to_aflw21
+from facejax.evaluation.curve import cumulative, draw_cumulative
 from facejax.evaluation.image import psnr
-from facejax.evaluation.nme import YawTable, nme, nme_by_yaw
+from facejax.evaluation.nme import YawTable, nme, nme_by_yaw, point_errors
+from facejax.evaluation.report import Offsets, PointReport, mean_offsets, report
 from facejax.evaluation.surface import aligned_surface_distance, aligned_vertex_distance, surface_distance
 
 __all__ = [
+    "AnnotatedFaces",
+    "Offsets",
+    "PointReport",
+    "Predictor",
     "YawTable",
     "aligned_surface_distance",
     "aligned_vertex_distance",
+    "cumulative",
+    "draw_cumulative",
+    "mean_offsets",
     "nme",
     "nme_by_yaw",
+    "point_errors",
+    "predict_faces",
     "psnr",
+    "read_aflw",
+    "read_aflw2000",
+    "report",
     "surface_distance",
+    "to_aflw21",
 ]

@@ -16,7 +16,6 @@ from facejax.evaluation.annotated import AnnotatedFaces, box_sizes, point_boxes
 from facejax.images import read_image
 
 Labels = Literal["original", "reannotated"]
-PointSet = Literal["68", "21"]
 LOOKALIKE = 0.9  # correlation of two face crops above which they are the same photograph, or its next frame
 _ARRAYS = ("name", "pts68_3d", "pose_pitch_yaw_roll")
 
@@ -25,18 +24,16 @@ def read_aflw2000(
     folder: str | Path,
     *,
     labels: Labels = "original",
-    points: PointSet = "68",
     keep_lookalikes: bool = False,
     keep_out_of_range: bool = True,
 ) -> AnnotatedFaces:
     """The annotated faces of a folder: the public one (image*.jpg with .mat beside them), or one file of arrays
     (aflw2000*.npz) with the photographs in images/.
 
-    `labels`: the 3D fits' own points, or those of Bulat and Tzimiropoulos (only in files of arrays). `points`: the 68,
-    or AFLW's 21, NaN where hidden. Boxes and sizes are those of the 68 points with the chosen labels in either case.
-    Faces that the file marks as look-alikes of held-back ones are left out unless `keep_lookalikes`; faces with an
-    angle beyond 99 degrees, whose fits are doubtful, stay unless `keep_out_of_range` is False, since the published
-    numbers include them.
+    `labels`: the 68 points of the 3D fits, or those of Bulat and Tzimiropoulos (only in files of arrays). Boxes and
+    sizes are those of the chosen 68 points, for AFLW's 21 points too. Faces that the file marks as look-alikes of
+    held-back ones are left out unless `keep_lookalikes`; faces with an angle beyond 99 degrees, whose fits are
+    doubtful, stay unless `keep_out_of_range` is False, since the published numbers include them.
 
     Raises FileNotFoundError or ValueError with the path and the fix.
     """
@@ -46,23 +43,19 @@ def read_aflw2000(
     arrays, photos = _from_arrays(folder) if _array_file(folder) else _from_mat_files(folder)
     if labels == "reannotated" and "pts68_2d_reannotated" not in arrays:
         raise ValueError(f"{folder}: holds no re-annotated points; use --labels original")
-    if labels == "reannotated":
-        marks = arrays["pts68_2d_reannotated"] + 0.5  # 0-based pixel centres
-    else:
-        marks = arrays["pts68_3d"][:, :, :2] - 0.5
-    boxes = point_boxes(marks.astype(np.float64))
-    if points == "21":
-        if "pts21_2d" not in arrays:
-            raise ValueError(f"{folder}: holds no 21 points (pt2d); use --points 68")
-        marks = np.where(arrays["pts21_visible"][..., None], arrays["pts21_2d"] - 0.5, np.nan)
-
+    stored = arrays["pts68_2d_reannotated"] + 1.0 if labels == "reannotated" else arrays["pts68_3d"][:, :, :2]
+    marks = stored - 0.5  # the re-annotated points are 0-based pixel centres, the original ones 1-based
+    points = {"68": marks.astype(np.float64)}
+    if "pts21_2d" in arrays:
+        points["21"] = np.where(arrays["pts21_visible"][..., None], arrays["pts21_2d"] - 0.5, np.nan).astype(np.float64)
+    boxes = point_boxes(points["68"])
     pose = arrays["pose_pitch_yaw_roll"].astype(np.float64)
     lookalike = arrays.get("holdout_similarity", np.zeros(len(pose))) > LOOKALIKE
     beyond = np.abs(np.rad2deg(pose)).max(axis=1) > 99.0
     keep = (keep_lookalikes | ~lookalike) & (keep_out_of_range | ~beyond)
     faces = AnnotatedFaces(
         names=tuple(path.name for path in photos),
-        points=marks.astype(np.float64),
+        points=points,
         boxes=boxes,
         sizes=box_sizes(boxes),
         yaw=np.rad2deg(pose[:, 1]),
@@ -70,8 +63,7 @@ def read_aflw2000(
         read=lambda row: read_image(photos[row]),
         choices={
             "data": f"AFLW2000-3D, {int(keep.sum())} of {len(pose)} photographs",
-            "labels": labels if points == "68" else f"AFLW's 21 points, visible ones; box from the {labels} 68 points",
-            "points": f"{points}, x and y",
+            "labels": f"{labels} (68 points, x and y); AFLW's clicked points, visible ones (21)",
             "box": "of the true 68 points, for the crop and to divide by: sqrt(width * height)",
             "look-alikes": _words("holdout_similarity" in arrays, int(lookalike.sum()), keep_lookalikes),
             "angles beyond 99": _words(True, int(beyond.sum()), keep_out_of_range),

@@ -26,7 +26,7 @@ class AnnotatedFaces:
     """One face a photograph. Everything is in the project's pixels: (0, 0) is the photograph's corner."""
 
     names: tuple[str, ...]
-    points: Float[np.ndarray, "N L 2"]  # NaN where a point is not annotated
+    points: dict[str, Float[np.ndarray, "N _ 2"]]  # "68" (iBUG order), "21" (AFLW's); NaN where one is hidden
     boxes: Float[np.ndarray, "N 4"]  # left, top, right, bottom: what the predictor is given
     sizes: Float[np.ndarray, " N"]  # what errors are divided by, pixels
     yaw: Float[np.ndarray, " N"]  # degrees
@@ -44,7 +44,7 @@ class AnnotatedFaces:
         return replace(
             self,
             names=tuple(self.names[k] for k in index),
-            points=self.points[index],
+            points={name: marks[index] for name, marks in self.points.items()},
             boxes=self.boxes[index],
             sizes=self.sizes[index],
             yaw=self.yaw[index],
@@ -74,7 +74,7 @@ def predict_faces(
     *,
     batch: int = 32,
     threads: int = 2,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> Float[np.ndarray, "N 68 2"]:
     """The predictor's landmarks for all faces, in groups of `batch`; the photographs are read ahead in threads.
 

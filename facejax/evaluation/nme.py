@@ -21,6 +21,19 @@ def nme(
     return np.asarray(100.0 * np.linalg.norm(found - true, axis=-1).mean(axis=-1) / size)
 
 
+def point_errors(
+    predicted: Float[Array | np.ndarray, "N L 2"],
+    truth: Float[Array | np.ndarray, "N L 2"],
+    sizes: Float[Array | np.ndarray, " N"],
+) -> Float[np.ndarray, "N L"]:
+    """2D distance of every point over its face's size, in percent; NaN where the true point is (not annotated).
+
+    With `sizes` that are `sqrt(width * height)` of the true 68 points' boxes, the mean over a face's points is `nme`.
+    """
+    distance = np.linalg.norm(np.asarray(predicted, np.float64) - np.asarray(truth, np.float64), axis=-1)
+    return 100.0 * distance / np.asarray(sizes, np.float64)[:, None]
+
+
 @dataclass(frozen=True)
 class YawTable:
     """Errors by pose: one row of the tables in the literature."""
