@@ -9,19 +9,24 @@ import jax
 import tyro
 
 from facejax.commands.demo import Demo, run_demo
+from facejax.commands.evaluate import Evaluate, run_evaluate
 from facejax.commands.fit import Fit, run_fit
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 when some photos failed, 2 when the command is wrong."""
     command = tyro.cli(
-        Annotated[Fit, tyro.conf.subcommand("fit")] | Annotated[Demo, tyro.conf.subcommand("demo")],  # type: ignore[arg-type]
+        Annotated[Fit, tyro.conf.subcommand("fit")]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Demo, tyro.conf.subcommand("demo")],  # type: ignore[arg-type]
         prog="facejax",
         description="Batched, differentiable 3D face reconstruction.",
         args=argv,
     )
     cache_compilations()
     try:
+        if isinstance(command, Evaluate):
+            return run_evaluate(command)
         return run_fit(command) if isinstance(command, Fit) else run_demo(command)
     except (ValueError, OSError) as error:
         print(f"facejax: error: {_one_line(error)}", file=sys.stderr)
