@@ -1,0 +1,198 @@
+"""What cameras, editors and file formats do to a picture, each effect a small function, and `photograph`: all of them.
+
+Pictures are display values in [0, 1]. Everything is written for one picture; sizes must be multiples of 16.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from facejax.synthetic.fields import pixel_centres, separable, white_noise
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]], np.float32)
+_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)  # JFIF
+
+# Annex K of ITU-T T.81: the quantisation tables most encoders scale by their quality setting.
+_LUMA_STEPS = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    np.float32,
+)
+_CHROMA_STEPS = np.full((8, 8), 99, np.float32)
+_CHROMA_STEPS[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+
+
+def photograph(
+    key: Key[Array, ""], image: Float[Array, "S S 3"], strength: Float[Array, ""] | float = 1.0
+) -> Float[Array, "S S 3"]:
+    """The picture as a random camera and a random editor leave it.
+
+    `strength` scales every effect and its chance: 0 changes nothing. At 1 about half of the pictures stay nearly
+    clean, and a tenth are as bad as news photographs of long ago.
+    """
+    keys = jax.random.split(key, 12)
+    u = jax.random.uniform(keys[0], (16,))
+    # One number says how badly this picture is treated; each effect then has its own luck.
+    harsh = strength * jnp.where(u[0] < 0.5, 0.15, 0.15 + 0.85 * jax.random.uniform(keys[1]))
+    luck = jax.random.uniform(keys[2], (12,)) < 0.35 + 0.3 * harsh
+    on = harsh * luck.astype(jnp.float32)
+    size = image.shape[0]
+
+    image = tone(
+        image,
+        jnp.exp2(0.45 * strength * _clipped_normal(keys[3], ())),
+        1.0 + 0.12 * strength * _clipped_normal(keys[4], (3,)) * (0.3 + on[0]),
+        jnp.exp2(0.35 * strength * _clipped_normal(keys[5], ())),
+    )
+    image = contrast(image, jnp.exp(0.25 * strength * _clipped_normal(keys[6], ()) * (0.4 + harsh)), jnp.mean(image))
+    image = colours(image, 1.0 + 0.4 * harsh * (2 * u[1] - 1), *_washes(u[2], u[3], strength))
+    image = vignette(image, 0.6 * on[1] * u[4], keys[7])
+    direction = jax.random.normal(keys[8], (2,))
+    trail = 0.06 * size * on[2] * u[5] ** 2 * direction / (jnp.linalg.norm(direction) + 1e-6)
+    image = optics(image, 0.018 * size * on[3] * u[6] ** 2, trail, 1.5 * on[4] * u[7])
+    grain = on[5] * jnp.array([0.06, 0.08]) * u[8:10] ** 2
+    image = noise(keys[9], image, shot=grain[0], read=grain[1], chroma=0.8 * u[10])
+    image = resolution(image, 1.0 - 0.7 * jnp.clip(on[6], 0.0, 1.0) * u[11])
+    image = posterise(image, jnp.where((u[12] < 0.03) & luck[7], 6.0 + 20.0 * u[13], 255.0) + 1e6 * (strength == 0))
+    quality = jnp.where(luck[8], 95.0 - 80.0 * jnp.clip(harsh, 0.0, 1.0) * u[14] ** 0.7, 95.0)
+    compressed = jpeg(image, quality)
+    return jnp.clip(image + jnp.where((strength > 0) & (u[15] < 0.8), 1.0, 0.0) * (compressed - image), 0.0, 1.0)
+
+
+def _clipped_normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
+    return jnp.clip(jax.random.normal(key, shape), -2.2, 2.2)
+
+
+def _washes(grey: Array, sepia: Array, strength: Array | float) -> tuple[Array, Array]:
+    """Shares of grey and sepia: one picture in nine is greyscale, one in fifty brownish."""
+    return (grey < 0.11 * strength).astype(jnp.float32), jnp.where(sepia < 0.02 * strength, 1.0, 0.0)
+
+
+def tone(
+    image: Float[Array, "S S 3"], exposure: Float[Array, ""], balance: Float[Array, " 3"], gamma: Float[Array, ""]
+) -> Float[Array, "S S 3"]:
+    """`clip(exposure * balance * image) ** gamma`: exposure and white balance as gains, highlights cut off."""
+    return jnp.clip(image * exposure * balance, 1e-6, 1.0) ** gamma
+
+
+def contrast(image: Float[Array, "S S 3"], gain: Float[Array, ""], pivot: Float[Array, ""]) -> Float[Array, "S S 3"]:
+    """Differences from `pivot` times `gain`, clipped."""
+    return jnp.clip(pivot + gain * (image - pivot), 0.0, 1.0)
+
+
+def colours(
+    image: Float[Array, "S S 3"], saturation: Float[Array, ""], grey: Float[Array, ""], sepia: Float[Array, ""]
+) -> Float[Array, "S S 3"]:
+    """Saturation (1 keeps it), then the given shares of greyscale and of sepia; one 3x3 matrix, clipped."""
+    greyscale = jnp.broadcast_to(_LUMA, (3, 3))
+    matrix = greyscale + saturation * (1.0 - grey) * (jnp.eye(3) - greyscale)
+    matrix = matrix + sepia * (jnp.asarray(_SEPIA) - matrix)
+    return jnp.clip(image @ matrix.T, 0.0, 1.0)
+
+
+def vignette(image: Float[Array, "S S 3"], strength: Float[Array, ""], key: Key[Array, ""]) -> Float[Array, "S S 3"]:
+    """Darker away from a point near the middle: `1 - strength * r^2`, r = 1 at a corner's distance."""
+    x, y = pixel_centres(image.shape[0])
+    cx, cy = 0.5 + 0.15 * jax.random.normal(key, (2,))
+    square = jnp.minimum(2.0 * ((x - cx) ** 2 + (y - cy) ** 2), 1.0)
+    return image * (1.0 - strength * square)[..., None]
+
+
+def optics(
+    image: Float[Array, "S S 3"], defocus: Float[Array, ""], trail: Float[Array, " 2"], halo: Float[Array, ""]
+) -> Float[Array, "S S 3"]:
+    """Defocus, motion blur along any direction, and sharpening, as one filter on the mirrored picture's spectrum.
+
+    `defocus` is the standard deviation of a Gaussian (pixels), `trail` the path (x, y) of the motion (pixels), and
+    `halo` how much of the difference to a blurred copy (1.5 pixels) is added. All three keep the picture's mean.
+    """
+    size, margin = image.shape[0], 16
+    padded = jnp.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    side = size + 2 * margin
+    fy = jnp.fft.fftfreq(side)[:, None]  # cycles a pixel
+    fx = jnp.fft.rfftfreq(side)[None, :]
+    square = (2 * jnp.pi) ** 2 * (fx * fx + fy * fy)
+    response = jnp.exp(-0.5 * square * defocus**2) * jnp.sinc(fx * trail[0] + fy * trail[1])
+    response = response * (1.0 + halo * (1.0 - jnp.exp(-0.5 * square * 1.5**2)))
+    planes = jnp.fft.irfft2(jnp.fft.rfft2(jnp.moveaxis(padded, 2, 0)) * response, s=(side, side))
+    return jnp.clip(jnp.moveaxis(planes, 0, 2)[margin : margin + size, margin : margin + size], 0.0, 1.0)
+
+
+def noise(
+    key: Key[Array, ""],
+    image: Float[Array, "S S 3"],
+    *,
+    shot: Float[Array, ""],
+    read: Float[Array, ""],
+    chroma: Float[Array, ""],
+) -> Float[Array, "S S 3"]:
+    """Sensor noise of variance `shot^2 * value + read^2`; the share `chroma` of it (in variance) differs by channel."""
+    k1, k2 = jax.random.split(key)
+    common = white_noise(k1, (*image.shape[:2], 1))
+    own = white_noise(k2, image.shape)
+    deviation = jnp.sqrt(shot**2 * image + read**2)
+    return jnp.clip(image + deviation * (jnp.sqrt(1.0 - chroma) * common + jnp.sqrt(chroma) * own), 0.0, 1.0)
+
+
+def resolution(image: Float[Array, "S S 3"], share: Float[Array, ""]) -> Float[Array, "S S 3"]:
+    """Shrunk to `share` of its side (box filter) and enlarged again (linear), by one matrix an axis."""
+    matrix = _there_and_back(image.shape[0], share)
+    return separable(matrix, matrix, image)
+
+
+def _there_and_back(size: int, share: Array) -> Float[Array, "{size} {size}"]:
+    """The (size, size) matrix of shrinking and enlarging; the small picture's unused rows stay zero."""
+    small = jnp.maximum(jnp.round(size * share), 1.0)
+    at = jnp.arange(size, dtype=jnp.float32)
+    step = size / small  # old pixels to a small one
+    low, high = at[:, None] * step, (at[:, None] + 1.0) * step
+    shrink = jnp.clip(jnp.minimum(high, at + 1.0) - jnp.maximum(low, at), 0.0, 1.0) / step
+    position = jnp.clip((at + 0.5) / step - 0.5, 0.0, small - 1.0)
+    enlarge = jnp.maximum(0.0, 1.0 - jnp.abs(position[:, None] - at[None, :]))
+    return enlarge @ shrink
+
+
+def posterise(image: Float[Array, "S S 3"], levels: Float[Array, ""]) -> Float[Array, "S S 3"]:
+    """Values rounded to multiples of `1 / levels`."""
+    return jnp.round(image * levels) / levels
+
+
+def jpeg(image: Float[Array, "S S 3"], quality: Float[Array, ""]) -> Float[Array, "S S 3"]:
+    """Written as JPEG at `quality` (1 to 100) with halved chroma and read again, except the lossless coding.
+
+    JFIF's colours, the tables of ITU-T T.81 Annex K scaled by the rule of the Independent JPEG Group's library, and
+    8x8 blocks of the discrete cosine transform. Chroma is averaged two by two and repeated.
+    """
+    size = image.shape[0]
+    scale = jnp.where(quality < 50, 50.0 / quality, 2.0 - quality / 50.0)
+    ycc = 255.0 * image @ _YCC.T
+    luma = _quantise(ycc[..., 0] - 128.0, _LUMA_STEPS, scale) + 128.0
+    chroma = jnp.moveaxis(ycc[..., 1:], 2, 0).reshape(2, size // 2, 2, size // 2, 2).mean(axis=(2, 4))
+    chroma = jax.vmap(lambda plane: _quantise(plane, _CHROMA_STEPS, scale))(chroma)
+    chroma = jnp.repeat(jnp.repeat(chroma, 2, axis=1), 2, axis=2)
+    back = jnp.stack([luma, chroma[0], chroma[1]], axis=-1) @ np.linalg.inv(_YCC).astype(np.float32).T
+    return jnp.clip(jnp.round(back) / 255.0, 0.0, 1.0)
+
+
+def _quantise(plane: Float[Array, "H W"], steps: np.ndarray, scale: Array) -> Float[Array, "H W"]:
+    """A plane whose blocks' cosine coefficients are multiples of the scaled steps."""
+    height, width = plane.shape
+    k = np.arange(8)
+    dct = 0.5 * np.cos((2 * k[None, :] + 1) * k[:, None] * np.pi / 16)
+    dct[0] /= np.sqrt(2.0)
+    dct = dct.astype(np.float32)
+    step = jnp.clip(jnp.floor(steps * scale + 0.5), 1.0, 255.0)
+    blocks = plane.reshape(height // 8, 8, width // 8, 8)
+    coefficients = jnp.einsum("ui,aibj,vj->abuv", dct, blocks, dct)
+    coefficients = jnp.round(coefficients / step) * step
+    return jnp.einsum("ui,abuv,vj->aibj", dct, coefficients, dct).reshape(height, width)

@@ -1,0 +1,146 @@
+"""What pictures are painted from: white and cloudy noise, soft shapes, grids, and plausible colours.
+
+Lengths are fractions of the picture's side, (0, 0) its top-left corner. Everything is written for one picture and is
+built from matrix products and plain arithmetic, with no gather, so that a vmapped batch stays cheap on a CPU.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+_SKIN = jnp.array([[0.27, 0.16, 0.11], [0.50, 0.33, 0.24], [0.76, 0.56, 0.44], [0.94, 0.78, 0.68]])  # dark to light
+
+
+def white_noise(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Independent values of mean 0, variance 1 and almost normal shape: the four bytes of a hash, summed.
+
+    The hash is a counter pushed through a 32-bit finaliser of multiplications and shifts (the construction of
+    MurmurHash3's), some ten times cheaper than `jax.random.normal` on a CPU; good enough for grain, not for statistics.
+    """
+    size = 1
+    for length in shape:
+        size *= length
+    seed, step = jax.random.bits(key, (2,), jnp.uint32)
+    word = jax.lax.iota(jnp.uint32, size) * (step | jnp.uint32(1)) + seed
+    for factor, shift in ((0x85EBCA6B, 16), (0xC2B2AE35, 13)):
+        word = (word ^ (word >> jnp.uint32(shift))) * jnp.uint32(factor)
+    word = word ^ (word >> jnp.uint32(16))
+    total = sum(((word >> jnp.uint32(s)) & jnp.uint32(255)).astype(jnp.float32) for s in (0, 8, 16, 24))
+    deviation = (4 * (256**2 - 1) / 12) ** 0.5
+    return ((total - 510.0) / deviation).reshape(shape)
+
+
+def stretch(size: int, cells: int) -> Float[Array, "{size} {cells}"]:
+    """The matrix that interpolates `cells` values (at cell centres) linearly to `size` pixel centres."""
+    position = (jnp.arange(size) + 0.5) * (cells / size) - 0.5
+    position = jnp.clip(position, 0.0, cells - 1.0)
+    return jnp.maximum(0.0, 1.0 - jnp.abs(position[:, None] - jnp.arange(cells)[None, :]))
+
+
+def separable(
+    rows: Float[Array, "S A"], columns: Float[Array, "T B"], grid: Float[Array, "A B C"]
+) -> Float[Array, "S T C"]:
+    """`rows` applied to the first axis of `grid` and `columns` to its second."""
+    return jnp.einsum("sa,abc,tb->stc", rows, grid, columns)
+
+
+def clouds(
+    key: Key[Array, ""], size: int, channels: int, roughness: Float[Array, ""], *, finest: int = 32
+) -> Float[Array, "{size} {size} {channels}"]:
+    """Noise of many scales with about unit variance: grids of 2, 4, ... `finest` cells, interpolated and summed.
+
+    Each octave is `roughness` times as strong as the one before it: 0.5 gives soft clouds, 1 gives rough stone.
+    """
+    total, power, weight = jnp.zeros((finest, finest, channels)), 0.0, jnp.ones(())
+    for octave in range(1, finest.bit_length()):
+        key, here = jax.random.split(key)
+        cells = 2**octave
+        spread = stretch(finest, cells)
+        total = total + weight * separable(spread, spread, white_noise(here, (cells, cells, channels)))
+        power, weight = power + 0.5 * weight**2, weight * roughness  # interpolation halves the variance, roughly
+    spread = stretch(size, finest)
+    return separable(spread, spread, total / jnp.sqrt(power))
+
+
+def cells(
+    key: Key[Array, ""], size: int, counts: int, softness: Float[Array, ""], smallest: Float[Array, ""]
+) -> Float[Array, "{size} {counts}"]:
+    """A matrix that spreads `counts` values over a row of pixels, each over a stretch of random width.
+
+    The stretches cover the row, are about `smallest` times their mean width or more, and meet in ramps of `softness`.
+    """
+    width = smallest + jax.random.exponential(key, (counts,)) * (1.0 - smallest)
+    edges = jnp.cumsum(width)[:-1] / jnp.sum(width)
+    at = (jnp.arange(size) + 0.5) / size
+    beyond = ramp(at[:, None] - edges[None, :], softness)  # 1 past the edge
+    first, last = jnp.ones((size, 1)), jnp.zeros((size, 1))
+    return jnp.concatenate([first, beyond], 1) - jnp.concatenate([beyond, last], 1)
+
+
+def ramp(distance: Float[Array, "..."], softness: Float[Array, "..."]) -> Float[Array, "..."]:
+    """0 below -softness/2, 1 above softness/2, straight in between."""
+    return jnp.clip(0.5 + distance / softness, 0.0, 1.0)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Shapes:
+    """Soft shapes to paint, the first at the bottom; every leaf has the shapes along its first axis."""
+
+    centre: Float[Array, "K 2"]  # (x, y)
+    half: Float[Array, "K 2"]  # half width and height
+    angle: Float[Array, " K"]  # radians
+    square: Float[Array, " K"]  # 0 an ellipse, 1 a rectangle, between them something rounded
+    softness: Float[Array, " K"]  # width of the edge's ramp
+    opacity: Float[Array, " K"]
+    colour: Float[Array, "K 3"]
+
+    def __add__(self, other: "Shapes") -> "Shapes":
+        """Both sets, the other one on top."""
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), self, other)
+
+
+def pixel_centres(size: int) -> tuple[Float[Array, "1 {size}"], Float[Array, "{size} 1"]]:
+    """x as a row and y as a column, to be broadcast."""
+    at = (jnp.arange(size) + 0.5) / size
+    return at[None, :], at[:, None]
+
+
+def coverage(shape: Shapes, size: int) -> Float[Array, "{size} {size}"]:
+    """How much of each pixel one shape (leaves without the leading axis) covers, in [0, opacity]."""
+    x, y = pixel_centres(size)
+    c, s = jnp.cos(shape.angle), jnp.sin(shape.angle)
+    dx, dy = x - shape.centre[0], y - shape.centre[1]
+    u, v = jnp.abs(c * dx + s * dy), jnp.abs(c * dy - s * dx)
+    ellipse = (1.0 - jnp.sqrt((u / shape.half[0]) ** 2 + (v / shape.half[1]) ** 2)) * jnp.min(shape.half)
+    rectangle = jnp.minimum(shape.half[0] - u, shape.half[1] - v)
+    return shape.opacity * ramp(ellipse + shape.square * (rectangle - ellipse), shape.softness)
+
+
+def paint(image: Float[Array, "S S 3"], shapes: Shapes) -> Float[Array, "S S 3"]:
+    """The shapes laid over the image, one after the other."""
+
+    def add(image, shape):
+        return image + coverage(shape, image.shape[0])[..., None] * (shape.colour - image), None
+
+    return jax.lax.scan(add, image, shapes)[0]
+
+
+def skin_colours(key: Key[Array, ""], count: int) -> Float[Array, "{count} 3"]:
+    """Display colours of skin, dark to light, in all kinds of light."""
+    k1, k2, k3 = jax.random.split(key, 3)
+    tone = jax.random.uniform(k1, (count, 1)) * (len(_SKIN) - 1)
+    weight = jnp.maximum(0.0, 1.0 - jnp.abs(tone - jnp.arange(len(_SKIN))))
+    tint = 1.0 + 0.08 * jax.random.normal(k2, (count, 3))
+    return jnp.clip(weight @ _SKIN * tint * jax.random.uniform(k3, (count, 1), minval=0.6, maxval=1.15), 0.0, 1.0)
+
+
+def object_colours(key: Key[Array, ""], count: int) -> Float[Array, "{count} 3"]:
+    """Display colours of things: any brightness, mostly muted, now and then vivid, black or white."""
+    k1, k2, k3 = jax.random.split(key, 3)
+    value = jax.random.uniform(k1, (count, 1))
+    vivid = 0.7 * jax.random.uniform(k2, (count, 1)) ** 3
+    hue = jax.random.uniform(k3, (count, 3), minval=-1.0, maxval=1.0)
+    return jnp.clip(value * (1.0 + vivid * hue) + 0.15 * vivid * hue, 0.0, 1.0)
