@@ -125,7 +125,7 @@ def _from_mat_files(folder: Path) -> tuple[dict[str, np.ndarray], list[Path]]:
             pose.append(np.asarray(content["Pose_Para"], np.float64).reshape(-1)[:3])
             # A few files hold more columns than AFLW's 21 points; the first ones are those.
             clicked.append(np.asarray(content["pt2d"], np.float64).reshape(2, -1)[:, :21].T)
-        except (KeyError, ValueError, TypeError, OSError, NotImplementedError) as error:
+        except Exception as error:  # MatReadError, KeyError, ValueError, zlib.error, ...
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{mat}: cannot be read as an annotation of AFLW2000-3D ({reason})") from error
     arrays = {"pts68_3d": np.stack(points), "pose_pitch_yaw_roll": np.stack(pose)}

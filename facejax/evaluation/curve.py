@@ -20,13 +20,14 @@ def cumulative(errors: Float[np.ndarray, " N"], limits: Float[np.ndarray, " M"])
 
 def draw_cumulative(
     curves: Mapping[str, Float[np.ndarray, " N"]], *, title: str = "", limit: float = 10.0
-) -> Float[np.ndarray, "{HEIGHT} {WIDTH} 3"]:
+) -> Float[np.ndarray, "480 720 3"]:
     """A picture of the cumulative distributions of errors (percent), by name, up to `limit`; steeper is better."""
     canvas = Image.new("RGB", (WIDTH * _FINE, HEIGHT * _FINE), "white")
     pen = ImageDraw.Draw(canvas)
     small, large = (ImageFont.load_default(points * _FINE) for points in (13, 15))
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def place(x, y):
+        """Pixels of a point of the plot."""
         across, up = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
         return (_LEFT + across * x / limit) * _FINE, (_TOP + up * (1.0 - y / 100.0)) * _FINE
 
