@@ -45,7 +45,7 @@ def border_loops() -> tuple[Int[np.ndarray, " L"], ...]:
 
 
 def lip_loop() -> Int[np.ndarray, " L"]:
-    """Where the lips end inside the mouth: from the middle of the upper lip over the subject's right corner and back."""
+    """Where the lips end inside the mouth: from the middle of the upper lip over the right corner and back."""
     mean, marks = _mean_and_marks()
     ring = min(border_loops(), key=lambda loop: float(np.linalg.norm(mean[loop].mean(0) - marks[60:68].mean(0))))
     x, y, _ = mean[ring].T

@@ -21,7 +21,7 @@ TEMPLE = ((70.0, 44.0, 60.0), (76.0, 44.5, 35.0), (79.0, 45.0, 12.0), (79.0, 42.
 
 
 def glasses(key: jax.Array, head: Head) -> Prop:
-    """A pair of glasses on the nose: a random frame (round, square, pilot, cat's-eye, rimless), clear or dark lenses."""
+    """A pair of glasses on the nose: round, square, pilot, cat's-eye or rimless, with clear or dark lenses."""
     keys = jax.random.split(key, 4)
     rim = _place(keys[0], head)
     thickness = _frame_thickness(keys[1])
@@ -85,7 +85,7 @@ def _place(key: jax.Array, head: Head) -> _Rim:
 def _frame_thickness(key: jax.Array) -> Float[Array, "2"]:
     """Half-axes (mm) of the rim's section: along the view axis, and in the lens's plane. A third are thin wire."""
     kind, deep, wide = (jax.random.uniform(k) for k in jax.random.split(key, 3))
-    wire = jnp.stack([0.5 + 0.4 * deep, 0.35 + 0.4 * wide])
+    wire = jnp.stack([0.5 + 0.4 * deep, 0.45 + 0.4 * wide])
     plastic = jnp.stack([1.0 + 1.2 * deep, 0.8 + 2.2 * wide**1.5])
     rimless = jnp.full(2, 0.12)
     return jnp.where(kind < 0.1, rimless, jnp.where(kind < 0.45, wire, plastic))

@@ -133,9 +133,10 @@ def _thing(key: jax.Array, target: _Frame, kind: Array, empty: Array) -> tuple[P
     """A microphone, a phone or a cup before the target, and the frame of the hand that holds it."""
     keys = jax.random.split(key, 4)
     uniform = jax.random.uniform(keys[0], (4,))
-    place, round_ = rounded(12, 0.06)
+    place = np.array([0.0, 0.01, 0.04, 0.09, 0.15, 0.21, 0.25, 0.28, 0.3, 0.6, 0.98, 1.0])
+    round_ = np.array([0.0, 0.6, 0.9] + [1.0] * 7 + [0.8, 0.0])
     ball = jnp.sqrt(jnp.clip(1 - ((place - 0.14) / 0.145) ** 2, 0, 1))
-    microphone = jnp.maximum(25.0 * ball, 11.0 * jnp.clip(round_ * (place > 0.1), 0, 1)) * (0.8 + 0.5 * uniform[0])
+    microphone = jnp.maximum(25.0 * ball, 11.0 * round_ * (place > 0.1)) * (0.8 + 0.5 * uniform[0])
     phone = jnp.stack([6.0 * round_, 37.0 * round_], axis=1)
     cup = (34.0 + 10.0 * uniform[0] - 8.0 * place) * round_
     radii = jnp.stack([jnp.stack([microphone] * 2, 1), phone, jnp.stack([cup] * 2, 1)])[kind]

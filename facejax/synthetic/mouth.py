@@ -51,9 +51,15 @@ def mouth_interior(key: jax.Array, head: Head) -> Prop:
             _teeth(lower, width - 2.5, 8.5 + jitter[4], LOWER),
             _tongue(lower, width, jitter[5]),
         ],
-        _texture(paint),
+        _texture(paint, _openness(marks)),
         gloss=0.5,
     )
+
+
+def _openness(marks: Float[Array, "68 3"]) -> Float[Array, ""]:
+    """How much light falls in: 0 for lips a millimetre apart or less, 1 from some millimetres on."""
+    gap = jnp.max(marks[61:64, 1] - marks[65:68, 1][::-1])
+    return jnp.clip((gap - 1.0) / 4.0, 0.0, 1.0)
 
 
 def _bag(rim: Float[Array, "L 3"]) -> Piece:
@@ -71,7 +77,7 @@ def _bag(rim: Float[Array, "L 3"]) -> Piece:
 
 
 def _teeth(edge: Float[Array, "3"], width: Array, height: Array, box: tuple[float, float, float, float]) -> Piece:
-    """A row of teeth on a dental arch. `edge` is the middle of the biting edge, `height` (mm) points to the other jaw."""
+    """A row of teeth on a dental arch. `edge` is the middle of the biting edge, `height` (mm) leads away from the gums."""
     side = np.linspace(-1, 1, 21)
     arch = jnp.stack([width * np.sin(1.45 * side), 0 * side, -34.0 * np.abs(np.sin(0.725 * side)) ** 2 * 1.8], axis=1)
     # From the gums (row 0) to the biting edge and round it to the back.
@@ -89,7 +95,7 @@ def _tongue(edge: Float[Array, "3"], width: Array, raised: Array) -> Piece:
     return grid(middle + ball * jnp.stack([0.72 * width, 7.5 + 0 * width, 20.0 + 0 * width]), TONGUE, closed=True)
 
 
-def _texture(key: jax.Array) -> Float[Array, "T T 4"]:
+def _texture(key: jax.Array, openness: Float[Array, ""]) -> Float[Array, "T T 4"]:
     shade, white, pink, bumps = jax.random.split(key, 4)
     row = (jnp.arange(SIZE // 4) + 0.5) / (SIZE // 4)  # from the top of each patch
     column = (jnp.arange(SIZE) + 0.5) / SIZE
@@ -101,7 +107,7 @@ def _texture(key: jax.Array) -> Float[Array, "T T 4"]:
     teeth = _tooth_row(enamel, flesh, row, column)
     tongue = jnp.broadcast_to(flesh * 1.2, (SIZE // 4, SIZE, 3))
     rgb = jnp.concatenate([tongue, teeth, teeth, bag])  # top row of the texture first
-    rgb = rgb * (1 + 0.06 * noise(bumps, SIZE, 16)[..., None])
+    rgb = rgb * (1 + 0.06 * noise(bumps, SIZE, 16)[..., None]) * (0.3 + 0.7 * openness)
     return jnp.concatenate([rgb, jnp.ones((SIZE, SIZE, 1))], axis=-1)
 
 

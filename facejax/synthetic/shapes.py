@@ -1,4 +1,4 @@
-"""Small meshes with fixed topology that props are put together from: grids, tubes, lathed bodies, and noise to paint them.
+"""Small meshes with fixed topology that props are put together from: grids and tubes, and colours to paint them.
 
 Faces and texture coordinates are host arrays that depend on sizes only; vertices are traced.
 """
@@ -90,10 +90,10 @@ def tube(
     square: Array | float = 1.0,
     loop: bool = False,
 ) -> Piece:
-    """A tube along a path: superellipses with half-axes `radii` (mm), the first towards `across`, the second normal to it.
+    """A tube along a path: superellipses with half-axes `radii` (mm), the first towards `across`, the other normal to it.
 
-    `square` is the exponent of |cos| and |sin|: 1 an ellipse, towards 0 a box. A radius of 0 closes an end. With `loop` the
-    path is closed.
+    `square` is the exponent of |cos| and |sin|: 1 an ellipse, towards 0 a box. A radius of 0 closes an end. With `loop`
+    the path is closed.
     """
     if loop:
         tangent = jnp.roll(path, -1, axis=0) - jnp.roll(path, 1, axis=0)
@@ -113,7 +113,7 @@ def tube(
 
 
 def rounded(rows: int, cap: Array | float) -> tuple[Float[Array, " R"], Float[Array, " R"]]:
-    """Places along a tube's path (0 to 1) and radius factors that round both ends off over a share `cap` of the length."""
+    """Places along a tube (0 to 1) and radius factors that round both ends off over a share `cap` of its length."""
     ends = rows // 3
     turn = np.linspace(0, np.pi / 2, ends + 1)[:-1]
     place, size = cap * (1 - np.cos(turn)), np.sin(turn)
