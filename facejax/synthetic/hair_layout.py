@@ -13,7 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.face_model.formats.default import load_default_head
+from facejax.mesh import safe_normalize
 from facejax.synthetic.props import Head
+from facejax.synthetic.shapes import Piece, grid_faces
+from facejax.synthetic.strands import index_of, value_at
 
 CENTRE = np.array([0.0, 45.0, 8.0], np.float32)  # mm, inside the skull
 LOWEST = -320.0  # mm, where every path ends
@@ -41,6 +44,7 @@ class Paths(NamedTuple):
     out: Float[Array, "C P"]  # mm from the axis
     height: Float[Array, "C P"]  # mm, model space
     direction: Float[Array, "C P 2"]  # unit, (x, z): where `out` points
+    mean: Float[Array, "C P"]  # the mean head's heights, mm: the scale in which hairlines are given
 
 
 @lru_cache(maxsize=1)
@@ -85,4 +89,68 @@ def head_paths(head: Head) -> Paths:
         out=jnp.pad(out, repeat, mode="edge"),
         height=jnp.concatenate([height, tail], axis=1),
         direction=jnp.pad(direction, [*repeat, (0, 0)], mode="edge"),
+        mean=jnp.asarray(held.height),
+    )
+
+
+class Sheet(NamedTuple):
+    """A sheet along the paths; C columns, R rows from the crown down."""
+
+    out: Float[Array, "C R"]  # mm from the axis
+    height: Float[Array, "C R"]
+    skin_out: Float[Array, "C R"]  # the head below each point
+    skin_height: Float[Array, "C R"]
+    distance: Float[Array, "C R"]  # mm to the column's end
+
+
+def comb(
+    paths: Paths,
+    lift: Float[Array, "C P"],
+    fall: Float[Array, "C P"],
+    ends: Float[Array, " C"],
+    shares: Float[Array | np.ndarray, "*C R"],
+) -> Sheet:
+    """Lay a sheet over the head down to the heights `ends` (of the mean head, mm).
+
+    `lift` raises it off the skin; where `fall` is 1 it hangs straight down once it has reached its widest, where it is
+    0 it follows the head. `shares` are each row's place along a column, 0 at the crown and 1 at the end.
+    """
+    rise = np.concatenate([np.clip(ELEVATIONS, 0, None), np.zeros(paths.out.shape[1] - len(ELEVATIONS), np.float32)])
+    out, height = paths.out + lift * np.cos(rise), paths.height + lift * np.sin(rise)
+    out = out + fall * (jax.lax.cummax(out, axis=1) - out)
+    step = jnp.hypot(jnp.diff(out, axis=1), jnp.diff(height, axis=1))
+    arc = jnp.pad(jnp.cumsum(step, axis=1), [(0, 0), (1, 0)])
+    total = value_at(index_of(-ends[:, None], -paths.mean), arc)
+    place = total * shares
+    where = index_of(place, arc)
+    return Sheet(*(value_at(where, values) for values in (out, height, paths.out, paths.height)), total - place)
+
+
+def place(paths: Paths, out: Float[Array, "C R"], height: Float[Array, "C R"]) -> Float[Array, "R C 3"]:
+    """Model-space points of a grid along the paths, row by row."""
+    flat = CENTRE[::2] + out[..., None] * paths.direction[:, :1]
+    return jnp.stack([flat[..., 0], height, flat[..., 1]], axis=-1).swapaxes(0, 1)
+
+
+def across(azimuth: np.ndarray) -> np.ndarray:
+    """Azimuth (radians) to u; four fifths of the texture lie within 100 degrees of the front."""
+    limit = np.deg2rad(100.0)
+    front = 0.4 * np.clip(azimuth / limit, -1, 1)
+    back = 0.1 * np.sign(azimuth) * np.clip((np.abs(azimuth) - limit) / (np.pi - limit), 0, 1)
+    return (0.5 + front + back).astype(np.float32)
+
+
+def two_sided(
+    points: Float[Array, "R C 3"], azimuths: np.ndarray, shares: np.ndarray, heights: tuple[float, float], gap: float
+) -> Piece:
+    """A sheet with an inner side `gap` mm nearer to the axis; `heights` are v at its lower and upper end."""
+    rows, columns = points.shape[:2]
+    faces = grid_faces(rows, columns)
+    v, u = np.meshgrid(heights[1] + shares * (heights[0] - heights[1]), across(azimuths), indexing="ij")
+    uv = np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float32)
+    inner = points - gap * safe_normalize((points - CENTRE) * np.array([1.0, 0.0, 1.0], np.float32))
+    return Piece(
+        jnp.concatenate([points.reshape(-1, 3), inner.reshape(-1, 3)]),
+        np.concatenate([faces, faces[:, ::-1] + rows * columns]),
+        np.concatenate([uv, uv]),
     )

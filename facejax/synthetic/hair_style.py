@@ -58,11 +58,11 @@ class Style(NamedTuple):
 
 
 HATS = ("none", "beanie", "cap", "brim", "scarf", "hood", "band")
-_HAT_SHARE = np.array([0.80, 0.045, 0.05, 0.03, 0.035, 0.03, 0.01])
+_HAT_SHARE = np.array([0.78, 0.05, 0.055, 0.03, 0.035, 0.03, 0.02])
 
 
 def draw_style(key: Array) -> Style:
-    """A random style. The same key gives `hair`, `beard` and `headwear` the same one."""
+    """A random style. The same key gives `hair` and `beard` the same one."""
     numbers = iter(jax.random.uniform(key, (40,)))
 
     def between(low: Array | float, high: Array | float) -> Array:
@@ -76,12 +76,15 @@ def draw_style(key: Array) -> Style:
     ranged = {name: between(*ranges[name]) for name in ("volume", "length", "front", "temple")}
     frame, tucked, behind = pair(42.0, 88.0), pair(0.0, 1.0), pair(102.0, 118.0)
     slope = between(-1.0, 1.0)
+    hat = _choose(next(numbers), _HAT_SHARE)
+    wrapped = (hat == HATS.index("scarf")) | (hat == HATS.index("hood"))
+    ranged["front"] = jnp.where(hat == HATS.index("scarf"), 116.0, ranged["front"])
     return Style(
         kind=kind,
         **ranged,
-        hang=(next(numbers) < ranges["hang"][1]).astype(jnp.float32),
+        hang=((next(numbers) < ranges["hang"][1]) & ~wrapped).astype(jnp.float32),
         frame=jnp.deg2rad(jnp.where((tucked < 0.25) | (next(numbers) < 0.15), behind, frame)),
-        fringe=(next(numbers) < ranges["fringe"][1]).astype(jnp.float32),
+        fringe=((next(numbers) < ranges["fringe"][1]) & ~wrapped).astype(jnp.float32),
         fringe_height=between(46.0, 84.0),
         fringe_slope=55.0 * slope * jnp.abs(slope),
         fringe_arch=between(-10.0, 25.0),
@@ -89,7 +92,7 @@ def draw_style(key: Array) -> Style:
         sweep=between(-1.0, 1.0),
         curl=next(numbers) ** 2,
         color=_mix_color(jnp.stack([next(numbers) for _ in range(8)])),
-        hat=_choose(next(numbers), _HAT_SHARE),
+        hat=hat,
     )
 
 

@@ -32,24 +32,27 @@ def _stretch(values: Float[Array, "R N"], count: int, *, wrap: bool) -> Float[Ar
     return values[low % rows] * (1 - share) + values[(low + 1) % rows] * share
 
 
-def strand_noise(key: Array, size: int, curl: Float[Array, ""], sweep: Float[Array, ""]) -> Float[Array, "T T"]:
+def strand_noise(
+    key: Array, size: tuple[int, int], curl: Float[Array, ""], sweep: Float[Array, ""]
+) -> Float[Array, "H W"]:
     """Light and dark locks and strands along the rows' direction (v), about -1 to 1.
 
     `curl` mixes in blotches without a direction; `sweep` leans the strands by that share of the width from top to end.
     """
-    fine, lock, blob, bend = noise_cells(key, (6, size), (4, 40), (size // 3, size // 3), (1, 2))
-    strands = 0.55 * smooth(fine, (size, size)) + 0.45 * smooth(lock, (size, size))
-    mixed = strands * (1 - 0.8 * curl) + 0.9 * curl * smooth(blob, (size, size))
-    rows = np.linspace(0.0, 1.0, size, dtype=np.float32)
+    height, width = size
+    fine, lock, blob, bend = noise_cells(key, (6, width), (4, 40), (height // 3, width // 3), (1, 2))
+    strands = 0.55 * smooth(fine, size) + 0.45 * smooth(lock, size)
+    mixed = strands * (1 - 0.8 * curl) + 0.9 * curl * smooth(blob, size)
+    rows = np.linspace(0.0, 1.0, height, dtype=np.float32)
     shift = 0.25 * sweep * rows + 0.03 * bend[0, 0] * jnp.sin(9.0 * rows + 3.14 * bend[0, 1])
-    place = np.arange(size)[None] + size * shift[:, None]
+    place = np.arange(width)[None] + width * shift[:, None]
     low = jnp.floor(place).astype(jnp.int32)
     share = place - low
-    left, right = (jnp.take_along_axis(mixed, (low + k) % size, axis=1) for k in (0, 1))
+    left, right = (jnp.take_along_axis(mixed, (low + k) % width, axis=1) for k in (0, 1))
     return left * (1 - share) + right * share
 
 
-def ragged(key: Array, distance: Float[Array, "T T"], depth: Float[Array, "T T"]) -> Float[Array, "T T"]:
+def ragged(key: Array, distance: Float[Array, "H W"], depth: Float[Array, "H W"]) -> Float[Array, "H W"]:
     """Opacity that ends in locks: `distance` to the end and the locks' `depth`, both mm."""
     size = distance.shape[1]
     lock, strand = noise_cells(key, (1, 28), (1, size))
