@@ -1,14 +1,13 @@
 """Loss terms, one idea a file; docs/objectives.md has the table.
 
 pixels, landmarks, priors, skin, perceptual: rendered faces against photographs (Deep3DFaceRecon and kin).
-coefficients, vertex_distance, weighted_distance, parameter_costs: coefficient vectors against labels (3DDFA).
-coefficient_prediction, eighteen_points, landmark_map, consistency, adversarial: 2DASL.
+coefficients, distances, weights, parameter_costs: coefficient vectors against labels (3DDFA).
+prediction, eighteen, landmark_map, consistency, adversarial: 2DASL.
 joint: several losses at once (3DDFA_V2). likelihood: landmarks with an uncertainty. totals: published weights.
 """
 
 from facejax.objectives.adversarial import critic_loss as critic_loss
 from facejax.objectives.adversarial import fooling_loss as fooling_loss
-from facejax.objectives.coefficient_prediction import coefficient_prediction as coefficient_prediction
 from facejax.objectives.coefficients import CoefficientSpace as CoefficientSpace
 from facejax.objectives.coefficients import Whitening as Whitening
 from facejax.objectives.coefficients import at_points as at_points
@@ -21,8 +20,12 @@ from facejax.objectives.coefficients import whiten as whiten
 from facejax.objectives.consistency import landmark_consistency as landmark_consistency
 from facejax.objectives.consistency import self_mapping as self_mapping
 from facejax.objectives.consistency import shape_consistency as shape_consistency
-from facejax.objectives.eighteen_points import eighteen_points as eighteen_points
-from facejax.objectives.eighteen_points import eighteen_weights as eighteen_weights
+from facejax.objectives.distances import fast_vertex_distance as fast_vertex_distance
+from facejax.objectives.distances import parameter_distance as parameter_distance
+from facejax.objectives.distances import resample_points as resample_points
+from facejax.objectives.distances import vertex_distance as vertex_distance
+from facejax.objectives.eighteen import eighteen_points as eighteen_points
+from facejax.objectives.eighteen import eighteen_weights as eighteen_weights
 from facejax.objectives.joint import landmark_regression as landmark_regression
 from facejax.objectives.joint import match_magnitude as match_magnitude
 from facejax.objectives.joint import meta_joint_step as meta_joint_step
@@ -38,6 +41,7 @@ from facejax.objectives.parameter_costs import PARAMETER_COSTS as PARAMETER_COST
 from facejax.objectives.perceptual import cosine_distance as cosine_distance
 from facejax.objectives.pixels import psnr as psnr
 from facejax.objectives.pixels import robust_photometric as robust_photometric
+from facejax.objectives.prediction import coefficient_prediction as coefficient_prediction
 from facejax.objectives.priors import deep3d_coefficients as deep3d_coefficients
 from facejax.objectives.priors import gamma_spread as gamma_spread
 from facejax.objectives.priors import light_below_zero as light_below_zero
@@ -52,12 +56,8 @@ from facejax.objectives.skin import skin_probability as skin_probability
 from facejax.objectives.totals import Deep3DWeights as Deep3DWeights
 from facejax.objectives.totals import TwoDASLWeights as TwoDASLWeights
 from facejax.objectives.totals import weighted_sum as weighted_sum
-from facejax.objectives.vertex_distance import fast_vertex_distance as fast_vertex_distance
-from facejax.objectives.vertex_distance import parameter_distance as parameter_distance
-from facejax.objectives.vertex_distance import resample_points as resample_points
-from facejax.objectives.vertex_distance import vertex_distance as vertex_distance
-from facejax.objectives.weighted_distance import closed_form_weights as closed_form_weights
-from facejax.objectives.weighted_distance import definition_weights as definition_weights
-from facejax.objectives.weighted_distance import fast_weights as fast_weights
-from facejax.objectives.weighted_distance import optimal_weights as optimal_weights
-from facejax.objectives.weighted_distance import weighted_distance as weighted_distance
+from facejax.objectives.weights import closed_form_weights as closed_form_weights
+from facejax.objectives.weights import definition_weights as definition_weights
+from facejax.objectives.weights import fast_weights as fast_weights
+from facejax.objectives.weights import optimal_weights as optimal_weights
+from facejax.objectives.weights import weighted_distance as weighted_distance

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from facejax.objectives.eighteen_points import Variant, eighteen_points, eighteen_weights
+from facejax.objectives.eighteen import Variant, eighteen_points, eighteen_weights
 from facejax.objectives.landmark_map import draw_landmarks
 from facejax.objectives.landmarks import landmark_distance
 

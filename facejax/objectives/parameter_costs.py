@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from jaxtyping import Array, Float
 
-from facejax.objectives.coefficient_prediction import coefficient_prediction
 from facejax.objectives.coefficients import CoefficientSpace
-from facejax.objectives.vertex_distance import (
+from facejax.objectives.distances import (
     fast_vertex_distance,
     parameter_distance,
     vertex_distance,
 )
-from facejax.objectives.weighted_distance import (
+from facejax.objectives.prediction import coefficient_prediction
+from facejax.objectives.weights import (
     closed_form_weights,
     definition_weights,
     fast_weights,

@@ -97,10 +97,10 @@ def fit_mixture(
         spread = jnp.einsum("nm,nmi,nmj->mij", share, centred, centred) / total[:, None, None]
         return GaussianMixture(total / jnp.sum(total), means, spread + floor * jnp.eye(size, dtype=samples.dtype))
 
-    def improve(_: int, mixture: GaussianMixture) -> GaussianMixture:
-        return maximize(jax.nn.softmax(_log_components(mixture, samples), axis=-1))
+    def improve(mixture: GaussianMixture, _: None) -> tuple[GaussianMixture, None]:
+        return maximize(jax.nn.softmax(_log_components(mixture, samples), axis=-1)), None
 
-    return jax.lax.fori_loop(0, steps, improve, maximize(start))
+    return jax.lax.scan(improve, maximize(start), None, length=steps)[0]
 
 
 def fit_skin_model(skin: Float[Array, "N 3"], other: Float[Array, "M 3"], *, prior: float = 0.8) -> SkinModel:

@@ -23,7 +23,7 @@ from facejax.objectives.coefficients import (
     unpack,
     unwhiten,
 )
-from facejax.objectives.vertex_distance import with_true_depth
+from facejax.objectives.distances import with_true_depth
 
 Vector = Float[Array, " P"]
 FLOOR = 1e-6  # added before dividing by the largest weight, as in the released code

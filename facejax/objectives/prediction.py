@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from facejax.objectives.coefficients import CoefficientSpace, posed_points
-from facejax.objectives.weighted_distance import normalize_weights, one_wrong_errors
+from facejax.objectives.weights import normalize_weights, one_wrong_errors
 
 
 def prediction_weights(
