@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from facejax.synthetic.fields import pixel_centres, separable, white_noise
+from facejax.synthetic.fields import normal, pixel_centres, separable, uniform
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]], np.float32)
@@ -41,23 +41,23 @@ def photograph(
     clean, and a tenth are as bad as news photographs of long ago.
     """
     keys = jax.random.split(key, 12)
-    u = jax.random.uniform(keys[0], (16,))
+    u = uniform(keys[0], (16,))
     # One number says how badly this picture is treated; each effect then has its own luck.
-    harsh = strength * jnp.where(u[0] < 0.5, 0.15, 0.15 + 0.85 * jax.random.uniform(keys[1]))
-    luck = jax.random.uniform(keys[2], (12,)) < 0.35 + 0.3 * harsh
+    harsh = strength * jnp.where(u[0] < 0.5, 0.15, 0.15 + 0.85 * uniform(keys[1]))
+    luck = uniform(keys[2], (12,)) < 0.35 + 0.3 * harsh
     on = harsh * luck.astype(jnp.float32)
     size = image.shape[0]
 
     image = tone(
         image,
-        jnp.exp2(0.45 * strength * _clipped_normal(keys[3], ())),
-        1.0 + 0.12 * strength * _clipped_normal(keys[4], (3,)) * (0.3 + on[0]),
-        jnp.exp2(0.35 * strength * _clipped_normal(keys[5], ())),
+        jnp.exp2(0.45 * strength * normal(keys[3])),
+        1.0 + 0.12 * strength * normal(keys[4], (3,)) * (0.3 + on[0]),
+        jnp.exp2(0.35 * strength * normal(keys[5])),
     )
-    image = contrast(image, jnp.exp(0.25 * strength * _clipped_normal(keys[6], ()) * (0.4 + harsh)), jnp.mean(image))
+    image = contrast(image, jnp.exp(0.25 * strength * normal(keys[6]) * (0.4 + harsh)), jnp.mean(image))
     image = colours(image, 1.0 + 0.4 * harsh * (2 * u[1] - 1), *_washes(u[2], u[3], strength))
     image = vignette(image, 0.6 * on[1] * u[4], keys[7])
-    direction = jax.random.normal(keys[8], (2,))
+    direction = normal(keys[8], (2,))
     trail = 0.06 * size * on[2] * u[5] ** 2 * direction / (jnp.linalg.norm(direction) + 1e-6)
     image = optics(image, 0.018 * size * on[3] * u[6] ** 2, trail, 1.5 * on[4] * u[7])
     grain = on[5] * jnp.array([0.06, 0.08]) * u[8:10] ** 2
@@ -67,10 +67,6 @@ def photograph(
     quality = jnp.where(luck[8], 95.0 - 80.0 * jnp.clip(harsh, 0.0, 1.0) * u[14] ** 0.7, 95.0)
     compressed = jpeg(image, quality)
     return jnp.clip(image + jnp.where((strength > 0) & (u[15] < 0.8), 1.0, 0.0) * (compressed - image), 0.0, 1.0)
-
-
-def _clipped_normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    return jnp.clip(jax.random.normal(key, shape), -2.2, 2.2)
 
 
 def _washes(grey: Array, sepia: Array, strength: Array | float) -> tuple[Array, Array]:
@@ -97,13 +93,18 @@ def colours(
     greyscale = jnp.broadcast_to(_LUMA, (3, 3))
     matrix = greyscale + saturation * (1.0 - grey) * (jnp.eye(3) - greyscale)
     matrix = matrix + sepia * (jnp.asarray(_SEPIA) - matrix)
-    return jnp.clip(image @ matrix.T, 0.0, 1.0)
+    return jnp.clip(_mix(image, matrix), 0.0, 1.0)
+
+
+def _mix(image: Float[Array, "S S 3"], matrix: Array | np.ndarray) -> Float[Array, "S S 3"]:
+    """`image @ matrix.T`, written out: XLA's small matrix products are slow on a CPU."""
+    return sum((image[..., k : k + 1] * matrix[:, k] for k in range(3)), start=jnp.zeros_like(image))
 
 
 def vignette(image: Float[Array, "S S 3"], strength: Float[Array, ""], key: Key[Array, ""]) -> Float[Array, "S S 3"]:
     """Darker away from a point near the middle: `1 - strength * r^2`, r = 1 at a corner's distance."""
     x, y = pixel_centres(image.shape[0])
-    cx, cy = 0.5 + 0.15 * jax.random.normal(key, (2,))
+    cx, cy = 0.5 + 0.15 * normal(key, (2,))
     square = jnp.minimum(2.0 * ((x - cx) ** 2 + (y - cy) ** 2), 1.0)
     return image * (1.0 - strength * square)[..., None]
 
@@ -138,8 +139,8 @@ def noise(
 ) -> Float[Array, "S S 3"]:
     """Sensor noise of variance `shot^2 * value + read^2`; the share `chroma` of it (in variance) differs by channel."""
     k1, k2 = jax.random.split(key)
-    common = white_noise(k1, (*image.shape[:2], 1))
-    own = white_noise(k2, image.shape)
+    common = normal(k1, (*image.shape[:2], 1))
+    own = normal(k2, image.shape)
     deviation = jnp.sqrt(shot**2 * image + read**2)
     return jnp.clip(image + deviation * (jnp.sqrt(1.0 - chroma) * common + jnp.sqrt(chroma) * own), 0.0, 1.0)
 
@@ -175,24 +176,24 @@ def jpeg(image: Float[Array, "S S 3"], quality: Float[Array, ""]) -> Float[Array
     """
     size = image.shape[0]
     scale = jnp.where(quality < 50, 50.0 / quality, 2.0 - quality / 50.0)
-    ycc = 255.0 * image @ _YCC.T
+    ycc = 255.0 * _mix(image, _YCC)
     luma = _quantise(ycc[..., 0] - 128.0, _LUMA_STEPS, scale) + 128.0
     chroma = jnp.moveaxis(ycc[..., 1:], 2, 0).reshape(2, size // 2, 2, size // 2, 2).mean(axis=(2, 4))
     chroma = jax.vmap(lambda plane: _quantise(plane, _CHROMA_STEPS, scale))(chroma)
     chroma = jnp.repeat(jnp.repeat(chroma, 2, axis=1), 2, axis=2)
-    back = jnp.stack([luma, chroma[0], chroma[1]], axis=-1) @ np.linalg.inv(_YCC).astype(np.float32).T
+    back = _mix(jnp.stack([luma, chroma[0], chroma[1]], axis=-1), np.linalg.inv(_YCC).astype(np.float32))
     return jnp.clip(jnp.round(back) / 255.0, 0.0, 1.0)
 
 
-def _quantise(plane: Float[Array, "H W"], steps: np.ndarray, scale: Array) -> Float[Array, "H W"]:
-    """A plane whose blocks' cosine coefficients are multiples of the scaled steps."""
-    height, width = plane.shape
+def _quantise(plane: Float[Array, "S S"], steps: np.ndarray, scale: Array) -> Float[Array, "S S"]:
+    """A plane whose blocks' cosine coefficients are multiples of the scaled steps.
+
+    The transform of all blocks at once is one block-diagonal matrix an axis.
+    """
+    count = plane.shape[0] // 8
     k = np.arange(8)
     dct = 0.5 * np.cos((2 * k[None, :] + 1) * k[:, None] * np.pi / 16)
     dct[0] /= np.sqrt(2.0)
-    dct = dct.astype(np.float32)
-    step = jnp.clip(jnp.floor(steps * scale + 0.5), 1.0, 255.0)
-    blocks = plane.reshape(height // 8, 8, width // 8, 8)
-    coefficients = jnp.einsum("ui,aibj,vj->abuv", dct, blocks, dct)
-    coefficients = jnp.round(coefficients / step) * step
-    return jnp.einsum("ui,abuv,vj->aibj", dct, coefficients, dct).reshape(height, width)
+    dct = np.kron(np.eye(count), dct).astype(np.float32)
+    step = jnp.tile(jnp.clip(jnp.floor(steps * scale + 0.5), 1.0, 255.0), (count, count))
+    return dct.T @ (jnp.round((dct @ plane @ dct.T) / step) * step) @ dct

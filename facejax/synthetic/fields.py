@@ -4,32 +4,53 @@ Lengths are fractions of the picture's side, (0, 0) its top-left corner. Everyth
 built from matrix products and plain arithmetic, with no gather, so that a vmapped batch stays cheap on a CPU.
 """
 
+import math
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt32
 
-_SKIN = jnp.array([[0.27, 0.16, 0.11], [0.50, 0.33, 0.24], [0.76, 0.56, 0.44], [0.94, 0.78, 0.68]])  # dark to light
+_SKIN = np.array([[0.27, 0.16, 0.11], [0.50, 0.33, 0.24], [0.76, 0.56, 0.44], [0.94, 0.78, 0.68]])  # dark to light
 
 
-def white_noise(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Independent values of mean 0, variance 1 and almost normal shape: the four bytes of a hash, summed.
+def uniform(
+    key: Key[Array, ""], shape: tuple[int, ...] = (), low: float | Array = 0.0, high: float | Array = 1.0
+) -> Float[Array, "..."]:
+    """Independent uniform values, multiples of 2^-24 in [low, high)."""
+    return low + (high - low) * (_words(key, shape) >> jnp.uint32(8)).astype(jnp.float32) * 2.0**-24
 
-    The hash is a counter pushed through a 32-bit finaliser of multiplications and shifts (the construction of
-    MurmurHash3's), some ten times cheaper than `jax.random.normal` on a CPU; good enough for grain, not for statistics.
+
+def normal(key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+    """Independent values of mean 0, variance 1 and almost normal shape, within 3.5: sums of four random bytes."""
+    word = _words(key, shape)
+    total = sum((((word >> jnp.uint32(s)) & jnp.uint32(255)).astype(jnp.float32) for s in (0, 8, 16)), start=0.0)
+    total = total + (word >> jnp.uint32(24)).astype(jnp.float32)
+    return (total - 510.0) / (4 * (256**2 - 1) / 12) ** 0.5
+
+
+def chance(key: Key[Array, ""], probability: float | Array, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+    """1 with the given probability, else 0."""
+    return (uniform(key, shape) < probability).astype(jnp.float32)
+
+
+def choice(key: Key[Array, ""], shares: tuple[float, ...]) -> Int[Array, ""]:
+    """An index drawn with the given shares, which sum to 1."""
+    return jnp.sum(uniform(key) >= np.cumsum(shares[:-1]).astype(np.float32))
+
+
+def _words(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "..."]:
+    """32 random bits each: a counter times and plus the key's words, through the finaliser of MurmurHash3.
+
+    Threefry costs some ten times as much on a CPU, and most of a program's compilation; `jax.random.split` still uses
+    it, so that every key stands for a stream of its own.
     """
-    size = 1
-    for length in shape:
-        size *= length
-    seed, step = jax.random.bits(key, (2,), jnp.uint32)
-    word = jax.lax.iota(jnp.uint32, size) * (step | jnp.uint32(1)) + seed
+    seed, step = jax.random.key_data(key)[-2:]
+    word = jax.lax.iota(jnp.uint32, math.prod(shape)) * (step | jnp.uint32(1)) + seed
     for factor, shift in ((0x85EBCA6B, 16), (0xC2B2AE35, 13)):
         word = (word ^ (word >> jnp.uint32(shift))) * jnp.uint32(factor)
-    word = word ^ (word >> jnp.uint32(16))
-    total = sum(((word >> jnp.uint32(s)) & jnp.uint32(255)).astype(jnp.float32) for s in (0, 8, 16, 24))
-    deviation = (4 * (256**2 - 1) / 12) ** 0.5
-    return ((total - 510.0) / deviation).reshape(shape)
+    return jax.lax.optimization_barrier(word ^ (word >> jnp.uint32(16))).reshape(shape)
 
 
 def stretch(size: int, cells: int) -> Float[Array, "{size} {cells}"]:
@@ -58,23 +79,28 @@ def clouds(
         key, here = jax.random.split(key)
         cells = 2**octave
         spread = stretch(finest, cells)
-        total = total + weight * separable(spread, spread, white_noise(here, (cells, cells, channels)))
+        total = total + weight * separable(spread, spread, normal(here, (cells, cells, channels)))
         power, weight = power + 0.5 * weight**2, weight * roughness  # interpolation halves the variance, roughly
     spread = stretch(size, finest)
-    return separable(spread, spread, total / jnp.sqrt(power))
+    return jax.lax.optimization_barrier(separable(spread, spread, total / jnp.sqrt(power)))
 
 
 def cells(
-    key: Key[Array, ""], size: int, counts: int, softness: Float[Array, ""], smallest: Float[Array, ""]
-) -> Float[Array, "{size} {counts}"]:
-    """A matrix that spreads `counts` values over a row of pixels, each over a stretch of random width.
+    key: Key[Array, ""],
+    size: int,
+    count: int,
+    softness: Float[Array, ""],
+    even: Float[Array, ""],
+    zoom: Float[Array, ""],
+) -> Float[Array, "{size} {count}"]:
+    """A matrix that spreads `count` values over a row of pixels, each over a stretch of random width.
 
-    The stretches cover the row, are about `smallest` times their mean width or more, and meet in ramps of `softness`.
+    The stretches are of all widths where `even` is 0 and alike where it is 1. The picture shows the first share `zoom`
+    of them; they meet in ramps of width `softness`.
     """
-    width = smallest + jax.random.exponential(key, (counts,)) * (1.0 - smallest)
-    edges = jnp.cumsum(width)[:-1] / jnp.sum(width)
-    at = (jnp.arange(size) + 0.5) / size
-    beyond = ramp(at[:, None] - edges[None, :], softness)  # 1 past the edge
+    width = even + 0.05 - (1.0 - even) * jnp.log(1.0 - uniform(key, (count,)))
+    edges = jnp.cumsum(width)[:-1] / (jnp.sum(width) * zoom)
+    beyond = ramp((jnp.arange(size)[:, None] + 0.5) / size - edges, softness)  # 1 past the edge
     first, last = jnp.ones((size, 1)), jnp.zeros((size, 1))
     return jnp.concatenate([first, beyond], 1) - jnp.concatenate([beyond, last], 1)
 
@@ -131,16 +157,16 @@ def paint(image: Float[Array, "S S 3"], shapes: Shapes) -> Float[Array, "S S 3"]
 def skin_colours(key: Key[Array, ""], count: int) -> Float[Array, "{count} 3"]:
     """Display colours of skin, dark to light, in all kinds of light."""
     k1, k2, k3 = jax.random.split(key, 3)
-    tone = jax.random.uniform(k1, (count, 1)) * (len(_SKIN) - 1)
+    tone = uniform(k1, (count, 1)) * (len(_SKIN) - 1)
     weight = jnp.maximum(0.0, 1.0 - jnp.abs(tone - jnp.arange(len(_SKIN))))
-    tint = 1.0 + 0.08 * jax.random.normal(k2, (count, 3))
-    return jnp.clip(weight @ _SKIN * tint * jax.random.uniform(k3, (count, 1), minval=0.6, maxval=1.15), 0.0, 1.0)
+    tint = 1.0 + 0.08 * normal(k2, (count, 3))
+    return jnp.clip(weight @ _SKIN * tint * uniform(k3, (count, 1), low=0.6, high=1.15), 0.0, 1.0)
 
 
 def object_colours(key: Key[Array, ""], count: int) -> Float[Array, "{count} 3"]:
     """Display colours of things: any brightness, mostly muted, now and then vivid, black or white."""
     k1, k2, k3 = jax.random.split(key, 3)
-    value = jax.random.uniform(k1, (count, 1))
-    vivid = 0.7 * jax.random.uniform(k2, (count, 1)) ** 3
-    hue = jax.random.uniform(k3, (count, 3), minval=-1.0, maxval=1.0)
+    value = uniform(k1, (count, 1))
+    vivid = 0.7 * uniform(k2, (count, 1)) ** 3
+    hue = uniform(k3, (count, 3), low=-1.0, high=1.0)
     return jnp.clip(value * (1.0 + vivid * hue) + 0.15 * vivid * hue, 0.0, 1.0)

@@ -6,12 +6,16 @@ from jaxtyping import Array, Float, Key
 
 from facejax.synthetic.fields import (
     Shapes,
+    chance,
+    choice,
     clouds,
     coverage,
+    normal,
     object_colours,
     pixel_centres,
     ramp,
     skin_colours,
+    uniform,
 )
 
 _SLOTS = 3  # blobs, bars and boards
@@ -28,9 +32,9 @@ def occlude(
     """
     keys = jax.random.split(key, 6)
     size = image.shape[0]
-    softness = jnp.exp(jax.random.uniform(keys[0], (), minval=jnp.log(1.0 / size), maxval=jnp.log(0.06)))
-    there = jax.random.bernoulli(keys[1], share).astype(jnp.float32)
-    kind = jax.random.categorical(keys[2], jnp.log(jnp.array([0.45, 0.2, 0.35])))
+    softness = jnp.exp(uniform(keys[0], (), low=jnp.log(1.0 / size), high=jnp.log(0.06)))
+    there = chance(keys[1], share)
+    kind = choice(keys[2], (0.45, 0.2, 0.35))
     solid = _union(_blobs(keys[3], softness), size) * (kind == 0)
     solid = solid + _polygon(keys[3], size, softness) * (kind == 1)
     hand = _union(_hand(keys[4], softness), size) * (kind == 2)
@@ -53,16 +57,16 @@ def _union(shapes: Shapes, size: int) -> Float[Array, "{size} {size}"]:
 def _blobs(key: Key[Array, ""], softness: Array) -> Shapes:
     """Ellipses, boards, and long bars."""
     keys = jax.random.split(key, 6)
-    half = 0.05 * jnp.exp(jax.random.uniform(keys[0], (_SLOTS, 2), maxval=1.6))
-    bar = jax.random.bernoulli(keys[1], 0.25, (_SLOTS,))[:, None]
-    half = jnp.where(bar, half * jnp.array([6.0, 0.5]), half)
+    half = 0.05 * jnp.exp(uniform(keys[0], (_SLOTS, 2), high=1.6))
+    bar = chance(keys[1], 0.25, (_SLOTS, 1))
+    half = half * (1.0 + bar * jnp.array([5.0, -0.5]))
     return Shapes(
-        centre=0.5 + 0.25 * jax.random.normal(keys[2], (_SLOTS, 2)),
+        centre=0.5 + 0.25 * normal(keys[2], (_SLOTS, 2)),
         half=half,
-        angle=jax.random.uniform(keys[3], (_SLOTS,), maxval=jnp.pi),
-        square=jax.random.bernoulli(keys[4], 0.5, (_SLOTS,)).astype(jnp.float32),
+        angle=uniform(keys[3], (_SLOTS,), high=jnp.pi),
+        square=chance(keys[4], 0.5, (_SLOTS,)),
         softness=jnp.broadcast_to(softness, (_SLOTS,)),
-        opacity=jnp.array([1.0, 0.35, 0.2]) > jax.random.uniform(keys[5], (_SLOTS,)),
+        opacity=chance(keys[5], jnp.array([1.0, 0.35, 0.2]), (_SLOTS,)),
         colour=jnp.zeros((_SLOTS, 3)),
     )
 
@@ -71,9 +75,9 @@ def _polygon(key: Key[Array, ""], size: int, softness: Array) -> Float[Array, "{
     """A convex polygon: what lies inside of five half-planes around a point."""
     k1, k2, k3 = jax.random.split(key, 3)
     x, y = pixel_centres(size)
-    centre = 0.5 + 0.25 * jax.random.normal(k1, (2,))
-    angles = 2 * jnp.pi * (jnp.arange(5) + jax.random.uniform(k2, (5,), minval=-0.3, maxval=0.3)) / 5
-    reach = jax.random.uniform(k3, (5,), minval=0.05, maxval=0.25)
+    centre = 0.5 + 0.25 * normal(k1, (2,))
+    angles = 2 * jnp.pi * (jnp.arange(5) + uniform(k2, (5,), low=-0.3, high=0.3)) / 5
+    reach = uniform(k3, (5,), low=0.05, high=0.25)
     inside = jnp.full((size, size), jnp.inf)
     for k in range(5):
         along = (x - centre[0]) * jnp.cos(angles[k]) + (y - centre[1]) * jnp.sin(angles[k])
@@ -84,11 +88,11 @@ def _polygon(key: Key[Array, ""], size: int, softness: Array) -> Float[Array, "{
 def _hand(key: Key[Array, ""], softness: Array) -> Shapes:
     """A palm, four fingers and a thumb, anywhere, in any direction, in a made-up state of bending."""
     keys = jax.random.split(key, 6)
-    scale = 0.1 * jnp.exp(jax.random.uniform(keys[0], (), maxval=0.8))
-    turn = jax.random.uniform(keys[1], (), maxval=2 * jnp.pi)
-    spread = jax.random.uniform(keys[2], (), minval=0.02, maxval=0.25)
-    length = jnp.array([0.85, 1.0, 0.95, 0.75, 0.7]) * jax.random.uniform(keys[3], (5,), minval=0.5, maxval=1.15)
-    lean = jnp.append(spread * jnp.array([-1.5, -0.5, 0.5, 1.5]), -1.0) + 0.06 * jax.random.normal(keys[4], (5,))
+    scale = 0.1 * jnp.exp(uniform(keys[0], (), high=0.8))
+    turn = uniform(keys[1], (), high=2 * jnp.pi)
+    spread = uniform(keys[2], (), low=0.02, high=0.25)
+    length = jnp.array([0.85, 1.0, 0.95, 0.75, 0.7]) * uniform(keys[3], (5,), low=0.5, high=1.15)
+    lean = jnp.append(spread * jnp.array([-1.5, -0.5, 0.5, 1.5]), -1.0) + 0.06 * normal(keys[4], (5,))
     root = jnp.array([[-0.62, -0.7], [-0.21, -0.85], [0.21, -0.8], [0.6, -0.6], [-0.7, 0.2]])
     forward = jnp.stack([jnp.sin(lean), -jnp.cos(lean)], axis=-1)
     centre = jnp.concatenate([jnp.zeros((1, 2)), root + length[:, None] * forward])
@@ -97,7 +101,7 @@ def _hand(key: Key[Array, ""], softness: Array) -> Shapes:
     c, s = jnp.cos(turn), jnp.sin(turn)
     placed = centre @ jnp.stack([jnp.stack([c, s]), jnp.stack([-s, c])])
     return Shapes(
-        centre=0.5 + 0.25 * jax.random.normal(keys[5], (2,)) + scale * placed,
+        centre=0.5 + 0.25 * normal(keys[5], (2,)) + scale * placed,
         half=scale * half,
         angle=angle + turn,
         square=jnp.full(_PARTS, 0.35),
@@ -112,8 +116,8 @@ def _fill(key: Key[Array, ""], image: Float[Array, "S S 3"]) -> Float[Array, "S 
     k1, k2, k3, k4 = jax.random.split(key, 4)
     x, y = pixel_centres(image.shape[0])
     first, second = object_colours(k1, 2)
-    kind = jax.random.randint(k2, (), 0, 4)
-    angle, period, phase, rough, light = jax.random.uniform(k3, (5,))
+    kind = choice(k2, (0.25, 0.25, 0.25, 0.25))
+    angle, period, phase, rough, light = uniform(k3, (5,))
     wave = jnp.cos((x * jnp.cos(3.1 * angle) + y * jnp.sin(3.1 * angle)) * 2 * jnp.pi * (4 + 20 * period) + 6 * phase)
     cloud = clouds(k4, image.shape[0], 1, 0.4 + 0.6 * rough, finest=16)[..., 0]
     pattern = jnp.where(kind == 1, 0.5 + 0.4 * cloud, jnp.where(kind == 2, 0.5 + wave, 0.0))
@@ -126,6 +130,6 @@ def _skin(key: Key[Array, ""], hand: Float[Array, "S S"]) -> Float[Array, "S S 3
     """Skin, lit from one side."""
     k1, k2 = jax.random.split(key)
     x, y = pixel_centres(hand.shape[0])
-    slope = 0.8 * jax.random.normal(k2, (2,))
+    slope = 0.8 * normal(k2, (2,))
     light = 1.0 + slope[0] * (x - 0.5) + slope[1] * (y - 0.5)
     return jnp.clip(skin_colours(k1, 1)[0] * jnp.clip(light, 0.5, 1.4)[..., None], 0.0, 1.0)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from facejax.synthetic.fields import separable, stretch
+from facejax.synthetic.fields import choice, normal, separable, stretch
 
 
 def random_view(
@@ -27,16 +27,16 @@ def random_view(
     (half of the time), those fading into a blurred copy, a mirror image, or black.
     """
     k1, k2, k3, k4 = jax.random.split(key, 4)
-    angle = jnp.deg2rad(roll) * jnp.clip(jax.random.normal(k1), -2.5, 2.5)
+    angle = jnp.deg2rad(roll) * normal(k1)
     c, s = jnp.cos(angle), jnp.sin(angle)
     turn = jnp.stack([jnp.stack([c, -s]), jnp.stack([s, c])])
     turned = points @ turn.T
     low, high = turned.min(axis=0), turned.max(axis=0)
-    side = margin * jnp.sqrt(jnp.prod(high - low)) * jnp.exp(scale * jnp.clip(jax.random.normal(k2), -2.5, 2.5))
-    centre = 0.5 * (low + high) + shift * side * jnp.clip(jax.random.normal(k3, (2,)), -2.5, 2.5)
+    side = margin * jnp.sqrt(jnp.prod(high - low)) * jnp.exp(scale * normal(k2))
+    centre = 0.5 * (low + high) + shift * side * normal(k3, (2,))
     factor = size / side
     affine = jnp.concatenate([factor * turn, (0.5 * size - factor * centre)[:, None]], axis=1)
-    border = jax.random.categorical(k4, jnp.log(jnp.array([0.5, 0.2, 0.1, 0.2])))
+    border = choice(k4, (0.5, 0.2, 0.1, 0.2))
     crop = resample(image, affine, size, border)
     return crop, points @ affine[:, :2].T + affine[:, 2], affine
 
