@@ -1,0 +1,119 @@
+"""What the networks of the literature share: convolutions with batch normalisation, named heads, input scaling.
+
+Padding, epsilon and running averages are PyTorch's, so that weights trained there compute the same numbers here.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+Heads = tuple[tuple[str, int], ...]  # name and size of each block of a network's outputs, in order
+
+
+class Network(NamedTuple):
+    """The variables of a network: what gradients train, and the running averages of its batch normalisations."""
+
+    params: Any
+    statistics: Any
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, padded by half its kernel on both sides, then batch normalisation."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    groups: int = 1
+    training: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        half = self.kernel // 2
+        x = nn.Conv(
+            self.features,
+            (self.kernel, self.kernel),
+            self.stride,
+            padding=((half, half), (half, half)),
+            feature_group_count=self.groups,
+            use_bias=False,
+            name="conv",
+        )(x)
+        return nn.BatchNorm(use_running_average=not self.training, momentum=0.9, epsilon=1e-5, name="norm")(x)
+
+
+class DenseHeads(nn.Module):
+    """One dense layer a head on pooled features, side by side in the outputs."""
+
+    heads: Heads
+
+    @nn.compact
+    def __call__(self, x):
+        return jnp.concatenate([nn.Dense(size, name=name)(x) for name, size in self.heads], axis=-1)
+
+
+def init_network(module: nn.Module, shape: Sequence[int], key: Array, *, zero_heads: bool = False) -> Network:
+    """Variables for pictures of `shape` (1, H, W, C): one draw, cut into kernels.
+
+    Convolutions are normal of variance 2 over fan out (He et al., "Delving deep into rectifiers", ICCV 2015), dense
+    kernels of variance 1 over fan in. Flax's own draws, a hundred small programs, take ten times as long to compile.
+    """
+    shapes = jax.eval_shape(module.init, key, jnp.zeros(shape))
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    drawn = np.asarray(jax.random.normal(key, (sum(leaf.size for _, leaf in leaves),)))
+    values, start = [], 0
+    for name, (_, leaf) in zip(names, leaves, strict=True):
+        part = drawn[start : start + leaf.size].reshape(leaf.shape)
+        start += leaf.size
+        values.append(jnp.asarray(_initial(name, part, zero_heads)))
+    variables = jax.tree.unflatten(treedef, values)
+    return Network(variables["params"], variables["batch_stats"])
+
+
+def _initial(name: str, normal: np.ndarray, zero_heads: bool) -> np.ndarray:
+    if not name.endswith("/kernel"):
+        return np.full_like(normal, 1.0 if name.endswith(("/scale", "/var")) else 0.0)
+    if normal.ndim == 4:
+        height, width, _, features = normal.shape
+        return normal * np.float32(math.sqrt(2.0 / (height * width * features)))
+    return normal * np.float32(0.0 if zero_heads else math.sqrt(1.0 / normal.shape[0]))
+
+
+def apply_network(module: nn.Module, network: Network, images: Array) -> Array:
+    return module.apply({"params": network.params, "batch_stats": network.statistics}, images)  # type: ignore[return-value]
+
+
+def train_network(module: nn.Module, network: Network, images: Array) -> tuple[Array, Any]:
+    variables = {"params": network.params, "batch_stats": network.statistics}
+    outputs, updates = module.apply(variables, images, mutable=["batch_stats"])
+    return outputs, updates["batch_stats"]
+
+
+def check_channels(images: Array, channels: int) -> None:
+    if images.ndim != 4 or images.shape[-1] != channels:
+        raise ValueError(f"pictures of shape {images.shape}: this network takes (N, H, W, {channels})")
+
+
+def split_heads(heads: Heads, outputs: Float[Array, "*B C"]) -> dict[str, Float[Array, "*B _"]]:
+    """A network's outputs by the name of each block. Raises ValueError when the sizes do not add up to C."""
+    total = sum(size for _, size in heads)
+    if outputs.shape[-1] != total:
+        raise ValueError(
+            f"{outputs.shape[-1]} outputs where the heads {heads} have {total}: pass the network's own heads"
+        )
+    blocks, start = {}, 0
+    for name, size in heads:
+        blocks[name] = outputs[..., start : start + size]
+        start += size
+    return blocks
+
+
+def to_bgr_input(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
+    """RGB in [0, 1] to what 3DDFA, 3DDFA_V2 and 2DASL were trained on: BGR, (value - 127.5) / 128 of 8-bit values."""
+    return (images[..., ::-1] * 255.0 - 127.5) / 128.0
