@@ -1,9 +1,13 @@
 """Textures of strands: noise stretched along the fall of the hair, and the ragged ends of locks."""
 
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+_INSIDE = "promise_in_bounds"  # no gather below leaves its table
 
 
 def noise_cells(key: Array, *shapes: tuple[int, int]) -> list[Array]:
@@ -18,18 +22,18 @@ def noise_cells(key: Array, *shapes: tuple[int, int]) -> list[Array]:
 
 def smooth(cells: Float[Array, "R N"], size: tuple[int, int]) -> Float[Array, "H W"]:
     """Noise cells interpolated to `size`; the columns wrap."""
-    return _stretch(_stretch(cells, size[0], wrap=False).T, size[1], wrap=True).T
+    return _between(cells.shape[0], size[0], wrap=False) @ cells @ _between(cells.shape[1], size[1], wrap=True).T
 
 
-def _stretch(values: Float[Array, "R N"], count: int, *, wrap: bool) -> Float[Array, "C N"]:
-    """Linear interpolation along the first axis."""
-    rows = values.shape[0]
-    if rows == count and wrap:
-        return values
-    place = np.linspace(0.0, rows if wrap else rows - 1, count, endpoint=not wrap)
-    low = np.floor(place).astype(np.int32)
-    share = (place - low)[:, None].astype(np.float32)
-    return values[low % rows] * (1 - share) + values[(low + 1) % rows] * share
+@lru_cache
+def _between(cells: int, count: int, *, wrap: bool) -> Float[np.ndarray, "C N"]:
+    """Linear interpolation of `cells` values to `count`, as a matrix."""
+    place = np.linspace(0.0, cells if wrap else cells - 1, count, endpoint=not wrap)
+    low = np.floor(place).astype(int)
+    matrix = np.zeros((count, cells), np.float32)
+    np.add.at(matrix, (np.arange(count), low % cells), 1 - (place - low))
+    np.add.at(matrix, (np.arange(count), (low + 1) % cells), place - low)
+    return matrix
 
 
 def strand_noise(
@@ -41,14 +45,14 @@ def strand_noise(
     """
     height, width = size
     fine, lock, blob, bend = noise_cells(key, (6, width), (4, 40), (height // 3, width // 3), (1, 2))
-    strands = 0.55 * smooth(fine, size) + 0.45 * smooth(lock, size)
+    strands = smooth(0.55 * fine, size) + smooth(0.45 * lock, size)
     mixed = strands * (1 - 0.8 * curl) + 0.9 * curl * smooth(blob, size)
     rows = np.linspace(0.0, 1.0, height, dtype=np.float32)
     shift = 0.25 * sweep * rows + 0.03 * bend[0, 0] * jnp.sin(9.0 * rows + 3.14 * bend[0, 1])
     place = np.arange(width)[None] + width * shift[:, None]
     low = jnp.floor(place).astype(jnp.int32)
     share = place - low
-    left, right = (jnp.take_along_axis(mixed, (low + k) % width, axis=1) for k in (0, 1))
+    left, right = (jnp.take_along_axis(mixed, (low + k) % width, axis=1, mode=_INSIDE) for k in (0, 1))
     return left * (1 - share) + right * share
 
 
@@ -56,7 +60,7 @@ def ragged(key: Array, distance: Float[Array, "H W"], depth: Float[Array, "H W"]
     """Opacity that ends in locks: `distance` to the end and the locks' `depth`, both mm."""
     size = distance.shape[1]
     lock, strand = noise_cells(key, (1, 28), (1, size))
-    jitter = 0.6 * _stretch(lock.T, size, wrap=True).T + 0.4 * strand
+    jitter = 0.6 * smooth(lock, (1, size)) + 0.4 * strand
     start = depth * (0.5 + 0.5 * jitter)
     return jnp.clip((distance - start) / (0.35 * depth + 1.0), 0.0, 1.0)
 
@@ -64,12 +68,12 @@ def ragged(key: Array, distance: Float[Array, "H W"], depth: Float[Array, "H W"]
 def index_of(values: Float[Array, "*S N"], grid: Float[Array, "*S G"]) -> Float[Array, "*S N"]:
     """Where values lie on rising grids of the same leading axes, as fractional positions, clipped to the ends."""
     below = jnp.sum(values[..., None] >= grid[..., None, 1:-1], axis=-1)
-    low, high = (jnp.take_along_axis(grid, below + k, axis=-1) for k in (0, 1))
+    low, high = (jnp.take_along_axis(grid, below + k, axis=-1, mode=_INSIDE) for k in (0, 1))
     return below + jnp.clip((values - low) / jnp.maximum(high - low, 1e-6), 0.0, 1.0)
 
 
 def value_at(place: Float[Array, "*S N"], values: Float[Array, "*S G"]) -> Float[Array, "*S N"]:
     """Values at fractional positions along the last axis: the inverse of `index_of`."""
     low = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, values.shape[-1] - 2)
-    before, after = (jnp.take_along_axis(values, low + k, axis=-1) for k in (0, 1))
+    before, after = (jnp.take_along_axis(values, low + k, axis=-1, mode=_INSIDE) for k in (0, 1))
     return before + (place - low) * (after - before)
