@@ -61,3 +61,12 @@ def linear_to_srgb(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """Linear light to display values (IEC 61966-2-1); finite gradient everywhere, no clamp."""
     low = x <= 0.0031308
     return jnp.where(low, 12.92 * x, 1.055 * jnp.where(low, 0.0031308, x) ** (1 / 2.4) - 0.055)
+
+
+def roll_light(light: Float[Array, "9 3"], angle: Float[Array, ""]) -> Float[Array, "9 3"]:
+    """The light after everything turned counter-clockwise by `angle` (radians) about the view axis (+z)."""
+    c, s, c2, s2 = jnp.cos(angle), jnp.sin(angle), jnp.cos(2 * angle), jnp.sin(2 * angle)
+    _, y, _, x, xy, yz, _, xz, xx_yy = light
+    turned = {1: s * x + c * y, 3: c * x - s * y, 5: s * xz + c * yz, 7: c * xz - s * yz}
+    turned |= {4: s2 * xx_yy + c2 * xy, 8: c2 * xx_yy - s2 * xy}
+    return jnp.stack([turned.get(row, light[row]) for row in range(9)])

@@ -1,0 +1,134 @@
+"""The training loop: pictures in, checkpoints and logs out; goes on exactly after a kill."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from regressor import pool
+from tqdm import tqdm
+
+from facejax.camera import project, to_camera
+from facejax.checkpoints import TrainingStore, save
+from facejax.face_model import FaceModel
+from facejax.regress.regressor import SCHEMA, VERSION, RegressorConfig
+from facejax.regress.training import (
+    Anchors,
+    Example,
+    Recipe,
+    State,
+    crop_example,
+    init_state,
+    model_anchors,
+    train_step,
+)
+from facejax.synthetic.generate import Generator, generate
+
+Source = Callable[[int], Example]  # the batch of a step
+
+
+def pool_source(folder: Path, model: FaceModel, anchors: Anchors, recipe: Recipe, *, seed: int) -> Source:
+    """Batches from rendered pictures. Landmarks are placed anew, so that they follow the model's present mark-up."""
+    arrays = pool.read_pool(folder)
+    params = pool.to_params(arrays)
+    place = jax.jit(jax.vmap(lambda face: _landmarks(anchors, face)))
+    landmarks = np.asarray(place(params))
+    count = len(landmarks)
+
+    def batch(step: int) -> Example:
+        rows = np.sort(pool.batch_rows(count, recipe.batch, step, seed=seed))
+        return Example(arrays["image"][rows], landmarks[rows], jax.tree.map(lambda leaf: leaf[rows], params))
+
+    return batch
+
+
+def live_source(model: FaceModel, generator: Generator, recipe: Recipe, *, size: int, seed: int) -> Source:
+    """Batches rendered on the fly, for accelerators: no picture is ever seen twice."""
+    draw = jax.jit(lambda keys, model: jax.vmap(lambda key: generate(key, model, size=size, generator=generator))(keys))
+
+    def batch(step: int) -> Example:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), recipe.batch)
+        pictures = draw(keys, model)
+        image = jnp.round(pictures.image * 255).astype(jnp.uint8)
+        return Example(image, pictures.landmarks, pictures.params)
+
+    return batch
+
+
+def _landmarks(anchors: Anchors, face):
+    points = anchors.mean[:68] + jnp.tensordot(face.identity, anchors.identity[:, :68], 1)
+    points = points + jnp.tensordot(face.expression, anchors.expression[:, :68], 1)
+    return project(face.camera, to_camera(face.pose, points))[:, :2]
+
+
+def run(
+    out: Path,
+    model: FaceModel,
+    config: RegressorConfig,
+    recipe: Recipe,
+    source: Source,
+    anchors: Anchors,
+    *,
+    seed: int,
+    start: Any = None,
+    every: int = 500,
+) -> State:
+    """Train to the recipe's end. `out/state` holds the newest states, `out/regressor` the averaged weights, and
+    `out/logs` the terms as TensorBoard reads them; called again after a kill it goes on at the newest state.
+    """
+    store = TrainingStore(out / "state", schema="facejax.regressor.training")
+    state = init_state(config, recipe, jax.random.key(seed))
+    if start is not None:
+        state = state._replace(params=start, average=start)
+    first, state = store.restore_latest(state) or (0, state)
+    views = jax.jit(lambda key, batch: _views(key, config, recipe, batch))
+    step = jax.jit(lambda state, views: train_step(config, recipe, anchors, state, views), donate_argnums=0)
+    key = jax.random.key(seed + 1)
+    mean: dict[str, float] = {}
+    with _writer(out / "logs") as log, tqdm(total=recipe.steps, initial=first, unit="step") as bar:
+        for number in range(first, recipe.steps):
+            state, terms = step(state, views(jax.random.fold_in(key, number), source(number)))
+            for name, value in jax.device_get(terms).items():
+                mean[name] = 0.97 * mean.get(name, float(value)) + 0.03 * float(value)
+            bar.update()
+            if (number + 1) % 50 == 0:
+                bar.set_postfix_str(f"nme {100 * mean['nme']:.2f} %, points {100 * mean['points']:.2f} %")
+                for name, value in mean.items():
+                    log(name, value, number + 1)
+            if (number + 1) % every == 0 or number + 1 == recipe.steps:
+                store.save(number + 1, state)
+                export(out / "regressor", state, config, recipe)
+    return state
+
+
+def _views(key, config: RegressorConfig, recipe: Recipe, batch: Example):
+    keys = jax.random.split(key, recipe.batch)
+    return jax.vmap(lambda key, example: crop_example(key, config, recipe.augmentation, example))(keys, batch)
+
+
+def export(path: Path, state: State, config: RegressorConfig, recipe: Recipe) -> None:
+    """The averaged weights in 16 bits, as `facejax.regress.load_regressor` reads them."""
+    weights = jax.device_get(state.average)
+    about = {"config": asdict(config), "recipe": recipe.name, "steps": int(state.step)}
+    save(path, weights, schema=SCHEMA, version=VERSION, half=True, **about)
+
+
+class _writer:
+    """Scalars for TensorBoard; without tensorboardX (extra `train`) they are not written."""
+
+    def __init__(self, folder: Path):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise ValueError("training logs need tensorboardX: pip install 'facejax[train]'") from None
+        self.file = SummaryWriter(str(folder))
+
+    def __enter__(self) -> Callable[[str, float, int], None]:
+        return lambda name, value, step: self.file.add_scalar(name, value, step)
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+

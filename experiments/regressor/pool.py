@@ -1,0 +1,105 @@
+"""A pool of rendered pictures in files, for training where rendering is dearer than reading (the CPU)."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from facejax.camera import PerspectiveCamera, Pose
+from facejax.compilation import jit
+from facejax.export.atomic import atomic_path, write_text
+from facejax.face_model import FaceModel, FaceParams
+from facejax.synthetic.generate import Generator, Labelled, generate
+
+SHARD = 256  # pictures a file
+
+
+def render_pool(
+    folder: Path,
+    model: FaceModel,
+    generator: Generator,
+    *,
+    shards: range,
+    size: int = 192,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Render shards of pictures into `folder`; those that are there already are left alone, so a killed run goes on.
+
+    Shard k always holds the same pictures: they depend on the seed, k and the generator only.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    describe_pool(folder, generator, size, seed)
+    draw = jit(lambda keys, model: jax.lax.map(lambda key: generate(key, model, size=size, generator=generator), keys))
+    for shard in shards:
+        path = shard_path(folder, shard)
+        if path.exists():
+            continue
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), shard), SHARD)
+        pictures = jax.device_get(draw(keys, model))
+        with atomic_path(path) as partial:
+            np.savez(partial, **to_arrays(pictures))
+        progress(SHARD)
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    return folder / f"shard_{shard:05d}.npz"
+
+
+def describe_pool(folder: Path, generator: Generator, size: int, seed: int) -> None:
+    """Write pool.json, or check that the pool in `folder` was made alike."""
+    text = json.dumps({"generator": asdict(generator), "size": size, "seed": seed}, indent=1)
+    path = folder / "pool.json"
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_text() != text:
+        raise ValueError(f"{path}: this pool was made with other settings; use another folder, or delete it")
+
+
+def to_arrays(pictures: Labelled) -> dict[str, np.ndarray]:
+    """A batch of pictures as named arrays, the image as bytes."""
+    params = pictures.params
+    assert isinstance(params.camera, PerspectiveCamera)
+    named = {
+        "image": np.round(np.clip(pictures.image, 0, 1) * 255).astype(np.uint8),
+        "landmarks": pictures.landmarks,
+        "identity": params.identity,
+        "expression": params.expression,
+        "albedo": params.albedo,
+        "rotation": params.pose.rotation,
+        "translation": params.pose.translation,
+        "focal": params.camera.focal,
+        "principal": params.camera.principal,
+        "light": params.light,
+    }
+    return {name: np.asarray(array) for name, array in named.items()}
+
+
+def to_params(arrays: dict[str, np.ndarray]) -> FaceParams:
+    """The faces of a batch from `to_arrays`."""
+    pose = Pose(arrays["rotation"], arrays["translation"])
+    camera = PerspectiveCamera(arrays["focal"], arrays["principal"])
+    return FaceParams(arrays["identity"], arrays["expression"], arrays["albedo"], pose, camera, arrays["light"])
+
+
+def read_pool(folder: Path, *, limit: int | None = None) -> dict[str, np.ndarray]:
+    """All finished shards of a pool as one set of arrays (the images as bytes)."""
+    paths = sorted(folder.glob("shard_*.npz"))[:limit]
+    if not paths:
+        raise ValueError(f"{folder}: no rendered pictures here; make them with experiments/train_regressor.py render")
+    shards = []
+    for path in paths:
+        with np.load(path) as file:
+            shards.append(dict(file))
+    return {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]}
+
+
+def batch_rows(count: int, size: int, step: int, *, seed: int) -> np.ndarray:
+    """The rows of one step's batch: every row once an epoch, in an order that depends on the seed and the epoch only."""
+    per_epoch = max(count // size, 1)
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return order[np.arange(place * size, (place + 1) * size) % count]

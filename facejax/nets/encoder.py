@@ -1,0 +1,141 @@
+"""The regressor's network: one picture of a face to coefficients and 68 landmarks.
+
+A small residual network without normalisation of activations (Brock et al., "Characterizing signal propagation to close
+the performance gap in unnormalized ResNets", ICLR 2021: standardised weights, residual branches that start at zero), so
+that a picture's result never depends on its batch, and no statistics of the training pictures travel to other ones.
+Most of its arithmetic is at 14 and 7 pixels, where convolutions are efficient on every back end.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+POINTS = 68
+GAIN = 1.7139588594436646  # keeps the variance through a ReLU: sqrt(2 / (1 - 1 / pi))
+REACH = 1.6  # landmarks may lie outside the picture: the attention's grid spans this many times its half side
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of the network; static and hashable."""
+
+    outputs: int = 230  # coefficients, see facejax.regress.regressor.BLOCKS
+    size: int = 112  # side of the picture, pixels; a multiple of 16
+    widths: tuple[int, int, int] = (64, 128, 256)  # channels at a quarter, an eighth and a sixteenth of the side
+    blocks: tuple[int, int, int] = (1, 2, 2)
+    hidden: int = 256
+    code: int = 32  # channels of the flattened summary
+
+
+class EncoderOutput(NamedTuple):
+    """Landmarks in units of half a side, (0, 0) the picture's centre, x right, y down."""
+
+    coefficients: Float[Array, "N C"]
+    landmarks: Float[Array, "N 68 2"]
+    log_sigma: Float[Array, "N 68"]  # of each landmark's x and y, in face sizes
+    features: Float[Array, "N H"]  # what the coefficients are read from
+
+
+def init_encoder(config: EncoderConfig, key: Key[Array, ""]) -> Any:
+    """A plain tree of parameters; the coefficients start at zero, which is the mean face."""
+    picture = jnp.zeros((1, config.size, config.size, 3))
+    return _Encoder(config).init(key, picture)["params"]
+
+
+def apply_encoder(config: EncoderConfig, params: Any, images: Float[Array, "N S S 3"]) -> EncoderOutput:
+    """`images` are display values in [0, 1]. Pure: no state, no randomness."""
+    return EncoderOutput(*_Encoder(config).apply({"params": params}, images))
+
+
+class _Conv(nn.Module):
+    """Convolution with standardised weights (Qiao et al. 2019) and a learned gain a channel."""
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        weight = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        gain = self.param("gain", nn.initializers.ones, (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        fan_in = shape[0] * shape[1] * shape[2]
+        mean = jnp.mean(weight, axis=(0, 1, 2))
+        variance = jnp.var(weight, axis=(0, 1, 2))
+        weight = (weight - mean) * (gain * jax.lax.rsqrt(variance * fan_in + 1e-4))
+        return (
+            jax.lax.conv_general_dilated(
+                x, weight, (self.stride, self.stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            + bias
+        )
+
+
+def _relu(x):
+    return nn.relu(x) * GAIN
+
+
+class _Block(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        y = _Conv(self.features)(_relu(x))
+        y = _Conv(self.features)(_relu(y))
+        return x + self.param("strength", nn.initializers.zeros, ()) * y
+
+
+class _Encoder(nn.Module):
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, images):
+        config = self.config
+        x = _space_to_depth((images - 0.5) * 4.0, 4)
+        levels = []
+        for level, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            x = _Conv(width)(x) if level == 0 else _Conv(width, kernel=2, stride=2)(_relu(x))
+            for _ in range(blocks):
+                x = _Block(width)(x)
+            levels.append(x)
+        features = self._summary(_relu(x))
+        start = nn.initializers.zeros
+        coefficients = nn.Dense(config.outputs, kernel_init=start, name="coefficients")(features)
+        return coefficients, *self._landmarks(levels[1], _relu(x)), features
+
+    def _summary(self, x):
+        code = _Conv(self.config.code, kernel=1, name="code")(x)
+        code = _relu(code).reshape(len(x), -1)
+        return _relu(nn.Dense(self.config.hidden, name="summary")(code / GAIN))
+
+    def _landmarks(self, middle, last):
+        """Each landmark is the attention-weighted mean over the cells of where each cell believes it to be."""
+        width = middle.shape[-1]
+        up = jnp.repeat(jnp.repeat(_Conv(width, kernel=1, name="up")(last), 2, axis=1), 2, axis=2)
+        y = _relu(_Conv(width, name="merge")(_relu(middle + up)))
+        maps = nn.Dense(4 * POINTS, name="points", kernel_init=nn.initializers.normal(0.01))(y)
+        cells = maps.reshape(len(y), -1, 4, POINTS)
+        attention = jax.nn.softmax(cells[:, :, 0], axis=1)
+        place = _grid(y.shape[1]) * REACH
+        believed = place[None, :, :, None] + cells[:, :, 1:3]
+        points = jnp.einsum("npk,npdk->nkd", attention, believed)
+        log_sigma = jnp.einsum("npk,npk->nk", attention, cells[:, :, 3]) - 2.0
+        return points, log_sigma
+
+
+def _space_to_depth(x, block: int):
+    count, height, width, channels = x.shape
+    x = x.reshape(count, height // block, block, width // block, block, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(count, height // block, width // block, block * block * channels)
+
+
+def _grid(side: int) -> Float[Array, "P 2"]:
+    """Cell centres, row by row, from -1 to 1."""
+    line = (jnp.arange(side) + 0.5) * (2.0 / side) - 1.0
+    y, x = jnp.meshgrid(line, line, indexing="ij")
+    return jnp.stack([x.reshape(-1), y.reshape(-1)], axis=1)

@@ -1,0 +1,174 @@
+"""The regressor: a crop of a face to `FaceParams`, 68 landmarks and how sure it is of each.
+
+Input: a square crop of `config.encoder.size` pixels around the box of the 68 landmarks (`box_crop`). Output blocks, in
+this order, each about one standard deviation wide: see `BLOCKS`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from facejax.camera import PerspectiveCamera, Pose, matrix_to_quaternion, quaternion_to_matrix
+from facejax.checkpoints import load
+from facejax.face_model import FaceModel, FaceParams
+from facejax.face_model.load import load_face_model
+from facejax.images import Crop
+from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder
+from facejax.objectives import chance_within
+
+DISTANCE = 1000.0  # mm: the distance at coefficient 0
+NEAR = 0.05  # of the face's size: what `Regression.confidence` is the chance of
+SCHEMA, VERSION = "facejax.regressor", 1
+ASSET = Path(__file__).parents[1] / "assets" / "regressor"
+
+
+@dataclass(frozen=True)
+class RegressorConfig:
+    """Static and hashable; kept in the checkpoint's metadata."""
+
+    identity: int = 100
+    expression: int = 53
+    albedo: int = 40
+    margin: float = 1.35  # side of the crop, in longer sides of the landmarks' box
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Regressor:
+    """A trained network with the face model whose coefficients it gives."""
+
+    model: FaceModel
+    weights: Any
+    config: RegressorConfig = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Regression:
+    """What one pass says about a face. Every leaf may carry leading batch axes."""
+
+    params: FaceParams  # its camera looks straight at the head's origin, and is in pixels of the picture
+    landmarks: Float[Array, "*B 68 2"]  # pixels; fixed points of the surface, so hidden jaw points stay on the jaw
+    confidence: Float[Array, "*B 68"]  # estimated chance that the point is within 5 % of the face's size of the truth
+
+
+def block_sizes(config: RegressorConfig) -> dict[str, int]:
+    """The blocks of the coefficient vector, in order.
+
+    rotation: the first two columns of the rotation matrix minus those of the identity (Zhou et al., "On the continuity
+    of rotation representations", CVPR 2019); origin: where the head's origin is, half sides from the centre; scale: log
+    of the pixels per mm there over size / 250 mm; distance: log of the distance over 1 m; then the model's own.
+    """
+    return {
+        "rotation": 6,
+        "origin": 2,
+        "scale": 1,
+        "distance": 1,
+        "identity": config.identity,
+        "expression": config.expression,
+        "albedo": config.albedo,
+        "light": 27,
+    }
+
+
+def split_blocks(config: RegressorConfig, coefficients: Float[Array, "*B C"]) -> dict[str, Float[Array, "*B n"]]:
+    """The coefficient vector by name."""
+    sizes = block_sizes(config)
+    ends = np.cumsum(list(sizes.values()))[:-1]
+    return dict(zip(sizes, jnp.split(coefficients, ends, axis=-1), strict=True))
+
+
+def rotation_matrix(six: Float[Array, "*B 6"]) -> Float[Array, "*B 3 3"]:
+    """Gram-Schmidt on two columns, counted from those of the identity."""
+    a = six[..., :3] + jnp.array([1.0, 0.0, 0.0])
+    b = six[..., 3:] + jnp.array([0.0, 1.0, 0.0])
+    x = a / jnp.sqrt(jnp.sum(a * a, axis=-1, keepdims=True) + 1e-8)
+    y = b - jnp.sum(x * b, axis=-1, keepdims=True) * x
+    y = y / jnp.sqrt(jnp.sum(y * y, axis=-1, keepdims=True) + 1e-8)
+    return jnp.stack([x, y, jnp.cross(x, y)], axis=-1)
+
+
+def to_params(config: RegressorConfig, coefficients: Float[Array, " C"]) -> FaceParams:
+    """One coefficient vector as `FaceParams`, with the camera in pixels of the crop."""
+    block = split_blocks(config, coefficients)
+    size = config.encoder.size
+    distance = DISTANCE * jnp.exp(jnp.clip(block["distance"][0], -1.5, 1.5))
+    scale = jnp.exp(jnp.clip(block["scale"][0], -3.0, 3.0)) * size / 250.0
+    rotation = matrix_to_quaternion(rotation_matrix(block["rotation"]))
+    return FaceParams(
+        identity=block["identity"],
+        expression=jnp.clip(block["expression"], 0.0, 1.0),
+        albedo=block["albedo"],
+        pose=Pose(rotation, jnp.stack([0.0 * distance, 0.0 * distance, -distance])),
+        camera=PerspectiveCamera(scale * distance, (block["origin"] + 1.0) * size / 2),
+        light=block["light"].reshape(9, 3) + _mean_light(),
+    )
+
+
+def from_params(config: RegressorConfig, params: FaceParams) -> Float[Array, " C"]:
+    """The inverse of `to_params`, for a face on the camera's axis (translation (0, 0, -d)); what training aims at."""
+    size, distance = config.encoder.size, -params.pose.translation[2]
+    columns = quaternion_to_matrix(params.pose.rotation)[:, :2] - jnp.eye(3)[:, :2]
+    assert isinstance(params.camera, PerspectiveCamera)
+    scale = params.camera.focal / distance
+    return jnp.concatenate(
+        [
+            columns.T.reshape(-1),
+            params.camera.principal * 2 / size - 1.0,
+            jnp.log(scale * 250.0 / size)[None],
+            jnp.log(distance / DISTANCE)[None],
+            params.identity,
+            params.expression,
+            params.albedo,
+            (params.light - _mean_light()).reshape(-1),
+        ]
+    )
+
+
+def _mean_light() -> Float[Array, "9 3"]:
+    return jnp.zeros((9, 3)).at[0].set(3.0).at[2].set(1.0)
+
+
+def read_output(config: RegressorConfig, output: EncoderOutput) -> Regression:
+    """The network's numbers as faces, in pixels of the crop."""
+    half = config.encoder.size / 2
+    landmarks = (output.landmarks + 1.0) * half
+    params = jax.vmap(lambda one: to_params(config, one))(output.coefficients)
+    return Regression(params, landmarks, chance_within(output.log_sigma, NEAR))
+
+
+def regress_crops(regressor: Regressor, images: Float[Array, "N S S 3"]) -> Regression:
+    """Crops (display values) to faces, in pixels of the crops. Pure: jit it, shard it, differentiate through it."""
+    size = regressor.config.encoder.size
+    if images.shape[1:] != (size, size, 3):
+        raise ValueError(f"crops of shape {images.shape}: this regressor takes (N, {size}, {size}, 3), see box_crop")
+    return read_output(regressor.config, apply_encoder(regressor.config.encoder, regressor.weights, images))
+
+
+def box_crop(box: Float[Any, " 4"], config: RegressorConfig) -> Crop:
+    """The square crop around [left, top, right, bottom], the box of a face's 68 landmarks, in pixels of its photo."""
+    left, top, right, bottom = (float(value) for value in box)
+    side = config.margin * max(right - left, bottom - top)
+    if not (math.isfinite(side) and side > 0):
+        raise ValueError(f"box {[left, top, right, bottom]} has no extent: pass [left, top, right, bottom] in pixels")
+    scale = config.encoder.size / side
+    centre = np.array([left + right, top + bottom]) / 2
+    return Crop(np.asarray(scale, np.float32), np.asarray(config.encoder.size / 2 - scale * centre, np.float32))
+
+
+@lru_cache(maxsize=4)
+def load_regressor(path: str | Path = "default") -> Regressor:
+    """The shipped regressor, or one trained with experiments/train_regressor.py (its checkpoint's folder)."""
+    weights, metadata = load(ASSET if path == "default" else path, schema=SCHEMA, version=VERSION)
+    sizes = dict(metadata["config"])
+    encoder = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.pop("encoder").items()}
+    config = RegressorConfig(**sizes, encoder=EncoderConfig(**encoder))
+    return Regressor(load_face_model(), jax.tree.map(jnp.asarray, weights), config)

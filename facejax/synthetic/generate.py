@@ -1,0 +1,168 @@
+"""`generate`: one key to one labelled picture of a person who does not exist.
+
+The head and each prop are drawn by the project's own renderer under one light and laid over each other by depth, then
+over a background; what a camera does to pictures comes last. Everything is a pure function of the key.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from facejax.camera import PerspectiveCamera, project, quaternion_to_matrix, to_camera
+from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, landmarks
+from facejax.lighting import linear_to_srgb, sh_basis, srgb_to_linear
+from facejax.mesh import safe_normalize, vertex_normals
+from facejax.render import interpolate, interpolate_corners, rasterize, sample_texture
+from facejax.synthetic.accessories import clothes, glasses, hand
+from facejax.synthetic.backgrounds import background
+from facejax.synthetic.beard import beard
+from facejax.synthetic.camera_effects import photograph
+from facejax.synthetic.hair import hair
+from facejax.synthetic.mouth import mouth_interior
+from facejax.synthetic.people import Lamp, People, all_light, lights, person
+from facejax.synthetic.props import Head, Prop
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What goes into the pictures, as probabilities. Static and hashable."""
+
+    people: People = field(default_factory=People)
+    hair: float = 0.9
+    beard: float = 0.25
+    glasses: float = 0.22
+    hand: float = 0.12
+    clothes: float = 0.85
+    camera: float = 1.0  # strength of the camera's effects; 0 leaves the rendering as it is
+
+
+class Labelled(NamedTuple):
+    """A picture with everything that made it."""
+
+    image: Float[Array, "*B S S 3"]  # display values
+    params: FaceParams  # its light holds the lamps too, as far as nine harmonics can
+    landmarks: Float[Array, "*B 68 2"]  # pixels; fixed points of the surface, hidden ones too
+    face: Float[Array, "*B S S"]  # 1 where the head itself is seen, not hair, glasses or hands
+
+
+class _Layer(NamedTuple):
+    """What a surface looks like before any light: the layers are laid over each other first and lit once."""
+
+    surface: Float[Array, "S S 8"]  # albedo (display values), normal (camera space), gloss and its exponent
+    opacity: Float[Array, "S S"]
+    depth: Float[Array, "S S"]
+
+
+def generate(key: Key[Array, ""], model: FaceModel, *, size: int = 176, generator: Generator = Generator()) -> Labelled:
+    """One labelled picture of `size` x `size` pixels. vmap over keys on accelerators, `jax.lax.map` on the CPU."""
+    keys = iter(jax.random.split(key, 24))
+    params = person(next(keys), model, size, generator.people)
+    around, lamp = lights(next(keys))
+    vertices = decode(model, params)
+    head = Head(model, vertices, vertex_normals(vertices, model.faces))
+    skin = jax.random.uniform(next(keys), (2,), minval=jnp.array([0.0, 8.0]), maxval=jnp.array([0.25, 40.0]))
+    studio = _Studio(params, size)
+
+    albedo = jnp.clip(decode_albedo(model, params), 0.01, 1.0)
+    first = studio.draw(vertices, head.normals, model.faces, model.uv, model.topology.uv_faces, albedo, skin)
+    scene = _Scene(first.surface, first.opacity, first.opacity, first.depth)
+    props = (
+        (mouth_interior, 1.0),
+        (clothes, generator.clothes),
+        (beard, generator.beard),
+        (hair, generator.hair),
+        (glasses, generator.glasses),
+        (hand, generator.hand),
+    )
+    for make, chance in props:
+        scene = jax.lax.cond(
+            jax.random.bernoulli(next(keys), chance),
+            lambda scene, make=make, key=next(keys): _over(scene, studio.prop(make(key, head))),
+            lambda scene: scene,
+            scene,
+        )
+    color = _lit(scene.surface, studio.view(), around, lamp)
+    behind = background(next(keys), size)
+    image = jnp.clip(behind + scene.coverage[..., None] * (color - behind), 0.0, 1.0)
+    image = photograph(next(keys), image, generator.camera)
+    points = project(params.camera, to_camera(params.pose, landmarks(model, vertices)))[:, :2]
+    labelled = FaceParams(
+        params.identity, params.expression, params.albedo, params.pose, params.camera, all_light(around, lamp)
+    )
+    return Labelled(image, labelled, points, scene.face)
+
+
+class _Scene(NamedTuple):
+    surface: Float[Array, "S S 8"]
+    coverage: Float[Array, "S S"]
+    face: Float[Array, "S S"]  # how much of the head itself is seen
+    depth: Float[Array, "S S"]
+
+
+def _over(scene: _Scene, layer: _Layer) -> _Scene:
+    """Lay a prop over the scene where it is nearer."""
+    opacity = jnp.where(layer.depth < scene.depth, layer.opacity, 0.0)
+    coverage = opacity + scene.coverage * (1 - opacity)
+    share = opacity / jnp.maximum(coverage, 1e-6)  # of what is seen here
+    surface = scene.surface + share[..., None] * (layer.surface - scene.surface)
+    return _Scene(
+        surface, coverage, scene.face * (1 - opacity), jnp.where(opacity > 0.5, layer.depth, scene.depth)
+    )
+
+
+class _Studio(NamedTuple):
+    """Where everything is drawn: pose and camera."""
+
+    params: FaceParams
+    size: int
+
+    def prop(self, prop: Prop) -> _Layer:
+        normals = vertex_normals(prop.vertices, prop.faces)
+        gloss = jnp.stack([prop.gloss, jnp.full((), 30.0)])
+        return self.draw(prop.vertices, normals, prop.faces, prop.uv, prop.faces, prop.texture, gloss)
+
+    def draw(
+        self,
+        vertices: Float[Array, "V 3"],
+        normals: Float[Array, "V 3"],
+        faces: Int[Array, "F 3"],
+        uv: Float[Array, "U 2"],
+        uv_faces: Int[Array, "F 3"],
+        texture: Float[Array, "T S C"],
+        gloss: Float[Array, " 2"],
+    ) -> _Layer:
+        camera, pose, size = self.params.camera, self.params.pose, (self.size, self.size)
+        points = project(camera, to_camera(pose, vertices))
+        triangle = rasterize(points, faces, size=size, perspective=camera.perspective)
+        turned = normals @ quaternion_to_matrix(pose.rotation).T
+        seen = interpolate(points, turned, faces, triangle, perspective=camera.perspective)
+        sampled = sample_texture(texture, interpolate_corners(uv, uv_faces, triangle, seen.barycentric))
+        covered = triangle >= 0
+        opacity = covered * (sampled[..., 3] if texture.shape[-1] == 4 else 1.0)
+        surface = [sampled[..., :3], safe_normalize(seen.attributes), jnp.broadcast_to(gloss, (*size, 2))]
+        return _Layer(jnp.concatenate(surface, axis=-1), opacity, jnp.where(covered, seen.depth, jnp.inf))
+
+    def view(self) -> Float[Array, "S S 3"]:
+        """From the surface to the camera at each pixel, unit."""
+        camera = self.params.camera
+        assert isinstance(camera, PerspectiveCamera)
+        line = jnp.arange(self.size) + 0.5
+        x, y = (line - camera.principal[0]) / camera.focal, (camera.principal[1] - line) / camera.focal
+        x, y = jnp.broadcast_arrays(x[None, :], y[:, None])
+        return safe_normalize(jnp.stack([-x, -y, jnp.ones_like(x)], axis=-1))
+
+
+def _lit(surface: Float[Array, "S S 8"], view: Float[Array, "S S 3"], around: Float[Array, "9 3"], lamp: Lamp):
+    """Display colour of what is seen: environment, Lambert's law for the lamps, and their Blinn-Phong highlights."""
+    albedo, normal = srgb_to_linear(surface[..., :3]), safe_normalize(surface[..., 3:6])
+    strength, exponent = surface[..., 6:7], surface[..., 7:8]
+    diffuse = jnp.maximum(sh_basis(normal) @ around, 0.02)
+    cosine = jnp.maximum(normal @ lamp.direction.T, 0.0)
+    half = safe_normalize(view[..., None, :] + lamp.direction)
+    aligned = jnp.maximum(jnp.sum(half * normal[..., None, :], axis=-1), 0.0)
+    shine = strength * aligned / (exponent - exponent * aligned + aligned)  # Schlick's stand-in for a power
+    light = albedo * (diffuse + cosine @ lamp.color) + (shine * (cosine > 0)) @ lamp.color
+    return linear_to_srgb(light)
