@@ -29,7 +29,7 @@ def two_mixtures(seed=0):
 
 def density(mixture, colour):
     return sum(
-        float(w) * multivariate_normal(np.asarray(m), np.asarray(c)).pdf(colour)
+        float(w) * multivariate_normal.pdf(colour, np.asarray(m), np.asarray(c))
         for w, m, c in zip(mixture.weights, mixture.means, mixture.covariances, strict=True)
     )
 
@@ -45,11 +45,11 @@ def test_the_photometric_term_weighs_pixels_by_attention_and_front(float64):
     for y, x in np.ndindex(4, 5):
         distance = np.sqrt(1e-6 + sum((rendered[y, x, c] - image[y, x, c]) ** 2 for c in range(3)))
         total, weight = total + distance * attention[y, x] * front[y, x], weight + attention[y, x] * front[y, x]
-    arrays = [jnp.asarray(a) for a in (rendered, image, attention, front)]
+    arrays = jnp.asarray(rendered), jnp.asarray(image), jnp.asarray(attention), jnp.asarray(front)
     np.testing.assert_allclose(ob.skin_photometric(*arrays), total / weight)
-    check_gradient(lambda r: ob.skin_photometric(r, *arrays[1:]), rendered)
+    check_gradient(lambda r: ob.skin_photometric(r, arrays[1], arrays[2], arrays[3]), rendered)
     check_batch(ob.skin_photometric, *(jnp.stack([a, 0.7 * a]) for a in arrays))
-    masks = jax.grad(lambda a, f: ob.skin_photometric(*arrays[:2], a, f), argnums=(0, 1))(*arrays[2:])
+    masks = jax.grad(lambda a, f: ob.skin_photometric(arrays[0], arrays[1], a, f), argnums=(0, 1))(*arrays[2:])
     assert all(np.all(np.asarray(g) == 0) for g in masks)  # or the fit would push its mask off the hard pixels
 
 

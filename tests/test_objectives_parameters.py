@@ -10,6 +10,7 @@ from scipy.optimize import lsq_linear
 from facejax.objectives import weights as wd
 from facejax.objectives.distances import resample_points
 from facejax.objectives.parameter_costs import PARAMETER_COSTS
+from facejax.objectives.prediction import prediction_weights
 
 DEPTH = {12: 11, 7: 6}
 
@@ -193,6 +194,17 @@ def test_gradients_hold_the_weights_fixed_and_batches_are_independent(float64, n
     check_gradient(lambda p: cost(space, p, target), predicted, frozen=frozen)
     other, truth = face.vectors(seed=5)
     check_batch(lambda p, t: cost(space, p, t), jnp.stack([predicted, other]), jnp.stack([true, truth]))
+
+
+def test_weights_carry_no_gradient_by_themselves_nor_in_the_distance(float64):
+    face = NumpyFace()
+    space, (predicted, true) = face.space(), [jnp.asarray(v) for v in face.vectors()]
+    rules = [wd.closed_form_weights, wd.fast_weights, wd.definition_weights, wd.optimal_weights, prediction_weights]
+    for rule in rules:
+        total = jax.jit(jax.grad(lambda p: jnp.sum(rule(space, p, true) ** 2)))  # noqa: B023
+        assert np.all(np.asarray(total(predicted)) == 0), rule
+    pull = jax.grad(lambda w: wd.weighted_distance(w, predicted, true))(jnp.ones(19))
+    assert np.all(np.asarray(pull) == 0)
 
 
 @pytest.mark.parametrize("name", sorted(PARAMETER_COSTS))

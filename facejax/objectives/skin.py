@@ -122,7 +122,8 @@ def model_skin_colours(model: FaceModel, key: Key[Array, ""], *, count: int = 81
     mean, basis = _at_vertices(model, vertices)
     people = jax.random.normal(who, (count, len(model.albedo.std)))
     albedo = mean + jnp.einsum("nk,knc->nc", people * model.albedo.std, basis)
-    light = jnp.exp(0.6 * jax.random.normal(bright, (count, 1)) - 0.2 + 0.06 * jax.random.normal(hue, (count, 3)))
+    tint = jax.random.normal(hue, (count, 2)) @ jnp.array([[0.2, 0.0, -0.2], [0.0, 0.1, 0.0]])  # warm to cold; green
+    light = jnp.exp(0.6 * jax.random.normal(bright, (count, 1)) - 0.2 + tint)
     return jnp.clip(linear_to_srgb(srgb_to_linear(jnp.clip(albedo, 0.0, 1.0)) * light), 0.0, 1.0)
 
 

@@ -56,7 +56,7 @@ def one_wrong_errors(
     def error(entry: Float[Array, " P"]) -> Float[Array, ""]:
         return jnp.linalg.norm(points(jnp.where(entry > 0, predicted, true)) - target)
 
-    return jax.lax.stop_gradient(jax.vmap(error)(jnp.eye(true.shape[0], dtype=true.dtype)))
+    return jax.vmap(error)(jnp.eye(true.shape[0], dtype=true.dtype))
 
 
 def definition_weights(space: CoefficientSpace, predicted: Vector, true: Vector) -> Vector:
@@ -123,7 +123,7 @@ def optimal_weights(
     normal = normal / jnp.maximum(jnp.trace(normal), TINY)
     cost = penalty * change**2 / jnp.maximum(jnp.sum(change**2), TINY)
     weights = _box_least_squares(normal + jnp.diag(cost), jnp.sum(normal, axis=1), steps)
-    return jax.lax.stop_gradient(_without_depth(space, weights))
+    return _without_depth(space, weights)
 
 
 def _box_least_squares(matrix: Float[Array, "P P"], vector: Vector, steps: int) -> Vector:
@@ -165,7 +165,7 @@ def _closed_form(
     rows = jnp.tile(jnp.concatenate([rotation, places]), 3)
     step = step.at[DEPTH_ENTRY[space.pose]].set(0.0)
     weights = normalize_weights(step * jnp.concatenate([rows, basis]))
-    return jax.lax.stop_gradient(_without_depth(space, weights))
+    return _without_depth(space, weights)
 
 
 def _without_depth(space: CoefficientSpace, weights: Vector) -> Vector:
