@@ -2,7 +2,9 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.io
@@ -25,6 +27,7 @@ from facejax.evaluation import (
 from facejax.evaluation.aflw import ASPECT
 from facejax.evaluation.aflw2000 import rotation_matrices
 from facejax.images import read_image
+from facejax.regress import regressor
 
 RNG = np.random.default_rng(0)
 COUNT = 5
@@ -174,6 +177,27 @@ def test_a_predictor_with_a_wrong_result_is_an_error(public):
         predict_faces(lambda photos, boxes: np.zeros((2, 21, 2)), faces, batch=2)
     with pytest.raises(ValueError, match=r"image00008\.jpg: .* not finite"):
         predict_faces(lambda photos, boxes: np.full((2, 68, 2), np.nan), faces, batch=2)
+
+
+def test_the_regressors_landmarks_come_back_in_pixels_of_the_photographs(monkeypatch):
+    """A stand-in network that answers with the crop's centre, and the point where the middle of its left side is."""
+    config = regressor.RegressorConfig()
+    size = config.encoder.size
+    answer = jnp.zeros((68, 2)).at[:].set(size / 2).at[0, 0].set(0.0)
+
+    def network(regressor, crops):
+        assert crops.shape == (2, size, size, 3)
+        return SimpleNamespace(landmarks=jnp.tile(answer, (2, 1, 1)))
+
+    empty = regressor.Regressor(None, {}, config)  # type: ignore[arg-type]
+    monkeypatch.setattr(regressor, "load_regressor", lambda path: empty)
+    monkeypatch.setattr(regressor, "regress_crops", network)
+    photos = [RNG.uniform(size=(90, 120, 3)).astype(np.float32) for _ in range(2)]
+    boxes = np.array([[20.0, 30.0, 60.0, 70.0], [50.0, 10.0, 110.0, 50.0]])
+    found = evaluate.regressor_predictor("default")(photos, boxes)
+    np.testing.assert_allclose(found[:, 5], [[40, 50], [80, 30]], atol=1e-3)
+    sides = config.margin * np.array([40.0, 60.0])
+    np.testing.assert_allclose(found[:, 0, 0], np.array([40, 80]) - sides / 2, atol=1e-3)
 
 
 # --- reports ----------------------------------------------------------------------------------------------------------
