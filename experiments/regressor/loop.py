@@ -22,7 +22,6 @@ from facejax.regress.training import (
     State,
     crop_example,
     init_state,
-    model_anchors,
     train_step,
 )
 from facejax.synthetic.generate import Generator, generate
@@ -30,7 +29,7 @@ from facejax.synthetic.generate import Generator, generate
 Source = Callable[[int], Example]  # the batch of a step
 
 
-def pool_source(folder: Path, model: FaceModel, anchors: Anchors, recipe: Recipe, *, seed: int) -> Source:
+def pool_source(folder: Path, anchors: Anchors, recipe: Recipe, *, seed: int) -> Source:
     """Batches from rendered pictures. Landmarks are placed anew, so that they follow the model's present mark-up."""
     arrays = pool.read_pool(folder)
     params = pool.to_params(arrays)
@@ -66,7 +65,6 @@ def _landmarks(anchors: Anchors, face):
 
 def run(
     out: Path,
-    model: FaceModel,
     config: RegressorConfig,
     recipe: Recipe,
     source: Source,
@@ -131,4 +129,3 @@ class _writer:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
-

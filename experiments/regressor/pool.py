@@ -98,7 +98,7 @@ def read_pool(folder: Path, *, limit: int | None = None) -> dict[str, np.ndarray
 
 
 def batch_rows(count: int, size: int, step: int, *, seed: int) -> np.ndarray:
-    """The rows of one step's batch: every row once an epoch, in an order that depends on the seed and the epoch only."""
+    """The rows of one step's batch: every row once an epoch, in an order that depends on seed and epoch only."""
     per_epoch = max(count // size, 1)
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng([seed, epoch]).permutation(count)

@@ -176,9 +176,7 @@ def train_step(config: RegressorConfig, recipe: Recipe, anchors: Anchors, state:
     return State(state.step + 1, params, average, optimizer), terms
 
 
-def crop_example(
-    key: Key[Array, ""], config: RegressorConfig, augmentation: Augmentation, example: Example
-) -> View:
+def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Augmentation, example: Example) -> View:
     """A jittered square crop around the landmarks' box, rolled a little, as the network sees faces."""
     size = config.encoder.size
     keys = jax.random.split(key, 6)

@@ -4,7 +4,9 @@ The head and each prop are drawn by the project's own renderer under one light a
 over a background; what a camera does to pictures comes last. Everything is a pure function of the key.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -78,12 +80,9 @@ def generate(key: Key[Array, ""], model: FaceModel, *, size: int = 176, generato
         (hand, generator.hand),
     )
     for make, chance in props:
-        scene = jax.lax.cond(
-            jax.random.bernoulli(next(keys), chance),
-            lambda scene, make=make, key=next(keys): _over(scene, studio.prop(make(key, head))),
-            lambda scene: scene,
-            scene,
-        )
+        there, key = jax.random.bernoulli(next(keys), chance), next(keys)
+        add = partial(_add, studio, make, key, head)
+        scene = jax.lax.cond(there, add, lambda scene: scene, scene)
     color = _lit(scene.surface, studio.view(), around, lamp)
     behind = background(next(keys), size)
     image = jnp.clip(behind + scene.coverage[..., None] * (color - behind), 0.0, 1.0)
@@ -102,15 +101,17 @@ class _Scene(NamedTuple):
     depth: Float[Array, "S S"]
 
 
+def _add(studio: "_Studio", make: Callable, key: Key[Array, ""], head: Head, scene: _Scene) -> _Scene:
+    return _over(scene, studio.prop(make(key, head)))
+
+
 def _over(scene: _Scene, layer: _Layer) -> _Scene:
     """Lay a prop over the scene where it is nearer."""
     opacity = jnp.where(layer.depth < scene.depth, layer.opacity, 0.0)
     coverage = opacity + scene.coverage * (1 - opacity)
     share = opacity / jnp.maximum(coverage, 1e-6)  # of what is seen here
     surface = scene.surface + share[..., None] * (layer.surface - scene.surface)
-    return _Scene(
-        surface, coverage, scene.face * (1 - opacity), jnp.where(opacity > 0.5, layer.depth, scene.depth)
-    )
+    return _Scene(surface, coverage, scene.face * (1 - opacity), jnp.where(opacity > 0.5, layer.depth, scene.depth))
 
 
 class _Studio(NamedTuple):

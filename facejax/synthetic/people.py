@@ -71,8 +71,8 @@ def random_expression(key: Key[Array, ""], model: FaceModel, neutral: float) -> 
     count = len(names)
     if not model.blendshapes:
         return 0.8 * jax.random.truncated_normal(keys[0], -2.0, 2.0, (count,))
-    pair = np.array([names.index(_other_side(name)) if _other_side(name) in names else k for k, name in enumerate(names)])
-    leader = jnp.asarray(np.minimum(pair, np.arange(count)))
+    places = {name: place for place, name in enumerate(names)}
+    leader = jnp.array([min(place, places.get(_other_side(name), place)) for name, place in places.items()])
     busy = jax.random.uniform(keys[1], (), minval=0.03, maxval=0.3)
     on = jax.random.bernoulli(keys[2], busy, (count,))[leader]
     strength = jax.random.beta(keys[3], 1.1, 1.8, (count,))

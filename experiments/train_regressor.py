@@ -1,0 +1,124 @@
+"""Train the regressor that facejax ships, on pictures that it renders itself.
+
+    python experiments/train_regressor.py render --pool DIR --shards 100      # 25,600 labelled pictures; resumes
+    python experiments/train_regressor.py train --pool DIR --out RUN          # resumes exactly after a kill
+    python experiments/train_regressor.py train --live --out RUN              # an accelerator renders as it trains
+    facejax evaluate aflw2000 --data DATA --checkpoint RUN/regressor
+    python experiments/train_regressor.py ship --run RUN                      # into facejax/assets/regressor
+
+Several `render --worker k/n` share the work. `tensorboard --logdir RUN/logs` shows the terms.
+"""
+
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from regressor import loop, pool
+from regressor.recipes import GENERATORS, RECIPES
+from tqdm import tqdm
+
+from facejax.face_model.load import load_face_model
+from facejax.regress.regressor import ASSET, RegressorConfig, load_regressor
+from facejax.regress.training import model_anchors
+
+
+@dataclass(frozen=True)
+class Render:
+    """Render a pool of labelled pictures, for machines where that is dearer than reading them."""
+
+    pool: Path
+    shards: int = 100
+    """files of 256 pictures"""
+    worker: str = "0/1"
+    """k/n: this process renders every n-th file, beginning with the k-th"""
+    pictures: str = "full"
+    """what is in them: a name in experiments/regressor/recipes.py"""
+    size: int = 176
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network."""
+
+    out: Path
+    """folder of the run: state/, regressor/, logs/"""
+    pool: Path | None = None
+    """rendered pictures; or --live"""
+    live: bool = False
+    """render every batch anew"""
+    recipe: str = "synthetic"
+    """a name in experiments/regressor/recipes.py"""
+    steps: int | None = None
+    """another length than the recipe's"""
+    batch: int | None = None
+    """another batch size than the recipe's"""
+    start: Path | None = None
+    """begin with the weights of this checkpoint"""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Ship:
+    """Copy a run's checkpoint to where facejax loads it from."""
+
+    run: Path
+
+
+def main() -> None:
+    command = tyro.cli(
+        Annotated[Render, tyro.conf.subcommand("render")]
+        | Annotated[Train, tyro.conf.subcommand("train")]
+        | Annotated[Ship, tyro.conf.subcommand("ship")],  # type: ignore[arg-type]
+        description=__doc__,
+    )
+    {Render: render, Train: train, Ship: ship}[type(command)](command)
+
+
+def render(command: Render) -> None:
+    first, every = (int(number) for number in command.worker.split("/"))
+    shards = range(first, command.shards, every)
+    model, generator = load_face_model(), named(GENERATORS, command.pictures)
+    with tqdm(total=len(shards) * pool.SHARD, unit="picture") as bar:
+        pool.render_pool(
+            command.pool, model, generator, shards=shards, size=command.size, seed=command.seed, progress=bar.update
+        )
+
+
+def train(command: Train) -> None:
+    if (command.pool is None) == (not command.live):
+        raise ValueError("pass one of --pool DIR (see the render command) and --live")
+    recipe = named(RECIPES, command.recipe)
+    recipe = replace(recipe, steps=command.steps or recipe.steps, batch=command.batch or recipe.batch)
+    model, config = load_face_model(), RegressorConfig()
+    anchors = model_anchors(model)
+    if command.pool is not None:
+        source = loop.pool_source(command.pool, anchors, recipe, seed=command.seed)
+    else:
+        source = loop.live_source(model, GENERATORS["full"], recipe, size=176, seed=command.seed)
+    start = None if command.start is None else load_regressor(command.start).weights
+    loop.run(command.out, config, recipe, source, anchors, seed=command.seed, start=start)
+
+
+def ship(command: Ship) -> None:
+    source = command.run / "regressor"
+    load_regressor(source)  # it must load before it replaces anything
+    if ASSET.exists():
+        shutil.rmtree(ASSET)
+    shutil.copytree(source, ASSET)
+
+
+def named(table: dict, name: str):
+    if name not in table:
+        raise ValueError(f"{name!r} is not one of {', '.join(table)}")
+    return table[name]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
