@@ -111,4 +111,4 @@ def test_shapes_do_not_depend_on_the_key_and_equal_keys_give_equal_mouths():
             np.testing.assert_allclose(a, b[row], atol=1e-4)
     assert not np.allclose(many.vertices[0], many.vertices[1])
     np.testing.assert_array_equal(many.faces[0], many.faces[1])
-    assert 0 <= float(many.texture.min()) and float(many.texture.max()) <= 1
+    assert float(many.texture.min()) >= 0 and float(many.texture.max()) <= 1

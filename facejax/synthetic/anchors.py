@@ -1,6 +1,5 @@
 """Places on the default head that props hold on to, as vertex numbers found once on its mean."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import jax
@@ -52,7 +51,7 @@ def lip_loop() -> Int[np.ndarray, " L"]:
     return _start_at(ring, int(np.argmin(np.abs(x) + 1000 * (y < y.mean()))), right_first=True)
 
 
-def neck_loop() -> Int[np.ndarray, "40"]:
+def neck_loop() -> Int[np.ndarray, " 40"]:
     """Where the neck ends: from the front over the subject's left side to the back and on."""
     mean, _ = _mean_and_marks()
     ring = min(border_loops(), key=lambda loop: mean[loop, 1].mean())
@@ -77,11 +76,15 @@ def neck_rings(heights: tuple[float, ...]) -> Int[np.ndarray, "R 40"]:
     for height in heights:
         inwards = np.array([0.55, 0, 0.5]) * height * np.sign(axis - loop)
         shrunk = loop + np.where(np.abs(inwards) > 0.5 * np.abs(loop - axis), 0.5 * (axis - loop), inwards)
-        rings.append(nearest_skin(shrunk + np.array([0.0, height, 0.08 * height])))
+        rings.append(nearest_skin(tuple(map(tuple, (shrunk + np.array([0.0, height, 0.08 * height])).tolist()))))
     return np.stack(rings)
 
 
-def nearest_skin(points: Float[np.ndarray, "N 3"], *, without: Sequence[str] = ("eyeballs",)) -> Int[np.ndarray, " N"]:
+Points = tuple[tuple[float, float, float], ...]
+
+
+@lru_cache(maxsize=16)
+def nearest_skin(points: Points, *, without: tuple[str, ...] = ("eyeballs",)) -> Int[np.ndarray, " N"]:
     """The vertex of the mean nearest to each point (mm), outside of some named regions."""
     mean, _ = _mean_and_marks()
     allowed = np.ones(len(mean), bool)
@@ -89,12 +92,4 @@ def nearest_skin(points: Float[np.ndarray, "N 3"], *, without: Sequence[str] = (
         with jax.ensure_compile_time_eval():
             allowed &= np.asarray(_default_head().regions[region]) < 0.2
     rows = np.flatnonzero(allowed)
-    return rows[np.argmin(np.linalg.norm(mean[rows] - points[:, None], axis=-1), axis=1)]
-
-
-@lru_cache(maxsize=8)
-def nearest_skin_once(
-    points: tuple[tuple[float, float, float], ...], without: tuple[str, ...]
-) -> Int[np.ndarray, " N"]:
-    """`nearest_skin` of a constant list."""
-    return nearest_skin(np.array(points), without=without)
+    return rows[np.argmin(np.linalg.norm(mean[rows] - np.array(points)[:, None], axis=-1), axis=1)]

@@ -28,13 +28,13 @@ SLOPE = (
 ROWS = 3 + len(SLOPE)
 
 
-def clothes(key: jax.Array, head: Head, skin: Float[Array, "3"] | None = None) -> Prop:
+def clothes(key: jax.Array, head: Head, skin: Float[Array, " 3"] | None = None) -> Prop:
     """Shoulders and clothes for one head, which may be turned on them by some tens of degrees.
 
     `skin` is the display colour of the neck and chest above the neckline; a random tone without it.
     """
     keys = jax.random.split(key, 7)
-    uniform = [jax.random.uniform(k) for k in jax.random.split(keys[0], 8)]
+    uniform = jax.random.uniform(keys[0], (8,))
     skin = skin_tone(keys[1]) if skin is None else skin
     open_neck = uniform[0] < 0.45
     high = jnp.where(open_neck, 0.0, uniform[1] ** 1.5)  # how far up the neck the collar reaches
@@ -60,7 +60,7 @@ def _collar_ring(loop: Float[Array, "40 3"], rings: Float[Array, "2 40 3"], high
 
 def _body(key: jax.Array, loop: Float[Array, "40 3"], top: Float[Array, "40 3"], off: Array) -> Float[Array, "R 40 3"]:
     """Rows from the inside of the collar over its edge and the shoulders down to the chest."""
-    wide, deep, down, square = (jax.random.uniform(k) for k in jax.random.split(key, 4))
+    wide, deep, down, square = jax.random.uniform(key, (4,))
     middle = loop.mean(0)
     outward = loop - middle
     outward = outward.at[:, 1].set(0.0)
@@ -88,13 +88,15 @@ def _scarf(key: jax.Array, loop: Float[Array, "40 3"], ring: Float[Array, "40 3"
     return tube(path, bumps * radius, jnp.array([0.0, 0.01, 1.0]), SCARF, sides=8, loop=True)
 
 
-def _texture(key: jax.Array, skin: Float[Array, "3"], neckline: Array, uniform: list[Array]) -> Float[Array, "T T 4"]:
+def _texture(
+    key: jax.Array, skin: Float[Array, " 3"], neckline: Array, uniform: Float[Array, " 3"]
+) -> Float[Array, "T T 4"]:
     """Cloth with a pattern and folds, skin above the neckline, or a shirt front with a tie; a strip for the scarf.
 
     u runs from the front (0) to the back (1), v from the collar down.
     """
     keys = jax.random.split(key, 7)
-    cloth, shirt, tie, wool = (any_color(k) for k in keys[:4])
+    cloth, shirt, tie, wool = jax.vmap(any_color)(keys[:4])
     u, row = jnp.meshgrid(jnp.linspace(0, 1, SIZE), jnp.linspace(0, 1, 48))
     pattern = jax.random.uniform(keys[4], (4,))
     stripes = jnp.sin((4 + 40 * pattern[0]) * jnp.where(pattern[1] < 0.5, u, 2 * row))

@@ -1,16 +1,17 @@
 """Glasses: two rims, lenses, a bridge and temples that reach over the ears."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from facejax.face_model import landmarks
-from facejax.synthetic.anchors import EYE_LEFT, EYE_RIGHT, nearest_skin_once
+from facejax.synthetic.anchors import EYE_LEFT, EYE_RIGHT, nearest_skin
 from facejax.synthetic.props import Head, Prop
-from facejax.synthetic.shapes import Piece, any_color, bezier, both_sides, join, noise, tube
+from facejax.synthetic.shapes import Piece, any_color, bezier, both_sides, join, noise, repeat, tube
 
 SIZE = 64  # texels
 FRAME, LENS = (0.02, 0.02, 0.48, 0.98), (0.52, 0.02, 0.98, 0.98)  # patches of the texture
@@ -25,27 +26,19 @@ def glasses(key: jax.Array, head: Head) -> Prop:
     keys = jax.random.split(key, 4)
     rim = _place(keys[0], head)
     thickness = _frame_thickness(keys[1])
-    pieces = []
-    for side in (1.0, -1.0):
-        outline = rim.outline * jnp.array([side, 1.0, 1.0]) + rim.middle
-        pieces += [
-            tube(
-                outline,
-                jnp.broadcast_to(thickness, (OUTLINE, 2)),
-                jnp.array([0.0, 0.0, 1.0]),
-                FRAME,
-                sides=5,
-                loop=True,
-            ),
-            _lens(outline, side),
-            _temple(rim, head, side, jnp.maximum(thickness, 0.9)),
-        ]
-    return join([*pieces, _bridge(rim, head, thickness)], _texture(keys[2], keys[3]), gloss=0.6)
+    sides = jnp.array([1.0, -1.0])
+    outlines = rim.outline * jnp.stack([sides, sides**2, sides**2], axis=1)[:, None] + rim.middle
+    forwards, section = jnp.array([0.0, 0.0, 1.0]), jnp.broadcast_to(thickness, (OUTLINE, 2))
+    rims = repeat(lambda outline: tube(outline, section, forwards, FRAME, sides=5, loop=True), outlines)
+    skull = head.vertices[jnp.stack([_skull(side) for side in (1.0, -1.0)])]
+    temples = repeat(partial(_temple, rim, jnp.maximum(thickness, 0.9)), outlines, skull, sides)
+    pieces = [rims, repeat(_lens, outlines), temples, _bridge(rim, head, thickness)]
+    return join(pieces, _texture(keys[2], keys[3]), gloss=0.6)
 
 
 class _Rim(NamedTuple):
     outline: Float[Array, "28 3"]  # of the subject's left lens, relative to `middle`, mm
-    middle: Float[Array, "3"]  # between the lenses, in their plane
+    middle: Float[Array, " 3"]  # between the lenses, in their plane
     inner: Float[Array, ""]  # |x| of the rims next to the nose
     outer: Float[Array, ""]
     half_height: Float[Array, ""]
@@ -53,8 +46,7 @@ class _Rim(NamedTuple):
 
 def _place(key: jax.Array, head: Head) -> _Rim:
     """Size and outline of the lenses, and how far in front of the face they must sit to touch nothing but the nose."""
-    keys = jax.random.split(key, 8)
-    uniform = [jax.random.uniform(k) for k in keys]
+    uniform = jax.random.uniform(key, (8,))
     marks = landmarks(head.model, head.vertices)
     right, left = marks[EYE_RIGHT].mean(0), marks[EYE_LEFT].mean(0)
     half_width = 19.0 + 11.0 * uniform[0]
@@ -82,16 +74,16 @@ def _place(key: jax.Array, head: Head) -> _Rim:
     return _Rim(outline, middle, inner, centre + half_width, half_height)
 
 
-def _frame_thickness(key: jax.Array) -> Float[Array, "2"]:
+def _frame_thickness(key: jax.Array) -> Float[Array, " 2"]:
     """Half-axes (mm) of the rim's section: along the view axis, and in the lens's plane. A third are thin wire."""
-    kind, deep, wide = (jax.random.uniform(k) for k in jax.random.split(key, 3))
+    kind, deep, wide = jax.random.uniform(key, (3,))
     wire = jnp.stack([0.5 + 0.4 * deep, 0.45 + 0.4 * wide])
     plastic = jnp.stack([1.0 + 1.2 * deep, 0.8 + 2.2 * wide**1.5])
     rimless = jnp.full(2, 0.12)
     return jnp.where(kind < 0.1, rimless, jnp.where(kind < 0.45, wire, plastic))
 
 
-def _lens(outline: Float[Array, "28 3"], side: float) -> Piece:
+def _lens(outline: Float[Array, "28 3"]) -> Piece:
     """A fan over the outline, bulging a little, seen from both sides."""
     centre = outline.mean(0).at[2].add(1.0)
     low, high = outline[:, :2].min(0), outline[:, :2].max(0)
@@ -100,24 +92,28 @@ def _lens(outline: Float[Array, "28 3"], side: float) -> Piece:
     uv = jnp.array(LENS[:2]) + place * (jnp.array(LENS[2:]) - jnp.array(LENS[:2]))
     around = np.arange(OUTLINE)
     fan = np.stack([np.zeros_like(around), 1 + around, 1 + (around + 1) % OUTLINE], axis=1)
-    return both_sides(Piece(points, fan if side > 0 else fan[:, ::-1], uv))
+    return both_sides(Piece(points, fan, uv))
 
 
-def _temple(rim: _Rim, head: Head, side: float, thickness: Float[Array, "2"]) -> Piece:
+def _skull(side: float) -> Int[np.ndarray, " T"]:
+    """Vertices of the skull along a temple's way, on the subject's left (1) or right (-1)."""
+    way = tuple((side * x, y, z) for x, y, z in TEMPLE)
+    return nearest_skin(way, without=("ears", "eyeballs"))
+
+
+def _temple(
+    rim: _Rim, thickness: Float[Array, " 2"], outline: Float[Array, "28 3"], skull: Float[Array, "T 3"], side: Array
+) -> Piece:
     """From the lens's outer edge along the skull, over the ear and down behind it."""
-    mirror = np.array([side, 1.0, 1.0])
-    skull = head.vertices[
-        nearest_skin_once(tuple(map(tuple, (np.array(TEMPLE) * mirror).tolist())), ("ears", "eyeballs"))
-    ]
     corner = int(0.06 * OUTLINE)  # a little above the lens's middle
-    hinge = rim.outline[corner] * mirror + rim.middle
+    hinge = outline[corner]
     # Vertices lie where the mesh has them: take only how wide the skull is there, and rule the heights.
     wide = jnp.max(jnp.abs(skull[:, 0] - rim.middle[0])[None] * jnp.tri(len(TEMPLE)), axis=1) + 2.5
     wide = jnp.maximum(wide, jnp.abs(hinge[0] - rim.middle[0]) * jnp.array([1.0, 0.97, 0.9, 0.8, 0.0]))
     ear_top = skull[2, 1]
     share = (hinge[2] - skull[:, 2]) / (hinge[2] - skull[2, 2])
     height = jnp.where(np.arange(len(TEMPLE)) < 3, hinge[1] + share * (ear_top - hinge[1]), skull[:, 1])
-    bend = hinge + jnp.stack([side * 2.5 + 0 * hinge[0], 0 * hinge[0], -4 + 0 * hinge[0]])
+    bend = hinge + jnp.stack([2.5 * side, 0 * side, 0 * side - 4.0])
     along = jnp.stack([rim.middle[0] + side * wide, height, skull[:, 2]], axis=1)
     path = jnp.concatenate([hinge[None], bend[None], along])
     radii = jnp.stack(
@@ -127,7 +123,7 @@ def _temple(rim: _Rim, head: Head, side: float, thickness: Float[Array, "2"]) ->
     return tube(path, radii, jnp.array([1.0, 0.0, 0.0]), FRAME, sides=4)
 
 
-def _bridge(rim: _Rim, head: Head, thickness: Float[Array, "2"]) -> Piece:
+def _bridge(rim: _Rim, head: Head, thickness: Float[Array, " 2"]) -> Piece:
     """A bow between the lenses that clears the nose."""
     inner = rim.outline[OUTLINE // 2 - 2]  # above the middle, next to the nose
     a = inner * jnp.array([-1.0, 1.0, 1.0]) + rim.middle
@@ -143,8 +139,8 @@ def _bridge(rim: _Rim, head: Head, thickness: Float[Array, "2"]) -> Piece:
 
 def _texture(frame_key: jax.Array, lens_key: jax.Array) -> Float[Array, "T T 4"]:
     kind, color, mottle = jax.random.split(frame_key, 3)
-    which = jax.random.uniform(kind)
-    metal = jnp.array([0.75, 0.68, 0.5]) * jax.random.uniform(color, (), minval=0.5, maxval=1.2)
+    which, bright = jax.random.uniform(kind, (2,))
+    metal = jnp.array([0.75, 0.68, 0.5]) * (0.5 + 0.7 * bright)
     shell = jnp.array([0.36, 0.2, 0.1]) * (1 + 0.8 * noise(mottle, SIZE, 12)[..., None])
     black = jnp.full(3, 0.06)
     frame = jnp.where(
@@ -157,13 +153,12 @@ def _texture(frame_key: jax.Array, lens_key: jax.Array) -> Float[Array, "T T 4"]
 
 def _lens_texture(key: jax.Array) -> Float[Array, "T 32 4"]:
     """Colour and opacity of a lens: a faint tint with the reflection of a bright patch, or a dark glass."""
-    keys = jax.random.split(key, 8)
-    uniform = [jax.random.uniform(k) for k in keys[:6]]
+    uniform = jax.random.uniform(key, (9,))
     x, y = jnp.meshgrid(jnp.linspace(-1, 1, SIZE // 2), jnp.linspace(1, -1, SIZE))
     dark = uniform[0] < SUNGLASSES
     fade = 1 - uniform[2] * (uniform[3] < 0.5) * jnp.clip(0.5 - 0.5 * y, 0, 1)  # paler downwards
     opacity = jnp.where(dark, (0.72 + 0.27 * uniform[1]) * fade, 0.02 + 0.1 * uniform[1] ** 2)
-    tint = jnp.where(dark, 0.12, 0.6) * (0.5 + jax.random.uniform(keys[6], (3,)))
+    tint = jnp.where(dark, 0.12, 0.6) * (0.5 + uniform[6:])
     # A window or a flash: a slanted bright band.
     slant = x * jnp.cos(6.3 * uniform[4]) + y * jnp.sin(6.3 * uniform[4]) - (2 * uniform[5] - 1)
     strength = jnp.where(uniform[3] < 0.5, 0.0, 0.75 * uniform[1] ** 2) * jnp.where(dark, 0.6, 1.0)

@@ -1,4 +1,4 @@
-"""A hand at the face, or a thing held in front of it: resting the chin, covering an eye, a microphone, a phone, a cup."""
+"""A hand at the face, flat or a fist, or a thing held in front of it: a microphone, a phone, a cup."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,18 @@ from jaxtyping import Array, Float
 from facejax.face_model import landmarks
 from facejax.mesh import safe_normalize
 from facejax.synthetic.props import Head, Prop
-from facejax.synthetic.shapes import Piece, any_color, bezier, join, noise, rotation_about, rounded, skin_tone, tube
+from facejax.synthetic.shapes import (
+    Piece,
+    any_color,
+    bezier,
+    join,
+    noise,
+    repeat,
+    rotation_about,
+    rounded,
+    skin_tone,
+    tube,
+)
 
 SIZE = 64  # texels
 SKIN, SLEEVE, THING = (0.02, 0.52, 0.98, 0.98), (0.02, 0.02, 0.48, 0.48), (0.52, 0.02, 0.98, 0.48)
@@ -28,33 +39,40 @@ PLACES = (
     ((17,), (-8.0, 5.0), 0.7),  # temple
 )
 MICROPHONE, PHONE, CUP = 0, 1, 2
+FINGERS = (
+    (-29.0, 68.0, 8.6),
+    (-10.0, 78.0, 9.2),
+    (10.0, 73.0, 8.8),
+    (29.0, 58.0, 7.8),
+)  # mm aside, long, thick (radius)
 HAND_ONLY = 0.6  # share of props that are a hand without a thing
 
 
 class _Frame(NamedTuple):
     """Where something is and how it is turned: fingers point along `along`, the palm looks along -`out`."""
 
-    at: Float[Array, "3"]
-    along: Float[Array, "3"]
-    side: Float[Array, "3"]
-    out: Float[Array, "3"]
+    at: Float[Array, " 3"]
+    along: Float[Array, " 3"]
+    side: Float[Array, " 3"]
+    out: Float[Array, " 3"]
 
 
-def hand(key: jax.Array, head: Head, skin: Float[Array, "3"] | None = None) -> Prop:
+def hand(key: jax.Array, head: Head, skin: Float[Array, " 3"] | None = None) -> Prop:
     """A hand, with or without a thing, near chin, mouth, cheek, eye, ear or forehead on either side.
 
     `skin` is its display colour; a random tone without it.
     """
     keys = jax.random.split(key, 7)
-    empty = jax.random.uniform(keys[0]) < HAND_ONLY
-    kind = jax.random.randint(keys[1], (), 0, 3)
+    chance = jax.random.uniform(keys[0], (2,))
+    empty = chance[0] < HAND_ONLY
+    kind = jnp.minimum((3 * chance[1]).astype(jnp.int32), 2)
     target = _target(keys[2], head, jnp.where(empty, -1, kind))
     frame = _hand_frame(keys[3], target)
     thing, grip = _thing(keys[4], target, kind, empty)
     held = _Frame(*(jnp.where(empty, free, gripped) for free, gripped in zip(frame, grip, strict=True)))
     pieces = _hand(keys[5], held, empty)
     skin = skin_tone(keys[6]) if skin is None else skin
-    return join([*pieces, thing], _texture(keys[6], skin, kind), gloss=0.15)
+    return join([*pieces, thing], _texture(keys[1], skin, kind), gloss=0.15)
 
 
 def _target(key: jax.Array, head: Head, kind: Array) -> _Frame:
@@ -77,27 +95,29 @@ def _target(key: jax.Array, head: Head, kind: Array) -> _Frame:
 
 def _hand_frame(key: jax.Array, target: _Frame) -> _Frame:
     """A free hand: it comes from below or from the side and lies on the face or stands off a little."""
-    spin, lean, off, slide = jax.random.split(key, 4)
+    turns, places = jax.random.split(key)
+    spin, lean = jax.random.normal(turns, (2,))
+    off, slide = jax.random.uniform(places, (2,))
     outwards = jnp.sign(target.at[0])
-    angle = outwards * (0.35 + 0.7 * jax.random.normal(spin))
+    angle = outwards * (0.35 + 0.7 * spin)
     turn = rotation_about(target.out, angle)
     along, side = turn @ target.along, turn @ target.side
-    tip = rotation_about(side, 0.25 * jax.random.normal(lean))
+    tip = rotation_about(side, 0.25 * lean)
     along, out = tip @ along, tip @ target.out
-    distance = 10.0 + 15.0 * jax.random.uniform(off) ** 2
-    reach = jax.random.uniform(slide, (), minval=-15.0, maxval=75.0)  # 0: the palm's middle, 75: the fingertips
+    distance = 10.0 + 15.0 * off**2
+    reach = -15.0 + 90.0 * slide  # 0: the palm's middle, 75: the fingertips
     return _Frame(target.at + distance * out - reach * along, along, side, out)
 
 
 def _hand(key: jax.Array, frame: _Frame, empty: Array) -> list[Piece]:
     """Palm, four fingers, a thumb and a forearm; some things stand in front of the face without a hand."""
-    keys = jax.random.split(key, 8)
-    uniform = [jax.random.uniform(k) for k in keys]
+    even, bell = jax.random.split(key)
+    uniform, normal = jax.random.uniform(even, (6,)), jax.random.normal(bell, (5,))
     missing = ~empty & (uniform[0] < 0.25)
     size = (0.85 + 0.25 * uniform[1]) * jnp.where(missing, 1e-3, 1.0)
     left = jnp.where(uniform[2] < 0.5, 1.0, -1.0)  # which side the thumb is on
     curl = jnp.where(empty, jnp.where(uniform[3] < 0.35, 0.7 + 0.3 * uniform[4], 0.45 * uniform[4]), 0.75)
-    spread = 0.1 * jax.random.normal(keys[5]) + 0.06
+    spread = 0.1 * normal[4] + 0.06
 
     def point(along, side, out):
         return frame.at + size * (along * frame.along + left * side * frame.side + out * frame.out)
@@ -107,19 +127,26 @@ def _hand(key: jax.Array, frame: _Frame, empty: Array) -> list[Piece]:
     palm_path = bezier(point(-46, 0, -2), point(0, 0, 5), point(48, 0, -1), place)
     widths = jnp.stack([15 - 2 * place, 30 + 12 * jnp.sin(2.2 * place)], axis=1)
     pieces = [tube(palm_path, size * widths * round_[:, None], across, SKIN, sides=10, square=0.8)]
-    tips = jax.random.normal(keys[6], (4,))
-    for k, (offset, length, thick) in enumerate(((-29, 68, 8.6), (-10, 78, 9.2), (10, 73, 8.8), (29, 58, 7.8))):
-        bend = jnp.clip(curl + 0.12 * tips[k], 0, 1)
-        reach, drop = length * (1 - 0.75 * bend), -length * 0.62 * bend
-        aside = offset * (1 + spread * 2) + offset * 12 * spread * (1 - bend)
-        bow = 6 + 14 * bend
-        path = bezier(
-            point(38, offset, 0), point(44 + 0.62 * length, offset, bow), point(44 + reach, aside, drop), place
-        )
-        pieces.append(tube(path, size * thick * jnp.stack([round_, round_], 1), across, SKIN, sides=6))
-    tip = 30 * uniform[7]
-    thumb = bezier(point(-25, -30, -2), point(5, -62, 2), point(22 + tip, -48 + 0.6 * tip, -6), place)
-    pieces.append(tube(thumb, size * 10.0 * jnp.stack([round_, round_], 1), across, SKIN, sides=6))
+    offset, length, thick = (jnp.array(row) for row in zip(*FINGERS, strict=True))
+    bend = jnp.clip(curl + 0.12 * normal[:4], 0, 1)
+    reach, drop = length * (1 - 0.75 * bend), -0.62 * length * bend
+    aside = offset * (1 + 2 * spread) + 12 * offset * spread * (1 - bend)
+    tip = 30 * uniform[5]
+    # Knuckle, bow and tip of the four fingers and the thumb, in the palm's frame.
+    knuckles = jnp.stack([jnp.full(4, 38.0), offset, 0 * offset], 1)
+    bows = jnp.stack([44 + 0.62 * length, offset, 6 + 14 * bend], 1)
+    tips = jnp.stack([44 + reach, aside, drop], 1)
+    thumb = jnp.stack(
+        [jnp.array([-25.0, -30, -2]), jnp.array([5.0, -62, 2]), jnp.stack([22 + tip, -48 + 0.6 * tip, -6])]
+    )
+    joints = jnp.concatenate([jnp.stack([knuckles, bows, tips], 1), thumb[None]])
+    thick = size * jnp.append(thick, 10.0)
+
+    def digit(joint, thick):
+        path = bezier(*(point(*corner) for corner in joint), place)
+        return tube(path, thick * jnp.stack([round_, round_], 1), across, SKIN, sides=6)
+
+    pieces.append(repeat(digit, joints, thick))
     down = jnp.array([0.0, -1.0, 0.0]) + 0.3 * frame.out
     wrist, elbow = point(-40, 0, -1), point(-150, 0, 8) + 200 * size * down
     arm = bezier(wrist, point(-120, 0, 5), elbow, jnp.linspace(0, 1, 6))
@@ -131,8 +158,8 @@ def _hand(key: jax.Array, frame: _Frame, empty: Array) -> list[Piece]:
 
 def _thing(key: jax.Array, target: _Frame, kind: Array, empty: Array) -> tuple[Piece, _Frame]:
     """A microphone, a phone or a cup before the target, and the frame of the hand that holds it."""
-    keys = jax.random.split(key, 4)
-    uniform = jax.random.uniform(keys[0], (4,))
+    draws, bell = jax.random.split(key)
+    uniform = jax.random.uniform(draws, (4,))
     place = np.array([0.0, 0.01, 0.04, 0.09, 0.15, 0.21, 0.25, 0.28, 0.3, 0.6, 0.98, 1.0])
     round_ = np.array([0.0, 0.6, 0.9] + [1.0] * 7 + [0.8, 0.0])
     ball = jnp.sqrt(jnp.clip(1 - ((place - 0.14) / 0.145) ** 2, 0, 1))
@@ -142,7 +169,7 @@ def _thing(key: jax.Array, target: _Frame, kind: Array, empty: Array) -> tuple[P
     radii = jnp.stack([jnp.stack([microphone] * 2, 1), phone, jnp.stack([cup] * 2, 1)])[kind]
     length = jnp.stack([jnp.array(190.0), jnp.array(145.0), 90.0 + 40.0 * uniform[1]])[kind]
     # Away from the mouth and down; along the jaw to the mouth; upright.
-    noise_ = 0.3 * jax.random.normal(keys[1], (3,))
+    noise_ = 0.3 * jax.random.normal(bell, (3,))
     down = jnp.array([0.0, -1.0, 0.0])
     axes = jnp.stack([down + (0.2 + 0.8 * uniform[2]) * target.out, down + 0.5 * jnp.array([0.0, 0.0, 1.0]), down])
     axis = safe_normalize(axes[kind] + noise_ * jnp.array([2.0, 0.5, 0.5])[kind])
@@ -159,20 +186,17 @@ def _thing(key: jax.Array, target: _Frame, kind: Array, empty: Array) -> tuple[P
     return thing, _Frame(hold + thickness * away - 20.0 * along, along, jnp.cross(along, away), away)
 
 
-def _texture(key: jax.Array, skin: Float[Array, "3"], kind: Array) -> Float[Array, "T T 4"]:
-    keys = jax.random.split(key, 6)
+def _texture(key: jax.Array, skin: Float[Array, " 3"], kind: Array) -> Float[Array, "T T 4"]:
+    fine, grille, cloth, colors, chances = jax.random.split(key, 5)
     half = SIZE // 2
-    flesh = skin * (1 + 0.1 * noise(keys[0], SIZE, 10)[:half, :, None])
-    bare = jax.random.uniform(keys[1]) < 0.4
-    sleeve = jnp.where(bare, skin, any_color(keys[2])) * (1 + 0.2 * noise(keys[3], half, 6)[..., None])
-    dark = jnp.where(kind == CUP, 1.0, jnp.where(jax.random.uniform(keys[4]) < 0.7, 0.25, 1.0))
+    wool, color = jax.vmap(any_color)(jax.random.split(colors))
+    bare, black = jax.random.uniform(chances, (2,))
+    flesh = skin * (1 + 0.1 * noise(fine, SIZE, 10)[:half, :, None])
+    folds = noise(cloth, half, 6)[..., None]
+    sleeve = jnp.where(bare < 0.4, skin, wool) * (1 + 0.2 * folds)
+    color = color * jnp.where((kind != CUP) & (black < 0.7), 0.25, 1.0)
     row = jnp.linspace(0, 1, half)[:, None, None]
-    color = any_color(keys[5]) * dark
-    mesh = 0.5 + 0.3 * noise(keys[4], half, 16)[..., None]  # a microphone's grille
-    thing = jnp.where(
-        (kind == MICROPHONE) & (row < 0.28),
-        mesh * (0.4 + color),
-        color * (1 + 0.15 * noise(keys[3], half, 5)[..., None]),
-    )
+    grey = (0.5 + 0.3 * noise(grille, half, 16)[..., None]) * (0.4 + color)  # a microphone's grille
+    thing = jnp.where((kind == MICROPHONE) & (row < 0.28), grey, color * (1 + 0.15 * folds))
     rgb = jnp.concatenate([flesh, jnp.concatenate([sleeve, thing], axis=1)])
     return jnp.concatenate([rgb, jnp.ones((SIZE, SIZE, 1))], axis=-1)

@@ -76,8 +76,8 @@ def _bag(rim: Float[Array, "L 3"]) -> Piece:
     return grid(rows.at[:, :, 2].add(flat * (level - rows[:, :, 2])), BAG, closed=True, flip=True)
 
 
-def _teeth(edge: Float[Array, "3"], width: Array, height: Array, box: tuple[float, float, float, float]) -> Piece:
-    """A row of teeth on a dental arch. `edge` is the middle of the biting edge, `height` (mm) leads away from the gums."""
+def _teeth(edge: Float[Array, " 3"], width: Array, height: Array, box: tuple[float, float, float, float]) -> Piece:
+    """A row of teeth on a dental arch. `edge` is the middle of the biting edge, the gums lie `height` mm below."""
     side = np.linspace(-1, 1, 21)
     arch = jnp.stack([width * np.sin(1.45 * side), 0 * side, -34.0 * np.abs(np.sin(0.725 * side)) ** 2 * 1.8], axis=1)
     # From the gums (row 0) to the biting edge and round it to the back.
@@ -87,7 +87,7 @@ def _teeth(edge: Float[Array, "3"], width: Array, height: Array, box: tuple[floa
     return grid(points, box, flip=box is LOWER)  # the lower row runs upside down
 
 
-def _tongue(edge: Float[Array, "3"], width: Array, raised: Array) -> Piece:
+def _tongue(edge: Float[Array, " 3"], width: Array, raised: Array) -> Piece:
     """A flattened ball behind the lower teeth."""
     polar, around = np.meshgrid(np.linspace(0, np.pi, 7), 2 * np.pi * np.arange(12) / 12, indexing="ij")
     ball = np.stack([np.sin(polar) * np.cos(around), np.cos(polar), -np.sin(polar) * np.sin(around)], axis=-1)
@@ -96,14 +96,15 @@ def _tongue(edge: Float[Array, "3"], width: Array, raised: Array) -> Piece:
 
 
 def _texture(key: jax.Array, openness: Float[Array, ""]) -> Float[Array, "T T 4"]:
-    shade, white, pink, bumps = jax.random.split(key, 4)
+    bumps, colors = jax.random.split(key)
+    shade, white, pink = jax.random.uniform(colors, (3,))
     row = (jnp.arange(SIZE // 4) + 0.5) / (SIZE // 4)  # from the top of each patch
     column = (jnp.arange(SIZE) + 0.5) / SIZE
-    flesh = jnp.array([0.55, 0.25, 0.23]) * jax.random.uniform(pink, (), minval=0.75, maxval=1.15)
-    deep = jnp.array([0.16, 0.04, 0.04]) * jax.random.uniform(shade, (), minval=0.2, maxval=1.2)
+    flesh = jnp.array([0.55, 0.25, 0.23]) * (0.75 + 0.4 * pink)
+    deep = jnp.array([0.16, 0.04, 0.04]) * (0.2 + shade)
     blend = jnp.clip(row / 0.5, 0, 1)[:, None, None]
     bag = jnp.broadcast_to(flesh * (1 - blend) + deep * blend, (SIZE // 4, SIZE, 3))
-    enamel = jnp.array([0.90, 0.86, 0.78]) * jax.random.uniform(white, (), minval=0.75, maxval=1.05)
+    enamel = jnp.array([0.90, 0.86, 0.78]) * (0.75 + 0.3 * white)
     teeth = _tooth_row(enamel, flesh, row, column)
     tongue = jnp.broadcast_to(flesh * 1.2, (SIZE // 4, SIZE, 3))
     rgb = jnp.concatenate([tongue, teeth, teeth, bag])  # top row of the texture first
