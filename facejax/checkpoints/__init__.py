@@ -4,9 +4,50 @@
 |---|---|
 | `store.py` | `save`, `load`: a tree of arrays with a schema name and version, compared on load |
 | `training.py` | `TrainingStore`: the newest states of a training run, to go on from after a kill |
+| `released.py` | `import_3ddfa`, `import_2dasl`, `import_deep3d`, what they regress, `save_released`, `load_released` |
+| `torch_files.py` | tensors of .pth and .safetensors files, without executing anything |
+
+docs/weights.md tells how to use them and what each licence allows. Orbax and PyTorch are imported when they are needed.
 """
 
+from facejax.checkpoints.released import (
+    Coefficients62,
+    Coefficients257,
+    Released,
+    Whitening,
+    coefficients_62,
+    coefficients_257,
+    import_2dasl,
+    import_3ddfa,
+    import_deep3d,
+    load_released,
+    read_whitening,
+    regress_2dasl,
+    regress_3ddfa,
+    regress_deep3d,
+    save_released,
+)
 from facejax.checkpoints.store import Checkpoint, load, save
 from facejax.checkpoints.training import TrainingStore
 
-__all__ = ["Checkpoint", "TrainingStore", "load", "save"]
+__all__ = [
+    "Checkpoint",
+    "Coefficients62",
+    "Coefficients257",
+    "Released",
+    "TrainingStore",
+    "Whitening",
+    "coefficients_62",
+    "coefficients_257",
+    "import_2dasl",
+    "import_3ddfa",
+    "import_deep3d",
+    "load",
+    "load_released",
+    "read_whitening",
+    "regress_2dasl",
+    "regress_3ddfa",
+    "regress_deep3d",
+    "save",
+    "save_released",
+]

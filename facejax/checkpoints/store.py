@@ -78,7 +78,7 @@ def load(path: str | Path, *, schema: str, version: int, like: Any = None) -> Ch
     if not _is_checkpoint(path):
         raise ValueError(f"{path}: not a checkpoint; give a folder that facejax.checkpoints.save wrote")
     try:
-        about = ocp.metadata(path, checkpointable_name=_ITEM).custom_metadata
+        about: Any = ocp.metadata(path, checkpointable_name=_ITEM).custom_metadata
     except Exception as error:  # Orbax and its storage fail in many ways on truncated files
         raise _damaged(path, error) from None
     about = about if isinstance(about, dict) else {}

@@ -57,23 +57,27 @@ class DenseHeads(nn.Module):
         return jnp.concatenate([nn.Dense(size, name=name)(x) for name, size in self.heads], axis=-1)
 
 
-def init_network(module: nn.Module, shape: Sequence[int], key: Array, *, zero_heads: bool = False) -> Network:
-    """Variables for pictures of `shape` (1, H, W, C): one draw, cut into kernels.
+def network_shapes(module: nn.Module, shape: Sequence[int]) -> Network:
+    """The variables for pictures of `shape` (1, H, W, C), as `jax.ShapeDtypeStruct`s."""
+    variables = jax.eval_shape(lambda key: module.init(key, jnp.zeros(shape)), jax.random.key(0))
+    return Network(variables["params"], variables["batch_stats"])
+
+
+def init_network(shapes: Network, key: Array, *, zero_heads: bool = False) -> Network:
+    """Start values: one draw, cut into kernels.
 
     Convolutions are normal of variance 2 over fan out (He et al., "Delving deep into rectifiers", ICCV 2015), dense
-    kernels of variance 1 over fan in. Flax's own draws, a hundred small programs, take ten times as long to compile.
+    kernels of variance 1 over fan in. Flax's own draws are a hundred small programs, which take long to compile.
     """
-    shapes = jax.eval_shape(module.init, key, jnp.zeros(shape))
     leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     drawn = np.asarray(jax.random.normal(key, (sum(leaf.size for _, leaf in leaves),)))
     values, start = [], 0
-    for name, (_, leaf) in zip(names, leaves, strict=True):
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
         part = drawn[start : start + leaf.size].reshape(leaf.shape)
         start += leaf.size
         values.append(jnp.asarray(_initial(name, part, zero_heads)))
-    variables = jax.tree.unflatten(treedef, values)
-    return Network(variables["params"], variables["batch_stats"])
+    return jax.tree.unflatten(treedef, values)
 
 
 def _initial(name: str, normal: np.ndarray, zero_heads: bool) -> np.ndarray:

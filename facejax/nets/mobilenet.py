@@ -21,6 +21,7 @@ from facejax.nets._layers import (
     apply_network,
     check_channels,
     init_network,
+    network_shapes,
     train_network,
 )
 
@@ -52,7 +53,12 @@ class MobileNetConfig:
 
 def init_mobilenet(config: MobileNetConfig, key: Key[Array, ""]) -> Network:
     """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(_MobileNet(config), (1, config.size, config.size, config.channels), key)
+    return init_network(mobilenet_shapes(config), key)
+
+
+def mobilenet_shapes(config: MobileNetConfig) -> Network:
+    """The shapes and types of the variables."""
+    return network_shapes(_MobileNet(config), (1, config.size, config.size, config.channels))
 
 
 def apply_mobilenet(config: MobileNetConfig, network: Network, images: Float[Array, "N H W C"]) -> Float[Array, "N O"]:

@@ -22,6 +22,7 @@ from facejax.nets._layers import (
     apply_network,
     check_channels,
     init_network,
+    network_shapes,
     train_network,
 )
 
@@ -48,8 +49,12 @@ DEEP3D = ResNetConfig(
 
 def init_resnet(config: ResNetConfig, key: Key[Array, ""]) -> Network:
     """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    shape = (1, config.size, config.size, config.channels)
-    return init_network(_ResNet(config), shape, key, zero_heads=config.zero_heads)
+    return init_network(resnet_shapes(config), key, zero_heads=config.zero_heads)
+
+
+def resnet_shapes(config: ResNetConfig) -> Network:
+    """The shapes and types of the variables."""
+    return network_shapes(_ResNet(config), (1, config.size, config.size, config.channels))
 
 
 def apply_resnet(config: ResNetConfig, network: Network, images: Float[Array, "N H W C"]) -> Float[Array, "N O"]:
@@ -98,7 +103,7 @@ class _ResNet(nn.Module):
     def __call__(self, x):
         config = self.config
         x = nn.relu(ConvNorm(64, 7, 2, training=self.training, name="conv1")(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # type: ignore[arg-type]
         strides = (1, 2, 2, config.last_stride)
         for stage, (count, stride) in enumerate(zip(config.blocks, strides, strict=True)):
             for block in range(count):

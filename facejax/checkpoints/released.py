@@ -1,0 +1,243 @@
+"""Released PyTorch weights of 3DDFA, 3DDFA_V2, 2DASL and Deep3DFaceRecon as networks of this project.
+
+Each importer takes a file that the user got from its authors; docs/weights.md says where, and under which licence. The
+layout of the files is their code's: github.com/cleardusk/3DDFA and 3DDFA_V2, XgTu/2DASL, sicxu/Deep3DFaceRecon_pytorch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from facejax.checkpoints.store import load, save
+from facejax.checkpoints.torch_files import read_tensors
+from facejax.face_model.formats._pickle import load_pickle
+from facejax.nets import DEEP3D, TWODASL, MobileNetConfig, Network, ResNetConfig, split_heads, to_bgr_input
+from facejax.nets.mobilenet import apply_mobilenet, mobilenet_shapes
+from facejax.nets.resnet import apply_resnet, resnet_shapes
+
+SCHEMA, VERSION = "released network", 1
+_WRONG_NETWORK = "these weights are another network's: regress_{0} takes what import_{0} returns"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Whitening:
+    """The network puts out (coefficient - mean) / std."""
+
+    mean: Float[Array, " 62"]
+    std: Float[Array, " 62"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Released:
+    """A network with the weights of its authors."""
+
+    network: Network
+    whitening: Whitening | None
+    config: ResNetConfig | MobileNetConfig = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Coefficients62:
+    """What 3DDFA, 3DDFA_V2 and 2DASL regress, un-whitened, for their 53,215-vertex Basel model in micrometres."""
+
+    pose: Float[Array, "N 3 4"]  # [f R | t]; `facejax.conventions.from_3ddfa` makes it a pose and a camera
+    identity: Float[Array, "N 40"]
+    expression: Float[Array, "N 10"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Coefficients257:
+    """What Deep3DFaceRecon regresses, for its Basel model 2009 with FaceWarehouse expressions."""
+
+    identity: Float[Array, "N 80"]
+    expression: Float[Array, "N 64"]
+    albedo: Float[Array, "N 80"]
+    angles: Float[Array, "N 3"]  # with the translation: `facejax.conventions.from_deep3d`
+    light: Float[Array, "N 3 9"]  # `facejax.conventions.from_deep3d_light`
+    translation: Float[Array, "N 3"]
+
+
+def import_3ddfa(path: str | Path, whitening: str | Path) -> Released:
+    """MobileNet-V1 of 3DDFA_V2 (`mb1_120x120.pth`, `mb05_120x120.pth`) or of 3DDFA (`phase1_*.pth.tar`).
+
+    `whitening` is `param_mean_std_62d_120x120.pkl` of 3DDFA_V2, `param_whitening.pkl` of 3DDFA. The head of 136
+    landmarks, which 3DDFA_V2 has for training only, is left out. Raises FileNotFoundError or ValueError, of one line
+    that names the file and the fix.
+    """
+    tensors = read_tensors(path, ["state_dict"])
+    widen = len(tensors.get("conv1.weight", np.zeros(32))) / 32
+    config = MobileNetConfig(widen=widen)
+    heads = {"coefficients": ["fc_param" if "fc_param.weight" in tensors else "fc"]}
+    network = _fill(Path(path), mobilenet_shapes(config), tensors, heads, ignore="fc_lm.")
+    return Released(network, read_whitening(whitening), config)
+
+
+def import_2dasl(path: str | Path, whitening: str | Path) -> Released:
+    """ResNet-50 with four channels of 2DASL (`2DASL_checkpoint_epoch_allParams_stage1.pth.tar`, `..._stage2.pth.tar`).
+
+    `whitening` is its `param_whitening.pkl`. Raises like `import_3ddfa`.
+    """
+    tensors = read_tensors(path, ["res_state_dict", "state_dict"])
+    network = _fill(Path(path), resnet_shapes(TWODASL), tensors, {"coefficients": ["fc"]})
+    return Released(network, read_whitening(whitening), TWODASL)
+
+
+def import_deep3d(path: str | Path) -> Released:
+    """ResNet-50 with its heads of Deep3DFaceRecon_pytorch (`epoch_20.pth`, the network `net_recon`).
+
+    Raises like `import_3ddfa`.
+    """
+    tensors = read_tensors(path, ["net_recon"])
+    tensors = {name.removeprefix("net_recon.").removeprefix("backbone."): value for name, value in tensors.items()}
+    heads = {name: [f"final_layers.{layer}"] for layer, (name, _) in enumerate(DEEP3D.heads)}
+    heads["translation"].append("final_layers.6")  # depth has a layer of its own
+    return Released(_fill(Path(path), resnet_shapes(DEEP3D), tensors, heads), None, DEEP3D)
+
+
+def read_whitening(path: str | Path) -> Whitening:
+    """Mean and standard deviation of the 62 coefficients, from a .pkl (nothing in it is executed) or .npz file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; docs/weights.md says where the means come from")
+    try:
+        if path.suffix == ".npz":
+            data: Mapping[str, Any] = dict(np.load(path, allow_pickle=False))
+        else:
+            with path.open("rb") as file:
+                data = load_pickle(path, file)
+    except Exception as error:
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())[:160]
+        raise ValueError(f"{path}: cannot be read as .pkl or .npz ({reason}); download it again") from None
+    found = [
+        np.asarray(data.get(name, data.get(f"param_{name}", 0.0)), np.float32).reshape(-1) for name in ("mean", "std")
+    ]
+    if any(value.shape != (62,) for value in found) or not np.all(found[1] > 0):
+        raise ValueError(f"{path}: no 62 numbers 'mean' and 'std'; give the whitening file that belongs to the weights")
+    return Whitening(jnp.asarray(found[0]), jnp.asarray(found[1]))
+
+
+def regress_3ddfa(released: Released, images: Float[Array, "N 120 120 3"]) -> Coefficients62:
+    """Coefficients of face crops, RGB in [0, 1]."""
+    config = released.config
+    if not isinstance(config, MobileNetConfig):
+        raise ValueError(_WRONG_NETWORK.format("3ddfa"))
+    return coefficients_62(apply_mobilenet(config, released.network, to_bgr_input(images)), released.whitening)
+
+
+def regress_2dasl(
+    released: Released, images: Float[Array, "N 120 120 3"], maps: Float[Array, "N 120 120"]
+) -> Coefficients62:
+    """Coefficients of face crops, RGB in [0, 1], and their landmark maps: 1 at 18 landmarks, -1 elsewhere.
+
+    `facejax.objectives.draw_landmarks` draws such maps.
+    """
+    config = released.config
+    if not isinstance(config, ResNetConfig) or config.channels != 4:
+        raise ValueError(_WRONG_NETWORK.format("2dasl"))
+    inputs = jnp.concatenate([to_bgr_input(images), maps[..., None]], axis=-1)
+    return coefficients_62(apply_resnet(config, released.network, inputs), released.whitening)
+
+
+def regress_deep3d(released: Released, images: Float[Array, "N 224 224 3"]) -> Coefficients257:
+    """Coefficients of aligned faces, RGB in [0, 1]."""
+    config = released.config
+    if not isinstance(config, ResNetConfig) or config.channels != 3:
+        raise ValueError(_WRONG_NETWORK.format("deep3d"))
+    return coefficients_257(apply_resnet(config, released.network, images))
+
+
+def coefficients_62(outputs: Float[Array, "N 62"], whitening: Whitening | None) -> Coefficients62:
+    """The blocks of 62 outputs; None leaves them whitened."""
+    values = outputs if whitening is None else outputs * whitening.std + whitening.mean
+    blocks = split_heads((("pose", 12), ("identity", 40), ("expression", 10)), values)
+    return Coefficients62(blocks["pose"].reshape(-1, 3, 4), blocks["identity"], blocks["expression"])
+
+
+def coefficients_257(outputs: Float[Array, "N 257"]) -> Coefficients257:
+    """The blocks of 257 outputs."""
+    blocks = split_heads(DEEP3D.heads, outputs)
+    return Coefficients257(**blocks | {"light": blocks["light"].reshape(-1, 3, 9)})
+
+
+def save_released(path: str | Path, released: Released) -> None:
+    """Writes an imported network as a checkpoint, which loads without PyTorch."""
+    kind = "resnet" if isinstance(released.config, ResNetConfig) else "mobilenet"
+    save(path, released, schema=SCHEMA, version=VERSION, kind=kind, config=asdict(released.config))
+
+
+def load_released(path: str | Path) -> Released:
+    """What `save_released` wrote. Raises like `facejax.checkpoints.load`."""
+    tree, about = load(path, schema=SCHEMA, version=VERSION)
+    values = {key: tuple(map(tuple, value)) if key == "heads" else value for key, value in about["config"].items()}
+    if about["kind"] == "resnet":
+        config = ResNetConfig(**values | {"blocks": tuple(values["blocks"])})
+    else:
+        config = MobileNetConfig(**values)
+    tree = jax.tree.map(jnp.asarray, tree)
+    whitening = Whitening(**tree["whitening"]) if "whitening" in tree else None
+    return Released(Network(**tree["network"]), whitening, config)
+
+
+# --- from the names of one library to those of the other --------------------------------------------------------------
+
+# Our layer: the convolution and the batch normalisation that it is made of there.
+_LAYERS = {
+    "conv1": ("conv1", "bn1"),
+    "conv2": ("conv2", "bn2"),
+    "conv3": ("conv3", "bn3"),
+    "shortcut": ("downsample.0", "downsample.1"),
+    "depthwise": ("conv_dw", "bn_dw"),
+    "pointwise": ("conv_sep", "bn_sep"),
+}
+_KINDS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def _fill(
+    path: Path, shapes: Network, tensors: dict[str, np.ndarray], heads: dict[str, list[str]], ignore: str = "\n"
+) -> Network:
+    """The network's variables from the tensors; each is used once, and its shape is compared."""
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
+    left = {name: value for name, value in tensors.items() if not name.startswith(ignore)}
+    values = []
+    for keys, leaf in leaves:
+        _, *parts = jax.tree_util.keystr(keys, simple=True, separator="/").split("/")
+        names = _torch_names(parts, heads)
+        missing = [name for name in names if name not in left]
+        if missing:
+            raise ValueError(f"{path}: {missing[0]!r} is missing: weights of another network; see docs/weights.md")
+        value = _to_flax(np.concatenate([left.pop(name) for name in names]), parts)
+        if value.shape != leaf.shape:
+            raise ValueError(
+                f"{path}: {names[0]!r} becomes {value.shape}, the network has {leaf.shape}: "
+                "weights of another network; see docs/weights.md"
+            )
+        values.append(jnp.asarray(value))
+    if left:
+        raise ValueError(f"{path}: unknown {min(left)!r}: weights of another network; see docs/weights.md")
+    return jax.tree.unflatten(treedef, values)
+
+
+def _torch_names(parts: list[str], heads: dict[str, list[str]]) -> list[str]:
+    """For ["layer1_0", "conv1", "norm", "scale"], ["layer1.0.bn1.weight"]; a head may be split there."""
+    if parts[0] == "heads":
+        return [f"{name}.{_KINDS[parts[2]]}" for name in heads[parts[1]]]
+    *block, layer, part, kind = parts
+    prefix = [name.replace("_", ".") if name.startswith("layer") else name for name in block]
+    return [".".join([*prefix, _LAYERS[layer][part == "norm"], _KINDS[kind]])]
+
+
+def _to_flax(value: np.ndarray, parts: list[str]) -> np.ndarray:
+    """Outputs first there, last here; Deep3D's heads are 1x1 convolutions."""
+    if parts[-1] != "kernel":
+        return value
+    return value.reshape(len(value), -1).T if parts[0] == "heads" else value.transpose(2, 3, 1, 0)
