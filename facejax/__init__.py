@@ -3,15 +3,17 @@
 A photo goes in; a textured 3D face, its pose and the light come out:
 
     model = facejax.load_face_model()
-    result = facejax.fit(model, facejax.read_image("photo.jpg"), facejax.read_landmarks("photo.pts"))
+    result = facejax.fit(model, facejax.read_image("photo.jpg"))
     result.save("out")
 
 The pieces, each usable alone: a face model (`FaceModel`, `FaceParams`, `decode`, `landmarks`), a differentiable
-renderer (`render`, `Rendering`), and the fit (`fit`, `Recipe`, `Stage`). See docs/conventions.md for axes and units.
+renderer (`render`, `Rendering`), the regressor (`regress`), and the fit (`fit`, `Recipe`, `Stage`). See docs/conventions.md for axes and units.
 """
 
 from facejax.api import FitResult as FitResult
+from facejax.api import RegressResult as RegressResult
 from facejax.api import fit as fit
+from facejax.api import regress as regress
 from facejax.face_model import FaceModel as FaceModel
 from facejax.face_model import FaceParams as FaceParams
 from facejax.face_model import decode as decode

@@ -1,18 +1,24 @@
-"""`fit`: photographs and landmarks in, faces out, and the files of a fitted face."""
+"""`regress` and `fit`: photographs in, faces out, and their files."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from facejax.camera import quaternion_to_euler
 from facejax.evaluation.nme import nme
 from facejax.export.fitted import write_fitted_face
+from facejax.export.regressed import save_regression
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting import LINEAR, FittedFaces, Recipe, compile_fit, prepare_crops
+from facejax.fitting import LINEAR, FaceStart, FittedFaces, Recipe, compile_fit, prepare_crops
+from facejax.regress.photos import Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
+from facejax.regress.regressor import Regression, Regressor, load_regressor
 
 
 @dataclass(frozen=True)
@@ -70,33 +76,178 @@ class FitResult:
         return float(nme(self.landmarks[index], self.observed[index]))
 
 
+@dataclass(frozen=True)
+class RegressResult:
+    """What the network alone says about the faces of some photographs; every array has a leading axis N of faces."""
+
+    regressor: Regressor
+    images: list[str]  # file name of each face's photograph
+    photo: list[int]  # its position among the photographs
+    boxes: Float[np.ndarray, "N 4"]  # where the detector or the caller saw the face; left, top, right, bottom; pixels
+    faces: Regression  # in pixels of the photographs
+    failures: list[str]  # a line for each photograph without a face
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> "RegressResult":
+        """One face, still with the leading axis."""
+        one = slice(index, index + 1)
+        faces = jax.tree.map(lambda leaf: leaf[one], self.faces)
+        return replace(self, images=self.images[one], photo=self.photo[one], boxes=self.boxes[one], faces=faces)
+
+    @property
+    def params(self) -> FaceParams:
+        """Coefficients, pose, camera (pixels of the photographs) and light."""
+        return self.faces.params
+
+    @property
+    def landmarks(self) -> Float[np.ndarray, "N 68 2"]:
+        """Fixed points of the surface, pixels of the photographs."""
+        return np.asarray(self.faces.landmarks)
+
+    @property
+    def confidence(self) -> Float[np.ndarray, "N 68"]:
+        """The network's own estimate of the chance that a point is within 5 % of the face's size of the truth."""
+        return np.asarray(self.faces.confidence)
+
+    @property
+    def pose_degrees(self) -> Float[np.ndarray, "N 3"]:
+        """Pitch, yaw and roll as seen from the camera's place."""
+        return np.asarray(quaternion_to_euler(self.params.pose.rotation))
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one .npz file (see `facejax.export.save_regression`), whole or not at all."""
+        save_regression(path, self.faces, self.images, self.boxes, self.regressor.model.name)
+        return Path(path)
+
+
+def join(results: Sequence[RegressResult]) -> RegressResult:
+    """The faces of several results of one regressor as one."""
+    return replace(
+        results[0],
+        images=[name for result in results for name in result.images],
+        photo=[index for result in results for index in result.photo],
+        boxes=np.concatenate([result.boxes for result in results]),
+        faces=jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(result.faces for result in results)),
+        failures=[line for result in results for line in result.failures],
+    )
+
+
+def regress(
+    images: Sequence[Source] | Source,
+    *,
+    boxes: Boxes | None = None,
+    faces: Faces = "largest",
+    regressor: Regressor | None = None,
+    batch: int = 8,
+) -> RegressResult:
+    """Find the faces of photographs and give each its coefficients, pose and 68 landmarks, without a fit.
+
+    Args:
+        images: one photograph or a sequence of them: files, or arrays (H, W, 3) of display values in [0, 1].
+        boxes: [left, top, right, bottom] or rows of them, in pixels, around the landmarks; by file name, or one entry
+            for each photograph (None: look for the face).
+        faces: "largest" or "all" of those found in a photograph.
+        regressor: the shipped one by default, see `facejax.regress.regressor.load_regressor`.
+        batch: faces the compiled program takes at once.
+
+    A photograph that cannot be read or shows no face becomes a line of `failures`; when that is all of them, a
+    ValueError says so.
+    """
+    sources = [images] if isinstance(images, str | Path) or _is_photo(images) else list(images)
+    if not sources:
+        raise ValueError("no photographs to regress: pass at least one")
+    if boxes is not None and len(sources) == 1 and not isinstance(boxes, Mapping) and not _per_photo(boxes):
+        boxes = [np.asarray(boxes)]
+    regressor = load_regressor() if regressor is None else regressor
+    found = regress_photos(regressor, sources, boxes=boxes, faces=faces, batch=batch)
+    if not found.faces:
+        raise ValueError(found.failures[0] if len(sources) == 1 else f"no face in any photograph: {found.failures[0]}")
+    return collect(regressor, found)
+
+
+def collect(regressor: Regressor, found: RegressedPhotos) -> RegressResult:
+    """The faces of some photographs as one result; at least one face."""
+    return RegressResult(
+        regressor=regressor,
+        images=[found.names[face.photo] for face in found.faces],
+        photo=[face.photo for face in found.faces],
+        boxes=np.stack([face.box for face in found.faces]),
+        faces=stack_regressions([face.regression for face in found.faces]),
+        failures=found.failures,
+    )
+
+
+def _is_photo(images: object) -> bool:
+    return isinstance(images, np.ndarray) and images.ndim == 3
+
+
+def _per_photo(boxes: Sequence[Any] | np.ndarray) -> bool:
+    """One entry a photograph, each a box or rows of boxes; False for what belongs to a single photograph."""
+    first = boxes[0]
+    return first is None or (np.ndim(first) >= 1 and not isinstance(boxes, np.ndarray))
+
+
 def fit(
     model: FaceModel,
     images: Sequence[np.ndarray] | np.ndarray,
-    landmarks: Sequence[np.ndarray] | np.ndarray,
+    landmarks: Sequence[np.ndarray] | np.ndarray | None = None,
     *,
     recipe: Recipe = LINEAR,
     focal: Sequence[float] | float | None = None,
+    start: RegressResult | None = None,
 ) -> FitResult:
     """Fit the faces of one or many photographs, all in one compiled program.
+
+    Without landmarks the largest face of each photograph is found and regressed (`regress`), and the fit starts from
+    its landmarks, their confidences and its coefficients.
 
     Args:
         model: what a face can be, e.g. `load_face_model()`.
         images: one photograph (H, W, 3) or a sequence of them, display (sRGB) values in [0, 1]; sizes may differ.
         landmarks: 68 points in the iBUG order, (68, 2) for one photograph or one set each, pixels with (0, 0) at the
-            image's top-left corner.
+            image's top-left corner. None: those of `start`.
         recipe: the stages to run, see `facejax.fitting.recipes`.
         focal: focal length in pixels of the photographs, where it is known; one for all or one each.
+        start: what `regress` said of these faces, one for each photograph.
 
     Raises ValueError for inputs that do not fit together. The first call with a new batch size compiles.
     """
     if isinstance(images, np.ndarray) and images.ndim == 3:
-        images, landmarks = [images], [np.asarray(landmarks)]
-    images, landmarks = list(images), [np.asarray(points) for points in landmarks]
-    crops = prepare_crops(images, landmarks, recipe=recipe, focal=focal)
+        images, landmarks = [images], None if landmarks is None else [np.asarray(landmarks)]
+    images = list(images)
+    if landmarks is None:
+        if start is None:
+            start = _regress_each(images)
+        landmarks, recipe = start.landmarks, _without_outline(recipe)
+    landmarks = [np.asarray(points) for points in landmarks]
+    known = None if start is None else face_start(model, start)
+    crops = prepare_crops(images, landmarks, recipe=recipe, focal=focal, start=known)
     begin = time.perf_counter()
     program = compile_fit(model, crops, recipe=recipe)
     compiled = time.perf_counter()
     faces = jax.block_until_ready(program(model, crops))
     seconds = {"compile": compiled - begin, "fit": time.perf_counter() - compiled}
     return FitResult(model, recipe, images, landmarks, faces, seconds)
+
+
+def _without_outline(recipe: Recipe) -> Recipe:
+    """The recipe for a regressor's landmarks, whose jaw points are fixed points of the surface."""
+    return replace(recipe, contour="static") if recipe.contour == "auto" else recipe
+
+
+def face_start(model: FaceModel, start: RegressResult) -> FaceStart:
+    """What a fit takes over from the regressor: its confidences, and its coefficients where they are this model's."""
+    params, count = start.params, len(start)
+    own = model.name == start.regressor.model.name
+    identity, expression = (params.identity, params.expression) if own else (np.zeros((count, 0)),) * 2
+    return FaceStart(*(jnp.asarray(part, jnp.float32) for part in (start.confidence, identity, expression)))
+
+
+def _regress_each(images: list[np.ndarray]) -> RegressResult:
+    """The largest face of each photograph; a photograph without one is an error, since faces must match images."""
+    found = regress(images)
+    if found.failures:
+        raise ValueError(found.failures[0])
+    return found

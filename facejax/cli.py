@@ -1,4 +1,4 @@
-"""The command line: `facejax fit PHOTO... --landmarks FILE|FOLDER --out DIR` and `facejax demo --out DIR`."""
+"""The command line: `facejax fit`, `regress`, `evaluate` and `demo`; each has `--help`."""
 
 import os
 import sys
@@ -11,12 +11,14 @@ import tyro
 from facejax.commands.demo import Demo, run_demo
 from facejax.commands.evaluate import Evaluate, run_evaluate
 from facejax.commands.fit import Fit, run_fit
+from facejax.commands.regress import Regress, run_regress
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 when some photos failed, 2 when the command is wrong."""
     command = tyro.cli(
         Annotated[Fit, tyro.conf.subcommand("fit")]
+        | Annotated[Regress, tyro.conf.subcommand("regress")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Demo, tyro.conf.subcommand("demo")],  # type: ignore[arg-type]
         prog="facejax",
@@ -27,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if isinstance(command, Evaluate):
             return run_evaluate(command)
+        if isinstance(command, Regress):
+            return run_regress(command)
         return run_fit(command) if isinstance(command, Fit) else run_demo(command)
     except (ValueError, OSError) as error:
         print(f"facejax: error: {_one_line(error)}", file=sys.stderr)

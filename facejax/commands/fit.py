@@ -1,7 +1,7 @@
 """`facejax fit`: read, fit in batches, write a folder a photo. One bad photo does not stop the others."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,29 +10,35 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from facejax.api import FitResult, fit
+from facejax.api import FitResult, RegressResult, collect, fit, join
 from facejax.camera import focal_from_fov
+from facejax.commands.regress import boxes_of
 from facejax.face_model import FaceModel
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES
 from facejax.images import find_landmarks, read_image, read_landmarks
-
-NO_LANDMARKS = (
-    "no landmarks: pass --landmarks FILE or FOLDER with 68 points a photo (.pts, .npy, .npz, .json); "
-    "this version does not detect them"
-)
+from facejax.regress.photos import Faces, regress_photos
+from facejax.regress.regressor import Regressor, load_regressor
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Fit the faces of photographs: a textured 3D face, pose and light for each, under OUT/<stem of the photo>/."""
+    """Fit the faces of photographs: a textured 3D face, pose and light for each, under OUT/<stem of the photo>/.
+
+    Without --landmarks the faces are found and a network gives the first landmarks and coefficients.
+    """
 
     photos: tyro.conf.Positional[tuple[Path, ...]]
-    """photographs, one face each"""
+    """photographs"""
     out: Path
     """folder for the results; each photo gets a folder of its own in it"""
     landmarks: Path | None = None
-    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on"""
+    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on; without
+    them the face is looked for and its landmarks are regressed"""
+    boxes: Path | None = None
+    """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
+    faces: Faces = "largest"
+    """without landmarks, of the faces found in a photo: the largest, or all (in folders <stem>_0, <stem>_1, ...)"""
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
     recipe: Literal["linear", "landmarks"] = "linear"
@@ -45,68 +51,94 @@ class Fit:
     """faces fitted at once in one compiled program"""
 
 
-class Photo(NamedTuple):
-    path: Path
+class Face(NamedTuple):
+    """One face to fit."""
+
+    path: Path  # of its photo
+    name: str  # of its folder
     image: np.ndarray
     landmarks: np.ndarray
+    start: RegressResult | None  # of this face alone; None: the landmarks were given
 
 
 def run_fit(command: Fit) -> int:
     """Returns the exit status: 0, or 1 when some photos failed."""
-    landmarks = check_command(command)
+    check_command(command)
     model = load_face_model(command.model)
+    regressor = load_regressor() if command.landmarks is None else None
+    boxes = [None] * len(command.photos) if command.boxes is None else boxes_of(command.photos, command.boxes)
     command.out.mkdir(parents=True, exist_ok=True)
-    size = min(command.batch, len(command.photos))
-    done = 0
-    with tqdm(total=len(command.photos), unit="face", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for start in range(0, len(command.photos), size):
-            photos, failures = read_photos(command.photos[start : start + size], landmarks)
-            result = fit_padded(model, photos, size, command) if photos else None
-            for index, photo in enumerate(photos):
-                assert result is not None
-                if not bool(result.faces.finite[index]):
-                    failures.append(f"{photo.path}: the fit did not stay finite; check that the landmarks are its own")
-                    continue
-                folder = result.save_one(index, command.out / photo.path.stem, image=photo.path.name)
-                quality = float(result.faces.psnr_face[index])
-                line = f"{folder}: landmarks {result.landmark_nme(index):.2f} % of the face, pixels {quality:.1f} dB"
-                bar.write(line, file=sys.stdout)
-                done += 1
-            for failure in failures:
+    size = min(command.batch, len(command.photos)) if command.faces == "largest" else command.batch
+    failed: set[Path] = set()
+    with tqdm(total=len(command.photos), unit="photo", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for begin in range(0, len(command.photos), size):
+            some = slice(begin, begin + size)
+            faces, failures = find_faces(command.photos[some], boxes[some], command, regressor)
+            for first in range(0, len(faces), size):
+                failures |= fit_group(model, faces[first : first + size], size, command, bar.write)
+            for failure in failures.values():
                 bar.write(f"facejax: error: {failure}", file=sys.stderr)
-            bar.update(len(photos) + len(failures))
-    if done < len(command.photos):
+            failed |= set(failures)
+            bar.update(len(command.photos[some]))
+    if failed:
+        done = len(command.photos) - len(failed)
         print(f"{done} of {len(command.photos)} photos fitted", file=sys.stderr)
-    return 0 if done == len(command.photos) else 1
+    return 1 if failed else 0
 
 
-def fit_padded(model: FaceModel, photos: list[Photo], size: int, command: Fit) -> FitResult:
-    """Fit a group of at most `size` photos; the last one fills up the rest, so that every group compiles alike."""
-    photos = photos + photos[-1:] * (size - len(photos))
+def fit_group(
+    model: FaceModel, faces: list[Face], size: int, command: Fit, write: Callable[..., object]
+) -> dict[Path, str]:
+    """Fit and write at most `size` faces; returns a line for each photo that failed."""
+    failures = {}
+    result = fit_padded(model, faces, size, command)
+    for index, face in enumerate(faces):
+        if not bool(result.faces.finite[index]):
+            failures[face.path] = f"{face.path}: the fit did not stay finite; check that the landmarks are its own"
+            continue
+        folder = result.save_one(index, command.out / face.name, image=face.path.name, extra=about_start(face))
+        quality = float(result.faces.psnr_face[index])
+        line = f"{folder}: landmarks {result.landmark_nme(index):.2f} % of the face, pixels {quality:.1f} dB"
+        write(line, file=sys.stdout)
+    return failures
+
+
+def fit_padded(model: FaceModel, faces: list[Face], size: int, command: Fit) -> FitResult:
+    """Fit a group of at most `size` faces; the last one fills up the rest, so that every group compiles alike."""
+    faces = faces + faces[-1:] * (size - len(faces))
     focal = None
     if command.fov is not None:
-        focal = [focal_from_fov(command.fov, max(photo.image.shape[:2])) for photo in photos]
+        focal = [focal_from_fov(command.fov, max(face.image.shape[:2])) for face in faces]
     recipe = replace(RECIPES[command.recipe], contour=command.contour)
-    images, points = [photo.image for photo in photos], [photo.landmarks for photo in photos]
+    starts = [face.start for face in faces if face.start is not None]
+    if starts:
+        return fit(model, [face.image for face in faces], recipe=recipe, focal=focal, start=join(starts))
+    images, points = [face.image for face in faces], [face.landmarks for face in faces]
     return fit(model, images, points, recipe=recipe, focal=focal)
 
 
-def check_command(command: Fit) -> Path:
-    """What can be wrong before anything is read; returns where the landmarks are."""
+def about_start(face: Face) -> dict[str, object] | None:
+    """What the summary says of a face that was found, not given."""
+    if face.start is None:
+        return None
+    return {"regressed": {"box": face.start.boxes[0], "confidence": face.start.confidence[0]}}
+
+
+def check_command(command: Fit) -> None:
+    """What can be wrong before anything is read."""
     if not command.photos:
         raise ValueError("no photos: name at least one")
-    if command.landmarks is None:
-        raise ValueError(NO_LANDMARKS)
     if command.batch < 1:
         raise ValueError(f"--batch {command.batch}: at least 1 face at once")
     if command.fov is not None and not 0 < command.fov < 180:
         raise ValueError(f"--fov {command.fov}: an angle between 0 and 180 degrees")
-    if command.landmarks.is_file() and len(command.photos) > 1:
+    if command.landmarks is not None and (command.boxes is not None or command.faces == "all"):
+        raise ValueError("--landmarks says where the faces are: leave out --boxes and --faces, or --landmarks")
+    if command.landmarks is not None and command.landmarks.is_file() and len(command.photos) > 1:
         raise ValueError(f"{command.landmarks} is one file for {len(command.photos)} photos: pass a folder of files")
-    if not command.landmarks.exists():
+    if command.landmarks is not None and not command.landmarks.exists():
         raise ValueError(f"--landmarks {command.landmarks}: no such file or folder")
     check_names(command.photos)
-    return command.landmarks
 
 
 def check_names(photos: tuple[Path, ...]) -> None:
@@ -120,12 +152,34 @@ def check_names(photos: tuple[Path, ...]) -> None:
         seen[path.stem] = path
 
 
-def read_photos(paths: Sequence[Path], landmarks: Path) -> tuple[list[Photo], list[str]]:
-    """The photos that can be read, with their landmarks, and a line for each that cannot."""
-    photos, failures = [], []
-    for path in paths:
+def find_faces(
+    photos: Sequence[Path], boxes: Sequence[np.ndarray | None], command: Fit, regressor: Regressor | None
+) -> tuple[list[Face], dict[Path, str]]:
+    """The faces of the photos that can be read, and a line for each photo that cannot or has none."""
+    found, failures = [], {}
+    for path, box in zip(photos, boxes, strict=True):
         try:
-            photos.append(Photo(path, read_image(path), read_landmarks(find_landmarks(landmarks, path))))
+            image = read_image(path)
+            if regressor is None:
+                assert command.landmarks is not None
+                points = read_landmarks(find_landmarks(command.landmarks, path))
+                found.append(Face(path, path.stem, image, points, None))
+            else:
+                found += regress_faces(path, image, box, command, regressor)
         except (ValueError, OSError) as error:
-            failures.append(" ".join(str(error).split()))
-    return photos, failures
+            line = " ".join(str(error).split())
+            failures[path] = line if path.name in line else f"{path}: {line}"
+    return found, failures
+
+
+def regress_faces(
+    path: Path, image: np.ndarray, box: np.ndarray | None, command: Fit, regressor: Regressor
+) -> list[Face]:
+    """The faces of one photo, the largest first."""
+    seen = regress_photos(regressor, [image], boxes=[box], faces=command.faces, names=[path.name], batch=1)
+    if not seen.faces:
+        raise ValueError(seen.failures[0])
+    result = collect(regressor, seen)
+    several = len(result) > 1 or command.faces == "all"
+    names = [f"{path.stem}_{k}" if several else path.stem for k in range(len(result))]
+    return [Face(path, name, image, result.landmarks[k], result[k]) for k, name in enumerate(names)]

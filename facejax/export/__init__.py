@@ -4,6 +4,7 @@
 - `obj`: `write_obj`
 - `params`: `save_params`, `load_params`
 - `pictures`: `to_uint8`, `write_png`, `panels`, `draw_landmarks`, `alpha_over`, `bake_vertex_colors`
+- `regressed`: `save_regression`
 - `summary`: `write_summary`, `versions`
 """
 
@@ -11,6 +12,7 @@ from facejax.export.atomic import atomic_path, write_text
 from facejax.export.obj import write_obj
 from facejax.export.params import load_params, save_params
 from facejax.export.pictures import alpha_over, bake_vertex_colors, draw_landmarks, panels, to_uint8, write_png
+from facejax.export.regressed import save_regression
 from facejax.export.summary import versions, write_summary
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "load_params",
     "panels",
     "save_params",
+    "save_regression",
     "to_uint8",
     "versions",
     "write_obj",

@@ -2,7 +2,7 @@
 
 - `fit`: `fit_crops` (pure), `prepare_crops`, `compile_fit`, `FittedFaces`
 - `priors`: `Priors`
-- `landmarks`: `fit_landmarks`
+- `landmarks`: `fit_landmarks`, `FaceStart`
 - `light`: `solve_light`
 - `stages`: `Stage`, `TERMS`, `run_stage`
 - `recipes`: `Recipe`, `LINEAR`, `LANDMARKS`, `RECIPES`
@@ -13,6 +13,7 @@ from facejax.fitting.fit import FittedFaces as FittedFaces
 from facejax.fitting.fit import compile_fit as compile_fit
 from facejax.fitting.fit import fit_crops as fit_crops
 from facejax.fitting.fit import prepare_crops as prepare_crops
+from facejax.fitting.landmarks import FaceStart as FaceStart
 from facejax.fitting.landmarks import fit_landmarks as fit_landmarks
 from facejax.fitting.light import solve_light as solve_light
 from facejax.fitting.priors import Priors as Priors

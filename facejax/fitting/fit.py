@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from facejax.camera import transform_camera
 from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting.landmarks import JAW, box_size, fit_landmarks
+from facejax.fitting.landmarks import JAW, FaceStart, box_size, fit_landmarks
 from facejax.fitting.light import solve_light
 from facejax.fitting.recipes import LINEAR, Recipe
 from facejax.fitting.scene import Observation, look
@@ -35,6 +35,7 @@ class Crops(NamedTuple):
     focal: Float[Array, " N"] | None  # pixels of the crop; None: unknown
     scale: Float[Array, " N"]  # crop = scale * photograph + offset
     offset: Float[Array, "N 2"]
+    start: FaceStart | None = None  # None: nothing is known but the landmarks
 
 
 @jax.tree_util.register_dataclass
@@ -68,11 +69,13 @@ def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe) -> FittedFaces:
         crop.landmarks,
         focal=crop.focal,
         principal=crop.principal,
+        start=crop.start,
         contour=recipe.contour,
         priors=recipe.priors,
         steps=recipe.landmark_steps,
     )
     weights = jnp.where(jnp.arange(crop.landmarks.shape[0]) < JAW, 0.5, 1.0)
+    weights = weights if crop.start is None else weights * crop.start.confidence
     seen = Observation(crop.images, crop.valid, crop.landmarks, weights, box_size(crop.landmarks), start.moving)
     params = solve_light(model, start.params, seen)
     losses, converged = {"landmarks": start.costs}, {"landmarks": start.converged}
@@ -101,10 +104,12 @@ def prepare_crops(
     *,
     recipe: Recipe = LINEAR,
     focal: Sequence[float] | float | None = None,
+    start: FaceStart | None = None,
 ) -> Crops:
     """Cut the faces out of photographs (each (H, W, 3), display values) by their landmarks ((68, 2), pixels).
 
     `focal`: the photographs' focal length in their own pixels, one for all or one each; None: unknown.
+    `start`: what else is known of the faces, with a leading axis N.
     """
     if len(images) != len(landmarks):
         raise ValueError(f"{len(images)} photographs but {len(landmarks)} sets of landmarks: pass one set a photograph")
@@ -113,7 +118,7 @@ def prepare_crops(
     focals = [focal] * len(images) if focal is None or isinstance(focal, int | float) else list(focal)
     cut = partial(_prepare_crop, recipe=recipe)
     crops = [cut(*one) for one in zip(range(len(images)), images, landmarks, focals, strict=True)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *crops)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *crops)._replace(start=start)
 
 
 def _prepare_crop(

@@ -22,7 +22,16 @@ from facejax.mesh import points_on_faces
 
 Contour = Literal["static", "moving", "auto"]
 JAW = 17  # landmarks 0..16 lie on the outline of the face
+NEAR_SHARE = 0.05  # of the face's size: a landmark's confidence is the chance that it is no further off
 RIGID = 7  # unknowns before the coefficients
+
+
+class FaceStart(NamedTuple):
+    """What is known of a face beside its landmarks' places, say from a regressor."""
+
+    confidence: Float[Array, "*N 68"]  # of each landmark: the chance that it is within 5 % of the face's size
+    identity: Float[Array, "*N K"]  # expected coefficients; fewer than the model's leave the rest at zero
+    expression: Float[Array, "*N E"]
 
 
 class LandmarkFit(NamedTuple):
@@ -66,6 +75,7 @@ def fit_landmarks(
     *,
     focal: Float[Array, ""] | None = None,
     principal: Float[Array, " 2"],
+    start: FaceStart | None = None,
     contour: Contour = "auto",
     priors: Priors = PRIORS,
     steps: int = 24,
@@ -74,24 +84,34 @@ def fit_landmarks(
 
     `principal` is the optical centre in the same pixels. Without `focal` the face is taken to be about
     `priors.distance` mm away and the focal length follows; the perspective in the landmarks then refines both.
+    `start`: coefficients to expect instead of the mean face's, and how far to trust each landmark.
     `contour`: jaw annotations are fixed surface points ("static", 3D annotations), follow the visible outline
     ("moving", people and 2D detectors), or whichever explains them better ("auto").
     """
     if contour == "auto":
         flags = jnp.array([False, True])
-        both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, flag, priors, steps))(flags)
+        both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, start, flag, priors, steps))(flags)
         best = jnp.argmin(jnp.where(jnp.isfinite(both.cost), both.cost, jnp.inf))
         return jax.tree.map(lambda leaf: leaf[best], both)
-    return _solve(model, pixels, focal, principal, jnp.asarray(contour == "moving"), priors, steps)
+    return _solve(model, pixels, focal, principal, start, jnp.asarray(contour == "moving"), priors, steps)
 
 
-def _solve(model, pixels, focal, principal, moving, priors: Priors, steps: int) -> LandmarkFit:
-    problem = _Problem.of(model, pixels, focal, principal, moving, priors)
-    rigid, coefficients = RIGID, problem.basis.shape[0]
-    bound = jnp.concatenate([jnp.full(rigid, jnp.inf), jnp.zeros(coefficients)])
-    start = jnp.concatenate([jnp.zeros(3), problem.shift, jnp.zeros(2 + coefficients)])
+def landmark_noise(confidence: Float[Array, "*N 68"]) -> Float[Array, "*N 68"]:
+    """Standard deviation of x and y, as a share of the face's size, from the chance to be within 5 % of the truth.
+
+    The inverse of the Rayleigh distribution's cumulative probability, 1 - exp(-0.5 (0.05 / sigma)^2).
+    """
+    return NEAR_SHARE / jnp.sqrt(-2.0 * jnp.log1p(-jnp.clip(confidence, 0.01, 1.0 - 1e-6)))
+
+
+def _solve(model, pixels, focal, principal, start: FaceStart | None, moving, priors: Priors, steps: int) -> LandmarkFit:
+    problem = _Problem.of(model, pixels, focal, principal, start, moving, priors)
+    rigid, expected = RIGID, problem.prior_mean[2:]
+    free = jnp.full(rigid, jnp.inf)
+    begin = jnp.concatenate([jnp.zeros(3), problem.shift, jnp.zeros(2), expected])
     solve = partial(levenberg_marquardt, problem.residuals, jacobian=problem.jacobian)
-    first = solve(start, steps=max(steps // 3, 1), lower=-bound, upper=bound)
+    low, high = jnp.concatenate([-free, expected]), jnp.concatenate([free, expected])
+    first = solve(begin, steps=max(steps // 3, 1), lower=low, upper=high)
     last = solve(first.x, steps=steps, lower=problem.lower, upper=problem.upper)
     pose, camera = problem.posed(last.x[:rigid])
     identity, expression = jnp.split(last.x[rigid:], [len(model.identity_std)])
@@ -99,6 +119,12 @@ def _solve(model, pixels, focal, principal, moving, priors: Priors, steps: int) 
     params = FaceParams(identity, expression, albedo, pose, camera, uniform_light())
     costs = jnp.concatenate([first.costs, last.costs])
     return LandmarkFit(params, problem.project(last.x), moving, last.cost, costs, last.converged)
+
+
+def _fill(coefficients: Float[Array, " n"], count: int) -> Float[Array, " m"]:
+    """The first `count` coefficients, zeros after the last."""
+    some = coefficients[:count]
+    return jnp.concatenate([some, jnp.zeros(count - len(some))])
 
 
 class _Problem(NamedTuple):
@@ -122,7 +148,9 @@ class _Problem(NamedTuple):
     upper: Float[Array, " X"]
 
     @classmethod
-    def of(cls, model: FaceModel, pixels, focal, principal, moving, priors: Priors) -> "_Problem":
+    def of(
+        cls, model: FaceModel, pixels, focal, principal, start: FaceStart | None, moving, priors: Priors
+    ) -> "_Problem":
         where = landmark_candidates(model)
         on_points = jax.vmap(lambda directions: points_on_faces(directions, model.faces, *where))
         identity = on_points(model.identity_basis) * model.identity_std[:, None, None]
@@ -130,8 +158,14 @@ class _Problem(NamedTuple):
         mean = points_on_faces(model.mean, model.faces, *where)
 
         is_jaw = jnp.arange(pixels.shape[0]) < JAW
-        sigma = jnp.where(is_jaw, priors.jaw_noise, priors.noise) * box_size(pixels)
-        points = place_landmarks(model, mean, None)
+        sigma = jnp.where(is_jaw, priors.jaw_noise, priors.noise)
+        expected = jnp.zeros(len(identity) + len(expression))
+        if start is not None:
+            sigma = jnp.maximum(sigma, landmark_noise(start.confidence))
+            expected = jnp.concatenate([_fill(start.identity, len(identity)), _fill(start.expression, len(expression))])
+        points = place_landmarks(
+            model, mean + jnp.tensordot(expected, jnp.concatenate([identity, expression]), 1), None
+        )
         rotation, scale, offset = scaled_orthographic(points, pixels, jnp.where(is_jaw, 0.1, 1.0))
         known = focal is not None
         focal = scale * priors.distance if focal is None else focal
@@ -140,9 +174,7 @@ class _Problem(NamedTuple):
 
         # With a known focal length the distance follows from the size; else it is about known, and the focal follows.
         camera_std = (1e3, priors.log_focal) if known else (priors.log_distance, 1e3)
-        prior_mean = jnp.concatenate(
-            [-jnp.log(distance / priors.distance)[None], jnp.zeros(1 + len(identity) + len(expression))]
-        )
+        prior_mean = jnp.concatenate([-jnp.log(distance / priors.distance)[None], jnp.zeros(1), expected])
         coefficient_std = jnp.concatenate([jnp.full(len(identity), priors.identity), expression_std(model, priors)])
         free = jnp.full(RIGID + len(identity), jnp.inf)
         low, high = (0.0, 1.0) if model.blendshapes else (-3.0, 3.0)
@@ -151,7 +183,7 @@ class _Problem(NamedTuple):
             mean=mean,
             basis=jnp.concatenate([identity, expression]),
             pixels=pixels,
-            sigma=sigma,
+            sigma=sigma * box_size(pixels),
             base=cam.matrix_to_quaternion(rotation),
             distance=distance,
             shift=shift,

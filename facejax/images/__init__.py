@@ -2,11 +2,24 @@
 
 - `read`: `read_image`
 - `landmark_files`: `read_landmarks`, `find_landmarks`
+- `box_files`: `read_boxes`
+- `detect`: `detect_faces`
 - `crop`: `Crop`, `face_crop`, `apply_crop`
 """
 
+from facejax.images.box_files import read_boxes
 from facejax.images.crop import Crop, apply_crop, face_crop
+from facejax.images.detect import detect_faces
 from facejax.images.landmark_files import find_landmarks, read_landmarks
 from facejax.images.read import read_image
 
-__all__ = ["Crop", "apply_crop", "face_crop", "find_landmarks", "read_image", "read_landmarks"]
+__all__ = [
+    "Crop",
+    "apply_crop",
+    "detect_faces",
+    "face_crop",
+    "find_landmarks",
+    "read_boxes",
+    "read_image",
+    "read_landmarks",
+]

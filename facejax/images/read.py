@@ -69,7 +69,8 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         rgba = image.convert("RGBA")
         image, alpha = rgba.convert("RGB"), np.asarray(rgba.getchannel("A"), np.float32)[..., None] / 255.0
     image = _to_srgb(image, profile)
-    pixels = np.asarray(image, np.float32) / 255.0
+    pixels = np.asarray(image, np.float32)
+    pixels = np.divide(pixels, 255.0, out=pixels)  # in place: 100 megapixels are 1.2 GB
     return pixels if alpha is None else pixels * alpha + (1.0 - alpha)
 
 

@@ -1,0 +1,74 @@
+"""`facejax regress`: find faces, regress them in one pass of the network, write one file for all."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+
+from facejax.api import collect
+from facejax.images import read_boxes
+from facejax.regress.photos import Faces, RegressedPhotos, regress_photos
+from facejax.regress.regressor import load_regressor
+
+
+@dataclass(frozen=True)
+class Regress:
+    """Landmarks, pose and coefficients of the faces in photographs, by the network alone (seconds for many photos)."""
+
+    photos: tyro.conf.Positional[tuple[Path, ...]]
+    """photographs"""
+    out: Path
+    """file for the results, .npz"""
+    boxes: Path | None = None
+    """JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes; other photos are searched"""
+    faces: Faces = "largest"
+    """of the faces found in a photo: the largest, or all"""
+    checkpoint: str = "default"
+    """the regressor: "default", or the folder of a trained one"""
+    batch: int = 8
+    """faces the compiled program takes at once"""
+
+
+def run_regress(command: Regress) -> int:
+    """Returns the exit status: 0, or 1 when some photos failed. Without any face nothing is written."""
+    check_command(command)
+    boxes = None if command.boxes is None else boxes_of(command.photos, command.boxes)
+    regressor = load_regressor(command.checkpoint)
+    with tqdm(total=len(command.photos), unit="photo", disable=not sys.stderr.isatty(), leave=False) as bar:
+        found = regress_photos(
+            regressor, command.photos, boxes=boxes, faces=command.faces, batch=command.batch, progress=bar.update
+        )
+    report_failures(found, len(command.photos))
+    if found.faces:
+        result = collect(regressor, found)
+        print(f"{result.save(command.out)}: {len(result)} faces")
+    return 1 if found.failures else 0
+
+
+def check_command(command: Regress) -> None:
+    """What can be wrong before anything is read."""
+    if not command.photos:
+        raise ValueError("no photos: name at least one")
+    if command.out.suffix != ".npz":
+        raise ValueError(f"--out {command.out}: name a .npz file")
+    if command.batch < 1:
+        raise ValueError(f"--batch {command.batch}: at least 1 face at once")
+
+
+def boxes_of(photos: tuple[Path, ...], file: Path) -> list:
+    """The boxes of each photo, None for those the file does not name; a file that names none of them is a mistake."""
+    boxes = read_boxes(file)
+    mine = [boxes.get(photo.name, boxes.get(str(photo))) for photo in photos]
+    if boxes and all(one is None for one in mine):
+        raise ValueError(f"{file}: names none of the photos; its keys are file names such as {photos[0].name}")
+    return mine
+
+
+def report_failures(found: RegressedPhotos, count: int) -> None:
+    """A line on stderr for each photo without a face, and how many have one."""
+    for failure in found.failures:
+        print(f"facejax: error: {failure}", file=sys.stderr)
+    if found.failures:
+        print(f"{count - len(found.failures)} of {count} photos regressed", file=sys.stderr)

@@ -1,0 +1,44 @@
+"""Box files: where the faces are, for photos in which nothing is found or the wrong face would be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+EXPECTED = "[left, top, right, bottom] in pixels"
+
+
+def read_boxes(path: str | Path) -> dict[str, Float[np.ndarray, "K 4"]]:
+    """The boxes of each photo from a JSON file `{file name: box}`, or `{file name: [box, ...]}` for several faces.
+
+    A box is [left, top, right, bottom] in pixels of the upright photo and encloses the 68 landmarks: from the brows to
+    the chin, from ear to ear. Raises FileNotFoundError, or ValueError naming the file, the photo and the fix.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such box file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected {{file name: {EXPECTED}}}")
+    return {name: check_boxes(boxes, f"{path}: {name}") for name, boxes in content.items()}
+
+
+def check_boxes(boxes: Any, where: str) -> Float[np.ndarray, "K 4"]:
+    """One box or a list of boxes as rows; ValueError, beginning with `where`, for anything else."""
+    try:
+        rows = np.asarray(boxes, np.float64)
+    except (ValueError, TypeError):
+        raise ValueError(f"{where}: not a box; expected {EXPECTED}, or a list of such boxes") from None
+    rows = rows[None] if rows.ndim == 1 else rows
+    if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] != 4:
+        raise ValueError(f"{where}: boxes of shape {rows.shape}; expected {EXPECTED}, or a list of such boxes")
+    for row in rows:
+        if not np.isfinite(row).all() or row[2] - row[0] < 4 or row[3] - row[1] < 4:
+            numbers = [round(float(number), 2) for number in row]
+            raise ValueError(f"{where}: the box {numbers} is not 4 pixels wide and high; expected {EXPECTED}")
+    return rows
