@@ -60,7 +60,7 @@ def photograph(
     direction = normal(keys[8], (2,))
     trail = 0.06 * size * on[2] * u[5] ** 2 * direction / (jnp.linalg.norm(direction) + 1e-6)
     image = optics(image, 0.018 * size * on[3] * u[6] ** 2, trail, 1.5 * on[4] * u[7])
-    grain = on[5] * jnp.array([0.06, 0.08]) * u[8:10] ** 2
+    grain = on[5] * jnp.array([0.06, 0.07]) * u[8:10] ** 2
     image = noise(keys[9], image, shot=grain[0], read=grain[1], chroma=0.8 * u[10])
     image = resolution(image, 1.0 - 0.7 * jnp.clip(on[6], 0.0, 1.0) * u[11])
     image = posterise(image, jnp.where((u[12] < 0.03) & luck[7], 6.0 + 20.0 * u[13], 255.0) + 1e6 * (strength == 0))
@@ -117,14 +117,18 @@ def optics(
     `defocus` is the standard deviation of a Gaussian (pixels), `trail` the path (x, y) of the motion (pixels), and
     `halo` how much of the difference to a blurred copy (1.5 pixels) is added. All three keep the picture's mean.
     """
-    size, margin = image.shape[0], 16
-    padded = jnp.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    size = image.shape[0]
+    margin = size // 16  # as far as defocus and motion reach
+    padded = jax.lax.optimization_barrier(
+        jnp.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    )
     side = size + 2 * margin
     fy = jnp.fft.fftfreq(side)[:, None]  # cycles a pixel
     fx = jnp.fft.rfftfreq(side)[None, :]
     square = (2 * jnp.pi) ** 2 * (fx * fx + fy * fy)
     response = jnp.exp(-0.5 * square * defocus**2) * jnp.sinc(fx * trail[0] + fy * trail[1])
     response = response * (1.0 + halo * (1.0 - jnp.exp(-0.5 * square * 1.5**2)))
+    response = jax.lax.optimization_barrier(response)
     planes = jnp.fft.irfft2(jnp.fft.rfft2(jnp.moveaxis(padded, 2, 0)) * response, s=(side, side))
     return jnp.clip(jnp.moveaxis(planes, 0, 2)[margin : margin + size, margin : margin + size], 0.0, 1.0)
 

@@ -30,7 +30,9 @@ def normal(key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Float[Array, "..
     return (total - 510.0) / (4 * (256**2 - 1) / 12) ** 0.5
 
 
-def chance(key: Key[Array, ""], probability: float | Array, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+def chance(
+    key: Key[Array, ""], probability: float | Array | np.ndarray, shape: tuple[int, ...] = ()
+) -> Float[Array, "..."]:
     """1 with the given probability, else 0."""
     return (uniform(key, shape) < probability).astype(jnp.float32)
 
@@ -75,8 +77,8 @@ def clouds(
     Each octave is `roughness` times as strong as the one before it: 0.5 gives soft clouds, 1 gives rough stone.
     """
     total, power, weight = jnp.zeros((finest, finest, channels)), 0.0, jnp.ones(())
-    for octave in range(1, finest.bit_length()):
-        key, here = jax.random.split(key)
+    octaves = finest.bit_length() - 1
+    for octave, here in enumerate(jax.random.split(key, octaves), start=1):
         cells = 2**octave
         spread = stretch(finest, cells)
         total = total + weight * separable(spread, spread, normal(here, (cells, cells, channels)))
@@ -165,8 +167,7 @@ def skin_colours(key: Key[Array, ""], count: int) -> Float[Array, "{count} 3"]:
 
 def object_colours(key: Key[Array, ""], count: int) -> Float[Array, "{count} 3"]:
     """Display colours of things: any brightness, mostly muted, now and then vivid, black or white."""
-    k1, k2, k3 = jax.random.split(key, 3)
-    value = uniform(k1, (count, 1))
-    vivid = 0.7 * uniform(k2, (count, 1)) ** 3
-    hue = uniform(k3, (count, 3), low=-1.0, high=1.0)
+    value, vivid, *hue = jnp.split(uniform(key, (count, 5)), 5, axis=1)
+    vivid = 0.7 * vivid**3
+    hue = 2.0 * jnp.concatenate(hue, axis=1) - 1.0
     return jnp.clip(value * (1.0 + vivid * hue) + 0.15 * vivid * hue, 0.0, 1.0)

@@ -52,7 +52,7 @@ def resample(
     height, width = image.shape[:2]
     linear, offset = affine[:, :2], affine[:, 2]
     square = jnp.maximum(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0], 1e-12)  # scale^2
-    image = _smooth(image, jnp.clip(0.125 * (1.0 / square - 1.0), 0.0, 0.375))
+    image = jax.lax.optimization_barrier(_smooth(image, jnp.clip(0.125 * (1.0 / square - 1.0), 0.0, 0.375)))
     inverse = jnp.stack([jnp.stack([linear[1, 1], -linear[0, 1]]), jnp.stack([-linear[1, 0], linear[0, 0]])]) / square
     at = jnp.arange(size) + 0.5
     dx, dy = (at - offset[0])[None, :], (at - offset[1])[:, None]
@@ -82,7 +82,7 @@ def _slice(image: Array, start: int, stop: int, axis: int) -> Array:
 
 def _mirror(at: Float[Array, "S S"], length: int) -> Float[Array, "S S"]:
     """Reflected at 0 and at `length`, over and over."""
-    return length - jnp.abs(jnp.mod(at, 2.0 * length) - length)
+    return length - jnp.abs(at - 2.0 * length * jnp.floor(at / (2.0 * length)) - length)  # jnp.mod is slow
 
 
 def _bilinear(image: Float[Array, "H W 3"], x: Float[Array, "S S"], y: Float[Array, "S S"]) -> Float[Array, "S S 3"]:
@@ -94,7 +94,7 @@ def _bilinear(image: Float[Array, "H W 3"], x: Float[Array, "S S"], y: Float[Arr
     fx, fy = (x - left)[..., None], (y - top)[..., None]
     flat = image.reshape(height * width, 3)
     corner = top * width + left
-    a, b, c, d = (flat[corner + step] for step in (0, 1, width, width + 1))
+    a, b, c, d = jax.lax.optimization_barrier([flat[corner + step] for step in (0, 1, width, width + 1)])
     return (1.0 - fy) * ((1.0 - fx) * a + fx * b) + fy * ((1.0 - fx) * c + fx * d)
 
 
