@@ -1,5 +1,8 @@
 """Importers of released weights, held against PyTorch's own layers with random weights."""
 
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
+# pyright: reportOptionalMemberAccess=false
+
 import sys
 
 import jax
@@ -141,7 +144,7 @@ def test_mobilenet_trains_as_in_pytorch(tmp_path):
     tensors = {name: value.numpy().copy() for name, value in module.state_dict().items() if value.is_floating_point()}
     config = MobileNetConfig(widen=0.25)
     network = importers._fill(tmp_path, mobilenet_shapes(config), tensors, {"coefficients": ["fc"]})
-    images = pictures(4, 120)
+    images = jnp.asarray(pictures(4, 120))
 
     def loss(params):
         outputs, statistics = train_mobilenet(config, network._replace(params=params), images)

@@ -60,13 +60,13 @@ def test_heads_that_start_at_zero_give_zero_and_learn():
     network = init_resnet(config, jax.random.key(0))
     images = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
 
-    def loss(params):
-        outputs = apply_resnet(config, network._replace(params=params), images)
+    def loss(heads):
+        outputs = apply_resnet(config, network._replace(params=network.params | {"heads": heads}), images)
         return jnp.sum((outputs - 1) ** 2), outputs
 
-    grads, outputs = jax.jit(jax.grad(loss, has_aux=True))(network.params)
+    grads, outputs = jax.jit(jax.grad(loss, has_aux=True))(network.params["heads"])
     assert outputs.shape == (2, 8) and not np.any(outputs)
-    assert np.all(np.asarray(grads["heads"]["angles"]["bias"]) == -4)
+    assert np.all(np.asarray(grads["angles"]["bias"]) == -4) and np.any(grads["identity"]["kernel"] != 0)
 
 
 def test_start_values_keep_the_scale_and_differ_between_keys():

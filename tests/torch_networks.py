@@ -1,5 +1,8 @@
 """The networks of 3DDFA, 2DASL and Deep3DFaceRecon in PyTorch's own layers, with the names of their released files."""
 
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
+# pyright: reportOptionalMemberAccess=false
+
 import torch
 from torch import nn
 from torch.nn import functional as F

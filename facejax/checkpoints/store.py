@@ -53,7 +53,7 @@ def save(path: str | Path, tree: Any, *, schema: str, version: int, half: bool =
     mark = secrets.token_hex(4)
     fresh, old = (path.with_name(f".{path.name}.{mark}.{part}") for part in ("tmp", "old"))
     try:
-        ocp.save(fresh, nested, checkpointable_name=_ITEM, custom_metadata=about)
+        ocp.save(str(fresh), nested, checkpointable_name=_ITEM, custom_metadata=about)
         if path.exists():
             os.replace(path, old)
         os.replace(fresh, path)
@@ -78,13 +78,13 @@ def load(path: str | Path, *, schema: str, version: int, like: Any = None) -> Ch
     if not _is_checkpoint(path):
         raise ValueError(f"{path}: not a checkpoint; give a folder that facejax.checkpoints.save wrote")
     try:
-        about: Any = ocp.metadata(path, checkpointable_name=_ITEM).custom_metadata
+        about: Any = ocp.metadata(str(path), checkpointable_name=_ITEM).custom_metadata
     except Exception as error:  # Orbax and its storage fail in many ways on truncated files
         raise _damaged(path, error) from None
     about = about if isinstance(about, dict) else {}
     _compare(path, about, schema, version)
     try:
-        leaves = _flat(ocp.load(path, checkpointable_name=_ITEM))
+        leaves = _flat(ocp.load(str(path), checkpointable_name=_ITEM))
     except Exception as error:
         raise _damaged(path, error) from None
     leaves |= {name: np.zeros(shape, dtype) for name, (dtype, *shape) in about["empty"].items()}

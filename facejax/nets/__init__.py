@@ -2,7 +2,7 @@
 
 | file | what lives there |
 |---|---|
-| `encoder.py` | the shipped regressor's network: `EncoderConfig`, `init_encoder`, `apply_encoder` |
+| `encoder.py` | the shipped regressor's network: `EncoderConfig`, `init_encoder`, `apply_encoder`, `widen_encoder` |
 | `resnet.py` | ResNet-50 of 2DASL and Deep3D: `TWODASL`, `DEEP3D`, `init_resnet`, `apply_resnet`, `train_resnet` |
 | `mobilenet.py` | MobileNet-V1 of 3DDFA and 3DDFA_V2: `init_mobilenet`, `apply_mobilenet`, `train_mobilenet` |
 | `critic.py` | 2DASL's self-critic: `CriticConfig`, `init_critic`, `apply_critic` |
@@ -15,7 +15,7 @@ normalisation keep its running averages apart from what is trained, in a `Networ
 
 from facejax.nets._layers import Heads, Network, split_heads, to_bgr_input
 from facejax.nets.critic import CriticConfig, apply_critic, init_critic
-from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder, init_encoder
+from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder, init_encoder, widen_encoder
 from facejax.nets.mobilenet import (
     THREEDDFA_V2_TRAINING,
     MobileNetConfig,
@@ -48,4 +48,5 @@ __all__ = [
     "to_bgr_input",
     "train_mobilenet",
     "train_resnet",
+    "widen_encoder",
 ]

@@ -108,9 +108,7 @@ def split_heads(heads: Heads, outputs: Float[Array, "*B C"]) -> dict[str, Float[
     """A network's outputs by the name of each block. Raises ValueError when the sizes do not add up to C."""
     total = sum(size for _, size in heads)
     if outputs.shape[-1] != total:
-        raise ValueError(
-            f"{outputs.shape[-1]} outputs where the heads {heads} have {total}: pass the network's own heads"
-        )
+        raise ValueError(f"{outputs.shape[-1]} outputs, but heads of {total}: pass the heads of the network's config")
     blocks, start = {}, 0
     for name, size in heads:
         blocks[name] = outputs[..., start : start + size]
