@@ -198,6 +198,6 @@ def _quantise(plane: Float[Array, "S S"], steps: np.ndarray, scale: Array) -> Fl
     k = np.arange(8)
     dct = 0.5 * np.cos((2 * k[None, :] + 1) * k[:, None] * np.pi / 16)
     dct[0] /= np.sqrt(2.0)
-    dct = np.kron(np.eye(count), dct).astype(np.float32)
+    dct = jnp.asarray(np.kron(np.eye(count), dct), jnp.float32)
     step = jnp.tile(jnp.clip(jnp.floor(steps * scale + 0.5), 1.0, 255.0), (count, count))
     return dct.T @ (jnp.round((dct @ plane @ dct.T) / step) * step) @ dct
