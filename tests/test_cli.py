@@ -90,7 +90,8 @@ def test_demo_writes_pictures_and_summary(demo):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{photos}/anna.png"], "no landmarks: pass --landmarks"),
+        (["{photos}/anna.png", "--landmarks", "{photos}", "--boxes", "b.json"], "leave out --boxes"),
+        (["{photos}/anna.png", "--boxes", "nowhere.json"], "nowhere.json"),
         (["{photos}/anna.png", "{photos}/anna.npy", "--landmarks", "{photos}/anna.npy"], "one file for 2 photos"),
         (["{photos}/anna.png", "{photos}/sub/anna.jpg", "--landmarks", "{photos}"], "would both write to anna/"),
         (["{photos}/anna.png", "--landmarks", "{photos}", "--model", "nowhere.mat"], "nowhere.mat"),

@@ -65,8 +65,8 @@ def run_fit(command: Fit) -> int:
     """Returns the exit status: 0, or 1 when some photos failed."""
     check_command(command)
     model = load_face_model(command.model)
-    regressor = load_regressor() if command.landmarks is None else None
     boxes = [None] * len(command.photos) if command.boxes is None else boxes_of(command.photos, command.boxes)
+    regressor = load_regressor() if command.landmarks is None else None
     command.out.mkdir(parents=True, exist_ok=True)
     size = min(command.batch, len(command.photos)) if command.faces == "largest" else command.batch
     failed: set[Path] = set()
