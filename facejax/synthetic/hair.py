@@ -65,7 +65,7 @@ def hair_ends(style: Style) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
     fringe = style.fringe * jax.nn.sigmoid((jnp.minimum(style.frame[side], 1.05) - angle) / 0.08)
     fringe_ends = style.fringe_height + style.fringe_slope * across + style.fringe_arch * (1 - 3 * across**2)
     drop = fringe * jnp.maximum(0.0, ends - jnp.maximum(fringe_ends, 8.0))
-    return ends - drop, jnp.maximum(falls, fringe * jnp.clip(drop / 15, 0.0, 1.0))
+    return ends - drop, jnp.maximum(falls, fringe * jnp.clip(drop / 40, 0.0, 1.0))
 
 
 def _sheet(
@@ -78,8 +78,9 @@ def _sheet(
     edge = _near_frame(style)[:, None]
     lift = _lift(numbers, style, paths, loose) * (1 - edge) + 2.0 * edge
     sheet = comb(paths, lift, jnp.broadcast_to(loose, paths.out.shape), ends, _ROWS)
-    # Combed hair leaves the skin at the hairline; hanging hair keeps its distance.
-    taper = 1 - (1 - loose) * jnp.clip(1 - sheet.distance / (4.0 + 0.8 * style.volume), 0.0, 1.0) ** 2
+    # Combed hair leaves the skin where its ragged ends do; hanging hair keeps its distance.
+    rooted = sheet.distance - jnp.minimum(9.0, 0.7 * style.volume)
+    taper = 1 - (1 - loose) * jnp.clip(1 - rooted / (4.0 + 0.8 * style.volume), 0.0, 1.0) ** 2
     out = sheet.skin_out + 1.0 + taper * (sheet.out - sheet.skin_out)
     height = sheet.skin_height + taper * (sheet.height - sheet.skin_height)
     phase = 3.14 * numbers[:2, 2]
@@ -101,6 +102,9 @@ def _lift(numbers: Float[Array, "6 3"], style: Style, paths: Paths, loose: Float
     flat = jnp.where(style.hat > 0, _UNDER_HAT, 1.0)
     bare_top = jnp.where(style.kind == KINDS.index("horseshoe"), 0.5, 1.0)
     lift = jnp.maximum(style.volume * flat * bare_top * jnp.clip(uneven * on_top, 0.25, 1.9), 1.5)
+    # A fringe lies on the forehead however much hair there is above it.
+    in_front = loose * (np.abs(AZIMUTHS) < 1.15)[:, None] * jnp.clip(4 * down - 0.4, 0.0, 1.0)
+    lift = lift - in_front * jnp.maximum(lift - 9.0, 0.0)
     ears = 16.0 * jnp.exp(-(((jnp.abs(azimuth) - 1.62) / 0.33) ** 2)) * loose
     return lift + ears * jnp.exp(-(((down - 0.5) / 0.25) ** 2)) * (
         style.hang * (numbers[1, 2] > -0.7) * (style.hat == 0)
@@ -140,14 +144,14 @@ def _texture(
 ) -> Float[Array, "H T 4"]:
     tone_key, edge_key, mix_key = jax.random.split(key, 3)
     size = (SIZE - _HAT_ROWS, SIZE)
-    down = ((np.arange(size[0], dtype=np.float32) + 0.5) / size[0])[:, None]
+    down = jnp.asarray(((np.arange(size[0], dtype=np.float32) + 0.5) / size[0])[:, None])
     centres = (np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE
     column = jnp.asarray(np.interp(centres, across(AZIMUTHS), np.arange(len(AZIMUTHS))).astype(np.float32))
     length, hanging = value_at(column, distance[:, 0]), value_at(column, loose)
     contrast = jax.random.uniform(mix_key, (3,))
     tone = strand_noise(tone_key, size, style.curl, style.sweep)
-    roots = 1 - 0.35 * contrast[1] * np.clip(1 - 2.5 * down, 0.0, 1.0)
+    roots = 1 - 0.35 * contrast[1] * jnp.clip(1 - 2.5 * down, 0.0, 1.0)
     color = jnp.clip(style.color * ((1 + (0.25 + 0.45 * contrast[0]) * tone) * roots)[..., None], 0.0, 1.0)
-    depth = 3.0 + 5.0 * contrast[2] + hanging * (4.0 + 0.12 * length) * (0.5 + contrast[1])
+    depth = 3.0 + 5.0 * contrast[2] + hanging**2 * (4.0 + 0.12 * length) * (0.5 + contrast[1])
     alpha = ragged(edge_key, (1 - down) * length, jnp.broadcast_to(depth, size))
     return jnp.concatenate([color, alpha[..., None]], axis=-1)

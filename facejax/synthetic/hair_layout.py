@@ -32,7 +32,7 @@ _TAIL = 6  # samples below the last elevation
 class Layout(NamedTuple):
     """What the paths need from the mean head, computed once on the host."""
 
-    index: np.ndarray  # (C, K, 8) vertices of each anchor
+    rows: np.ndarray  # (C, K, 8) vertices of each anchor
     weight: np.ndarray  # (C, K, 8), sums to 1
     height: np.ndarray  # (C, K + tail) of the mean head's paths, mm, falling
     vertices: int
@@ -76,7 +76,7 @@ def head_paths(head: Head) -> Paths:
     held = layout()
     if head.vertices.shape[0] != held.vertices:
         raise ValueError(f"hair needs the shipped head ({held.vertices} vertices), got {head.vertices.shape[0]}")
-    anchors = jnp.einsum("ckn,cknd->ckd", held.weight, head.vertices[held.index])
+    anchors = jnp.einsum("ckn,cknd->ckd", held.weight, head.vertices[held.rows])
     radial = anchors[..., ::2] - CENTRE[::2]
     out = jnp.linalg.norm(radial + 1e-6, axis=-1)
     # The pole and what lies under the chin have no stable direction of their own: the column's stands in.
@@ -123,7 +123,13 @@ def comb(
     total = value_at(index_of(-ends[:, None], -paths.mean), arc)
     place = total * shares
     where = index_of(place, arc)
-    return Sheet(*(value_at(where, values) for values in (out, height, paths.out, paths.height)), total - place)
+    return Sheet(
+        out=value_at(where, out),
+        height=value_at(where, height),
+        skin_out=value_at(where, paths.out),
+        skin_height=value_at(where, paths.height),
+        distance=total - place,
+    )
 
 
 def place(paths: Paths, out: Float[Array, "C R"], height: Float[Array, "C R"]) -> Float[Array, "R C 3"]:

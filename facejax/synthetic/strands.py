@@ -22,7 +22,8 @@ def noise_cells(key: Array, *shapes: tuple[int, int]) -> list[Array]:
 
 def smooth(cells: Float[Array, "R N"], size: tuple[int, int]) -> Float[Array, "H W"]:
     """Noise cells interpolated to `size`; the columns wrap."""
-    return _between(cells.shape[0], size[0], wrap=False) @ cells @ _between(cells.shape[1], size[1], wrap=True).T
+    down, across = _between(cells.shape[0], size[0], wrap=False), _between(cells.shape[1], size[1], wrap=True)
+    return jnp.asarray(down) @ cells @ jnp.asarray(across.T)
 
 
 @lru_cache
