@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 POINTS = 68
+BLOCK = 4  # pixels along a side that the first layer takes together
 GAIN = 1.7139588594436646  # keeps the variance through a ReLU: sqrt(2 / (1 - 1 / pi))
 REACH = 1.6  # landmarks may lie outside the picture: the attention's grid spans this many times its half side
 
@@ -29,6 +30,7 @@ class EncoderConfig:
     blocks: tuple[int, int, int] = (0, 2, 2)
     hidden: int = 256
     code: int = 32  # channels of the flattened summary
+    channels: int = 3  # 4: a landmark map follows the colours
 
 
 class EncoderOutput(NamedTuple):
@@ -42,13 +44,25 @@ class EncoderOutput(NamedTuple):
 
 def init_encoder(config: EncoderConfig, key: Key[Array, ""]) -> Any:
     """A plain tree of parameters; the coefficients start at zero, which is the mean face."""
-    picture = jnp.zeros((1, config.size, config.size, 3))
+    picture = jnp.zeros((1, config.size, config.size, config.channels))
     return _Encoder(config).init(key, picture)["params"]
 
 
-def apply_encoder(config: EncoderConfig, params: Any, images: Float[Array, "N S S 3"]) -> EncoderOutput:
-    """`images` are display values in [0, 1]. Pure: no state, no randomness."""
+def apply_encoder(config: EncoderConfig, params: Any, images: Float[Array, "N S S C"]) -> EncoderOutput:
+    """`images` are display values in [0, 1], a landmark map after them (2DASL). Pure: no state, no randomness."""
     return EncoderOutput(*_Encoder(config).apply({"params": params}, images))
+
+
+def widen_encoder(params: Any, channels: int = 1) -> Any:
+    """The parameters for `channels` more in the picture, which the network does not look at yet.
+
+    New weights are the mean of a filter's own: standardised they are zero, and the others stay as they were.
+    """
+    first = params["_Conv_0"]
+    mean = jnp.mean(first["kernel"], axis=(0, 1, 2), keepdims=True)
+    shape = (*first["kernel"].shape[:2], BLOCK * BLOCK * channels, mean.shape[-1])
+    kernel = jnp.concatenate([first["kernel"], jnp.broadcast_to(mean, shape)], axis=2)
+    return {**params, "_Conv_0": {**first, "kernel": kernel}}
 
 
 class _Conv(nn.Module):
@@ -96,7 +110,9 @@ class _Encoder(nn.Module):
     @nn.compact
     def __call__(self, images):
         config = self.config
-        x = _space_to_depth((images - 0.5) * 4.0, 4)
+        x = _space_to_depth((images[..., :3] - 0.5) * 4.0, BLOCK)
+        if config.channels > 3:
+            x = jnp.concatenate([x, _space_to_depth(images[..., 3:], BLOCK)], axis=-1)
         levels = []
         for level, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
             x = _Conv(width)(x) if level == 0 else _Conv(width, kernel=2, stride=2)(_relu(x))

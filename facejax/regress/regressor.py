@@ -21,7 +21,7 @@ from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.load import load_face_model
 from facejax.images import Crop
 from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder
-from facejax.objectives import chance_within
+from facejax.objectives import chance_within, draw_landmarks, eighteen_points
 
 DISTANCE = 1000.0  # mm: the distance at coefficient 0
 NEAR = 0.05  # of the face's size: what `Regression.confidence` is the chance of
@@ -150,7 +150,26 @@ def regress_crops(regressor: Regressor, images: Float[Array, "N S S 3"]) -> Regr
     size = regressor.config.encoder.size
     if images.shape[1:] != (size, size, 3):
         raise ValueError(f"crops of shape {images.shape}: this regressor takes (N, {size}, {size}, 3), see box_crop")
-    return read_output(regressor.config, apply_encoder(regressor.config.encoder, regressor.weights, images))
+    config, weights = regressor.config, regressor.weights
+    if config.encoder.channels == 3:
+        return read_output(config, apply_encoder(config.encoder, weights, images))
+    blank = jnp.zeros((*images.shape[:3], 1), images.dtype)
+    first = apply_encoder(config.encoder, weights, jnp.concatenate([images, blank], axis=-1))
+    seen = jnp.concatenate([images, landmark_maps(config, first.landmarks)], axis=-1)
+    return read_output(config, apply_encoder(config.encoder, weights, seen))
+
+
+def landmark_maps(config: RegressorConfig, landmarks: Float[Array, "N 68 2"]) -> Float[Array, "N S S 1"]:
+    """2DASL's fourth channel: 1 where the 18 points of landmarks (half sides from the centre) are, else 0.
+
+    A network with that channel looks twice: first without landmarks, then with those that it found.
+    """
+    side = config.encoder.size
+
+    def draw(points: Float[Array, "68 2"]) -> Float[Array, "S S"]:
+        return draw_landmarks(eighteen_points((points + 1.0) * (side / 2)), side, background=0.0)
+
+    return jax.vmap(draw)(landmarks)[..., None]
 
 
 def box_crop(box: Float[Any, " 4"], config: RegressorConfig) -> Crop:

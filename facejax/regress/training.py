@@ -103,12 +103,21 @@ def model_anchors(model: FaceModel, *, extra: int = 132, seed: int = 0) -> Ancho
 
 def project_anchors(config: RegressorConfig, anchors: Anchors, coefficients: Float[Array, " C"]) -> Float[Array, "P 2"]:
     """The anchors as these coefficients place them in the crop, half sides from its centre."""
+    return place_anchors(config, anchors, coefficients)[:, :2]
+
+
+def place_anchors(config: RegressorConfig, anchors: Anchors, coefficients: Float[Array, " C"]) -> Float[Array, "P 3"]:
+    """`project_anchors`, then how far towards the viewer each lies from the head's origin, at the scale there."""
     params = to_params(config, coefficients)
     expression = split_blocks(config, coefficients)["expression"]  # unclipped, so that a gradient stays
     points = anchors.mean + jnp.tensordot(params.identity, anchors.identity, 1)
     points = points + jnp.tensordot(expression, anchors.expression, 1)
-    pixels = project(params.camera, to_camera(params.pose, points))[:, :2]
-    return pixels * (2.0 / config.encoder.size) - 1.0
+    seen = project(params.camera, to_camera(params.pose, points))
+    distance = -params.pose.translation[2]
+    assert isinstance(params.camera, PerspectiveCamera)
+    depth = (distance - seen[:, 2:]) * (params.camera.focal / distance)
+    half = 2.0 / config.encoder.size
+    return jnp.concatenate([seen[:, :2] * half - 1.0, depth * half], axis=1)
 
 
 def losses(
@@ -169,18 +178,46 @@ def train_step(config: RegressorConfig, recipe: Recipe, anchors: Anchors, state:
         return sum(weight * terms[name] for name, weight in recipe.terms), terms
 
     (_, terms), gradient = jax.value_and_grad(total, has_aux=True)(state.params)
+    return descend(recipe, state, gradient), terms
+
+
+def descend(recipe: Recipe, state: State, gradient: Any) -> State:
+    """The state after one update of the optimiser and of the averaged weights."""
     update, optimizer = make_optimizer(recipe).update(gradient, state.optimizer, state.params)
     params = optax.apply_updates(state.params, update)
     keep = jnp.minimum(recipe.average, (1.0 + state.step) / (10.0 + state.step))
     average = jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, state.average, params)
-    return State(state.step + 1, params, average, optimizer), terms
+    return State(state.step + 1, params, average, optimizer)
 
 
 def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Augmentation, example: Example) -> View:
     """A jittered square crop around the landmarks' box, rolled a little, as the network sees faces."""
     size = config.encoder.size
+    image, linear, offset, angle = crop_picture(
+        key, config, augmentation, example.image, example.landmarks.min(axis=0), example.landmarks.max(axis=0)
+    )
+    params = roll_params(example.params, angle)
+    assert isinstance(params.camera, PerspectiveCamera)
+    scale = jnp.linalg.norm(linear[:, 0])
+    camera = PerspectiveCamera(params.camera.focal * scale, linear @ params.camera.principal + offset)
+    coefficients = from_params(config, replace(params, camera=camera))
+    return View(image, (example.landmarks @ linear.T + offset) * (2.0 / size) - 1.0, coefficients)
+
+
+def crop_picture(
+    key: Key[Array, ""],
+    config: RegressorConfig,
+    augmentation: Augmentation,
+    image: UInt8[Array, "S S 3"],
+    low: Float[Array, " 2"],
+    high: Float[Array, " 2"],
+) -> tuple[Float[Array, "s s 3"], Float[Array, "2 2"], Float[Array, " 2"], Float[Array, ""]]:
+    """The crop, the (linear, offset) that take pixels of the picture to its own, and the angle (radians) in them.
+
+    `low` and `high` are the corners of the box of the 68 landmarks.
+    """
+    size = config.encoder.size
     keys = jax.random.split(key, 6)
-    low, high = example.landmarks.min(axis=0), example.landmarks.max(axis=0)
     side = config.margin * (high - low).max()
     side = side * jnp.exp(augmentation.zoom * jax.random.truncated_normal(keys[0], -2.0, 2.0, ()))
     centre = 0.5 * (low + high) + augmentation.shift * side * jax.random.truncated_normal(keys[1], -2.0, 2.0, (2,))
@@ -189,15 +226,10 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
     linear = size / side * jnp.array([[c, s], [-s, c]])  # counter-clockwise to the eye, since y points down
     offset = size / 2 - linear @ centre
     border = jax.random.categorical(keys[3], jnp.log(jnp.array([0.6, 0.15, 0.05, 0.2])))
-    image = example.image.astype(jnp.float32) / 255.0
-    image = resample(image, jnp.concatenate([linear, offset[:, None]], axis=1), size, border)
+    crop = image.astype(jnp.float32) / 255.0
+    crop = resample(crop, jnp.concatenate([linear, offset[:, None]], axis=1), size, border)
     if augmentation.occluders > 0:
-        image, _ = occlude(keys[4], image, augmentation.occluders)
+        crop, _ = occlude(keys[4], crop, augmentation.occluders)
     if augmentation.camera > 0:
-        image = photograph(keys[5], image, augmentation.camera)
-
-    params = roll_params(example.params, angle)
-    assert isinstance(params.camera, PerspectiveCamera)
-    camera = PerspectiveCamera(params.camera.focal * size / side, linear @ params.camera.principal + offset)
-    coefficients = from_params(config, replace(params, camera=camera))
-    return View(image, (example.landmarks @ linear.T + offset) * (2.0 / size) - 1.0, coefficients)
+        crop = photograph(keys[5], crop, augmentation.camera)
+    return crop, linear, offset, angle
