@@ -16,6 +16,7 @@ from facejax.synthetic.accessories import clothes, glasses, hand
 from facejax.synthetic.anchors import neck_loop
 from facejax.synthetic.glasses import LENS
 from facejax.synthetic.props import Head
+from facejax.synthetic.shapes import bezier, rounded, tube
 
 SIZE = 300
 MODEL = load_face_model()
@@ -104,6 +105,20 @@ def test_the_neck_ends_in_one_ring_around_the_neck():
     ring = np.asarray(MODEL.mean)[neck_loop()]
     angle = np.unwrap(np.arctan2(ring[:, 0], ring[:, 2] - ring[:, 2].mean()))
     assert (np.diff(angle) > 0).all() and abs(angle[-1] - angle[0] - 2 * np.pi) < 0.4  # from the front to the left
+
+
+def test_tubes_are_seen_from_outside():
+    place, round_ = rounded(9, 0.1)
+    path = bezier(jnp.zeros(3), jnp.array([0.0, 50.0, 10.0]), jnp.array([30.0, 90.0, 0.0]), place)
+    capsule = tube(path, 5 * jnp.stack([round_, round_], 1), jnp.array([0.0, 0.0, 1.0]), LENS, sides=16)
+    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    around = jnp.asarray(np.stack([50 * np.sin(angle), 0 * angle, 50 * np.cos(angle)], 1))
+    torus = tube(around, jnp.full((40, 2), 5.0), jnp.array([0.0, 1.0, 0.0]), LENS, sides=16, loop=True)
+    length = float(jnp.linalg.norm(jnp.diff(path, axis=0), axis=1).sum())
+    for piece, volume in ((capsule, np.pi * 25 * length), (torus, np.pi * 25 * 2 * np.pi * 50)):
+        a, b, c = np.moveaxis(np.asarray(piece.vertices)[piece.faces], 1, 0)
+        enclosed = np.einsum("fi,fi->", a, np.cross(b, c)) / 6  # by the divergence theorem, positive for outward faces
+        assert 0.85 * volume < enclosed < 1.02 * volume
 
 
 def test_a_given_skin_colour_is_used():

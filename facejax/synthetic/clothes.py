@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from facejax.camera import euler_to_quaternion, quaternion_to_matrix
 from facejax.synthetic.anchors import NECK_POINTS, neck_loop, neck_rings
 from facejax.synthetic.props import Head, Prop
-from facejax.synthetic.shapes import any_color, grid, join, noise, skin_tone, tube
+from facejax.synthetic.shapes import Piece, any_color, grid, join, noise, skin_tone, tube
 
 SIZE = 64  # texels
 BODY, SCARF = (0.01, 0.27, 0.99, 0.99), (0.01, 0.01, 0.99, 0.23)  # patches of the texture
@@ -25,6 +25,7 @@ SLOPE = (
     (1.0, -150.0, 1.0),
     (0.96, -280.0, 1.0),
 )
+SCARVES = 0.12  # share of the clothed who wear one
 ROWS = 3 + len(SLOPE)
 
 
@@ -43,7 +44,7 @@ def clothes(key: jax.Array, head: Head, skin: Float[Array, " 3"] | None = None) 
     loop = head.vertices[neck_loop()]
     middle = loop.mean(0)
     body = _body(keys[2], loop, _collar_ring(loop, rings, high), stands_off)
-    scarf = _scarf(keys[3], loop, rings[0], jnp.where(uniform[3] < 0.12, 1.0, 0.0))
+    scarf = _scarf(keys[3], rings.mean(0), jnp.where(uniform[3] < SCARVES, 1.0, 0.0))
     turn = euler_to_quaternion(jax.random.normal(keys[4], (3,)) * jnp.array([7.0, 22.0, 6.0]))
     turned = middle + (body - middle) @ quaternion_to_matrix(turn).T
     share = jnp.array([0.0, 0.0, 0.0] + [row[2] for row in SLOPE])[:, None, None]
@@ -77,15 +78,15 @@ def _body(key: jax.Array, loop: Float[Array, "40 3"], top: Float[Array, "40 3"],
     return jnp.stack(rows)
 
 
-def _scarf(key: jax.Array, loop: Float[Array, "40 3"], ring: Float[Array, "40 3"], worn: Array):
+def _scarf(key: jax.Array, ring: Float[Array, "40 3"], worn: Array) -> Piece:
     """A lumpy ring around the neck; shrunk to nothing where it is not worn."""
     size, lumps = jax.random.split(key)
     radius = jax.random.uniform(size, (2,), minval=jnp.array([9.0, 14.0]), maxval=jnp.array([20.0, 30.0])) * worn
-    path = (0.4 * loop + 0.6 * ring)[::2]
-    out = path - path.mean(0)
+    path = ring[::2]
+    out = (path - path.mean(0)) * jnp.array([1.0, 0.0, 1.0])
     path = path + radius[0] * out / jnp.linalg.norm(out, axis=1, keepdims=True)
-    bumps = 1 + 0.25 * jax.random.normal(lumps, (len(path), 1))
-    return tube(path, bumps * radius, jnp.array([0.0, 0.01, 1.0]), SCARF, sides=8, loop=True)
+    bumps = 1 + 0.12 * jax.random.normal(lumps, (len(path), 1))
+    return tube(path, bumps * radius, jnp.array([0.0, 1.0, 0.0]), SCARF, sides=8, loop=True)
 
 
 def _texture(

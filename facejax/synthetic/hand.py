@@ -143,7 +143,7 @@ def _hand(key: jax.Array, frame: _Frame, empty: Array) -> list[Piece]:
     thick = size * jnp.append(thick, 10.0)
 
     def digit(joint, thick):
-        path = bezier(*(point(*corner) for corner in joint), place)
+        path = bezier(point(*joint[0]), point(*joint[1]), point(*joint[2]), place)
         return tube(path, thick * jnp.stack([round_, round_], 1), across, SKIN, sides=6)
 
     pieces.append(repeat(digit, joints, thick))
@@ -151,7 +151,7 @@ def _hand(key: jax.Array, frame: _Frame, empty: Array) -> list[Piece]:
     wrist, elbow = point(-40, 0, -1), point(-150, 0, 8) + 200 * size * down
     arm = bezier(wrist, point(-120, 0, 5), elbow, jnp.linspace(0, 1, 6))
     thick = jnp.linspace(0.0, 1.0, 6)
-    radii = size * jnp.stack([19 + 20 * thick, 27 + 16 * thick], axis=1)
+    radii = size * jnp.stack([12 + 27 * thick, 20 + 23 * thick], axis=1)
     pieces.append(tube(arm, radii, across, SLEEVE, sides=8))
     return pieces
 

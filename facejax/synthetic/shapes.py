@@ -125,7 +125,7 @@ def tube(
     )
     if loop:
         ring = jnp.concatenate([ring, ring[:1]])
-    return grid(ring, box, closed=True)
+    return grid(ring, box, closed=True, flip=True)  # seen along the path, the columns turn to the left
 
 
 def rounded(rows: int, cap: Array | float) -> tuple[Float[Array, " R"], Float[Array, " R"]]:
@@ -168,7 +168,7 @@ def skin_tone(key: jax.Array) -> Float[Array, " 3"]:
     where = 4 * draw[0] ** 1.4
     low = jnp.minimum(where.astype(jnp.int32), 3)
     tone = ramp[low] + (where - low) * (ramp[low + 1] - ramp[low])
-    return tone * (0.9 + 0.2 * draw[1:])
+    return tone * (0.85 + 0.2 * draw[1] + 0.06 * (draw[1:] - 0.5))
 
 
 def any_color(key: jax.Array) -> Float[Array, " 3"]:
