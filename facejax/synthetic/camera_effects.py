@@ -50,7 +50,7 @@ def photograph(
 
     image = tone(
         image,
-        jnp.exp2(0.45 * strength * normal(keys[3])),
+        jnp.exp2(strength * (0.38 * normal(keys[3]) - 0.1)),
         1.0 + 0.12 * strength * normal(keys[4], (3,)) * (0.3 + on[0]),
         jnp.exp2(0.35 * strength * normal(keys[5])),
     )
