@@ -178,9 +178,8 @@ def save_released(path: str | Path, released: Released) -> None:
 def load_released(path: str | Path) -> Released:
     """What `save_released` wrote. Raises like `facejax.checkpoints.load`."""
     tree, about = load(path, schema=SCHEMA, version=VERSION)
-    values: dict[str, Any] = {
-        key: tuple(map(tuple, value)) if key == "heads" else value for key, value in about["config"].items()
-    }
+    values: dict[str, Any] = about["config"]
+    values["heads"] = tuple(map(tuple, values["heads"]))  # JSON has lists only
     if about["kind"] == "resnet":
         config = ResNetConfig(**values | {"blocks": tuple(values["blocks"])})
     else:
