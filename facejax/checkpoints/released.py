@@ -181,7 +181,8 @@ def load_released(path: str | Path) -> Released:
     values: dict[str, Any] = about["config"]
     values["heads"] = tuple(map(tuple, values["heads"]))  # JSON has lists only
     if about["kind"] == "resnet":
-        config = ResNetConfig(**values | {"blocks": tuple(values["blocks"])})
+        values["blocks"] = tuple(values["blocks"])
+        config = ResNetConfig(**values)
     else:
         config = MobileNetConfig(**values)
     tree = jax.tree.map(jnp.asarray, tree)
