@@ -71,13 +71,14 @@ def generate(key: Key[Array, ""], model: FaceModel, *, size: int = 176, generato
     albedo = jnp.clip(decode_albedo(model, params), 0.01, 1.0)
     first = studio.draw(vertices, head.normals, model.faces, model.uv, model.topology.uv_faces, albedo, skin)
     scene = _Scene(first.surface, first.opacity, first.opacity, first.depth)
+    complexion = _complexion(model, albedo)
     props = (
         (mouth_interior, 1.0),
-        (clothes, generator.clothes),
+        (partial(clothes, skin=complexion), generator.clothes),
         (beard, generator.beard),
         (hair, generator.hair),
         (glasses, generator.glasses),
-        (hand, generator.hand),
+        (partial(hand, skin=complexion), generator.hand),
     )
     for make, chance in props:
         there, key = jax.random.bernoulli(next(keys), chance), next(keys)
@@ -92,6 +93,12 @@ def generate(key: Key[Array, ""], model: FaceModel, *, size: int = 176, generato
         params.identity, params.expression, params.albedo, params.pose, params.camera, all_light(around, lamp)
     )
     return Labelled(image, labelled, points, scene.face)
+
+
+def _complexion(model: FaceModel, albedo: Float[Array, "T S 3"]) -> Float[Array, " 3"]:
+    """The skin's colour at the tip of the nose, where no beard grows."""
+    corners = model.topology.uv_faces[model.topology.landmark_faces[30]]
+    return sample_texture(albedo, model.uv[corners]).mean(axis=0)
 
 
 class _Scene(NamedTuple):
