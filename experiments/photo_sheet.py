@@ -48,9 +48,8 @@ def main() -> None:
         cells.append(draw(path.stem, image, candidates, box, points, sure, truth, found[-1]))
     sheet(cells).save(arguments.out)
     missed = [path.name for path, hit in zip(files, found, strict=True) if not hit]
-    print(
-        f"{sum(found)} of {len(files)} faces found ({100 * np.mean(found):.1f} %); missed: {', '.join(missed) or 'none'}"
-    )
+    print(f"{sum(found)} of {len(files)} faces found ({100 * np.mean(found):.1f} %)")
+    print(f"missed: {', '.join(missed) or 'none'}")
     print(f"detection {np.median(seconds):.2f} s a photo (median), {np.max(seconds):.2f} s at most")
 
 

@@ -3,19 +3,26 @@
 import io
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from fake_regressor import fake_regress_crops, fake_regressor, template
 from PIL import Image
+from scipy.stats import rayleigh
 from toy import toy_model
 
 import facejax
+from facejax.camera import PerspectiveCamera
 from facejax.cli import main
+from facejax.fitting.landmarks import FaceStart, fit_landmarks, landmark_noise
 from facejax.images.detect import Candidate
 from facejax.regress import photos as whole
 from facejax.regress.photos import landmark_box, regress_photos
 
 FACE = (100, 60, 180, 150)  # left, top, right, bottom of the red block
+
+
+PROGRAMS: dict = {}  # the fake's, compiled once for all tests
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +31,7 @@ def regressor(monkeypatch):
     fake = fake_regressor(toy_model())
     monkeypatch.setenv("FACEJAX_CACHE", "")
     monkeypatch.setattr(whole, "regress_crops", fake_regress_crops)
-    monkeypatch.setattr(whole, "_programs", {})
+    monkeypatch.setattr(whole, "_programs", PROGRAMS)
     monkeypatch.setattr("facejax.api.load_regressor", lambda: fake)
     monkeypatch.setattr("facejax.commands.fit.load_regressor", lambda: fake)
     monkeypatch.setattr("facejax.commands.regress.load_regressor", lambda path: fake)
@@ -57,7 +64,9 @@ def test_landmarks_and_camera_are_in_pixels_of_the_photo(regressor):
     np.testing.assert_allclose(result.landmarks[0], expected(FACE), atol=1.5)
     np.testing.assert_allclose(result.params.camera.principal[0], [140, 105], atol=1.0)
     side = regressor.config.margin * np.ptp(landmark_box(result.landmarks[0]).reshape(2, 2), axis=0).max()
-    np.testing.assert_allclose(result.params.camera.focal[0], 7 * side, rtol=0.03)
+    camera = result.params.camera
+    assert isinstance(camera, PerspectiveCamera)
+    np.testing.assert_allclose(camera.focal[0], 7 * side, rtol=0.03)
     np.testing.assert_allclose(result.boxes[0], [105, 58, 190, 145])
 
 
@@ -271,3 +280,23 @@ def test_fit_without_landmarks_writes_a_folder_a_face(tmp_path, capfd, monkeypat
     assert {path.name for path in out.iterdir()} == {"one_0", "one_1"}
     summary = json.loads((out / "one_0" / "summary.json").read_text())
     np.testing.assert_allclose(summary["regressed"]["box"], FACE)
+
+
+def test_landmark_noise_inverts_the_chance_to_be_near():
+    """Against scipy's Rayleigh distribution of the distance; without doubts there is no noise."""
+    sigma = np.array([0.012, 0.02, 0.05, 0.2], np.float32)
+    chance = rayleigh(scale=sigma).cdf(0.05)
+    noise = landmark_noise(jnp.asarray(np.tile(chance, 17), jnp.float32))
+    np.testing.assert_allclose(noise, np.tile(sigma, 17), rtol=0.02)
+    assert float(landmark_noise(jnp.ones(68)).max()) < 0.01
+
+
+def test_a_landmark_fit_leans_on_the_coefficients_it_is_given():
+    """With landmarks nobody trusts, the expected coefficients stay; they count only where they exist in the model."""
+    model = toy_model()
+    pixels = jnp.asarray(expected(FACE), jnp.float32)
+    known = FaceStart(jnp.full(68, 0.01), jnp.array([0.7, -0.4]), jnp.array([0.5]))
+    fitted = fit_landmarks(model, pixels, principal=jnp.array([160.0, 120.0]), start=known, contour="static", steps=8)
+    given = np.array([0.7, -0.4, 0, 0, 0, 0])
+    plain = fit_landmarks(model, pixels, principal=jnp.array([160.0, 120.0]), contour="static", steps=8)
+    assert np.abs(fitted.params.identity - given).max() < 0.5 * np.abs(plain.params.identity - given).max()
