@@ -85,7 +85,7 @@ def draw_style(key: Array) -> Style:
         hang=((next(numbers) < ranges["hang"][1]) & ~wrapped).astype(jnp.float32),
         frame=jnp.deg2rad(jnp.where((tucked < 0.25) | (next(numbers) < 0.15), behind, frame)),
         fringe=((next(numbers) < ranges["fringe"][1]) & ~wrapped).astype(jnp.float32),
-        fringe_height=between(46.0, 84.0),
+        fringe_height=86.0 - 64.0 * next(numbers) ** 1.7,  # now and then over the eyes
         fringe_slope=55.0 * slope * jnp.abs(slope),
         fringe_arch=between(-10.0, 25.0),
         wave=9.0 * next(numbers) ** 2,
