@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from default_head import annotate, assemble, layout, shape, topology
+from default_head import annotate, assemble, layout, markup, shape, topology
 from default_head.albedo import build_albedo
 from default_head.makehuman import registered_macros
 from default_head.source import Source, half_skin, load_source
@@ -35,16 +35,13 @@ def build(data_dir: Path, *, vertices: int, components: int, albedo_size: int, s
     mean = shape.mean_shape(source, head, sheet, half)
     marks, mark_weights = annotate.landmarks(source, half, position, sheet, head, mean)
     points = np.einsum("lk,lkc->lc", mark_weights, mean[head.faces[marks]])
-    direction = annotate.contour_directions(points)
-    contour_faces, contour_weights = annotate.contours(head, mean, marks, mark_weights, direction)
     masks = annotate.regions(head, mean, points)
     weights = shape.point_weights(mean, head.faces, masks)
     expressions, names = shape.expression_shapes(source, head)
     arrays = {
         "mean": mean, "faces": head.faces, "uv": head.uv, "uv_faces": head.uv_faces, "face_part": head.face_part,
         "mirror": head.mirror, "expression_basis": expressions, "expression_names": names, "landmark_faces": marks,
-        "landmark_weights": mark_weights, "contour_faces": contour_faces, "contour_weights": contour_weights,
-        "contour_direction": direction, "regions": masks, "part_names": assemble.PARTS,
+        "landmark_weights": mark_weights, "regions": masks, "part_names": assemble.PARTS,
     }  # fmt: skip
     plain = exchange(source, head, arrays)
     log.info("MakeHuman's shapes, registered")
@@ -53,6 +50,12 @@ def build(data_dir: Path, *, vertices: int, components: int, albedo_size: int, s
     arrays |= {"identity_basis": identity.basis, "identity_std": identity.std}
     log.info("albedo")
     arrays["albedo"] = build_albedo(data_dir, plain, albedo_size, seed)
+    # The source's own points held all of the above; the head's follow the mark-up and the brows just painted.
+    marks, mark_weights = markup.mark_up(head, mean, marks, mark_weights, arrays["albedo"]["mean"])
+    direction = annotate.contour_directions(np.einsum("lk,lkc->lc", mark_weights, mean[head.faces[marks]]))
+    contour_faces, contour_weights = annotate.contours(head, mean, marks, mark_weights, direction)
+    arrays |= {"landmark_faces": marks, "landmark_weights": mark_weights, "contour_direction": direction,
+               "contour_faces": contour_faces, "contour_weights": contour_weights}  # fmt: skip
     return arrays, plain
 
 

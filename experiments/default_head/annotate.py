@@ -11,7 +11,7 @@ from default_head.topology import Chart, Sheet
 MIRROR68 = np.array([*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
                      39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65])
 # fmt: on
-CONTOUR_STEP, CONTOUR_COUNT = 3.5, 15  # mm between jaw candidates, and how many with the static one
+CONTOUR_STEP, CONTOUR_COUNT = 3.5, 22  # mm between jaw candidates, and how many with the static one
 
 
 def landmarks(source: Source, half: HalfSkin, position: np.ndarray, sheet: Sheet, head: Head, mean: np.ndarray):
