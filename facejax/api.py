@@ -155,7 +155,8 @@ def regress(
     A photograph that cannot be read or shows no face becomes a line of `failures`; when that is all of them, a
     ValueError says so.
     """
-    sources = [images] if isinstance(images, str | Path) or _is_photo(images) else list(images)
+    single = isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3)
+    sources: list[Any] = [images] if single else list(images)
     if not sources:
         raise ValueError("no photographs to regress: pass at least one")
     if boxes is not None and len(sources) == 1 and not isinstance(boxes, Mapping) and not _per_photo(boxes):
@@ -177,10 +178,6 @@ def collect(regressor: Regressor, found: RegressedPhotos) -> RegressResult:
         faces=stack_regressions([face.regression for face in found.faces]),
         failures=found.failures,
     )
-
-
-def _is_photo(images: object) -> bool:
-    return isinstance(images, np.ndarray) and images.ndim == 3
 
 
 def _per_photo(boxes: Sequence[Any] | np.ndarray) -> bool:

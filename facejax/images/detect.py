@@ -163,7 +163,7 @@ def _cascade(name: str) -> Any:
     try:
         import cv2
 
-        path = Path(cv2.data.haarcascades) / f"{name}.xml"
+        path = Path(cv2.data.haarcascades) / f"{name}.xml"  # pyright: ignore[reportAttributeAccessIssue]
         cascade = cv2.CascadeClassifier(str(path)) if path.is_file() else None
     except (ImportError, AttributeError):
         cascade = None

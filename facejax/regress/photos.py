@@ -202,11 +202,11 @@ def _cut(regressor: Regressor, image: np.ndarray, box: Float[np.ndarray, " 4"]) 
     pixels = image[low[1] : high[1], low[0] : high[0]]
     side, limit = max(pixels.shape[:2]), int(SURROUNDINGS * KEPT_PIXELS * size)
     if side <= limit:
-        return pixels.copy(), Crop(np.float32(1.0), -low.astype(np.float32))
+        return pixels.copy(), Crop(np.asarray(1.0, np.float32), -low.astype(np.float32))
     scale = limit / side
-    small, _ = apply_crop(pixels, Crop(np.float32(scale), np.zeros(2, np.float32)), limit)
+    small, _ = apply_crop(pixels, Crop(np.asarray(scale, np.float32), np.zeros(2, np.float32)), limit)
     small = small[: max(int(pixels.shape[0] * scale), 1), : max(int(pixels.shape[1] * scale), 1)]
-    return small, Crop(np.float32(scale), (-scale * low).astype(np.float32))
+    return small, Crop(np.asarray(scale, np.float32), (-scale * low).astype(np.float32))
 
 
 def _regress_portraits(
