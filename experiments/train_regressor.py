@@ -3,6 +3,8 @@
     python experiments/train_regressor.py render --pool DIR --shards 100      # 25,600 labelled pictures; resumes
     python experiments/train_regressor.py train --pool DIR --out RUN          # resumes exactly after a kill
     python experiments/train_regressor.py train --live --out RUN              # an accelerator renders as it trains
+    python experiments/train_regressor.py train --recipe 2dasl --pool DIR --wild AFLW --out RUN   # never shipped
+    python experiments/train_regressor.py profile --wild AFLW --checkpoint RUN/regressor --out turned.npz
     facejax evaluate aflw2000 --data DATA --checkpoint RUN/regressor
     python experiments/train_regressor.py ship --run RUN                      # into facejax/assets/regressor
 
@@ -16,13 +18,16 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from regressor import loop, pool
+from regressor import loop, pool, wild
 from regressor.recipes import GENERATORS, RECIPES
 from tqdm import tqdm
 
+from facejax.checkpoints import load
 from facejax.face_model.load import load_face_model
-from facejax.regress.regressor import ASSET, RegressorConfig, load_regressor
+from facejax.nets.encoder import EncoderConfig
+from facejax.regress.regressor import ASSET, SCHEMA, VERSION, RegressorConfig, load_regressor
 from facejax.regress.training import model_anchors
+from facejax.regress.two_branch import TwoBranchRecipe
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,27 @@ class Train:
     """another batch size than the recipe's"""
     start: Path | None = None
     """begin with the weights of this checkpoint"""
+    wild: Path | None = None
+    """AFLW's crops with clicked points, for a recipe with two branches; its weights cannot be shipped"""
+    profile: Path | None = None
+    """their turned copies, from the profile command"""
+    wild_limit: int | None = None
+    """only the first of them"""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Turn the pictures in the wild to larger yaws (face profiling), once and for all."""
+
+    wild: Path
+    """AFLW's crops"""
+    checkpoint: Path
+    """a trained regressor, whose 68 points the heads are fitted to"""
+    out: Path
+    """npz file to write"""
+    limit: int | None = None
+    """only the first pictures"""
     seed: int = 0
 
 
@@ -72,10 +98,11 @@ def main() -> None:
     command = tyro.cli(
         Annotated[Render, tyro.conf.subcommand("render")]
         | Annotated[Train, tyro.conf.subcommand("train")]
+        | Annotated[Profile, tyro.conf.subcommand("profile")]
         | Annotated[Ship, tyro.conf.subcommand("ship")],  # type: ignore[arg-type]
         description=__doc__,
     )
-    {Render: render, Train: train, Ship: ship}[type(command)](command)
+    {Render: render, Train: train, Profile: profile, Ship: ship}[type(command)](command)
 
 
 def render(command: Render) -> None:
@@ -92,20 +119,49 @@ def train(command: Train) -> None:
     if (command.pool is None) == (not command.live):
         raise ValueError("pass one of --pool DIR (see the render command) and --live")
     recipe = named(RECIPES, command.recipe)
-    recipe = replace(recipe, steps=command.steps or recipe.steps, batch=command.batch or recipe.batch)
-    model, config = load_face_model(), RegressorConfig()
+    steps = command.steps or recipe.steps
+    warmup = min(recipe.warmup, steps // 5 + 1)
+    recipe = replace(recipe, steps=steps, warmup=warmup, batch=command.batch or recipe.batch)
+    two = isinstance(recipe, TwoBranchRecipe)
+    if two != (command.wild is not None):
+        raise ValueError(
+            f"recipe {recipe.name}: pass --wild DIR with it" if two else f"{recipe.name} has no wild branch"
+        )
+    channels = recipe.channels if isinstance(recipe, TwoBranchRecipe) else 3
+    model, config = load_face_model(), RegressorConfig(encoder=EncoderConfig(channels=channels))
     anchors = model_anchors(model)
     if command.pool is not None:
         source = loop.pool_source(command.pool, anchors, recipe, seed=command.seed)
     else:
         source = loop.live_source(model, GENERATORS["full"], recipe, size=176, seed=command.seed)
     start = None if command.start is None else load_regressor(command.start).weights
-    loop.run(command.out, config, recipe, source, anchors, seed=command.seed, start=start)
+    photos = wild_photos(command, recipe) if isinstance(recipe, TwoBranchRecipe) else None
+    loop.run(command.out, config, recipe, source, anchors, seed=command.seed, start=start, wild=photos)
+
+
+def wild_photos(command: Train, recipe: TwoBranchRecipe):
+    """The second branch's batches."""
+    assert command.wild is not None
+    pictures = wild.read_wild(command.wild, limit=command.wild_limit)
+    if command.profile is not None:
+        pictures = wild.join_turned(pictures, command.profile)
+    return wild.wild_source(pictures, recipe.wild, seed=command.seed + 2)
+
+
+def profile(command: Profile) -> None:
+    pictures = wild.read_wild(command.wild, limit=command.limit)
+    regressor = load_regressor(command.checkpoint)
+    with tqdm(total=len(pictures.image), unit="picture") as bar:
+        turned = wild.turn_wild(regressor.model, regressor, pictures, seed=command.seed, progress=bar.update)
+    wild.write_wild(command.out, turned)
 
 
 def ship(command: Ship) -> None:
     source = command.run / "regressor"
     load_regressor(source)  # it must load before it replaces anything
+    _, about = load(source, schema=SCHEMA, version=VERSION)
+    if isinstance(RECIPES.get(about["recipe"]), TwoBranchRecipe):
+        raise ValueError(f"{source}: trained on pictures that may not be passed on; ship a synthetic recipe")
     if ASSET.exists():
         shutil.rmtree(ASSET)
     shutil.copytree(source, ASSET)

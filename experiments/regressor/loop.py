@@ -22,16 +22,25 @@ from facejax.regress.training import (
     State,
     crop_example,
     init_state,
+    start_state,
     train_step,
+)
+from facejax.regress.two_branch import (
+    TwoBranchRecipe,
+    TwoBranchState,
+    WildExample,
+    draw_views,
+    init_two_branch,
+    two_branch_step,
 )
 from facejax.synthetic.generate import Generator, generate
 
 Source = Callable[[int], Example]  # the batch of a step
 
 
-def pool_source(folder: Path, anchors: Anchors, recipe: Recipe, *, seed: int) -> Source:
+def pool_source(folder: Path, anchors: Anchors, recipe: Recipe, *, seed: int, limit: int | None = None) -> Source:
     """Batches from rendered pictures. Landmarks are placed anew, so that they follow the model's present mark-up."""
-    arrays = pool.read_pool(folder)
+    arrays = pool.read_pool(folder, limit=limit)
     params = pool.to_params(arrays)
     place = jax.jit(jax.vmap(lambda face: _landmarks(anchors, face)))
     landmarks = np.asarray(place(params))
@@ -72,23 +81,26 @@ def run(
     *,
     seed: int,
     start: Any = None,
+    wild: Callable[[int], WildExample] | None = None,
     every: int = 500,
-) -> State:
+) -> State | TwoBranchState:
     """Train to the recipe's end. `out/state` holds the newest states, `out/regressor` the averaged weights, and
     `out/logs` the terms as TensorBoard reads them; called again after a kill it goes on at the newest state.
+    A recipe with two branches takes the batches of its second one from `wild`.
     """
     store = TrainingStore(out / "state", schema="facejax.regressor.training")
-    state = init_state(config, recipe, jax.random.key(seed))
-    if start is not None:
-        state = state._replace(params=start, average=start)
+    state, views, step = (
+        _two_branches(config, recipe, anchors, seed, start)
+        if wild
+        else (_one_branch(config, recipe, anchors, seed, start))
+    )
     first, state = store.restore_latest(state) or (0, state)
-    views = jax.jit(lambda key, batch: _views(key, config, recipe, batch))
-    step = jax.jit(lambda state, views: train_step(config, recipe, anchors, state, views), donate_argnums=0)
     key = jax.random.key(seed + 1)
     mean: dict[str, float] = {}
     with _writer(out / "logs") as log, tqdm(total=recipe.steps, initial=first, unit="step") as bar:
         for number in range(first, recipe.steps):
-            state, terms = step(state, views(jax.random.fold_in(key, number), source(number)))
+            batches = (source(number), wild(number)) if wild else (source(number),)
+            state, terms = step(state, views(jax.random.fold_in(key, number), *batches))
             for name, value in jax.device_get(terms).items():
                 mean[name] = 0.97 * mean.get(name, float(value)) + 0.03 * float(value)
             bar.update()
@@ -102,12 +114,30 @@ def run(
     return state
 
 
+def _one_branch(config: RegressorConfig, recipe: Recipe, anchors: Anchors, seed: int, start: Any):
+    """The first state; a batch's views; the step."""
+    state = init_state(config, recipe, jax.random.key(seed))
+    if start is not None:
+        state = start_state(recipe, start)
+    views = jax.jit(lambda key, batch: _views(key, config, recipe, batch))
+    step = jax.jit(lambda state, views: train_step(config, recipe, anchors, state, views), donate_argnums=0)
+    return state, views, step
+
+
+def _two_branches(config: RegressorConfig, recipe: TwoBranchRecipe, anchors: Anchors, seed: int, start: Any):
+    """The same with pictures in the wild."""
+    state = init_two_branch(config, recipe, jax.random.key(seed), start=start)
+    views = jax.jit(lambda key, batch, wild: draw_views(key, config, recipe, batch, wild))
+    step = jax.jit(lambda state, views: two_branch_step(config, recipe, anchors, state, views), donate_argnums=0)
+    return state, views, step
+
+
 def _views(key, config: RegressorConfig, recipe: Recipe, batch: Example):
     keys = jax.random.split(key, recipe.batch)
     return jax.vmap(lambda key, example: crop_example(key, config, recipe.augmentation, example))(keys, batch)
 
 
-def export(path: Path, state: State, config: RegressorConfig, recipe: Recipe) -> None:
+def export(path: Path, state: State | TwoBranchState, config: RegressorConfig, recipe: Recipe) -> None:
     """The averaged weights in 16 bits, as `facejax.regress.load_regressor` reads them."""
     weights = jax.device_get(state.average)
     about = {"config": asdict(config), "recipe": recipe.name, "steps": int(state.step)}

@@ -1,8 +1,10 @@
 """What is rendered and what is minimised, by name; the rows of the table in docs/regress.md."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+from facejax.objectives import TwoDASLWeights
 from facejax.regress.training import Augmentation, Recipe
+from facejax.regress.two_branch import LAMBDAS, TwoBranchRecipe
 from facejax.synthetic.generate import Generator
 
 # The camera's effects are left to training, where every view has its own.
@@ -13,11 +15,39 @@ GENERATORS = {
 }
 
 SYNTHETIC = Recipe()
+NO_HEAD = tuple(term for term in SYNTHETIC.terms if term[0] != "landmarks")
+
+
+def two_branch(name: str, *terms: str, channels: int = 4) -> TwoBranchRecipe:
+    """The supervised terms, and of 2DASL's those named."""
+    on = {term: getattr(LAMBDAS, term) if term in terms else 0.0 for term in asdict(LAMBDAS)}
+    return TwoBranchRecipe(name=name, lambdas=TwoDASLWeights(**on), channels=channels)
+
+
+TWODASL = two_branch("2dasl", *asdict(LAMBDAS))
 RECIPES = {
     "synthetic": SYNTHETIC,
     "no_occluders": replace(SYNTHETIC, name="no_occluders", augmentation=Augmentation(occluders=0.0)),
     "no_camera": replace(SYNTHETIC, name="no_camera", augmentation=Augmentation(camera=0.0)),
-    "no_landmark_head": replace(
-        SYNTHETIC, name="no_landmark_head", terms=tuple(t for t in SYNTHETIC.terms if t[0] != "landmarks")
+    "no_landmark_head": replace(SYNTHETIC, name="no_landmark_head", terms=NO_HEAD),
+    "bare": replace(SYNTHETIC, name="bare", terms=NO_HEAD, augmentation=Augmentation(occluders=0.0, camera=0.0)),
+    "occluders": replace(SYNTHETIC, name="occluders", terms=NO_HEAD, augmentation=Augmentation(camera=0.0)),
+    # With --wild: pictures that people marked, for reported results only.
+    "synthetic_wild": two_branch("synthetic_wild", "landmarks", channels=3),
+    "2dasl_none": two_branch("2dasl_none"),
+    "2dasl_weighted": two_branch("2dasl_weighted", "coefficients"),
+    "2dasl_2d": two_branch("2dasl_2d", "landmarks"),
+    "2dasl_3d": two_branch("2dasl_3d", "shape"),
+    "2dasl_cycle": two_branch("2dasl_cycle", "cycle"),
+    "2dasl_critic": two_branch("2dasl_critic", "critic"),
+    "2dasl": TWODASL,
+    # The vertex distance in place of the weighted coefficients; begins at a trained 2dasl (--start).
+    "2dasl_stage2": replace(
+        TWODASL,
+        name="2dasl_stage2",
+        steps=1500,
+        rate=2e-4,
+        terms=(*TWODASL.terms, ("vertices", 20.0)),
+        lambdas=replace(LAMBDAS, coefficients=0.0),
     ),
 }

@@ -166,8 +166,13 @@ def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
 
 
 def init_state(config: RegressorConfig, recipe: Recipe, key: Key[Array, ""]) -> State:
-    params = init_encoder(config.encoder, key)
-    return State(jnp.zeros((), jnp.int32), params, params, make_optimizer(recipe).init(params))
+    return start_state(recipe, init_encoder(config.encoder, key))
+
+
+def start_state(recipe: Recipe, params: Any) -> State:
+    """The state before the first step, in buffers of its own, which a step may reuse."""
+    params, average = (jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params) for _ in range(2))
+    return State(jnp.zeros((), jnp.int32), params, average, make_optimizer(recipe).init(params))
 
 
 def train_step(config: RegressorConfig, recipe: Recipe, anchors: Anchors, state: State, views: View):

@@ -46,6 +46,7 @@ from facejax.regress.training import (
     losses,
     place_anchors,
     project_anchors,
+    start_state,
 )
 
 # Distances in face sizes. Published: 1, 0.005, 0.005, 1, 0.005 in pixels of 120, where a face measures about 75.
@@ -143,7 +144,7 @@ def init_two_branch(
     if start is not None:
         here, there = (tree["_Conv_0"]["kernel"].shape[2] for tree in (regressor.params, start))
         start = widen_encoder(start, (here - there) // 16) if here > there else start
-        regressor = regressor._replace(params=start, average=jax.tree.map(jnp.array, start))
+        regressor = start_state(recipe, start)
     if not recipe.lambdas.critic:
         return TwoBranchState(regressor, {}, {})
     critic = init_critic(critic_config(config, recipe), keys[1])
