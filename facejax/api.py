@@ -155,8 +155,10 @@ def regress(
     A photograph that cannot be read or shows no face becomes a line of `failures`; when that is all of them, a
     ValueError says so.
     """
-    single = isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3)
-    sources: list[Any] = [images] if single else list(images)
+    if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
+        sources: list[Source] = [images]
+    else:
+        sources = list(images)
     if not sources:
         raise ValueError("no photographs to regress: pass at least one")
     if boxes is not None and len(sources) == 1 and not isinstance(boxes, Mapping) and not _per_photo(boxes):
