@@ -33,7 +33,7 @@ class Generator:
     """What goes into the pictures, as probabilities. Static and hashable."""
 
     people: People = field(default_factory=People)
-    hair: float = 0.9
+    hair: float = 1.0  # its own styles include bald heads
     beard: float = 0.25
     glasses: float = 0.22
     hand: float = 0.12
@@ -71,19 +71,18 @@ def generate(key: Key[Array, ""], model: FaceModel, *, size: int = 176, generato
     albedo = jnp.clip(decode_albedo(model, params), 0.01, 1.0)
     first = studio.draw(vertices, head.normals, model.faces, model.uv, model.topology.uv_faces, albedo, skin)
     scene = _Scene(first.surface, first.opacity, first.opacity, first.depth)
-    complexion = _complexion(model, albedo)
+    complexion, growth = _complexion(model, albedo), next(keys)
     props = (
-        (mouth_interior, 1.0),
-        (partial(clothes, skin=complexion), generator.clothes),
-        (beard, generator.beard),
-        (hair, generator.hair),
-        (glasses, generator.glasses),
-        (partial(hand, skin=complexion), generator.hand),
+        (mouth_interior, 1.0, next(keys)),
+        (partial(clothes, skin=complexion), generator.clothes, next(keys)),
+        (beard, generator.beard, growth),  # one key for both: the colours of hair and beard belong together
+        (hair, generator.hair, growth),
+        (glasses, generator.glasses, next(keys)),
+        (partial(hand, skin=complexion), generator.hand, next(keys)),
     )
-    for make, chance in props:
-        there, key = jax.random.bernoulli(next(keys), chance), next(keys)
-        add = partial(_add, studio, make, key, head)
-        scene = jax.lax.cond(there, add, lambda scene: scene, scene)
+    for make, chance, key in props:
+        there = jax.random.bernoulli(next(keys), chance)
+        scene = jax.lax.cond(there, partial(_add, studio, make, key, head), lambda scene: scene, scene)
     color = _lit(scene.surface, studio.view(), around, lamp)
     behind = background(next(keys), size)
     image = jnp.clip(behind + scene.coverage[..., None] * (color - behind), 0.0, 1.0)

@@ -1,0 +1,144 @@
+"""Pictures made by the generator: seeded, in range, and their labels say what is in them."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from facejax.camera import PerspectiveCamera, quaternion_to_euler
+from facejax.compilation import jit
+from facejax.face_model import decode
+from facejax.face_model.load import load_face_model
+from facejax.lighting import roll_light, shade
+from facejax.nets.encoder import EncoderConfig
+from facejax.regress.regressor import RegressorConfig, from_params, to_params
+from facejax.regress.training import Augmentation, Example, crop_example, model_anchors, project_anchors
+from facejax.render import render
+from facejax.synthetic.generate import Generator, generate
+from facejax.synthetic.people import Lamp, People, all_light, lights, person, random_expression
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_face_model()
+
+
+@pytest.fixture(scope="module")
+def draw():
+    clean = Generator(camera=0.0)
+    return jit(lambda keys, model: jax.lax.map(lambda key: generate(key, model, size=SIZE, generator=clean), keys))
+
+
+@pytest.fixture(scope="module")
+def pictures(model, draw):
+    return draw(jax.random.split(jax.random.key(0), 12), model)
+
+
+def test_pictures_are_in_range_and_all_different(pictures):
+    images = np.asarray(pictures.image)
+    assert images.shape == (12, SIZE, SIZE, 3) and images.min() >= 0 and images.max() <= 1
+    assert all(np.abs(images[i] - images[j]).mean() > 0.01 for i in range(12) for j in range(i))
+
+
+def test_a_key_decides_its_picture_alone(model, draw, pictures):
+    keys = jax.random.split(jax.random.key(0), 12)
+    again = draw(keys[::-1], model)
+    np.testing.assert_array_equal(np.asarray(again.image)[::-1], np.asarray(pictures.image))
+
+
+def test_the_face_is_where_its_parameters_put_it(model, pictures):
+    """The labels rendered on their own cover the pixels that the picture calls face."""
+    for index in range(0, 12, 3):
+        params = jax.tree.map(lambda leaf, index=index: leaf[index], pictures.params)
+        alone = render(model, params, size=(SIZE, SIZE), edges=False)
+        face = np.asarray(pictures.face[index]) > 0.5
+        assert face.sum() > 50
+        assert (np.asarray(alone.alpha) > 0.5)[face].all()
+
+
+def test_landmarks_lie_about_in_the_middle(pictures):
+    middle = np.asarray(pictures.landmarks).mean(axis=1)
+    assert np.abs(middle - SIZE / 2).max() < 0.2 * SIZE
+
+
+def test_poses_reach_both_profiles(model):
+    people = jax.vmap(lambda key: person(key, model, SIZE, People()))(jax.random.split(jax.random.key(1), 200))
+    yaw = np.asarray(quaternion_to_euler(people.pose.rotation))[:, 1]
+    assert yaw.min() < -75 and yaw.max() > 75 and np.mean(np.abs(yaw) < 30) > 0.3
+
+
+def test_expressions_are_weights_and_lids_mostly_agree(model):
+    weights = np.asarray(
+        jax.vmap(lambda key: random_expression(key, model, 0.2))(jax.random.split(jax.random.key(2), 300))
+    )
+    assert weights.min() >= 0 and weights.max() <= 1 and (weights.max(axis=0) > 0.1).all()
+    left, right = (model.expression_names.index(f"eyeBlink{side}") for side in ("Left", "Right"))
+    assert np.corrcoef(weights[:, left], weights[:, right])[0, 1] > 0.8
+
+
+def test_a_lamps_harmonics_are_its_least_squares_fit():
+    """Against a fit of the nine functions to the clamped cosine over the sphere."""
+    toward = jnp.array([[0.36, 0.48, 0.8]])
+    normals = np.random.default_rng(0).normal(size=(60_000, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    lamp = Lamp(toward, jnp.ones((1, 3)))
+    basis = np.asarray(shade(jnp.asarray(normals, jnp.float32), jnp.eye(9)[:, [0, 1, 2]]))
+    assert basis.shape == (60_000, 3)
+    light = all_light(jnp.zeros((9, 3)), lamp)
+    cosine = np.maximum(normals @ np.asarray(toward[0]), 0)
+    residual = np.asarray(shade(jnp.asarray(normals, jnp.float32), light))[:, 0] - cosine
+    assert abs(residual.mean()) < 0.005  # orthogonal to every function of the basis
+    assert abs((residual * normals[:, 2]).mean()) < 0.005
+    assert abs((residual * (3 * normals[:, 2] ** 2 - 1)).mean()) < 0.01
+    assert np.abs(residual).max() < 0.12
+
+
+def test_lights_are_finite_and_mostly_positive():
+    around, lamp = jax.vmap(lights)(jax.random.split(jax.random.key(3), 100))
+    assert np.isfinite(np.asarray(around)).all() and (np.asarray(lamp.color) >= 0).all()
+    np.testing.assert_allclose(np.linalg.norm(lamp.direction, axis=-1), 1.0, rtol=1e-5)
+
+
+def test_a_rolled_light_shades_rolled_normals_alike():
+    light = jax.random.normal(jax.random.key(4), (9, 3))
+    normals = jax.random.normal(jax.random.key(5), (40, 3))
+    normals /= jnp.linalg.norm(normals, axis=1, keepdims=True)
+    c, s = np.cos(0.7), np.sin(0.7)
+    turn = jnp.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    rolled = roll_light(light, jnp.asarray(0.7))
+    np.testing.assert_allclose(shade(normals @ turn.T, rolled), shade(normals, light), atol=1e-5)
+
+
+def test_coefficients_and_parameters_are_inverses(model):
+    config = RegressorConfig()
+    face = person(jax.random.key(6), model, config.encoder.size, People())
+    again = to_params(config, from_params(config, face))
+    assert isinstance(face.camera, PerspectiveCamera)
+    for one, other in zip(jax.tree.leaves(face), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4, rtol=1e-4)
+
+
+def test_a_crops_labels_move_with_its_pixels(model, pictures):
+    """The coefficients of a shifted, scaled and rolled crop place the landmarks where the crop has them."""
+    config = RegressorConfig(encoder=EncoderConfig(size=32))
+    anchors = model_anchors(model, extra=4)
+    plain = Augmentation(occluders=0.0, camera=0.0)
+    for index in range(4):
+        params = jax.tree.map(lambda leaf, index=index: leaf[index], pictures.params)
+        image = jnp.round(pictures.image[index] * 255).astype(jnp.uint8)
+        example = Example(image, pictures.landmarks[index], params)
+        view = crop_example(jax.random.key(index), config, plain, example)
+        placed = project_anchors(config, anchors, view.coefficients)[:68]
+        np.testing.assert_allclose(placed, view.landmarks, atol=2e-3)
+
+
+def test_the_neutral_share_of_faces_has_hardly_any_expression(model):
+    quiet = jax.vmap(lambda key: random_expression(key, model, 1.0))(jax.random.split(jax.random.key(7), 20))
+    gaze = np.array(["eyeLook" in name for name in model.expression_names])
+    assert np.asarray(quiet)[:, ~gaze].max() <= 0.15
+    face = person(jax.random.key(8), model, SIZE, replace(People(), neutral=1.0))
+    assert np.isfinite(np.asarray(decode(model, face))).all()
