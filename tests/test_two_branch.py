@@ -41,7 +41,9 @@ PLAIN = replace(CONFIG, encoder=replace(ENCODER, channels=3))
 STILL = Augmentation(shift=0.0, zoom=0.0, roll=0.0, occluders=0.0, camera=0.0)
 NONE = TwoDASLWeights(**dict.fromkeys(asdict(LAMBDAS), 0.0))
 SMALL = {"critic_widths": (4,) * 6, "critic_hidden": (8,)}
-RECIPE = TwoBranchRecipe(steps=40, batch=4, wild=3, rate=3e-3, warmup=2, augmentation=STILL, **SMALL)
+RECIPE = TwoBranchRecipe(
+    steps=40, batch=4, wild=3, rate=3e-3, warmup=2, augmentation=STILL, wild_augmentation=STILL, **SMALL
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +134,7 @@ def test_clicked_points_move_with_the_crop():
     example = WildExample(
         jnp.asarray(image), jnp.floor(points) + 0.5, jnp.ones(18, bool), jnp.array([30.0, 25, 90, 85]), jnp.float32(58)
     )
-    turned = replace(RECIPE, augmentation=replace(STILL, roll=10.0, shift=0.05, zoom=0.1))
+    turned = replace(RECIPE, wild_augmentation=replace(STILL, roll=10.0, shift=0.05, zoom=0.1))
     view = wild_view(jax.random.key(3), PLAIN, turned, example)
     pixels = (np.asarray(view.points) + 1) * SIZE / 2
     across, down = np.floor(pixels).astype(int).T

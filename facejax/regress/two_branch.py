@@ -10,7 +10,7 @@ held to the given ones as well as the projected model's; a share of the pictures
 brings none; distances are in face sizes, so the published weights (pixels of 120) do not apply.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -35,6 +35,7 @@ from facejax.objectives.weights import normalize_weights, one_wrong_errors
 from facejax.regress.regressor import RegressorConfig, block_sizes, landmark_maps
 from facejax.regress.training import (
     Anchors,
+    Augmentation,
     Example,
     Recipe,
     State,
@@ -61,6 +62,7 @@ class TwoBranchRecipe(Recipe):
     lambdas: TwoDASLWeights = LAMBDAS
     channels: int = 4  # of the network's pictures; 3: without the landmark map, hence with one pass only
     wild: int = 32  # pictures in the wild beside a batch
+    wild_augmentation: Augmentation = field(default_factory=lambda: Augmentation(occluders=0.0, camera=0.0))
     blank: float = 0.5  # share of pictures whose map is empty, as it is in the first pass on a photo
     jitter: float = 0.02  # standard deviation of the drawn landmarks, face sizes
     critic_rate: float = 1e-4
@@ -151,10 +153,10 @@ def init_two_branch(
     return TwoBranchState(regressor, critic, optax.adam(recipe.critic_rate).init(critic))
 
 
-def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: Recipe, example: WildExample) -> Given:
-    """A jittered crop of one picture in the wild, with the labelled ones' augmentation."""
+def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRecipe, example: WildExample) -> Given:
+    """A jittered crop of one picture in the wild; by default nothing is done to the photograph itself."""
     crop, linear, offset, _ = crop_picture(
-        key, config, recipe.augmentation, example.image, example.box[:2], example.box[2:]
+        key, config, recipe.wild_augmentation, example.image, example.box[:2], example.box[2:]
     )
     half = 2.0 / config.encoder.size
     points = (example.points @ linear.T + offset) * half - 1.0
