@@ -2,7 +2,8 @@
 
 ICT's list has the jaw where its outline is seen from the front, on the cheek, and the brows on their upper edge. 3D
 mark-ups have the jaw on the anatomical jaw line and the brows on their body (Zhu et al., "Face alignment across large
-poses: a 3D solution", CVPR 2016). Order and spacing: Sagonas et al., "300 faces in-the-wild challenge", IVC 2016.
+poses: a 3D solution", CVPR 2016). Order and spacing: Sagonas et al., "300 faces in-the-wild challenge", IVC 2016, who
+mark photographs, so that the points of a line are evenly spaced as a frontal photograph shows them.
 """
 
 import numpy as np
@@ -50,14 +51,16 @@ def mark_up(head: Head, mean: np.ndarray, triangles: np.ndarray, weights: np.nda
 
 
 def evenly(surface: SurfaceIndex, line: np.ndarray, count: int, *, spacing: float = 0.2) -> np.ndarray:
-    """(count, 3) points at equal distances along a polyline laid onto the surface, both ends included."""
+    """(count, 3) points along a polyline laid onto the surface, both ends included, evenly spaced in x and y."""
     dense = _resample(line, int(np.linalg.norm(np.diff(line, axis=0), axis=1).sum() / spacing))
     found = surface.query(dense)
-    return _resample(np.einsum("nk,nkc->nc", found.weights, surface.vertices[surface.faces[found.triangles]]), count)
+    laid = np.einsum("nk,nkc->nc", found.weights, surface.vertices[surface.faces[found.triangles]])
+    return _resample(laid, count, axes=2)
 
 
-def _resample(line: np.ndarray, count: int) -> np.ndarray:
-    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+def _resample(line: np.ndarray, count: int, axes: int = 3) -> np.ndarray:
+    steps = np.linalg.norm(np.diff(line[:, :axes], axis=0), axis=1)
+    length = np.concatenate([[0.0], np.cumsum(steps)])
     wanted = np.linspace(0.0, length[-1], count)
     return np.stack([np.interp(wanted, length, line[:, k]) for k in range(3)], axis=1)
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from facejax.camera import project, to_camera
 from facejax.checkpoints import TrainingStore, save
+from facejax.compilation import jit
 from facejax.face_model import FaceModel
 from facejax.regress.regressor import SCHEMA, VERSION, RegressorConfig
 from facejax.regress.training import (
@@ -55,7 +56,7 @@ def pool_source(folder: Path, anchors: Anchors, recipe: Recipe, *, seed: int, li
 
 def live_source(model: FaceModel, generator: Generator, recipe: Recipe, *, size: int, seed: int) -> Source:
     """Batches rendered on the fly, for accelerators: no picture is ever seen twice."""
-    draw = jax.jit(lambda keys, model: jax.vmap(lambda key: generate(key, model, size=size, generator=generator))(keys))
+    draw = jit(lambda keys, model: jax.vmap(lambda key: generate(key, model, size=size, generator=generator))(keys))
 
     def batch(step: int) -> Example:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), recipe.batch)
@@ -96,15 +97,23 @@ def run(
     )
     first, state = store.restore_latest(state) or (0, state)
     key = jax.random.key(seed + 1)
-    mean: dict[str, float] = {}
+    recent: list[dict[str, Any]] = []
+
+    def draw(number: int):
+        batches = (source(number), wild(number)) if wild else (source(number),)
+        return views(jax.random.fold_in(key, number), *batches)
+
     with _writer(out / "logs") as log, tqdm(total=recipe.steps, initial=first, unit="step") as bar:
+        ready = draw(first)
         for number in range(first, recipe.steps):
-            batches = (source(number), wild(number)) if wild else (source(number),)
-            state, terms = step(state, views(jax.random.fold_in(key, number), *batches))
-            for name, value in jax.device_get(terms).items():
-                mean[name] = 0.97 * mean.get(name, float(value)) + 0.03 * float(value)
+            state, terms = step(state, ready)
+            ready = draw(number + 1)  # on the host while the device takes the step
+            jax.block_until_ready(recent[-1:])  # no more than two steps wait in the queue
+            recent.append(terms)
             bar.update()
             if (number + 1) % 50 == 0:
+                mean = jax.tree.map(lambda *values: float(np.mean(values)), *jax.device_get(recent))
+                recent = []
                 bar.set_postfix_str(f"nme {100 * mean['nme']:.2f} %, points {100 * mean['points']:.2f} %")
                 for name, value in mean.items():
                     log(name, value, number + 1)
@@ -119,8 +128,8 @@ def _one_branch(config: RegressorConfig, recipe: Recipe, anchors: Anchors, seed:
     state = init_state(config, recipe, jax.random.key(seed))
     if start is not None:
         state = start_state(recipe, start)
-    views = jax.jit(lambda key, batch: _views(key, config, recipe, batch))
-    step = jax.jit(lambda state, views: train_step(config, recipe, anchors, state, views), donate_argnums=0)
+    views = jit(lambda key, batch: _views(key, config, recipe, batch))
+    step = jit(lambda state, views: train_step(config, recipe, anchors, state, views), donate_argnums=0)
     return state, views, step
 
 

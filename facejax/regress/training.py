@@ -38,9 +38,9 @@ class Recipe:
     """What a training run minimises and how long. Static and hashable."""
 
     name: str = "synthetic"
-    steps: int = 6000
-    batch: int = 64
-    rate: float = 1.5e-3
+    steps: int = 18000
+    batch: int = 32
+    rate: float = 1.2e-3
     warmup: int = 200
     decay: float = 0.02  # weight decay
     average: float = 0.999  # of the exponential moving average whose weights are kept

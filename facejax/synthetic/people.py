@@ -21,7 +21,7 @@ class People:
     neutral: float = 0.2  # share of faces without an expression
     frontal: float = 0.4  # share of poses near the front, the others cover all yaws alike
     yaw: tuple[float, float] = (22.0, 95.0)  # standard deviation near the front, limit of the others
-    pitch: float = 14.0
+    pitch: tuple[float, float] = (5.0, 15.0)  # mean and standard deviation: heads bow more often than they lift
     roll: float = 12.0
     distance: tuple[float, float] = (350.0, 3000.0)
     box: tuple[float, float] = (0.44, 0.54)  # longer side of the landmarks' box, as a share of the picture's side
@@ -127,7 +127,7 @@ def _framed(
     near = people.yaw[0] * jax.random.normal(keys[0], ())
     wide = jax.random.uniform(keys[1], (), minval=-people.yaw[1], maxval=people.yaw[1])
     yaw = jnp.where(jax.random.bernoulli(keys[2], people.frontal), near, wide)
-    pitch = people.pitch * jax.random.truncated_normal(keys[3], -3.0, 3.0, ())
+    pitch = people.pitch[0] + people.pitch[1] * jax.random.truncated_normal(keys[3], -3.0, 3.0, ())
     roll = people.roll * jax.random.truncated_normal(keys[4], -3.0, 3.0, ())
     upright = euler_to_quaternion(jnp.stack([pitch, yaw, 0.0 * yaw]))
     rotation = quaternion_multiply(euler_to_quaternion(jnp.stack([0.0 * roll, 0.0 * roll, roll])), upright)
