@@ -7,7 +7,8 @@ A photo goes in; a textured 3D face, its pose and the light come out:
     result.save("out")
 
 The pieces, each usable alone: a face model (`FaceModel`, `FaceParams`, `decode`, `landmarks`), a differentiable
-renderer (`render`, `Rendering`), the regressor (`regress`), and the fit (`fit`, `Recipe`, `Stage`). See docs/conventions.md for axes and units.
+renderer (`render`, `Rendering`), the regressor (`regress`), and the fit (`fit`, `Recipe`, `Stage`). Axes and units are
+in docs/conventions.md.
 """
 
 from facejax.api import FitResult as FitResult
