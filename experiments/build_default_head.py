@@ -21,32 +21,21 @@ from facejax.face_model.builder.closest import SurfaceIndex
 from facejax.face_model.formats.default import write_default_head
 
 log = logging.getLogger("build_default_head")
+VERTICES = 8000  # about how many the skin of the shipped head was made with
 
 
 def build(data_dir: Path, *, vertices: int, components: int, albedo_size: int, seed: int) -> tuple[dict, dict]:
     """The arrays of the head, and the topology that `default_head.albedo` works on."""
     source = load_source(data_dir)
-    half = half_skin(source)
-    log.info("chart of the half skin (%d vertices)", len(half.vertices))
-    position = layout.chart(half)
-    sheet = topology.build_sheet(source, half, position, vertices=vertices, seed=seed)
-    head = assemble.assemble(source, half, sheet)
-    log.info("head: %d vertices, %d triangles", len(head.corners), len(head.faces))
-    mean = shape.mean_shape(source, head, sheet, half)
-    marks, mark_weights = annotate.landmarks(source, half, position, sheet, head, mean)
-    points = np.einsum("lk,lkc->lc", mark_weights, mean[head.faces[marks]])
-    masks = annotate.regions(head, mean, points)
-    weights = shape.point_weights(mean, head.faces, masks)
-    expressions, names = shape.expression_shapes(source, head)
-    arrays = {
-        "mean": mean, "faces": head.faces, "uv": head.uv, "uv_faces": head.uv_faces, "face_part": head.face_part,
-        "mirror": head.mirror, "expression_basis": expressions, "expression_names": names, "landmark_faces": marks,
-        "landmark_weights": mark_weights, "regions": masks, "part_names": assemble.PARTS,
-    }  # fmt: skip
+    head, arrays = lay_out(source, vertices=vertices, seed=seed)
+    mean, marks, mark_weights = arrays["mean"], arrays["landmark_faces"], arrays["landmark_weights"]
     plain = exchange(source, head, arrays)
     log.info("MakeHuman's shapes, registered")
     others = registered_macros(data_dir, plain)
+    weights = shape.point_weights(mean, head.faces, arrays["regions"])
     identity = shape.identity_model(shape.identity_modes(source, head), others, mean, weights, components)
+    expressions, names = shape.expression_shapes(source, head)
+    arrays |= {"expression_basis": expressions, "expression_names": names}
     arrays |= {"identity_basis": identity.basis, "identity_std": identity.std}
     log.info("albedo")
     arrays["albedo"] = build_albedo(data_dir, plain, albedo_size, seed)
@@ -57,6 +46,24 @@ def build(data_dir: Path, *, vertices: int, components: int, albedo_size: int, s
     arrays |= {"landmark_faces": marks, "landmark_weights": mark_weights, "contour_direction": direction,
                "contour_faces": contour_faces, "contour_weights": contour_weights}  # fmt: skip
     return arrays, plain
+
+
+def lay_out(source: Source, *, vertices: int, seed: int) -> tuple[assemble.Head, dict]:
+    """Topology, mean, UV, regions, and landmarks as the source has them; all that `exchange` passes on."""
+    half = half_skin(source)
+    log.info("chart of the half skin (%d vertices)", len(half.vertices))
+    position = layout.chart(half)
+    sheet = topology.build_sheet(source, half, position, vertices=vertices, seed=seed)
+    head = assemble.assemble(source, half, sheet)
+    log.info("head: %d vertices, %d triangles", len(head.corners), len(head.faces))
+    mean = shape.mean_shape(source, head, sheet, half)
+    marks, mark_weights = annotate.landmarks(source, half, position, sheet, head, mean)
+    masks = annotate.regions(head, mean, np.einsum("lk,lkc->lc", mark_weights, mean[head.faces[marks]]))
+    return head, {
+        "mean": mean, "faces": head.faces, "uv": head.uv, "uv_faces": head.uv_faces, "face_part": head.face_part,
+        "mirror": head.mirror, "landmark_faces": marks, "landmark_weights": mark_weights, "regions": masks,
+        "part_names": assemble.PARTS,
+    }  # fmt: skip
 
 
 def exchange(source: Source, head: assemble.Head, arrays: dict) -> dict[str, np.ndarray]:
@@ -81,7 +88,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds ict/ and skins/")
     parser.add_argument("--out", type=Path, default=Path("facejax/assets/default_head.npz"))
     parser.add_argument("--topology", type=Path, help="also write the topology alone, for other builders")
-    parser.add_argument("--vertices", type=int, default=8000, help="about how many vertices the skin gets")
+    parser.add_argument("--vertices", type=int, default=VERTICES, help="about how many vertices the skin gets")
     parser.add_argument("--components", type=int, default=100, help="identity components")
     parser.add_argument("--albedo-size", type=int, default=256, help="texels along a side of the albedo map")
     parser.add_argument("--seed", type=int, default=0)
