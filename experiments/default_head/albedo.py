@@ -57,26 +57,29 @@ class Look:
     white_gain: np.ndarray  # (3,)
 
 
-def tone(layers: Layers, melanin: float) -> np.ndarray:
-    """Density of bare skin: from the light skins towards clear below 0, to the dark skins at 1 and beyond."""
-    dark = layers.tones[:, 1] > 2
-    light, deep = np.median(layers.tones[~dark], axis=0), np.median(layers.tones[dark], axis=0)
+def tone(tones: np.ndarray, melanin: float) -> np.ndarray:
+    """Density of bare skin: from the light skins towards clear below 0, to the dark skins at 1 and beyond.
+
+    `tones` (N, 3) are those of the photographed skins.
+    """
+    dark = tones[:, 1] > 2
+    light, deep = np.median(tones[~dark], axis=0), np.median(tones[dark], axis=0)
     deep = 0.5 * (deep + MONK_8)  # the photographs of dark skin are redder than life
     return light * (1 + 0.6 * melanin) if melanin < 0 else light + melanin * (deep - light)
 
 
-def skin_melanin(layers: Layers) -> np.ndarray:
+def skin_melanin(tones: np.ndarray) -> np.ndarray:
     """Where each photographed skin lies on the melanin scale, by its green density."""
     grid = np.linspace(-1, 1.3, 200)
-    return np.interp(layers.tones[:, 1], [tone(layers, m)[1] for m in grid], grid)
+    return np.interp(tones[:, 1], [tone(tones, m)[1] for m in grid], grid)
 
 
 def draw_look(layers: Layers, rng: np.random.Generator) -> Look:
     """A random person. The tone's brightness is normal, two deviations reach both ends; hair and iris go with it."""
     grid = np.linspace(-0.9, 1.15, 100)
-    greens = [-to_display(np.exp(-tone(layers, m)[1])) for m in grid]
+    greens = [-to_display(np.exp(-tone(layers.tones, m)[1])) for m in grid]
     melanin = float(np.interp(-np.clip(rng.normal(0.57, 0.15), 0.18, 0.88), greens, grid))
-    near = np.exp(-(((skin_melanin(layers) - melanin) / 0.45) ** 2)) + 1e-4
+    near = np.exp(-(((skin_melanin(layers.tones) - melanin) / 0.45) ** 2)) + 1e-4
     first, second = rng.choice(len(layers.names), 2, p=near / near.sum())
     darkness = np.clip((melanin + 0.1) / 0.5, 0, 1)
     chances = (1 - darkness) * np.array(HAIR_LIGHT) + darkness * np.array(HAIR_DARK)
@@ -119,7 +122,7 @@ def compose(layers: Layers, look: Look) -> np.ndarray:
     first, second = look.skins
     detail = look.share * layers.details[first] + (1 - look.share) * layers.details[second]
     calm = 1 - 0.6 * layers.masks["hair"]
-    value = tone(layers, look.melanin) + look.contrast * detail * calm[..., None]
+    value = tone(layers.tones, look.melanin) + look.contrast * detail * calm[..., None]
     value = value + look.blood * layers.blood + look.yellow * np.array([0.0, 0.25, 1.0])
     for region, amount in look.local_blood.items():
         value = value + (amount * layers.masks[region])[..., None] * layers.blood
@@ -130,7 +133,7 @@ def compose(layers: Layers, look: Look) -> np.ndarray:
     # Nostrils and the inside of the mouth are dark: no light of the model knows how little gets in there.
     value = value + layers.masks["cavity"][..., None] * np.array([1.1, 1.6, 1.6])
     linear = np.exp(-np.maximum(value, 0.02))
-    shadow = look.hair_colour * 0.7 + 0.12 * np.exp(-tone(layers, look.melanin)) * [0.8, 1.0, 1.25]
+    shadow = look.hair_colour * 0.7 + 0.12 * np.exp(-tone(layers.tones, look.melanin)) * [0.8, 1.0, 1.25]
     linear = _cover(linear, look.beard * layers.masks["beard"] * layers.stubble, shadow)
     linear = _cover(linear, look.hair * layers.masks["hair"] * (0.5 + 0.5 * layers.stubble), shadow)
     linear = _cover(linear, look.brow_cover * layers.brows[look.brow], look.hair_colour)
@@ -151,7 +154,7 @@ def skin_look(layers: Layers, index: int) -> Look:
     rng = np.random.default_rng(0)
     look = draw_look(layers, rng)
     plain = dict.fromkeys(look.local_blood, 0.0)
-    own = {"melanin": float(skin_melanin(layers)[index]), "blood": 0.0, "yellow": 0.0, "skins": (index, index)}
+    own = {"melanin": float(skin_melanin(layers.tones)[index]), "blood": 0.0, "yellow": 0.0, "skins": (index, index)}
     rest = {
         "contrast": 1.0,
         "local_blood": plain,
