@@ -16,7 +16,7 @@ from facejax.evaluation.nme import nme
 from facejax.export.fitted import write_fitted_face
 from facejax.export.regressed import save_regression
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting import LINEAR, FaceStart, FittedFaces, Recipe, compile_fit, prepare_crops
+from facejax.fitting import LINEAR, FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
 from facejax.regress.photos import Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regress.regressor import Regression, Regressor, load_regressor
 
@@ -25,7 +25,7 @@ from facejax.regress.regressor import Regression, Regressor, load_regressor
 class FitResult:
     """The fitted faces of N photographs, with what they were fitted to."""
 
-    model: FaceModel
+    model: FaceModel  # with the albedo that the parameters belong to
     recipe: Recipe
     photos: list[np.ndarray]  # (H, W, 3) each, display values
     observed: list[np.ndarray]  # the landmarks that were given, (68, 2) each, pixels
@@ -196,6 +196,7 @@ def fit(
     recipe: Recipe = LINEAR,
     focal: Sequence[float] | float | None = None,
     start: RegressResult | None = None,
+    tools: Tools | None = None,
 ) -> FitResult:
     """Fit the faces of one or many photographs, all in one compiled program.
 
@@ -210,6 +211,7 @@ def fit(
         recipe: the stages to run, see `facejax.fitting.recipes`.
         focal: focal length in pixels of the photographs, where it is known; one for all or one each.
         start: what `regress` said of these faces, one for each photograph.
+        tools: the albedo models and networks that the recipe's stages name.
 
     Raises ValueError for inputs that do not fit together. The first call with a new batch size compiles.
     """
@@ -224,11 +226,12 @@ def fit(
     known = None if start is None else face_start(model, start)
     crops = prepare_crops(images, landmarks, recipe=recipe, focal=focal, start=known)
     begin = time.perf_counter()
-    program = compile_fit(model, crops, recipe=recipe)
+    tools = Tools() if tools is None else tools
+    program = compile_fit(model, crops, recipe=recipe, tools=tools)
     compiled = time.perf_counter()
-    faces = jax.block_until_ready(program(model, crops))
+    faces = jax.block_until_ready(program(model, crops, tools))
     seconds = {"compile": compiled - begin, "fit": time.perf_counter() - compiled}
-    return FitResult(model, recipe, images, landmarks, faces, seconds)
+    return FitResult(model_after(model, recipe, tools), recipe, images, landmarks, faces, seconds)
 
 
 def _without_outline(recipe: Recipe) -> Recipe:

@@ -2,6 +2,7 @@
 
 from facejax.face_model.landmarks import landmarks as landmarks
 from facejax.face_model.make import make_face_model as make_face_model
+from facejax.face_model.model import AlbedoModel as AlbedoModel
 from facejax.face_model.model import FaceModel as FaceModel
 from facejax.face_model.model import FaceParams as FaceParams
 from facejax.face_model.model import LinearAlbedo as LinearAlbedo

@@ -5,6 +5,7 @@ Lengths are millimetres; +x is the subject's left, +y up, +z out of the face.
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,24 @@ class Topology:
     contour_faces: Int[Array, "J C"]  # triangles of the candidates of each moving jaw landmark
 
 
+@runtime_checkable
+class AlbedoModel(Protocol):
+    """Diffuse colour from coefficients: the linear model below, a texture decoder, or your own (a pytree)."""
+
+    @property
+    def count(self) -> int:
+        """How many coefficients `decode` takes."""
+        ...
+
+    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "*S 3"]:
+        """Display (sRGB) values, not clipped: per vertex (V, 3), or a UV map (T, T, 3) with row 0 on top."""
+        ...
+
+    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
+        """Coefficients whose albedo is near this one, in closed form: where a fit begins."""
+        ...
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LinearAlbedo:
@@ -44,6 +63,21 @@ class LinearAlbedo:
     def per_vertex(self) -> bool:
         return self.mean.ndim == 2
 
+    @property
+    def count(self) -> int:
+        return self.basis.shape[0]
+
+    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "*S 3"]:
+        """Mean plus basis, not clipped. Fewer coefficients than components leave the rest at zero."""
+        return self.mean + _combine(coefficients, self.std, self.basis, "albedo")
+
+    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
+        """The least squares coefficients, held a little towards zero."""
+        flat = self.basis.reshape(self.count, -1) * self.std[:, None]
+        gram = flat @ flat.T
+        ridge = 1e-3 * jnp.trace(gram) / max(self.count, 1) * jnp.eye(self.count)
+        return jnp.linalg.solve(gram + ridge, flat @ (albedo - self.mean).reshape(-1))
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -59,7 +93,7 @@ class FaceModel:
     identity_std: Float[Array, " K"]
     expression_basis: Float[Array, "E V 3"]
     expression_std: Float[Array, " E"]
-    albedo: LinearAlbedo | None
+    albedo: AlbedoModel | None
     uv: Float[Array, "U 2"]  # u right, v up, (0, 0) the lower-left corner
     landmark_weights: Float[Array, "L 3"]  # barycentric
     contour_weights: Float[Array, "J C 3"]  # barycentric; candidate 0 is the static landmark
@@ -84,7 +118,7 @@ class FaceParams:
 
     identity: Float[Array, "*B K"]  # standard deviations
     expression: Float[Array, "*B E"]  # standard deviations, or weights in [0, 1]
-    albedo: Float[Array, "*B A"]  # standard deviations
+    albedo: Float[Array, "*B A"]  # standard deviations, or what else the model's albedo takes
     pose: Pose
     camera: Camera
     light: Float[Array, "*B 9 3"]  # spherical harmonics in camera space, see facejax.lighting
@@ -95,7 +129,7 @@ def truncate(
 ) -> FaceModel:
     """The model with its first components only (None keeps all; a number beyond the file's keeps all)."""
     colour = model.albedo
-    if colour is not None:
+    if isinstance(colour, LinearAlbedo):
         colour = LinearAlbedo(colour.mean, colour.basis[:albedo], colour.std[:albedo])
     return replace(
         model,
@@ -112,7 +146,7 @@ def truncate(
 def neutral_params(model: FaceModel, camera: Camera, *, distance: float = 1000.0) -> FaceParams:
     """The mean face, upright, `distance` mm in front of the camera, under uniform white light."""
     pose = Pose(jnp.array([1.0, 0.0, 0.0, 0.0]), jnp.array([0.0, 0.0, -distance]))
-    components = 0 if model.albedo is None else len(model.albedo.std)
+    components = 0 if model.albedo is None else model.albedo.count
     return FaceParams(
         identity=jnp.zeros(len(model.identity_std)),
         expression=jnp.zeros(len(model.expression_std)),
@@ -156,4 +190,4 @@ def decode_albedo(model: FaceModel, params: FaceParams) -> Float[Array, "*S 3"]:
     """Display-valued albedo, per vertex (V, 3) or as a UV map (T, T, 3); not clipped. Grey where the model has none."""
     if model.albedo is None:
         return jnp.full_like(model.mean, 0.6)
-    return model.albedo.mean + _combine(params.albedo, model.albedo.std, model.albedo.basis, "albedo")
+    return model.albedo.decode(params.albedo)

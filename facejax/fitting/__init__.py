@@ -4,7 +4,9 @@
 - `priors`: `Priors`
 - `landmarks`: `fit_landmarks`, `FaceStart`
 - `light`: `solve_light`
-- `stages`: `Stage`, `TERMS`, `run_stage`
+- `stages`: `Stage`, `run_stage`
+- `terms`: `TERMS`, `Term`
+- `tools`: `Tools`, `FeatureNetwork`: albedo models and networks that a recipe may draw on
 - `recipes`: `Recipe`, `LINEAR`, `LANDMARKS`, `RECIPES`
 """
 
@@ -12,6 +14,7 @@ from facejax.fitting.fit import Crops as Crops
 from facejax.fitting.fit import FittedFaces as FittedFaces
 from facejax.fitting.fit import compile_fit as compile_fit
 from facejax.fitting.fit import fit_crops as fit_crops
+from facejax.fitting.fit import model_after as model_after
 from facejax.fitting.fit import prepare_crops as prepare_crops
 from facejax.fitting.landmarks import FaceStart as FaceStart
 from facejax.fitting.landmarks import fit_landmarks as fit_landmarks
@@ -21,6 +24,9 @@ from facejax.fitting.recipes import LANDMARKS as LANDMARKS
 from facejax.fitting.recipes import LINEAR as LINEAR
 from facejax.fitting.recipes import RECIPES as RECIPES
 from facejax.fitting.recipes import Recipe as Recipe
-from facejax.fitting.stages import TERMS as TERMS
 from facejax.fitting.stages import Stage as Stage
 from facejax.fitting.stages import run_stage as run_stage
+from facejax.fitting.terms import TERMS as TERMS
+from facejax.fitting.terms import Term as Term
+from facejax.fitting.tools import FeatureNetwork as FeatureNetwork
+from facejax.fitting.tools import Tools as Tools

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from facejax.camera import transform_camera
 from facejax.compilation import jit
@@ -18,7 +18,10 @@ from facejax.fitting.landmarks import JAW, FaceStart, box_size, fit_landmarks
 from facejax.fitting.light import solve_light
 from facejax.fitting.recipes import LINEAR, Recipe
 from facejax.fitting.scene import Observation, look
-from facejax.fitting.stages import run_stage
+from facejax.fitting.stages import check_stage, run_stage, switch_albedo
+from facejax.fitting.terms import TERMS
+from facejax.fitting.tools import LINEAR as OWN
+from facejax.fitting.tools import NO_TOOLS, Tools
 from facejax.images.crop import apply_crop, face_crop
 from facejax.objectives import psnr
 
@@ -48,8 +51,11 @@ class FittedFaces:
     moving: Bool[Array, "*N"]  # the jaw landmarks follow the visible outline
     psnr_face: Float[Array, "*N"]  # dB over the rendered face
     losses: dict[str, Float[Array, "*N T"]]  # per stage: the weighted total before each step
+    terms: dict[str, dict[str, Float[Array, "*N T"]]]  # per stage: the weighted terms that make it up
     converged: dict[str, Bool[Array, "*N"]]
-    finite: Bool[Array, "*N"]  # parameters are finite and no step had to be skipped
+    frozen: dict[str, Int[Array, "*N"]]  # per stage: the step from which on the face diverged and was held; or -1
+    finite: Bool[Array, "*N"]  # parameters are finite, and no stage diverged
+    stages: dict[str, FaceParams]  # per stage: the parameters after it, as `params`
 
     def __len__(self) -> int:
         return self.psnr_face.shape[0]
@@ -58,12 +64,14 @@ class FittedFaces:
         return jax.tree.map(lambda leaf: leaf[index], self)
 
 
-def fit_crops(model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR) -> FittedFaces:
+def fit_crops(model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR, tools: Tools = NO_TOOLS) -> FittedFaces:
     """The whole fit of a batch of crops as one pure function: jit it, shard it, differentiate around it."""
-    return jax.vmap(partial(_fit_one, model, recipe=recipe))(crops)
+    for stage in recipe.stages:
+        check_stage(stage, tools, TERMS)
+    return jax.vmap(lambda crop: _fit_one(model, crop, recipe=recipe, tools=tools))(crops)
 
 
-def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe) -> FittedFaces:
+def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe, tools: Tools) -> FittedFaces:
     start = fit_landmarks(
         model,
         crop.landmarks,
@@ -78,24 +86,42 @@ def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe) -> FittedFaces:
     weights = weights if crop.start is None else weights * crop.start.confidence
     seen = Observation(crop.images, crop.valid, crop.landmarks, weights, box_size(crop.landmarks), start.moving)
     params = solve_light(model, start.params, seen)
-    losses, converged = {"landmarks": start.costs}, {"landmarks": start.converged}
-    skipped = jnp.zeros((), jnp.int32)
+    after, traces = {"landmarks": params}, {}
+    drawn, albedo = model, OWN
     for stage in recipe.stages:
-        params, trace = run_stage(model, params, seen, stage=stage, priors=recipe.priors)
-        losses[stage.name], converged[stage.name] = trace.losses, trace.converged
-        skipped += trace.skipped
-    scene = look(model, params, seen)
+        if stage.albedo != albedo:
+            drawn, params = switch_albedo(drawn, params, tools.albedo(stage.albedo, model), stage.start)
+            albedo = stage.albedo
+        params, traces[stage.name] = run_stage(drawn, params, seen, stage=stage, priors=recipe.priors, tools=tools)
+        after[stage.name] = params
+    scene = look(drawn, params, seen)
     finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
-    camera = transform_camera(params.camera, 1 / crop.scale, -crop.offset / crop.scale)
+    frozen = {name: trace.frozen for name, trace in traces.items()}
+    in_photo = lambda params: replace(  # noqa: E731
+        params, camera=transform_camera(params.camera, 1 / crop.scale, -crop.offset / crop.scale)
+    )
     return FittedFaces(
-        params=replace(params, camera=camera),
+        params=in_photo(params),
         landmarks=(scene.landmarks - crop.offset) / crop.scale,
         moving=start.moving,
         psnr_face=psnr(scene.rendering.color, crop.images, scene.mask),
-        losses=losses,
-        converged=converged,
-        finite=finite & (skipped == 0),
+        losses={"landmarks": start.costs} | {name: trace.losses for name, trace in traces.items()},
+        terms={name: trace.terms for name, trace in traces.items()},
+        converged={"landmarks": start.converged} | {name: trace.converged for name, trace in traces.items()},
+        frozen=frozen,
+        finite=finite & jnp.all(jnp.array([step < 0 for step in frozen.values()], dtype=bool)),
+        stages={name: in_photo(params) for name, params in after.items()},
     )
+
+
+def model_after(model: FaceModel, recipe: Recipe, tools: Tools, stage: str | None = None) -> FaceModel:
+    """The face model with the albedo that the parameters after a stage (None: the last) belong to."""
+    albedo = OWN
+    for one in recipe.stages if stage != "landmarks" else ():
+        albedo = one.albedo
+        if one.name == stage:
+            break
+    return model if albedo == OWN else replace(model, albedo=tools.albedo(albedo, model))
 
 
 def prepare_crops(
@@ -145,15 +171,16 @@ def _prepare_crop(
 
 
 def compile_fit(
-    model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR
-) -> Callable[[FaceModel, Crops], FittedFaces]:
+    model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR, tools: Tools = NO_TOOLS
+) -> Callable[[FaceModel, Crops, Tools], FittedFaces]:
     """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
-    leaves, tree = jax.tree.flatten((model, crops))
+    leaves, tree = jax.tree.flatten((model, crops, tools))
     key = (recipe, tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
     if key not in _programs:
         log.info("compiling recipe %s for %d faces", recipe.name, len(crops.scale))
-        _programs[key] = jit(partial(fit_crops, recipe=recipe)).lower(model, crops).compile()
+        program = jit(lambda model, crops, tools: fit_crops(model, crops, recipe=recipe, tools=tools))
+        _programs[key] = program.lower(model, crops, tools).compile()
     return _programs[key]
 
 
-_programs: dict[Any, Callable[[FaceModel, Crops], FittedFaces]] = {}
+_programs: dict[Any, Callable[[FaceModel, Crops, Tools], FittedFaces]] = {}

@@ -115,7 +115,7 @@ def _solve(model, pixels, focal, principal, start: FaceStart | None, moving, pri
     last = solve(first.x, steps=steps, lower=problem.lower, upper=problem.upper)
     pose, camera = problem.posed(last.x[:rigid])
     identity, expression = jnp.split(last.x[rigid:], [len(model.identity_std)])
-    albedo = jnp.zeros(0 if model.albedo is None else len(model.albedo.std))
+    albedo = jnp.zeros(0 if model.albedo is None else model.albedo.count)
     params = FaceParams(identity, expression, albedo, pose, camera, uniform_light())
     costs = jnp.concatenate([first.costs, last.costs])
     return LandmarkFit(params, problem.project(last.x), moving, last.cost, costs, last.converged)

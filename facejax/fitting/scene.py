@@ -1,16 +1,19 @@
 """What a loss term sees: the observation, the current parameters, and the picture they make."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from facejax.camera import project, to_camera
+from facejax.camera import project, to_camera, transform_camera
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.landmarks import landmark_candidates, place_landmarks
 from facejax.fitting.priors import PRIORS, Priors
+from facejax.fitting.tools import NO_TOOLS, Tools
 from facejax.mesh import points_on_faces
 from facejax.render import Rendering, render
 
@@ -36,14 +39,51 @@ class Scene(NamedTuple):
     rendering: Rendering
     mask: Float[Array, "S S"]  # where rendered face and photograph are compared; carries no gradient
     landmarks: Float[Array, "L 2"]  # projected, pixels
+    tools: Tools
+    targets: Mapping[str, Any]  # the photograph's features, by the role of the network that made them
+
+    @property
+    def composite(self) -> Float[Array, "S S 3"]:
+        """The render laid over the photograph."""
+        blend = self.mask[..., None]
+        return blend * self.rendering.color + (1 - blend) * self.seen.image
+
+    @property
+    def latents(self) -> Float[Array, "L D"]:
+        """The albedo's coefficients, a row for each layer of a texture decoder."""
+        return self.params.albedo.reshape(getattr(self.model.albedo, "latent_layers", 1), -1)
 
 
-def look(model: FaceModel, params: FaceParams, seen: Observation, *, priors: Priors = PRIORS) -> Scene:
-    """Render the parameters and project the landmarks, one face."""
+def look(
+    model: FaceModel,
+    params: FaceParams,
+    seen: Observation,
+    *,
+    priors: Priors = PRIORS,
+    tools: Tools = NO_TOOLS,
+    targets: Mapping[str, Any] = MappingProxyType({}),
+    albedo: Float[Array, "*S 3"] | None = None,
+) -> Scene:
+    """Render the parameters and project the landmarks, one face. `albedo` spares decoding one that does not change."""
     side = seen.image.shape[-2]
-    rendering = render(model, params, size=(side, side), background=seen.image, edges=False)
+    rendering = render(model, params, size=(side, side), texture=albedo, background=seen.image, edges=False)
     mask = face_mask(model, rendering) * seen.valid
-    return Scene(model, priors, params, seen, rendering, mask, project_landmarks(model, params, seen.moving))
+    points = project_landmarks(model, params, seen.moving)
+    return Scene(model, priors, params, seen, rendering, mask, points, tools, targets)
+
+
+def resize(seen: Observation, params: FaceParams, side: int) -> tuple[Observation, FaceParams]:
+    """The same photograph with another number of pixels, and the parameters with the camera that belongs to it."""
+    scale = side / seen.image.shape[-2]
+    small = replace(
+        seen,
+        image=jax.image.resize(seen.image, (side, side, 3), "linear"),  # antialiased
+        valid=jnp.floor(jax.image.resize(seen.valid, (side, side), "linear") + 1e-4),
+        landmarks=seen.landmarks * scale,
+        size=seen.size * scale,
+    )
+    camera = transform_camera(params.camera, jnp.asarray(scale), jnp.zeros(2))
+    return small, replace(params, camera=camera)
 
 
 def project_landmarks(model: FaceModel, params: FaceParams, moving: Bool[Array, ""]) -> Float[Array, "L 2"]:

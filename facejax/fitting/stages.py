@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +10,13 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from facejax import camera as cam
-from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting.priors import PRIORS, Priors, expression_std
-from facejax.fitting.scene import Observation, Scene, look
-from facejax.objectives import landmark_distance, light_below_zero, light_colour, mean_square, robust_photometric
+from facejax.face_model import AlbedoModel, FaceModel, FaceParams, decode_albedo
+from facejax.fitting.priors import PRIORS, Priors
+from facejax.fitting.scene import Observation, look, resize
+from facejax.fitting.terms import TERMS, Term
+from facejax.fitting.tools import LINEAR, NO_TOOLS, Tools
 
-Term = Callable[[Scene], Float[Array, ""]]
-
-TERMS: Mapping[str, Term] = MappingProxyType(
-    {
-        "pixels": lambda s: robust_photometric(s.rendering.color, s.seen.image, s.mask),
-        "landmarks": lambda s: landmark_distance(s.landmarks, s.seen.landmarks, s.seen.landmark_weights, s.seen.size),
-        "identity": lambda s: mean_square(s.params.identity),
-        "expression": lambda s: mean_square(s.params.expression / expression_std(s.model, s.priors)),
-        "albedo": lambda s: mean_square(s.params.albedo),
-        "light_colour": lambda s: light_colour(s.params.light),
-        "light_below_zero": lambda s: light_below_zero(s.params.light),
-    }
-)
+DIVERGED = 4.0  # a loss this many times the first one (in absolute value) is not followed any further
 
 
 @dataclass(frozen=True)
@@ -36,13 +24,21 @@ class Stage:
     """Some steps of Adam on some blocks of the parameters. Static and hashable: a recipe is compiled once.
 
     Every block has its own step length, in its own unit (standard deviations, weights, radians, millimetres); the
-    gradient's scale does not matter. All follow one cosine decay.
+    gradient's scale does not matter. All follow one schedule: full pace, then a half cosine down to `floor` over the
+    last `rampdown` of the steps.
     """
 
     name: str
     steps: int
     rates: tuple[tuple[str, float], ...]  # block of `Increment` -> first step length
-    weights: tuple[tuple[str, float], ...]  # term -> weight
+    weights: tuple[tuple[str, float], ...]  # term of `TERMS` -> weight
+    albedo: str = LINEAR  # which albedo model is drawn: the face model's own, or one of `Tools.albedos`
+    size: int | None = None  # side at which the crop is compared, pixels; None: the recipe's
+    rampdown: float = 1.0
+    floor: float = 0.05  # of the schedule
+    betas: tuple[float, float] = (0.9, 0.99)  # Adam's
+    constraint: Literal["none", "sphere"] = "none"  # sphere: every latent vector of the albedo keeps its length
+    start: Literal["near", "normal"] = "near"  # of another albedo model: near the last albedo, or random numbers
 
 
 class Increment(NamedTuple):
@@ -58,8 +54,19 @@ class Increment(NamedTuple):
 
 class StageTrace(NamedTuple):
     losses: Float[Array, " T"]  # weighted total before each step
-    skipped: Int[Array, ""]  # steps refused because loss or gradient was not finite
+    terms: dict[str, Float[Array, " T"]]  # the weighted terms that make it up
+    frozen: Int[Array, ""]  # step from which on the face stayed as it was, since it diverged; -1: it never did
     converged: Bool[Array, ""]  # the last tenth of the steps lowered the loss by less than 2 %
+
+
+class _Walk(NamedTuple):
+    """Where a face is."""
+
+    increment: Increment
+    good: Increment  # the last one whose loss and gradient were sound
+    adam: optax.OptState
+    first: Float[Array, ""]  # loss
+    frozen: Int[Array, ""]
 
 
 def no_increment(params: FaceParams) -> Increment:
@@ -82,6 +89,19 @@ def apply_increment(params: FaceParams, increment: Increment) -> FaceParams:
     )
 
 
+def switch_albedo(
+    model: FaceModel, params: FaceParams, albedo: AlbedoModel | None, start: Literal["near", "normal"] = "near"
+) -> tuple[FaceModel, FaceParams]:
+    """The model with another albedo model, and coefficients near the old albedo, or always the same normal numbers."""
+    if albedo is None:
+        found = jnp.zeros(0)
+    elif start == "near":
+        found = albedo.encode(decode_albedo(model, params))
+    else:
+        found = jax.random.normal(jax.random.key(123), (albedo.count,))
+    return replace(model, albedo=albedo), replace(params, albedo=found)
+
+
 def run_stage(
     model: FaceModel,
     params: FaceParams,
@@ -89,52 +109,95 @@ def run_stage(
     *,
     stage: Stage,
     priors: Priors = PRIORS,
+    tools: Tools = NO_TOOLS,
     terms: Mapping[str, Term] = TERMS,
 ) -> tuple[FaceParams, StageTrace]:
-    """Run one stage on one face. A step whose loss or gradient is not finite is skipped and counted."""
-    check_stage(stage, terms)
-    rates = [dict(stage.rates).get(block, 0.0) for block in Increment._fields]
-    schedule = optax.cosine_decay_schedule(1.0, stage.steps, alpha=0.05)
-    adam = optax.scale_by_adam(b1=0.9, b2=0.99)
+    """Run one stage on one face whose model already has the stage's albedo (`switch_albedo`).
+
+    A face whose loss or gradient stops being finite, or whose loss grows beyond `DIVERGED` times its first, goes back
+    to its last sound state and stays there; the others of a batch do not notice.
+    """
+    check_stage(stage, tools, terms)
+    camera = params.camera
+    if stage.size is not None and stage.size != seen.image.shape[-2]:
+        seen, params = resize(seen, params, stage.size)
+    rates = dict(stage.rates)
+    still = None if rates.get("albedo") else decode_albedo(model, params)  # decoded once, where it does not move
+    targets = _targets(stage, seen, tools, terms)
+    pace = schedule(stage)
+    adam = optax.scale_by_adam(*stage.betas)
 
     def loss(increment: Increment):
-        scene = look(model, apply_increment(params, increment), seen, priors=priors)
-        return sum(weight * terms[name](scene) for name, weight in stage.weights)
-
-    def keep_in_range(increment: Increment) -> Increment:
-        if not model.blendshapes:
-            return increment
-        clipped = jnp.clip(params.expression + increment.expression, 0.0, 1.0)
-        return increment._replace(expression=clipped - params.expression)
-
-    def step(carry, index):
-        increment, state, skipped = carry
-        value, gradient = jax.value_and_grad(loss)(increment)
-        finite = jnp.isfinite(value) & jnp.all(jnp.array([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient)]))
-        direction, moved_state = adam.update(gradient, state)
-        pace = schedule(index)
-        moved = Increment(
-            *(x - pace * rate * d for x, d, rate in zip(increment, jax.tree.leaves(direction), rates, strict=True))
+        scene = look(
+            model, apply_increment(params, increment), seen, priors=priors, tools=tools, targets=targets, albedo=still
         )
-        chosen = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), (keep_in_range(moved), moved_state), (increment, state)
-        )
-        return (*chosen, skipped + jnp.where(finite, 0, 1)), value
+        parts = {name: weight * terms[name].value(scene) for name, weight in stage.weights}
+        return sum(parts.values()), parts
+
+    def step(walk: _Walk, index):
+        (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(walk.increment)
+        first = jnp.where(index == 0, value, walk.first)
+        leaves = [value, *jax.tree.leaves(gradient)]
+        finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+        sound = (walk.frozen < 0) & finite & (value <= DIVERGED * jnp.abs(first) + 1e-3)
+        direction, state = adam.update(gradient, walk.adam)
+        blocks = zip(Increment._fields, walk.increment, direction, strict=True)
+        moved = Increment(*(x - pace(index) * rates.get(name, 0.0) * d for name, x, d in blocks))
+        moved = _allowed(model, params, moved, stage)
+        frozen = jnp.where((walk.frozen < 0) & ~sound, index, walk.frozen)
+        follow = lambda new, old: jnp.where(sound, new, old)  # noqa: E731
+        good = jax.tree.map(follow, walk.increment, walk.good)
+        increment = jax.tree.map(follow, moved, walk.good)
+        return _Walk(increment, good, jax.tree.map(follow, state, walk.adam), first, frozen), (value, parts)
 
     start = no_increment(params)
-    first = (start, adam.init(start), jnp.zeros((), jnp.int32))
-    (increment, _, skipped), losses = jax.lax.scan(step, first, jnp.arange(stage.steps))
+    walk = _Walk(start, start, adam.init(start), jnp.zeros(()), jnp.asarray(-1))
+    walk, (losses, parts) = jax.lax.scan(step, walk, jnp.arange(stage.steps))
     tail = max(stage.steps // 10, 1)
     before, after = jnp.mean(losses[-2 * tail : -tail]), jnp.mean(losses[-tail:])
-    converged = (skipped == 0) & (before - after < 0.02 * jnp.abs(before))
-    return apply_increment(params, increment), StageTrace(losses, skipped, converged)
+    converged = (walk.frozen < 0) & (before - after < 0.02 * jnp.abs(before))
+    found = replace(apply_increment(params, walk.increment), camera=camera)
+    return found, StageTrace(losses, parts, walk.frozen, converged)
 
 
-def check_stage(stage: Stage, terms: Mapping[str, Term]) -> None:
-    """Every block and term that a stage names must exist."""
+def schedule(stage: Stage) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
+    """Share of the first step length at each step: Karras et al., "Analyzing StyleGAN2", appendix on projection."""
+    fall = max(round(stage.rampdown * stage.steps), 1)
+    down = optax.cosine_decay_schedule(1.0, fall, alpha=stage.floor)
+    return optax.join_schedules([optax.constant_schedule(1.0), down], [stage.steps - fall])
+
+
+def _targets(stage: Stage, seen: Observation, tools: Tools, terms: Mapping[str, Term]):
+    """The photograph's features, for every network that a term of the stage looks through."""
+    roles = {terms[name].network for name, _ in stage.weights} - {None}
+    used = {role: tools.networks[role] for role in sorted(roles)}
+    return {role: net.apply(net.weights, seen.image, seen.landmarks) for role, net in used.items()}
+
+
+def _allowed(model: FaceModel, params: FaceParams, increment: Increment, stage: Stage) -> Increment:
+    """The nearest increment with blendshape weights in [0, 1] and latents where the stage's constraint has them."""
+    if model.blendshapes:
+        clipped = jnp.clip(params.expression + increment.expression, 0.0, 1.0)
+        increment = increment._replace(expression=clipped - params.expression)
+    if stage.constraint == "sphere":
+        layers = getattr(model.albedo, "latent_layers", 1)
+        start, now = (x.reshape(layers, -1) for x in (params.albedo, params.albedo + increment.albedo))
+        length, kept = (jnp.sqrt(jnp.sum(x * x, axis=1, keepdims=True) + 1e-12) for x in (now, start))
+        increment = increment._replace(albedo=(now * kept / length - start).reshape(-1))
+    return increment
+
+
+def check_stage(stage: Stage, tools: Tools, terms: Mapping[str, Term]) -> None:
+    """Every block, term and network that a stage names must exist."""
     for name, _ in stage.weights:
         if name not in terms:
             raise ValueError(f"stage {stage.name!r} names the unknown loss term {name!r}: known are {sorted(terms)}")
+        role = terms[name].network
+        if role is not None and role not in tools.networks:
+            raise ValueError(
+                f"stage {stage.name!r}: the term {name!r} needs a network for {role!r}; pass Tools(networks=...), or "
+                "leave the term out"
+            )
     for block, _ in stage.rates:
         if block not in Increment._fields:
             raise ValueError(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from facejax.face_model import FaceModel
+from facejax.face_model import FaceModel, LinearAlbedo
 from facejax.lighting import linear_to_srgb, srgb_to_linear
 from facejax.objectives.pixels import robust_photometric
 
@@ -113,8 +113,10 @@ def model_skin_colours(model: FaceModel, key: Key[Array, ""], *, count: int = 81
 
     Needs an albedo; eyes, brows, lips and hair are left out. The key is consumed. Raises ValueError without an albedo.
     """
-    if model.albedo is None:
-        raise ValueError(f"face model {model.name!r} has no albedo: give skin colours of your own to fit_skin_model")
+    if not isinstance(model.albedo, LinearAlbedo):
+        raise ValueError(
+            f"face model {model.name!r} has no linear albedo: give skin colours of your own to fit_skin_model"
+        )
     who, where, bright, hue = jax.random.split(key, 4)
     excluded = sum((model.regions[name] for name in _NOT_SKIN if name in model.regions), jnp.zeros(len(model.mean)))
     chance = model.regions["face"] * (excluded < 0.1)
@@ -137,7 +139,7 @@ def any_colours(key: Key[Array, ""], *, count: int = 8192) -> Float[Array, "N 3"
 
 def _at_vertices(model: FaceModel, vertices: Array) -> tuple[Float[Array, "N 3"], Float[Array, "A N 3"]]:
     """Albedo mean and basis at vertices: theirs, or the texels where their (last) corner of the chart lies."""
-    assert model.albedo is not None
+    assert isinstance(model.albedo, LinearAlbedo)
     if model.albedo.per_vertex:
         return model.albedo.mean[vertices], model.albedo.basis[:, vertices]
     side = model.albedo.mean.shape[0]

@@ -43,7 +43,7 @@ def person(key: Key[Array, ""], model: FaceModel, size: int, people: People) -> 
     """One person in front of a camera; the light is left at the neutral one (see `lights`)."""
     keys = jax.random.split(key, 6)
     identity = _gaussian(keys[0], len(model.identity_std), people.identity)
-    shades = 0 if model.albedo is None else len(model.albedo.std)
+    shades = 0 if model.albedo is None else model.albedo.count
     albedo = _gaussian(keys[1], shades, people.albedo)
     expression = random_expression(keys[2], model, people.neutral)
     face = FaceParams(

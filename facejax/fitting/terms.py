@@ -1,0 +1,67 @@
+"""The loss terms that a stage can name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from facejax.fitting.priors import expression_std
+from facejax.fitting.scene import Scene
+from facejax.objectives import (
+    absolute_photometric,
+    deep3d_landmark_distance,
+    gamma_spread,
+    geodesic_cross,
+    landmark_distance,
+    light_below_zero,
+    light_colour,
+    mean_square,
+    robust_photometric,
+)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A function of the scene, and the role of the network that it looks through, if any (see `Tools`)."""
+
+    value: Callable[[Scene], Float[Array, ""]]
+    network: str | None = None
+
+
+def _through(role: str) -> Term:
+    """The distance of the render, laid over the photograph, to the photograph, as a network sees them."""
+
+    def value(s: Scene) -> Float[Array, ""]:
+        network = s.tools.networks[role]
+        return network.compare(network.apply(network.weights, s.composite, s.landmarks), s.targets[role], s.mask)
+
+    return Term(value, role)
+
+
+def _sum_square(x: Float[Array, " N"]) -> Float[Array, ""]:
+    return jnp.sum(x * x)
+
+
+TERMS: Mapping[str, Term] = MappingProxyType(
+    {
+        "pixels": Term(lambda s: robust_photometric(s.rendering.color, s.seen.image, s.mask)),
+        "absolute_pixels": Term(lambda s: absolute_photometric(s.rendering.color, s.seen.image, s.mask)),
+        "perceptual": _through("perceptual"),
+        "recognition": _through("recognition"),
+        "landmarks": Term(
+            lambda s: landmark_distance(s.landmarks, s.seen.landmarks, s.seen.landmark_weights, s.seen.size)
+        ),
+        "deep3d_landmarks": Term(lambda s: deep3d_landmark_distance(s.landmarks, s.seen.landmarks)),
+        "identity": Term(lambda s: mean_square(s.params.identity)),
+        "expression": Term(lambda s: mean_square(s.params.expression / expression_std(s.model, s.priors))),
+        "albedo": Term(lambda s: mean_square(s.params.albedo)),
+        "squared_identity": Term(lambda s: _sum_square(s.params.identity)),
+        "squared_expression": Term(lambda s: _sum_square(s.params.expression)),
+        "latents_together": Term(lambda s: geodesic_cross(s.latents)),
+        "light_colour": Term(lambda s: light_colour(s.params.light)),
+        "light_spread": Term(lambda s: gamma_spread(s.params.light)),
+        "light_below_zero": Term(lambda s: light_below_zero(s.params.light)),
+    }
+)
