@@ -38,7 +38,7 @@ SIZE = 64
 ENCODER = EncoderConfig(outputs=49, size=SIZE, widths=(4, 8, 8), blocks=(0, 0, 1), hidden=16, code=4, channels=4)
 CONFIG = RegressorConfig(identity=6, expression=3, albedo=3, encoder=ENCODER)
 PLAIN = replace(CONFIG, encoder=replace(ENCODER, channels=3))
-STILL = Augmentation(shift=0.0, zoom=0.0, roll=0.0, occluders=0.0, camera=0.0)
+STILL = Augmentation(bend=0.0, shift=0.0, zoom=0.0, roll=0.0, occluders=0.0, camera=0.0)
 NONE = TwoDASLWeights(**dict.fromkeys(asdict(LAMBDAS), 0.0))
 SMALL = {"critic_widths": (4,) * 6, "critic_hidden": (8,)}
 RECIPE = TwoBranchRecipe(

@@ -19,7 +19,7 @@ from facejax.objectives import landmark_likelihood
 from facejax.regress.regressor import RegressorConfig, from_params, split_blocks, to_params
 from facejax.synthetic.camera_effects import photograph
 from facejax.synthetic.occluders import occlude
-from facejax.synthetic.warp import resample
+from facejax.synthetic.warp import bend_points, draw_bend, resample
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Augmentation:
     shift: float = 0.07  # standard deviation of the crop's centre, in sides of the crop
     zoom: float = 0.1  # standard deviation of the log of its side
     roll: float = 8.0  # degrees, standard deviation
+    bend: float = 0.016  # standard deviation of a smooth displacement, in sides: faces that the model does not know
     occluders: float = 0.3  # share of crops with something in front of the face
     camera: float = 1.0  # strength of blur, noise, JPEG and colours
 
@@ -195,10 +196,20 @@ def descend(recipe: Recipe, state: State, gradient: Any) -> State:
     return State(state.step + 1, params, average, optimizer)
 
 
+class Cropped(NamedTuple):
+    """A crop, and where the picture's pixels went in it: `linear @ pixel + offset`, then the bend."""
+
+    image: Float[Array, "s s 3"]
+    linear: Float[Array, "2 2"]
+    offset: Float[Array, " 2"]
+    angle: Float[Array, ""]  # radians in `linear`
+    bend: Float[Array, "K K 2"] | None  # see `synthetic.warp.draw_bend`
+
+
 def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Augmentation, example: Example) -> View:
     """A jittered square crop around the landmarks' box, rolled a little, as the network sees faces."""
     size = config.encoder.size
-    image, linear, offset, angle = crop_picture(
+    image, linear, offset, angle, bend = crop_picture(
         key, config, augmentation, example.image, example.landmarks.min(axis=0), example.landmarks.max(axis=0)
     )
     params = roll_params(example.params, angle)
@@ -206,7 +217,9 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
     scale = jnp.linalg.norm(linear[:, 0])
     camera = PerspectiveCamera(params.camera.focal * scale, linear @ params.camera.principal + offset)
     coefficients = from_params(config, replace(params, camera=camera))
-    return View(image, (example.landmarks @ linear.T + offset) * (2.0 / size) - 1.0, coefficients)
+    points = example.landmarks @ linear.T + offset
+    points = points if bend is None else bend_points(bend, size, points)  # the coefficients know nothing of it
+    return View(image, points * (2.0 / size) - 1.0, coefficients)
 
 
 def crop_picture(
@@ -216,13 +229,10 @@ def crop_picture(
     image: UInt8[Array, "S S 3"],
     low: Float[Array, " 2"],
     high: Float[Array, " 2"],
-) -> tuple[Float[Array, "s s 3"], Float[Array, "2 2"], Float[Array, " 2"], Float[Array, ""]]:
-    """The crop, the (linear, offset) that take pixels of the picture to its own, and the angle (radians) in them.
-
-    `low` and `high` are the corners of the box of the 68 landmarks.
-    """
+) -> Cropped:
+    """A crop around the box of the 68 landmarks, whose corners are `low` and `high`, made different every time."""
     size = config.encoder.size
-    keys = jax.random.split(key, 6)
+    keys = jax.random.split(key, 7)
     side = config.margin * (high - low).max()
     side = side * jnp.exp(augmentation.zoom * jax.random.truncated_normal(keys[0], -2.0, 2.0, ()))
     centre = 0.5 * (low + high) + augmentation.shift * side * jax.random.truncated_normal(keys[1], -2.0, 2.0, (2,))
@@ -231,10 +241,11 @@ def crop_picture(
     linear = size / side * jnp.array([[c, s], [-s, c]])  # counter-clockwise to the eye, since y points down
     offset = size / 2 - linear @ centre
     border = jax.random.categorical(keys[3], jnp.log(jnp.array([0.6, 0.15, 0.05, 0.2])))
+    bend = draw_bend(keys[6], size, augmentation.bend) if augmentation.bend > 0 else None
     crop = image.astype(jnp.float32) / 255.0
-    crop = resample(crop, jnp.concatenate([linear, offset[:, None]], axis=1), size, border)
+    crop = resample(crop, jnp.concatenate([linear, offset[:, None]], axis=1), size, border, bend=bend)
     if augmentation.occluders > 0:
         crop, _ = occlude(keys[4], crop, augmentation.occluders)
     if augmentation.camera > 0:
         crop = photograph(keys[5], crop, augmentation.camera)
-    return crop, linear, offset, angle
+    return Cropped(crop, linear, offset, angle, bend)

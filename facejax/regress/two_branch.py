@@ -49,6 +49,7 @@ from facejax.regress.training import (
     project_anchors,
     start_state,
 )
+from facejax.synthetic.warp import bend_points
 
 # Distances in face sizes. Published: 1, 0.005, 0.005, 1, 0.005 in pixels of 120, where a face measures about 75.
 LAMBDAS = TwoDASLWeights(coefficients=1.0, landmarks=20.0, shape=20.0, cycle=20.0, critic=0.005)
@@ -62,7 +63,7 @@ class TwoBranchRecipe(Recipe):
     lambdas: TwoDASLWeights = LAMBDAS
     channels: int = 4  # of the network's pictures; 3: without the landmark map, hence with one pass only
     wild: int = 32  # pictures in the wild beside a batch
-    wild_augmentation: Augmentation = field(default_factory=lambda: Augmentation(occluders=0.0, camera=0.0))
+    wild_augmentation: Augmentation = field(default_factory=lambda: Augmentation(bend=0.0, occluders=0.0, camera=0.0))
     blank: float = 0.5  # share of pictures whose map is empty, as it is in the first pass on a photo
     jitter: float = 0.02  # standard deviation of the drawn landmarks, face sizes
     critic_rate: float = 1e-4
@@ -155,11 +156,13 @@ def init_two_branch(
 
 def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRecipe, example: WildExample) -> Given:
     """A jittered crop of one picture in the wild; by default nothing is done to the photograph itself."""
-    crop, linear, offset, _ = crop_picture(
+    crop, linear, offset, _, bend = crop_picture(
         key, config, recipe.wild_augmentation, example.image, example.box[:2], example.box[2:]
     )
     half = 2.0 / config.encoder.size
-    points = (example.points @ linear.T + offset) * half - 1.0
+    points = example.points @ linear.T + offset
+    points = points if bend is None else bend_points(bend, config.encoder.size, points)
+    points = points * half - 1.0
     return Given(crop, points, example.visible, example.size * jnp.linalg.norm(linear[:, 0]) * half)
 
 

@@ -41,13 +41,50 @@ def random_view(
     return crop, points @ affine[:, :2].T + affine[:, 2], affine
 
 
+def draw_bend(key: Key[Array, ""], size: int, spread: float, *, cells: int = 5) -> Float[Array, "K K 2"]:
+    """Control points of a smooth random displacement over a picture of `size` pixels, for `resample` and `bend_points`.
+
+    A uniform cubic B-spline over `cells` x `cells` squares. `spread`: the standard deviation of the displacement along
+    each axis, as a share of the side.
+    """
+    return spread * size / 0.479 * normal(key, (cells + 3, cells + 3, 2))  # 0.479: 1 / what the spline smooths away
+
+
+def bend_points(
+    control: Float[Array, "K K 2"], size: int, points: Float[Array, "N 2"], *, rounds: int = 6
+) -> Float[Array, "N 2"]:
+    """Where points (pixels) of the picture that was not bent are in the bent one: p with p + bend(p) = point."""
+
+    def displacement(p):
+        across, down = (_spline(p[:, axis] / size, control.shape[0]) for axis in (0, 1))
+        return jnp.einsum("nr,rcd,nc->nd", down, control, across)
+
+    moved = points
+    for _ in range(rounds):
+        moved = points - displacement(moved)
+    return moved
+
+
+def _spline(at: Float[Array, " N"], count: int) -> Float[Array, "N K"]:
+    """Weights of `count` control points of a uniform cubic B-spline over [0, 1]; 0 outside by more than two cells."""
+    t = jnp.abs(at[:, None] * (count - 3) + 1.0 - jnp.arange(count))
+    inner, outer = 2.0 / 3.0 - t * t * (1.0 - 0.5 * t), (2.0 - t) ** 3 / 6.0
+    return jnp.where(t < 1.0, inner, jnp.where(t < 2.0, outer, 0.0))
+
+
 def resample(
-    image: Float[Array, "H W 3"], affine: Float[Array, "2 3"], size: int, border: Array | int = 0
+    image: Float[Array, "H W 3"],
+    affine: Float[Array, "2 3"],
+    size: int,
+    border: Array | int = 0,
+    *,
+    bend: Float[Array, "K K 2"] | None = None,
 ) -> Float[Array, "{size} {size} 3"]:
     """The picture after a similarity of its pixels, `new = affine[:, :2] @ old + affine[:, 2]`, by bilinear sampling.
 
     When it shrinks, a three-tap smoothing comes first that removes what would alias, for factors down to about 1/2.
-    `border`: 0 its border values go on, 1 they fade into a blurred copy, 2 it is mirrored, 3 black.
+    `border`: 0 its border values go on, 1 they fade into a blurred copy, 2 it is mirrored, 3 black. With `bend`
+    (`draw_bend`) the new pixel p shows what would be at p + bend(p).
     """
     height, width = image.shape[:2]
     linear, offset = affine[:, :2], affine[:, 2]
@@ -56,6 +93,9 @@ def resample(
     inverse = jnp.stack([jnp.stack([linear[1, 1], -linear[0, 1]]), jnp.stack([-linear[1, 0], linear[0, 0]])]) / square
     at = jnp.arange(size) + 0.5
     dx, dy = (at - offset[0])[None, :], (at - offset[1])[:, None]
+    if bend is not None:
+        weights = _spline(at / size, bend.shape[0])
+        dx, dy = (step + weights @ bend[..., axis] @ weights.T for axis, step in enumerate((dx, dy)))
     x = inverse[0, 0] * dx + inverse[0, 1] * dy
     y = inverse[1, 0] * dx + inverse[1, 1] * dy
     outside = jnp.maximum(jnp.maximum(-x, x - width) / width, jnp.maximum(-y, y - height) / height)
