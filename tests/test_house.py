@@ -15,7 +15,7 @@ FLOORS = [
     "kernels",
     "mesh camera lighting compilation images",
     "face_model conventions evaluation objectives nets",
-    "render checkpoints",
+    "render checkpoints texture",
     "fitting synthetic",
     "regress",
     "export",

@@ -1,0 +1,221 @@
+"""The training loop: maps in, checkpoints, sheets and a log out; goes on exactly after a kill.
+
+| in the run's folder | |
+|---|---|
+| `state/` | the newest states, whole |
+| `decoder/` | the averaged generator, as `facejax.texture.load_decoder` reads it |
+| `sheets/` | maps of the averaged generator, always from the same latents; `real.png` |
+| `log.csv` | the terms, averaged between two rows; the Frechet distance where it was measured |
+| `recipe.json` | what is trained |
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from facejax.checkpoints import TrainingStore
+from facejax.compilation import jit
+from facejax.export.atomic import write_text
+from facejax.export.pictures import write_png
+from facejax.nets.stylegan2 import apply_mapping, apply_synthesis, to_layers, truncate
+from facejax.texture import save_decoder, texture_decoder
+from texture_gan import quality, training
+from texture_gan.data import Source
+from texture_gan.recipes import Recipe
+from texture_gan.training import State
+
+REFERENCE = 10**8  # steps from here on are batches for measuring
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """In steps."""
+
+    log: int = 50
+    save: int = 1000
+    sheet: int = 1000
+    measure: int = 2000  # 0: never
+    measured: int = 2048  # maps
+    shown: int = 32  # maps on a sheet
+
+
+def run(
+    out: Path,
+    recipe: Recipe,
+    source: Source,
+    *,
+    seed: int = 0,
+    intervals: Intervals | None = None,
+    features: quality.Features | None = None,
+    devices: list[jax.Device] | None = None,
+) -> State:
+    """Train to the recipe's end on all local devices, each of which takes its part of every batch."""
+    every = intervals or Intervals()
+    whole, parts = _shardings(recipe, devices)
+    store = TrainingStore(out / "state", schema="facejax.texture_gan.training")
+    key = jax.random.key(seed)
+    state = jax.device_put(training.init_state(recipe, jax.random.fold_in(key, 0)), whole)
+    first, state = store.restore_latest(state) or (0, state)
+    _describe(out, recipe)
+    log = Log(out / "log.csv", first)
+    step, watch = Step(recipe, parts), Watch(out, recipe, source, every, features, parts)
+    watch.real()
+    with tqdm(total=recipe.steps, initial=first, unit="step") as bar:
+        for number in range(first, recipe.steps):
+            maps = jax.device_put(source(number), parts)
+            state, terms = step(state, number, jax.random.fold_in(key, number + 1), maps)
+            log.add(terms)
+            bar.update()
+            done = number + 1
+            last = done == recipe.steps
+            if done % every.sheet == 0 or last:
+                watch.sheet(state)
+            if every.measure and (done % every.measure == 0 or last):
+                log.add({"frechet": watch.distance(state)})
+            if done % every.log == 0 or last:
+                bar.set_postfix_str(log.write(done))
+            if done % every.save == 0 or last:
+                store.save(done, state)
+                export(out / "decoder", recipe, state)
+    return state
+
+
+def _shardings(recipe: Recipe, devices: list[jax.Device] | None) -> tuple[NamedSharding, NamedSharding]:
+    """Everything on each device, and a batch cut into equal parts."""
+    devices = devices or jax.local_devices()
+    if recipe.batch % (2 * len(devices)) and len(devices) > 1:
+        raise ValueError(f"a batch of {recipe.batch} on {len(devices)} devices: use a multiple of {2 * len(devices)}")
+    mesh = Mesh(np.array(devices), ("data",))
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+
+
+class Step:
+    """The phases of a step, compiled one by one; the state is handed on without copies."""
+
+    def __init__(self, recipe: Recipe, parts: NamedSharding):
+        self.recipe = recipe
+
+        def compiled(function: Callable[..., Any]) -> Any:
+            return jax.jit(function, donate_argnums=0)
+
+        self.generator = compiled(lambda state, key: training.generator_phase(recipe, state, key, parts))
+        self.path = compiled(lambda state, key: training.path_phase(recipe, state, key, parts))
+        self.judge = compiled(lambda state, key, maps: training.judge_phase(recipe, state, key, maps, parts))
+        self.slope = compiled(lambda state, key, maps: training.slope_phase(recipe, state, key, maps))
+        self.close = compiled(lambda state: training.close_step(recipe, state))
+
+    def __call__(self, state: State, number: int, key: jax.Array, maps: jax.Array) -> tuple[State, dict[str, Any]]:
+        keys = jax.random.split(key, 4)
+        state, terms = self.generator(state, keys[0])
+        if self.recipe.path and number % self.recipe.path_interval == 0:
+            state, more = self.path(state, keys[1])
+            terms |= more
+        state, more = self.judge(state, keys[2], maps)
+        terms |= more
+        if self.recipe.r1 and number % self.recipe.r1_interval == 0:
+            state, more = self.slope(state, keys[3], maps)
+            terms |= more
+        if self.recipe.augment:
+            terms["augmentation"] = jnp.copy(state.strength)
+        return self.close(state), terms
+
+
+class Watch:
+    """What is looked at while training: sheets of maps, and the distance from real ones."""
+
+    def __init__(
+        self,
+        out: Path,
+        recipe: Recipe,
+        source: Source,
+        every: Intervals,
+        features: quality.Features | None,
+        parts: NamedSharding,
+    ):
+        self.out, self.recipe, self.source, self.every = out, recipe, source, every
+        self.features, self.parts, self._real = features, parts, None
+        self.make = jit(lambda generator, z, psi: _make(recipe, generator, z, psi))
+
+    def latents(self, count: int, seed: int) -> Iterator[jax.Array]:
+        """Batches of z, the same at every call."""
+        for number in range(-(-count // self.recipe.batch)):
+            key = jax.random.fold_in(jax.random.key(seed), number)
+            z = jax.random.normal(key, (self.recipe.batch, self.recipe.generator.latent))
+            yield jax.device_put(z, self.parts)
+
+    def sheet(self, state: State) -> None:
+        maps = [np.asarray(self.make(state.average, z, 0.7)) for z in self.latents(self.every.shown, 1)]
+        page = quality.sheet(np.concatenate(maps)[: self.every.shown], columns=8)
+        write_png(self.out / "sheets" / f"step_{int(state.step):09d}.png", page)
+
+    def real(self) -> None:
+        count = -(-self.every.shown // self.recipe.batch)
+        maps = np.concatenate([self.source(REFERENCE + k) for k in range(count)])[: self.every.shown]
+        write_png(self.out / "sheets" / "real.png", quality.sheet(maps, columns=8))
+
+    def distance(self, state: State) -> float:
+        """Frechet distance of the averaged generator's maps from real ones."""
+        features = self.features or quality.encoder_features()
+        self.features = features
+        if self._real is None:
+            count = -(-self.every.measured // self.recipe.batch)
+            shown = (training.from_bytes(jnp.asarray(self.source(REFERENCE + k))) for k in range(count))
+            self._real = quality.moments(features, shown)
+        made = (self.make(state.average, z, 1.0) for z in self.latents(self.every.measured, 2))
+        return quality.frechet_distance(self._real, quality.moments(features, made))
+
+
+def _make(recipe: Recipe, generator, z, psi):
+    config = recipe.generator
+    ws = truncate(to_layers(config, apply_mapping(config, generator, z)), generator.w_avg, psi)
+    return apply_synthesis(config, generator, ws)
+
+
+class Log:
+    """Rows of a CSV file: the mean of each term since the last row."""
+
+    COLUMNS = ("step", "generator", "judge", "made", "real", "real sign", "slope", "path penalty", "path length",
+               "augmentation", "frechet")  # fmt: skip
+
+    def __init__(self, path: Path, first: int):
+        self.path, self.terms = path, {}
+        old = path.read_text().splitlines()[1:] if path.exists() else []
+        self.rows = [row for row in old if int(row.split(",")[0]) <= first]  # later ones are made again
+
+    def add(self, terms: dict[str, Any]) -> None:
+        for name, value in terms.items():
+            self.terms.setdefault(name, []).append(value)
+
+    def write(self, step: int) -> str:
+        """Writes a row; returns what to show beside the bar."""
+        mean = {name: float(np.mean(jax.device_get(values))) for name, values in self.terms.items()}
+        self.terms = {}
+        self.rows.append(",".join([str(step), *(f"{mean[k]:.6g}" if k in mean else "" for k in self.COLUMNS[1:])]))
+        write_text(self.path, "\n".join([",".join(self.COLUMNS), *self.rows]) + "\n")
+        return ", ".join(f"{name} {mean[name]:.3g}" for name in ("generator", "judge", "frechet") if name in mean)
+
+
+def export(path: Path, recipe: Recipe, state: State, *, count: int = 10_000) -> None:
+    """The averaged generator as a texture decoder, in 16 bits."""
+    average = jax.device_get(state.average)
+    decoder = texture_decoder(recipe.generator, jax.tree.map(jnp.asarray, average), count=count)
+    save_decoder(path, decoder)
+
+
+def _describe(out: Path, recipe: Recipe) -> None:
+    """Write recipe.json, or check that this run was begun with the same one; it may go on longer."""
+    path, told = out / "recipe.json", asdict(recipe)
+    if path.exists():
+        old = json.loads(path.read_text())
+        changed = [name for name, value in told.items() if name != "steps" and old.get(name) != value]
+        if changed:
+            raise ValueError(f"{path}: begun with another {changed[0]!r}; use a new folder, or the old setting")
+    write_text(path, json.dumps(told, indent=1) + "\n")

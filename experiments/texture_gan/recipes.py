@@ -1,0 +1,51 @@
+"""What is trained and how, by name."""
+
+from dataclasses import dataclass, replace
+
+from facejax.nets.stylegan2 import StyleGANConfig
+from facejax.objectives.gan import PATH_INTERVAL, PATH_WEIGHT, R1_INTERVAL, R1_WEIGHT
+from facejax.texture import CONFIG_F, LARGE, LIGHT
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Static and hashable. The defaults are those of config F."""
+
+    name: str
+    generator: StyleGANConfig
+    judge: StyleGANConfig  # the discriminator
+    steps: int
+    batch: int = 32
+    rate: float = 2e-3
+    r1: float = R1_WEIGHT
+    r1_interval: int = R1_INTERVAL
+    path: float = PATH_WEIGHT
+    path_interval: int = PATH_INTERVAL
+    mixing: float = 0.9  # share of maps whose layers take two latents
+    half_life: float = 10_000  # pictures, of the averaged weights
+    mirror: bool = False  # show every other map reversed left to right
+    augment: bool = False  # adapt the strength of changes in front of the discriminator (ADA)
+
+
+# The discriminator may be larger than what it judges: it is not shipped.
+LIGHT_RECIPE = Recipe(
+    name="light",
+    generator=LIGHT,
+    judge=StyleGANConfig(resolution=256, channel_base=8192, channel_max=256, clamp=256.0, half=3),
+    steps=60_000,
+    rate=2.5e-3,
+    r1=1.0,
+)
+RECIPES = {
+    "light": LIGHT_RECIPE,
+    # A processor trains it in a day, less well.
+    "light_cpu": replace(
+        LIGHT_RECIPE,
+        name="light_cpu",
+        judge=StyleGANConfig(resolution=256, channel_base=2048, channel_max=128, clamp=256.0),
+        steps=20_000,
+        batch=8,
+    ),
+    "large": Recipe(name="large", generator=LARGE, judge=replace(LARGE, clamp=256.0), steps=200_000, r1=4.0),
+    "config_f": Recipe(name="config_f", generator=CONFIG_F, judge=replace(CONFIG_F, half=4), steps=781_250),
+}

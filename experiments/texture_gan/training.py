@@ -1,0 +1,201 @@
+"""One step of training a texture decoder, as pure functions of its state.
+
+The phases are those of stylegan2-ada-pytorch's training loop: the generator, its path lengths, the discriminator, its
+slope, each with a step of Adam of its own, the regularisers only every few steps; then the running averages. A step's
+randomness is its key's: the same key, state and maps give the same next state.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from facejax.nets.stylegan2 import (
+    Generator,
+    apply_discriminator,
+    apply_mapping,
+    apply_synthesis,
+    init_discriminator,
+    init_generator,
+    to_layers,
+)
+from facejax.nets.stylegan2.augment import augment
+from facejax.objectives import critic_loss, fooling_loss
+from facejax.objectives.gan import (
+    adapt_strength,
+    average_decay,
+    finite_gradients,
+    lazy_adam,
+    path_lengths,
+    path_penalty,
+    slope_penalty,
+)
+from texture_gan.recipes import Recipe
+
+W_AVG_DECAY = 0.995
+ADAPT_INTERVAL = 4  # steps between two changes of the augmentation's strength
+
+
+class State(NamedTuple):
+    generator: Generator
+    average: Generator  # what is kept: the running average
+    judge: Any
+    generator_moments: Any
+    judge_moments: Any
+    path_mean: Float[Array, ""]
+    strength: Float[Array, ""]  # of the augmentation
+    signs: Float[Array, ""]  # sum over the steps since it was adapted: mean sign of real maps' logits
+    step: Int[Array, ""]
+
+
+def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
+    first, second = jax.random.split(key)
+    generator = init_generator(recipe.generator, first)
+    judge = init_discriminator(recipe.judge, second)
+    moments = _adam(recipe, "generator").init(generator.params), _adam(recipe, "judge").init(judge)
+    copy = jax.tree.map(jnp.copy, generator)
+    zero = jnp.float32(0)
+    return State(generator, copy, judge, *moments, zero, zero, zero, jnp.int32(0))
+
+
+def _adam(recipe: Recipe, network: str) -> optax.GradientTransformation:
+    interval = recipe.path_interval if network == "generator" else recipe.r1_interval
+    return lazy_adam(recipe.rate, interval=interval)
+
+
+def from_bytes(maps: UInt8[Array, "N R R 3"]) -> Float[Array, "N R R 3"]:
+    """Display values in [-1, 1]."""
+    return maps.astype(jnp.float32) / 127.5 - 1.0
+
+
+def generator_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Any) -> tuple[State, dict]:
+    """The generator learns to fool the discriminator. `spread` is the sharding of a batch."""
+    latents, noise, change = jax.random.split(key, 3)
+
+    def loss(params):
+        generator = state.generator._replace(params=params)
+        ws, w_mean = draw_latents(recipe, generator, latents, recipe.batch, spread)
+        made = apply_synthesis(recipe.generator, generator, ws, noise="random", key=noise)
+        logits = _judge(recipe, state, state.judge, made, change)
+        return fooling_loss(logits), (w_mean, logits)
+
+    (value, (w_mean, logits)), gradient = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
+    state = _move_generator(recipe, state, gradient)
+    w_avg = w_mean + W_AVG_DECAY * (state.generator.w_avg - w_mean)
+    terms = {"generator": value, "made": jnp.mean(logits)}
+    return state._replace(generator=state.generator._replace(w_avg=w_avg)), terms
+
+
+def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Any) -> tuple[State, dict]:
+    """A step of the latents should move every map equally far; judged on half a batch."""
+    latents, noise, direction = jax.random.split(key, 3)
+    count, side = max(recipe.batch // 2, 1), recipe.generator.resolution
+
+    def loss(params):
+        generator = state.generator._replace(params=params)
+        ws, _ = draw_latents(recipe, generator, latents, count, spread)
+
+        def make(ws):
+            return apply_synthesis(recipe.generator, generator, ws, noise="random", key=noise)
+
+        lengths = path_lengths(make, ws, jax.random.normal(direction, (count, side, side, 3)))
+        penalty, mean = path_penalty(lengths, state.path_mean)
+        return recipe.path_interval * recipe.path * jnp.mean(penalty), (jnp.mean(penalty), mean)
+
+    gradient, (penalty, mean) = jax.grad(loss, has_aux=True)(state.generator.params)
+    state = _move_generator(recipe, state, gradient)._replace(path_mean=mean)
+    return state, {"path penalty": penalty, "path length": mean}
+
+
+def judge_phase(
+    recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"], spread: Any
+) -> tuple[State, dict]:
+    """The discriminator learns to tell the generator's maps from real ones."""
+    latents, noise, change, flip = jax.random.split(key, 4)
+    ws, _ = draw_latents(recipe, state.generator, latents, recipe.batch, spread)
+    made = apply_synthesis(recipe.generator, state.generator, ws, noise="random", key=noise)
+    real = _shown(recipe, maps, flip)
+
+    def loss(judge):
+        first, second = jax.random.split(change)
+        fake = _judge(recipe, state, judge, made, first)
+        true = _judge(recipe, state, judge, real, second)
+        return critic_loss(true, fake), true
+
+    (value, logits), gradient = jax.value_and_grad(loss, has_aux=True)(state.judge)
+    sign = jnp.mean(jnp.sign(logits))
+    state = _move_judge(recipe, state, gradient)._replace(signs=state.signs + sign)
+    return state, {"judge": value, "real": jnp.mean(logits), "real sign": sign}
+
+
+def slope_phase(recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"]) -> tuple[State, dict]:
+    """The discriminator should be flat at real maps."""
+    change, flip = jax.random.split(key)
+    real = _shown(recipe, maps, flip)
+
+    def loss(judge):
+        penalty, _ = slope_penalty(lambda images: _judge(recipe, state, judge, images, change), real)
+        return recipe.r1_interval * (recipe.r1 / 2) * jnp.mean(penalty), jnp.mean(penalty)
+
+    gradient, penalty = jax.grad(loss, has_aux=True)(state.judge)
+    return _move_judge(recipe, state, gradient), {"slope": penalty}
+
+
+def close_step(recipe: Recipe, state: State) -> State:
+    """The running averages, the augmentation's strength and the step's number move on."""
+    decay = average_decay(recipe.batch, half_life=recipe.half_life)
+    # While few maps were seen the average follows closely, so that it forgets the start.
+    seen = state.step.astype(jnp.float32)
+    decay = jnp.minimum(decay, (1.0 + seen) / (10.0 + seen))
+    params = jax.tree.map(lambda new, old: new + decay * (old - new), state.generator.params, state.average.params)
+    state = state._replace(average=state.generator._replace(params=params), step=state.step + 1)
+    if not recipe.augment:
+        return state._replace(signs=jnp.float32(0))
+    due = state.step % ADAPT_INTERVAL == 0
+    images = ADAPT_INTERVAL * recipe.batch
+    adapted = adapt_strength(state.strength, state.signs / ADAPT_INTERVAL, images=images)
+    return state._replace(strength=jnp.where(due, adapted, state.strength), signs=jnp.where(due, 0.0, state.signs))
+
+
+def draw_latents(
+    recipe: Recipe, generator: Generator, key: Key[Array, ""], count: int, spread: Any
+) -> tuple[Float[Array, "N L W"], Float[Array, " W"]]:
+    """One latent for each layer of `count` maps, and the mean w; many maps change to a second latent on the way."""
+    normal, mixed, cut = jax.random.split(key, 3)
+    config = recipe.generator
+    z = jax.random.normal(normal, (2, count, config.latent))
+    if spread is not None:
+        z = jax.lax.with_sharding_constraint(z, jax.sharding.NamedSharding(spread.mesh, (None, *spread.spec)))
+    first, second = (apply_mapping(config, generator, one) for one in z)
+    cutoff = jax.random.randint(cut, (count,), 1, config.layers)
+    cutoff = jnp.where(jax.random.uniform(mixed, (count,)) < recipe.mixing, cutoff, config.layers)
+    early = jnp.arange(config.layers) < cutoff[:, None]
+    ws = jnp.where(early[..., None], to_layers(config, first), to_layers(config, second))
+    return ws, jax.lax.stop_gradient(jnp.mean(first, axis=0))
+
+
+def _judge(recipe: Recipe, state: State, judge: Any, images: Array, key: Array) -> Array:
+    if recipe.augment:
+        images = augment(key, images, state.strength)
+    return apply_discriminator(recipe.judge, judge, images)
+
+
+def _shown(recipe: Recipe, maps: Array, key: Array) -> Array:
+    real = from_bytes(maps)
+    if not recipe.mirror:
+        return real
+    flip = jax.random.bernoulli(key, shape=(len(real), 1, 1, 1))
+    return jnp.where(flip, real[:, :, ::-1], real)
+
+
+def _move_generator(recipe: Recipe, state: State, gradient: Any) -> State:
+    updates, moments = _adam(recipe, "generator").update(finite_gradients(gradient), state.generator_moments)
+    params: Any = optax.apply_updates(state.generator.params, updates)
+    return state._replace(generator=state.generator._replace(params=params), generator_moments=moments)
+
+
+def _move_judge(recipe: Recipe, state: State, gradient: Any) -> State:
+    updates, moments = _adam(recipe, "judge").update(finite_gradients(gradient), state.judge_moments)
+    return state._replace(judge=optax.apply_updates(state.judge, updates), judge_moments=moments)

@@ -1,0 +1,169 @@
+"""StyleGAN2's generator: random numbers to latents (mapping), latents to a picture (synthesis).
+
+Karras et al., "Analyzing and improving the image quality of StyleGAN", CVPR 2020, with skip connections from block to
+picture. Numbers agree with the authors' stylegan2-ada-pytorch, whose weights `facejax.checkpoints` imports.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from facejax.nets.stylegan2.config import StyleGANConfig, check_config, layer_index
+from facejax.nets.stylegan2.layers import Dense, ModulatedConv, ToRGB, activate, draw
+from facejax.nets.stylegan2.resample import upsample
+
+NoiseMode = Literal["const", "none", "random"]
+
+
+class Generator(NamedTuple):
+    """A generator's weights: what gradients train, and what they do not."""
+
+    params: Any  # "mapping" and "synthesis"
+    noise: Any  # the constant noise of each convolution: {"b4": {"conv1": (4, 4)}, "b8": {"conv0": (8, 8), ...}, ...}
+    w_avg: Float[Array, " W"]  # running mean of w while training; truncation draws towards it
+
+
+def generator_shapes(config: StyleGANConfig) -> Generator:
+    """The weights as `jax.ShapeDtypeStruct`s. Raises ValueError when no generator has such sizes."""
+    check_config(config)
+    noise = {}
+    for side in config.resolutions:
+        names = ("conv1",) if side == 4 else ("conv0", "conv1")
+        noise[f"b{side}"] = {name: jax.ShapeDtypeStruct((side, side), jnp.float32) for name in names}
+    w = jax.ShapeDtypeStruct((1, config.latent), jnp.float32)
+    ws = jax.ShapeDtypeStruct((1, config.layers, config.latent), jnp.float32)
+    key = jax.random.key(0)
+    params = {
+        "mapping": jax.eval_shape(_Mapping(config).init, key, w)["params"],
+        "synthesis": jax.eval_shape(_Synthesis(config).init, key, ws, noise)["params"],
+    }
+    return Generator(params, noise, jax.ShapeDtypeStruct((config.latent,), jnp.float32))
+
+
+def init_generator(config: StyleGANConfig, key: Key[Array, ""]) -> Generator:
+    """Start values. Raises like `generator_shapes`."""
+    shapes = generator_shapes(config)
+    drawn, scattered = jax.random.split(key)
+    params = draw(shapes.params, drawn)
+    # The mapping network learns slowly because its weights are large and its gains small.
+    params["mapping"] = {
+        name: {"kernel": layer["kernel"] / config.mapping_rate, "bias": layer["bias"]}
+        for name, layer in params["mapping"].items()
+    }
+    return Generator(params, draw_noise(config, scattered), jnp.zeros(config.latent))
+
+
+def draw_noise(config: StyleGANConfig, key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Any:
+    """Noise for every convolution as `Generator.noise` has it, with leading axes of `shape`."""
+    shapes = generator_shapes(config).noise
+    leaves, treedef = jax.tree.flatten(shapes)
+    keys = jax.random.split(key, len(leaves))
+    return jax.tree.unflatten(
+        treedef, [jax.random.normal(one, (*shape, *leaf.shape)) for one, leaf in zip(keys, leaves, strict=True)]
+    )
+
+
+def apply_mapping(config: StyleGANConfig, generator: Generator, z: Float[Array, "N W"]) -> Float[Array, "N W"]:
+    """Normal random numbers to latents w."""
+    return _Mapping(config).apply({"params": generator.params["mapping"]}, z)  # type: ignore[return-value]
+
+
+def to_layers(config: StyleGANConfig, w: Float[Array, "*B W"]) -> Float[Array, "*B L W"]:
+    """The same latent for every layer."""
+    return jnp.broadcast_to(w[..., None, :], (*w.shape[:-1], config.layers, w.shape[-1]))
+
+
+def truncate(
+    ws: Float[Array, "*B L W"], w_avg: Float[Array, " W"], psi: float, *, cutoff: int | None = None
+) -> Float[Array, "*B L W"]:
+    """Latents drawn towards their mean: w_avg + psi (w - w_avg), in the first `cutoff` layers or in all."""
+    short = w_avg + psi * (ws - w_avg)
+    if cutoff is None:
+        return short
+    return jnp.where(jnp.arange(ws.shape[-2])[:, None] < cutoff, short, ws)
+
+
+def latent_statistics(
+    config: StyleGANConfig, generator: Generator, key: Key[Array, ""], *, count: int = 100_000, batch: int = 1000
+) -> tuple[Float[Array, " W"], Float[Array, " W"]]:
+    """Mean and standard deviation of each number of w over at least `count` draws of z."""
+
+    def moments(one):
+        w = apply_mapping(config, generator, jax.random.normal(one, (batch, config.latent)))
+        return jnp.mean(w, axis=0), jnp.var(w, axis=0)
+
+    means, variances = jax.lax.map(moments, jax.random.split(key, -(-count // batch)))
+    return jnp.mean(means, axis=0), jnp.sqrt(jnp.mean(variances, axis=0) + jnp.var(means, axis=0))
+
+
+def apply_synthesis(
+    config: StyleGANConfig,
+    generator: Generator,
+    ws: Float[Array, "N L W"],
+    *,
+    noise: NoiseMode = "const",
+    key: Key[Array, ""] | None = None,
+) -> Float[Array, "N R R 3"]:
+    """Pictures from one latent for each layer; display values, 0 at -1 and white at 1, not clamped.
+
+    `noise`: "const" is the same in every picture, "random" is drawn with `key` for each, "none" leaves it out. All
+    pictures go through the same convolutions, also under `jax.vmap`. Raises ValueError on another number of layers.
+    """
+    if ws.shape[1:] != (config.layers, config.latent):
+        raise ValueError(f"latents of shape {ws.shape}: this generator takes (N, {config.layers}, {config.latent})")
+    if (noise == "random") != (key is not None):
+        raise ValueError(f"noise={noise!r} with key={key}: pass a key for 'random' noise, and only for it")
+    maps = {"const": generator.noise, "none": None}.get(noise)
+    if key is not None:
+        maps = draw_noise(config, key, ws.shape[:1])
+    return _Synthesis(config).apply({"params": generator.params["synthesis"]}, ws, maps)  # type: ignore[return-value]
+
+
+class _Mapping(nn.Module):
+    config: StyleGANConfig
+
+    @nn.compact
+    def __call__(self, z):
+        x = z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + 1e-8)
+        for number in range(self.config.mapping_layers):
+            x = activate(Dense(self.config.latent, rate=self.config.mapping_rate, name=f"fc{number}")(x))
+        return x
+
+
+class _Block(nn.Module):
+    """Two convolutions at one resolution, the first of which doubles the side, and the colours found so far."""
+
+    config: StyleGANConfig
+    resolution: int
+
+    @nn.compact
+    def __call__(self, x, colours, ws, noise):
+        config, side = self.config, self.resolution
+        features = config.channels(side)
+        first, second, last = layer_index(config.resolutions.index(side))
+        noise = {} if noise is None else noise
+        if x is None:
+            const = self.param("const", nn.initializers.zeros, (4, 4, features))
+            x = jnp.broadcast_to(const, (len(ws), *const.shape))
+        else:
+            x = x.astype(jnp.bfloat16) if config.is_half(side) else x
+            layer = ModulatedConv(features, up=True, clamp=config.clamp, name="conv0")
+            x = layer(x, ws[:, first], noise.get("conv0"))
+        x = ModulatedConv(features, clamp=config.clamp, name="conv1")(x, ws[:, second], noise.get("conv1"))
+        found = ToRGB(clamp=config.clamp, name="torgb")(x, ws[:, last])
+        return x, found if colours is None else upsample(colours) + found
+
+
+class _Synthesis(nn.Module):
+    config: StyleGANConfig
+
+    @nn.compact
+    def __call__(self, ws, noise):
+        x = colours = None
+        for side in self.config.resolutions:
+            name = f"b{side}"
+            x, colours = _Block(self.config, side, name=name)(x, colours, ws, None if noise is None else noise[name])
+        return colours

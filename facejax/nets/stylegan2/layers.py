@@ -1,0 +1,124 @@
+"""What StyleGAN2's networks are made of: layers whose learning rates are equalised, and modulated convolutions.
+
+Weights are stored with unit variance and multiplied by their gain when used, so that one step size suits them all
+(Karras et al., "Progressive growing of GANs", ICLR 2018, section 4.1).
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facejax.nets.stylegan2.resample import conv, conv_down, conv_up, downsample
+
+SLOPE, GAIN = 0.2, math.sqrt(2.0)
+_LATER = nn.initializers.zeros  # start values are drawn at once, by `draw`
+
+
+def activate(x, *, clamp: float | None = None, gain: float = 1.0):
+    """Leaky ReLU that keeps the variance, times `gain`; clamped in proportion to it."""
+    return limit(nn.leaky_relu(x, SLOPE) * (GAIN * gain), None if clamp is None else clamp * gain)
+
+
+def limit(x, clamp: float | None):
+    return x if clamp is None else jnp.clip(x, -clamp, clamp)
+
+
+class Dense(nn.Module):
+    features: int
+    rate: float = 1.0  # learning rate relative to the other layers'
+
+    @nn.compact
+    def __call__(self, x):
+        inputs = x.shape[-1]
+        kernel = self.param("kernel", _LATER, (inputs, self.features))
+        bias = self.param("bias", _LATER, (self.features,))
+        return x @ (kernel * (self.rate / math.sqrt(inputs))) + bias * self.rate
+
+
+class Conv(nn.Module):
+    """A convolution of the discriminator."""
+
+    features: int
+    kernel: int = 3
+    down: bool = False
+    bias: bool = True
+    clamp: float | None = None
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, x):
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        weight = self.param("kernel", _LATER, shape) / math.sqrt(math.prod(shape[:3]))
+        if not self.down:
+            y = conv(x, weight, padding=self.kernel // 2)
+        elif self.kernel == 1:
+            y = conv(downsample(x), weight)
+        else:
+            y = conv_down(x, weight)
+        if not self.bias:
+            return (y * self.gain).astype(x.dtype)
+        bias = self.param("bias", _LATER, (self.features,))
+        return activate(y + bias, clamp=self.clamp, gain=self.gain).astype(x.dtype)
+
+
+class ModulatedConv(nn.Module):
+    """A style scales the inputs, and every output is brought back to unit variance; then noise, bias, activation.
+
+    Scaling what goes in and comes out, instead of the kernel, is the same sum in another order (Karras et al., CVPR
+    2020, equations 1-3), and lets pictures of different styles share one convolution.
+    """
+
+    features: int
+    up: bool = False
+    clamp: float | None = None
+
+    @nn.compact
+    def __call__(self, x, w, noise):
+        weight = self.param("kernel", _LATER, (3, 3, x.shape[-1], self.features))
+        style = Dense(x.shape[-1], name="affine")(w)
+        power = jnp.square(style) @ jnp.sum(jnp.square(weight), axis=(0, 1))
+        demodulation = jax.lax.rsqrt(power + 1e-8)
+        scaled = (x * style[:, None, None]).astype(x.dtype)
+        y = conv_up(scaled, weight) if self.up else conv(scaled, weight, padding=1)
+        y = y * demodulation[:, None, None]
+        strength = self.param("strength", _LATER, ())
+        if noise is not None:
+            y = y + strength * noise[..., None]
+        bias = self.param("bias", _LATER, (self.features,))
+        return activate(y + bias, clamp=self.clamp).astype(x.dtype)
+
+
+class ToRGB(nn.Module):
+    """Features to colours: a modulated 1x1 convolution without demodulation."""
+
+    clamp: float | None = None
+
+    @nn.compact
+    def __call__(self, x, w):
+        inputs = x.shape[-1]
+        weight = self.param("kernel", _LATER, (1, 1, inputs, 3))
+        style = Dense(inputs, name="affine")(w) / math.sqrt(inputs)
+        bias = self.param("bias", _LATER, (3,))
+        return limit(conv((x * style[:, None, None]).astype(x.dtype), weight) + bias, self.clamp)
+
+
+def draw(shapes: Any, key: jax.Array) -> Any:
+    """Start values for a tree of shapes: kernels and the constant normal, style biases 1, the rest 0.
+
+    One draw for all, cut up: a program for each shape would take long to compile.
+    """
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
+    normal = np.asarray(jax.random.normal(key, (sum(leaf.size for _, leaf in leaves),)))
+    values, start = [], 0
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        part = normal[start : start + leaf.size].reshape(leaf.shape)
+        start += leaf.size
+        if not name.endswith(("kernel", "const")):
+            part = np.full_like(part, 1.0 if name.endswith("affine/bias") else 0.0)
+        values.append(jnp.asarray(part))
+    return jax.tree.unflatten(treedef, values)

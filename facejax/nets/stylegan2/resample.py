@@ -1,0 +1,89 @@
+"""Doubling and halving of pictures with the low-pass filter [1, 3, 3, 1], alone and together with a convolution.
+
+StyleGAN2 filters wherever it resamples (Karras et al., CVPR 2020; Zhang, "Making convolutional networks
+shift-invariant again", ICML 2019). Pictures and features are (N, H, W, C), zero beyond their border; kernels are
+(height, width, inputs, outputs). Convolutions sum in float32 whatever their inputs are.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+FILTER = (0.125, 0.375, 0.375, 0.125)  # sums to one; the same along both axes
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def conv(
+    x: Float[Array, "N H W I"],
+    kernel: Float[Array, "K K I O"],
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    spread: int = 1,
+) -> Float[Array, "N _ _ O"]:
+    """Correlation with `kernel`, after spreading `x` by zeros between its pixels; in float32 or better."""
+    out = jnp.promote_types(x.dtype, jnp.float32)
+    pads = [(padding, padding)] * 2
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel.astype(x.dtype),
+        (stride, stride),
+        pads,
+        lhs_dilation=(spread, spread),
+        dimension_numbers=_LAYOUT,
+        preferred_element_type=out,
+    )
+
+
+def blur(
+    x: Float[Array, "N H W C"], pads: tuple[int, int], *, gain: float = 1.0, step: int = 1
+) -> Float[Array, "N _ _ C"]:
+    """The filter along both axes after zero-padding each by `pads` before and after; keeps every `step`-th pixel.
+
+    `gain` multiplies the result. As sums of shifted pictures: these fuse into one loop on every back end, where
+    convolutions of one channel at a time are slow.
+    """
+    for axis in (1, 2):
+        x = _shift_sum(x, axis, pads, [tap * gain**0.5 for tap in FILTER], step)
+    return x
+
+
+def upsample(x: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
+    """Twice the side. Away from the border a constant stays what it is."""
+    for axis in (1, 2):
+        even = _shift_sum(x, axis, (1, 0), (0.25, 0.75), 1)
+        odd = _shift_sum(x, axis, (0, 1), (0.75, 0.25), 1)
+        shape = list(x.shape)
+        shape[axis] *= 2
+        x = jnp.stack([even, odd], axis + 1).reshape(shape)
+    return x
+
+
+def downsample(x: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
+    """Half the side. Away from the border a constant stays what it is."""
+    return blur(x, (1, 1), step=2)
+
+
+def conv_up(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Float[Array, "N 2*H 2*W O"]:
+    """Zeros between the pixels, correlation with `kernel`, blur."""
+    y = conv(x, kernel, padding=2, spread=2)
+    return blur(y, (1, 1), gain=4.0)
+
+
+def conv_down(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Float[Array, "N H//2 W//2 O"]:
+    """Blur, then correlation with `kernel` at every second pixel."""
+    return conv(blur(x, (2, 2)), kernel, stride=2)
+
+
+def _shift_sum(x: Array, axis: int, pads: tuple[int, int], taps: Sequence[float], step: int) -> Array:
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = pads
+    wide = jnp.pad(x, padding)
+    last = wide.shape[axis] - len(taps) + 1
+    parts = [
+        tap * jax.lax.slice_in_dim(wide, k, k + last, stride=step, axis=axis).astype(jnp.promote_types(x.dtype, "f4"))
+        for k, tap in enumerate(taps)
+    ]
+    return sum(parts[1:], parts[0]).astype(x.dtype)

@@ -1,0 +1,89 @@
+"""What StyleGAN2 minimises besides the log-loss, and the bookkeeping of its training.
+
+The log-loss itself is `critic_loss` for the discriminator and `fooling_loss` for the generator. Regularisers are
+written for networks given as functions of a batch; one member's value does not depend on the others', unless the
+network makes it so.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+R1_WEIGHT = 10.0  # gamma: of half the squared slope
+PATH_WEIGHT = 2.0
+R1_INTERVAL, PATH_INTERVAL = 16, 4  # steps from one regularisation to the next
+
+
+def slope_penalty(
+    discriminator: Callable[[Array], Array], images: Float[Array, "N H W C"]
+) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+    """The squared length of the logits' slope at each real picture, and the logits.
+
+    R1 of Mescheder et al., "Which training methods for GANs do actually converge?", ICML 2018: times gamma / 2.
+    """
+    logits, pull = jax.vjp(discriminator, images)
+    (slope,) = pull(jnp.ones_like(logits))
+    return jnp.sum(jnp.square(slope), axis=(1, 2, 3)), logits
+
+
+def path_lengths(
+    synthesis: Callable[[Array], Array], ws: Float[Array, "N L W"], noise: Float[Array, "N H W C"]
+) -> Float[Array, " N"]:
+    """How far each picture moves, in the direction of normal `noise`, for a unit step of the latents.
+
+    |J_w^T y| of Karras et al., CVPR 2020, section 3.2: y is the noise over the square root of the number of pixels,
+    and the squares are averaged over the layers.
+    """
+    images, pull = jax.vjp(synthesis, ws)
+    (moved,) = pull((noise / jnp.sqrt(1.0 * noise.shape[1] * noise.shape[2])).astype(images.dtype))
+    return jnp.sqrt(jnp.mean(jnp.sum(jnp.square(moved), axis=2), axis=1))
+
+
+class PathPenalty(NamedTuple):
+    penalty: Float[Array, " N"]  # to be weighted by PATH_WEIGHT
+    mean: Float[Array, ""]  # what the next step is to know
+
+
+def path_penalty(lengths: Float[Array, " N"], mean: Float[Array, ""], *, decay: float = 0.01) -> PathPenalty:
+    """The squared distance of each length from their running mean.
+
+    The mean takes in this batch before it is used, and the gradient passes through that, as in the authors' code.
+    """
+    fresh = mean + decay * (jnp.mean(lengths) - mean)
+    return PathPenalty(jnp.square(lengths - fresh), jax.lax.stop_gradient(fresh))
+
+
+def lazy_adam(rate: float, *, interval: int, betas: tuple[float, float] = (0.0, 0.99)) -> optax.GradientTransformation:
+    """Adam for a network whose regulariser takes a step of its own, weighted by `interval`, every `interval` steps.
+
+    With c = interval / (interval + 1), the rate becomes rate c and the decays beta^c, so that a whole round moves as
+    far as it would without (Karras et al., CVPR 2020, appendix B, "lazy regularization").
+    """
+    share = interval / (interval + 1)
+    return optax.adam(rate * share, b1=betas[0] ** share, b2=betas[1] ** share, eps=1e-8)
+
+
+def finite_gradients(gradients):
+    """NaN becomes 0 and infinities plus or minus 1e5, so that one bad number does not end a run of days."""
+    return jax.tree.map(lambda leaf: jnp.nan_to_num(leaf, nan=0.0, posinf=1e5, neginf=-1e5), gradients)
+
+
+def average_decay(batch: int, *, half_life: float = 10_000) -> float:
+    """Decay of the running average of a generator's weights whose memory halves after `half_life` pictures."""
+    return 0.5 ** (batch / half_life)
+
+
+def adapt_strength(
+    strength: Float[Array, ""], signs: Float[Array, ""], *, images: int, target: float = 0.6, ramp: float = 500_000
+) -> Float[Array, ""]:
+    """The next probability of augmentation, given the mean sign of the logits of real pictures since the last one.
+
+    Above `target` the discriminator knows its pictures by heart: the probability rises, by 1 in `ramp` pictures; below
+    it falls; it stays in [0, 1]. `images` is how many were shown since. Karras et al., "Training generative adversarial
+    networks with limited data", NeurIPS 2020, section 3.
+    """
+    return jnp.clip(strength + jnp.sign(signs - target) * (images / ramp), 0.0, 1.0)

@@ -1,0 +1,149 @@
+"""A StyleGAN2 generator as a nonlinear basis of albedo maps: latents in, a map in the default head's UV layout out.
+
+As in FFHQ-UV (Bai et al., CVPR 2023): a fit moves one latent for each layer, counted in standard deviations of what the
+mapping network makes of normal random numbers.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from facejax.checkpoints import load, save
+from facejax.checkpoints.stylegan2 import import_stylegan2, read_latent_statistics
+from facejax.lighting import srgb_to_linear
+from facejax.nets.stylegan2 import (
+    Generator,
+    StyleGANConfig,
+    apply_mapping,
+    apply_synthesis,
+    generator_shapes,
+    latent_statistics,
+    to_layers,
+    truncate,
+)
+from facejax.nets.stylegan2.generator import NoiseMode
+
+SCHEMA, VERSION = "texture decoder", 1
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TextureDecoder:
+    """A trained generator of texture maps, with the spread of its latents."""
+
+    weights: Generator
+    w_avg: Float[Array, " W"]  # mean of w over many draws
+    w_std: Float[Array, " W"]  # its standard deviation, each number on its own
+    config: StyleGANConfig = field(metadata={"static": True})
+
+
+def texture_decoder(
+    config: StyleGANConfig, weights: Generator, *, count: int = 100_000, seed: int = 123
+) -> TextureDecoder:
+    """A decoder of these weights; the statistics are those of `count` draws."""
+    statistics = jax.jit(lambda weights, key: latent_statistics(config, weights, key, count=count))
+    return TextureDecoder(weights, *statistics(weights, jax.random.key(seed)), config)
+
+
+def decode_texture(
+    decoder: TextureDecoder,
+    w: Float[Array, "L W"],
+    *,
+    noise: NoiseMode = "const",
+    linear: bool = True,
+    key: Key[Array, ""] | None = None,
+) -> Float[Array, "T T 3"]:
+    """The albedo map of one latent for each layer: linear RGB, or display values if not `linear`; row 0 on top.
+
+    For one face; under `jax.vmap` all faces go through the same convolutions. The network makes display values, which
+    are not clamped: a map may leave [0, 1] a little, and the gradient lives there. `noise` as in `apply_synthesis`.
+    Raises ValueError when the decoder has another number of layers.
+    """
+    picture = apply_synthesis(decoder.config, decoder.weights, w[None], noise=noise, key=key)[0]
+    display = (picture + 1.0) / 2.0
+    return srgb_to_linear(display) if linear else display
+
+
+def mean_latents(decoder: TextureDecoder) -> Float[Array, "L W"]:
+    """Where a fit without other knowledge starts: the mean latent in every layer."""
+    return to_layers(decoder.config, decoder.w_avg)
+
+
+def from_standard(decoder: TextureDecoder, z: Float[Array, "*B L W"]) -> Float[Array, "*B L W"]:
+    """Latents counted in standard deviations from their mean, to those that the decoder takes (FFHQ-UV's "z" to w)."""
+    return decoder.w_avg + z * decoder.w_std
+
+
+def to_standard(decoder: TextureDecoder, w: Float[Array, "*B L W"]) -> Float[Array, "*B L W"]:
+    """The inverse of `from_standard`."""
+    return (w - decoder.w_avg) / decoder.w_std
+
+
+def sample_latents(
+    decoder: TextureDecoder,
+    key: Key[Array, ""],
+    count: int,
+    *,
+    psi: float = 1.0,
+    cutoff: int | None = None,
+) -> Float[Array, "N L W"]:
+    """Latents of `count` random maps, drawn towards the mean by `psi` < 1 in the first `cutoff` layers or in all."""
+    z = jax.random.normal(key, (count, decoder.config.latent))
+    ws = to_layers(decoder.config, apply_mapping(decoder.config, decoder.weights, z))
+    return truncate(ws, decoder.w_avg, psi, cutoff=cutoff)
+
+
+def sample_textures(
+    decoder: TextureDecoder, key: Key[Array, ""], count: int, *, psi: float = 1.0
+) -> Float[Array, "N T T 3"]:
+    """`count` random albedo maps, linear RGB."""
+    return jax.vmap(lambda w: decode_texture(decoder, w))(sample_latents(decoder, key, count, psi=psi))
+
+
+def save_decoder(path: str | Path, decoder: TextureDecoder, *, half: bool = True) -> None:
+    """Writes a checkpoint, in 16 bits unless `half` is False: 10 MB for `LIGHT`, 66 MB for config F."""
+    config = asdict(decoder.config)
+    save(path, decoder, schema=SCHEMA, version=VERSION, half=half, config=config)
+
+
+def load_decoder(path: str | Path) -> TextureDecoder:
+    """What `save_decoder` wrote. Raises like `facejax.checkpoints.load`."""
+    tree, about = load(path, schema=SCHEMA, version=VERSION)
+    config = StyleGANConfig(**about["config"])
+    shapes = generator_shapes(config)
+    leaves = jax.tree.map(jnp.asarray, tree)
+    weights = Generator(leaves["weights"]["params"], leaves["weights"]["noise"], leaves["weights"]["w_avg"])
+    if jax.tree.map(jnp.shape, weights) != jax.tree.map(jnp.shape, shapes):
+        raise ValueError(f"{path}: its arrays are not those of its configuration; write or download it again")
+    return TextureDecoder(weights, leaves["w_avg"], leaves["w_std"], config)
+
+
+def import_decoder(path: str | Path, statistics: str | Path | None = None) -> TextureDecoder:
+    """FFHQ-UV's decoder, or another generator of stylegan2-ada-pytorch, from its state dict.
+
+    `statistics` is the file with `w_avg` and `w_std` beside it; without one they are computed. Maps of FFHQ-UV's are
+    in the layout of its own head, not in the default head's. Raises like `facejax.checkpoints.import_stylegan2`.
+    """
+    config, weights = import_stylegan2(path)
+    if statistics is None:
+        return texture_decoder(config, weights)
+    mean, std = read_latent_statistics(statistics)
+    if mean.shape != (config.latent,):
+        raise ValueError(f"{statistics}: {len(mean)} numbers, but {path} has latents of {config.latent}; give its own")
+    return TextureDecoder(weights, mean, std, config)
+
+
+# Light enough for a fit on a processor (2.4 GFLOP a map), and two for accelerators (37 and 150); see docs/texture.md.
+LIGHT = StyleGANConfig(resolution=256, channel_base=4096, channel_max=256, latent=256, mapping_layers=4, clamp=None)
+LARGE = StyleGANConfig(resolution=512, channel_base=16384, channel_max=512, latent=512, half=3)
+CONFIG_F = StyleGANConfig()
+
+
+def half_size(config: StyleGANConfig) -> int:
+    """Bytes of a decoder's numbers in 16 bits."""
+    leaves = jax.tree.leaves(generator_shapes(config))
+    return 2 * (sum(math.prod(leaf.shape) for leaf in leaves) + 2 * config.latent)
