@@ -9,9 +9,10 @@
 | `recipe.json` | what is trained |
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def run(
     first, state = store.restore_latest(state) or (0, state)
     _describe(out, recipe)
     log = Log(out / "log.csv", first)
-    step, watch = Step(recipe, parts), Watch(out, recipe, source, every, features, parts)
+    step = compiled_step(replace(recipe, steps=0), parts)
+    watch = Watch(out, recipe, source, every, features, parts)
     watch.real()
     with tqdm(total=recipe.steps, initial=first, unit="step") as bar:
         for number in range(first, recipe.steps):
@@ -101,11 +103,10 @@ class Step:
     """The phases of a step, compiled one by one; the state is handed on without copies."""
 
     def __init__(self, recipe: Recipe, parts: NamedSharding):
-        self.recipe = recipe
-
         def compiled(function: Callable[..., Any]) -> Any:
             return jax.jit(function, donate_argnums=0)
 
+        self.recipe = recipe
         self.generator = compiled(lambda state, key: training.generator_phase(recipe, state, key, parts))
         self.path = compiled(lambda state, key: training.path_phase(recipe, state, key, parts))
         self.judge = compiled(lambda state, key, maps: training.judge_phase(recipe, state, key, maps, parts))
@@ -126,6 +127,12 @@ class Step:
         if self.recipe.augment:
             terms["augmentation"] = jnp.copy(state.strength)
         return self.close(state), terms
+
+
+@functools.cache
+def compiled_step(recipe: Recipe, parts: NamedSharding) -> Step:
+    """One for all lengths of a run: recipes that differ in their steps alone are one recipe here."""
+    return Step(recipe, parts)
 
 
 class Watch:

@@ -33,12 +33,59 @@ SCHEMA, VERSION = "texture decoder", 1
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TextureDecoder:
-    """A trained generator of texture maps, with the spread of its latents."""
+    """A trained generator of texture maps, with the spread of its latents.
+
+    It is a `facejax.face_model.AlbedoModel`: its coefficients are the latents of all layers, one after the other, in
+    standard deviations from their mean.
+    """
 
     weights: Generator
     w_avg: Float[Array, " W"]  # mean of w over many draws
     w_std: Float[Array, " W"]  # its standard deviation, each number on its own
     config: StyleGANConfig = field(metadata={"static": True})
+
+    @property
+    def latent_layers(self) -> int:
+        """Rows that the coefficients fall into."""
+        return self.config.layers
+
+    @property
+    def count(self) -> int:
+        return self.config.layers * self.config.latent
+
+    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "T T 3"]:
+        """Display values, not clipped."""
+        z = coefficients.reshape(self.config.layers, self.config.latent)
+        return decode_texture(self, from_standard(self, z), linear=False)
+
+    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
+        """Those of the mean map, whatever the albedo is: there is no closed form."""
+        return jnp.zeros(self.count)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MappedTexture:
+    """The same decoder steered by one z, which the mapping network takes to the latents of all layers.
+
+    Its maps are those that the generator was trained to make, and no others. Coefficients are normal random numbers,
+    of which the mapping network sees the direction only.
+    """
+
+    decoder: TextureDecoder
+
+    @property
+    def count(self) -> int:
+        return self.decoder.config.latent
+
+    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "T T 3"]:
+        """Display values, not clipped."""
+        w = apply_mapping(self.decoder.config, self.decoder.weights, coefficients[None])[0]
+        return decode_texture(self.decoder, to_layers(self.decoder.config, w), linear=False)
+
+    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
+        """Always the same normal numbers: no z is the mean map's, and at zero there is no direction."""
+        return jax.random.normal(jax.random.key(123), (self.count,))
 
 
 def texture_decoder(

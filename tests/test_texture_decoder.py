@@ -1,0 +1,108 @@
+"""The texture decoder: latents in, albedo maps out; its files."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from facejax.face_model import AlbedoModel
+from facejax.lighting import linear_to_srgb
+from facejax.nets.stylegan2 import StyleGANConfig, apply_mapping, apply_synthesis, init_generator, synthesis_flops
+from facejax.texture import (
+    LIGHT,
+    MappedTexture,
+    TextureDecoder,
+    decode_texture,
+    from_standard,
+    import_decoder,
+    load_decoder,
+    mean_latents,
+    sample_latents,
+    sample_textures,
+    save_decoder,
+    texture_decoder,
+    to_standard,
+)
+from facejax.texture.decoder import half_size
+
+TINY = StyleGANConfig(resolution=8, channel_base=32, channel_max=8, latent=8, mapping_layers=1)
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> TextureDecoder:
+    weights = init_generator(TINY, jax.random.key(0))
+    return texture_decoder(TINY, weights, count=2000)
+
+
+def test_maps_are_linear_light_of_the_network_s_display_values(decoder):
+    ws = from_standard(decoder, jnp.asarray(RNG.standard_normal((2, TINY.layers, 8)), jnp.float32))
+    maps = jax.jit(jax.vmap(lambda w: decode_texture(decoder, w)))(ws)
+    display = jax.jit(jax.vmap(lambda w: decode_texture(decoder, w, linear=False)))(ws)
+    made = jax.jit(lambda ws: apply_synthesis(TINY, decoder.weights, ws))(ws)
+    assert maps.shape == (2, 8, 8, 3)
+    np.testing.assert_allclose(display, (made + 1) / 2, atol=1e-5)
+    np.testing.assert_allclose(linear_to_srgb(maps), display, atol=2e-4)
+
+
+def test_standard_latents_are_centred_and_go_both_ways(decoder):
+    z = jax.random.normal(jax.random.key(5), (4000, 8))
+    w = apply_mapping(TINY, decoder.weights, z)
+    standard = np.asarray(to_standard(decoder, w[:, None]))[:, 0]
+    np.testing.assert_allclose(standard.mean(0), 0, atol=0.15)
+    np.testing.assert_allclose(standard.std(0), 1, atol=0.15)
+    np.testing.assert_allclose(from_standard(decoder, to_standard(decoder, w[:5, None])), w[:5, None], atol=1e-5)
+
+
+def test_truncated_to_nothing_every_sample_is_the_mean_map(decoder):
+    maps = sample_textures(decoder, jax.random.key(0), 2, psi=0.0)
+    mean = decode_texture(decoder, mean_latents(decoder))
+    np.testing.assert_allclose(maps, np.stack([mean, mean]), atol=1e-5)
+    latents = sample_latents(decoder, jax.random.key(0), 3, psi=0.5, cutoff=1)
+    whole = sample_latents(decoder, jax.random.key(0), 3)
+    np.testing.assert_array_equal(latents[:, 1:], whole[:, 1:])
+    np.testing.assert_allclose(latents[:, 0], (whole[:, 0] + decoder.w_avg) / 2, atol=1e-6)
+
+
+def test_a_decoder_comes_back_from_its_file(tmp_path, decoder):
+    save_decoder(tmp_path / "exact", decoder, half=False)
+    save_decoder(tmp_path / "half", decoder)
+    exact, half = load_decoder(tmp_path / "exact"), load_decoder(tmp_path / "half")
+    assert exact.config == decoder.config and jax.tree.structure(exact) == jax.tree.structure(decoder)
+    jax.tree.map(np.testing.assert_array_equal, exact, decoder)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), half, decoder)
+
+
+def test_the_light_decoder_may_be_shipped():
+    assert half_size(LIGHT) < 15e6 and synthesis_flops(LIGHT) < 2.5e9
+
+
+def test_a_released_decoder_with_its_statistics(tmp_path):
+    torch = pytest.importorskip("torch", reason="released weights are PyTorch's: pip install facejax[torch]")
+    import torch_stylegan2 as theirs
+
+    torch.save(theirs.random_generator(8, latent=8), tmp_path / "texgan.pth")
+    torch.save({"w_avg": torch.ones(1, 1, 8), "w_std": torch.full((1, 1, 8), 2.0)}, tmp_path / "stats.pt")
+    decoder = import_decoder(tmp_path / "texgan.pth", tmp_path / "stats.pt")
+    np.testing.assert_array_equal(decoder.w_std, np.full(8, 2.0))
+    torch.save({"w_avg": torch.ones(4), "w_std": torch.ones(4)}, tmp_path / "stats.pt")
+    with pytest.raises(ValueError, match="give its own"):
+        import_decoder(tmp_path / "texgan.pth", tmp_path / "stats.pt")
+
+
+def test_latents_of_another_decoder_are_refused(decoder):
+    with pytest.raises(ValueError, match="this generator takes"):
+        decode_texture(decoder, jnp.zeros((18, 8)))
+
+
+def test_the_decoder_is_an_albedo_model(decoder):
+    mapped = MappedTexture(decoder)
+    assert isinstance(decoder, AlbedoModel) and isinstance(mapped, AlbedoModel)
+    z = RNG.standard_normal(TINY.layers * 8).astype("f4")
+    expected = decode_texture(decoder, decoder.w_avg + z.reshape(-1, 8) * decoder.w_std, linear=False)
+    np.testing.assert_allclose(decoder.decode(jnp.asarray(z)), expected, atol=1e-5)
+    assert decoder.encode(expected).shape == (decoder.count,)
+    near = mapped.encode(expected)
+    w = apply_mapping(TINY, decoder.weights, near[None])
+    expected = decode_texture(decoder, jnp.tile(w, (TINY.layers, 1)), linear=False)
+    np.testing.assert_allclose(mapped.decode(near), expected, atol=1e-5)

@@ -1,0 +1,141 @@
+"""Training of the texture decoder on tiny maps: it resumes exactly, shares batches between devices, and measures."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+from PIL import Image
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+
+from texture_gan import data, loop, quality  # noqa: E402
+from texture_gan.recipes import Recipe  # noqa: E402
+
+from facejax.face_model.load import load_face_model  # noqa: E402
+from facejax.nets.stylegan2 import StyleGANConfig  # noqa: E402
+from facejax.texture import decode_texture, load_decoder, mean_latents  # noqa: E402
+
+RNG = np.random.default_rng(0)
+TINY = StyleGANConfig(resolution=8, channel_base=32, channel_max=4, latent=4, mapping_layers=1, clamp=None)
+RECIPE = Recipe("tiny", TINY, TINY, steps=3, batch=4, path_interval=2, r1_interval=2, mirror=True, augment=True)
+MAPS = RNG.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+QUIET = loop.Intervals(log=1, save=1, sheet=3, measure=3, measured=8, shown=4)
+
+
+def simple_features(maps):
+    return jnp.mean(maps, axis=(1, 2))
+
+
+def train(out: Path, steps: int):
+    recipe = replace(RECIPE, steps=steps)
+    source = data.folder_source(MAPS, recipe.batch, seed=0)
+    return loop.run(out, recipe, source, intervals=QUIET, features=simple_features)
+
+
+def test_a_killed_run_goes_on_exactly(tmp_path, capsys):
+    whole = train(tmp_path / "whole", 3)
+    train(tmp_path / "parts", 2)
+    parts = train(tmp_path / "parts", 3)
+    jax.tree.map(np.testing.assert_array_equal, parts, whole)
+    assert int(parts.step) == 3 and float(parts.path_mean) > 0
+
+    logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "parts")]
+    assert logs[0][0] == ",".join(loop.Log.COLUMNS) and len(logs[0]) == 4
+    assert logs[1][1].split(",")[:6] == logs[0][1].split(",")[:6] and logs[1][3] == logs[0][3]
+    with Image.open(tmp_path / "parts" / "sheets" / "step_000000003.png") as sheet:
+        assert sheet.size == (64, 8)
+
+    decoder = load_decoder(tmp_path / "parts" / "decoder")
+    assert decode_texture(decoder, mean_latents(decoder)).shape == (8, 8, 3)
+    with pytest.raises(ValueError, match="begun with another 'rate'"):
+        recipe = replace(RECIPE, rate=1.0)
+        loop.run(tmp_path / "parts", recipe, data.folder_source(MAPS, 4, seed=0), intervals=QUIET)
+
+
+TWO_DEVICES = """
+import sys
+sys.path[:0] = [{experiments!r}, {tests!r}]
+import jax, numpy as np
+from pathlib import Path
+from dataclasses import replace
+from texture_gan import data, loop
+import test_texture_gan as t
+states = []
+for count in (1, 2):
+    recipe = replace(t.RECIPE, steps=2)
+    source = data.folder_source(t.MAPS, recipe.batch, seed=0)
+    out = Path(sys.argv[1]) / str(count)
+    states.append(loop.run(out, recipe, source, intervals=t.QUIET, features=t.simple_features,
+                           devices=jax.devices()[:count]))
+for one, two in zip(*map(jax.tree.leaves, states)):
+    assert len(two.devices()) == 2
+    np.testing.assert_allclose(np.asarray(one), np.asarray(two), rtol=2e-3, atol=2e-3)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_take_the_steps_of_one(tmp_path):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    program = TWO_DEVICES.format(experiments=str(EXPERIMENTS), tests=str(Path(__file__).parent))
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], env={**os.environ, **flags}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_frechet_distance_is_that_of_the_closed_form():
+    first, second = (RNG.standard_normal((200, 5)) @ RNG.standard_normal((5, 5)) + k for k in range(2))
+    a, b = (quality.moments(np.asarray, [values[:120], values[120:]]) for values in (first, second))
+    root = scipy.linalg.sqrtm(a.covariance @ b.covariance).real
+    expected = np.sum((a.mean - b.mean) ** 2) + np.trace(a.covariance + b.covariance - 2 * root)
+    assert quality.frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+    assert quality.frechet_distance(a, a) == pytest.approx(0, abs=1e-8)
+
+
+def test_maps_are_read_from_arrays_or_pictures(tmp_path):
+    large = RNG.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    for name in ("npy", "npz", "png"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "npy" / "maps_00000.npy", large)
+    np.save(tmp_path / "npy" / "covered.npy", np.ones((16, 16), bool))
+    np.savez(tmp_path / "npz" / "maps.npz", image=large)
+    for number, one in enumerate(large):
+        Image.fromarray(one).save(tmp_path / "png" / f"{number}.png")
+    for name in ("npy", "npz", "png"):
+        np.testing.assert_array_equal(data.read_maps(tmp_path / name, 16), large)
+        assert len(data.read_maps(tmp_path / name, 16, limit=2)) == 2
+    with pytest.raises(ValueError, match="squares of k x 12"):
+        data.read_maps(tmp_path / "png", 12)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="no maps"):
+        data.read_maps(tmp_path / "none", 16)
+
+
+def test_reduced_maps_are_means_in_linear_light():
+    black_and_white = np.zeros((1, 4, 4, 3), np.uint8)
+    black_and_white[:, ::2] = 255
+    assert set(data.reduce(black_and_white, 2).ravel()) == {188}  # half the light, not half the display value
+    flat = np.arange(256, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    np.testing.assert_array_equal(data.reduce(flat, 2)[:, 0, 0, 0], np.arange(256))
+
+
+def test_every_map_is_shown_once_an_epoch():
+    source = data.folder_source(np.arange(12).reshape(12, 1, 1, 1), 4, seed=3)
+    assert sorted(np.concatenate([source(step).ravel() for step in range(3)])) == list(range(12))
+    with pytest.raises(ValueError, match="smaller --batch"):
+        data.folder_source(MAPS, 16, seed=0)
+
+
+def test_the_default_head_s_layout_is_symmetric():
+    model = load_face_model()
+    data.check_mirror(model)
+    with pytest.raises(ValueError, match="not symmetric"):
+        data.check_mirror(replace(model, uv=model.uv + 0.1))
