@@ -31,7 +31,7 @@ def slope_penalty(
 
 
 def path_lengths(
-    synthesis: Callable[[Array], Array], ws: Float[Array, "N L W"], noise: Float[Array, "N H W C"]
+    synthesis: Callable[[Array], Array], ws: Float[Array, "N L D"], noise: Float[Array, "N H W C"]
 ) -> Float[Array, " N"]:
     """How far each picture moves, in the direction of normal `noise`, for a unit step of the latents.
 
