@@ -5,8 +5,8 @@
     python experiments/train_texture_gan.py sample --decoder RUN/decoder --out sheet.png
     python experiments/train_texture_gan.py export --run RUN                       # into facejax/assets/texture_decoder
 
-`--maps` is a folder of experiments/make_texture_set.py, or any folder of .png maps. All devices of the machine share
-each batch. RUN/sheets shows what it makes, RUN/log.csv how it goes.
+`--maps` is a folder of experiments/make_texture_set.py, or any folder of .png maps; `--live` draws them on the way. All
+devices of the machine share each batch. RUN/sheets shows what it makes, RUN/log.csv how it goes.
 """
 
 import sys
@@ -18,7 +18,9 @@ import jax
 import numpy as np
 import tyro
 from texture_gan import data, loop, quality
-from texture_gan.recipes import RECIPES
+from texture_gan.recipes import RECIPES, Recipe
+from texture_set.compose import draw_map
+from texture_set.ingredients import load_ingredients
 
 from facejax.export.pictures import write_png
 from facejax.face_model.load import load_face_model
@@ -33,10 +35,12 @@ LIMIT = 15_000_000  # bytes of what is shipped
 class Train:
     """Train a generator."""
 
-    maps: Path
-    """folder of maps"""
     out: Path
     """folder of the run"""
+    maps: Path | None = None
+    """folder of maps; or --live"""
+    live: Path | None = None
+    """ingredients of make_texture_set.py: every map is drawn when it is needed, for machines with many cores"""
     recipe: str = "light"
     """a name in experiments/texture_gan/recipes.py"""
     steps: int | None = None
@@ -101,12 +105,25 @@ def train(command: Train) -> None:
     )
     if command.mirror:
         data.check_mirror(load_face_model())
-    maps = data.read_maps(command.maps, recipe.generator.resolution, limit=command.limit)
-    print(f"{len(maps)} maps, {len(jax.local_devices())} devices", file=sys.stderr)
-    source = data.folder_source(maps, recipe.batch, seed=command.seed)
+    source = map_source(command, recipe)
     intervals = loop.Intervals(save=command.save, sheet=command.save, measure=command.measure)
     features = quality.encoder_features(command.regressor) if command.measure else None
     loop.run(command.out, recipe, source, seed=command.seed, intervals=intervals, features=features)
+
+
+def map_source(command: Train, recipe: Recipe) -> data.Source:
+    size = recipe.generator.resolution
+    if (command.maps is None) == (command.live is None):
+        raise ValueError("pass one of --maps DIR and --live INGREDIENTS (see make_texture_set.py)")
+    if command.maps is not None:
+        maps = data.read_maps(command.maps, size, limit=command.limit)
+        print(f"{len(maps)} maps, {len(jax.local_devices())} devices", file=sys.stderr)
+        return data.folder_source(maps, recipe.batch, seed=command.seed)
+    assert command.live is not None
+    ingredients = load_ingredients(command.live)
+    return data.drawn_source(
+        lambda index: data.reduce(draw_map(ingredients, command.seed, index)[None], size)[0], recipe.batch
+    )
 
 
 def sample(command: Sample) -> None:

@@ -134,6 +134,11 @@ def test_every_map_is_shown_once_an_epoch():
         data.folder_source(MAPS, 16, seed=0)
 
 
+def test_drawn_maps_are_never_shown_twice():
+    source = data.drawn_source(lambda index: np.full((2, 2, 3), index, np.uint8), 4)
+    assert [one[0, 0, 0] for step in range(3) for one in source(step)] == list(range(12))
+
+
 def test_the_default_head_s_layout_is_symmetric():
     model = load_face_model()
     data.check_mirror(model)

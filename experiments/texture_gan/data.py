@@ -1,6 +1,8 @@
 """Texture maps from a folder, as batches of bytes."""
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,16 @@ def folder_source(maps: np.ndarray, batch: int, *, seed: int) -> Source:
     if len(maps) < batch:
         raise ValueError(f"{len(maps)} maps for a batch of {batch}: give more maps or a smaller --batch")
     return lambda step: maps[np.sort(batch_rows(len(maps), batch, step, seed=seed))]
+
+
+def drawn_source(draw: Callable[[int], np.ndarray], batch: int) -> Source:
+    """Maps that `draw` makes when they are needed, each index once: no map is ever seen twice."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+
+    def maps(step: int) -> np.ndarray:
+        return np.stack(list(pool.map(draw, range(step * batch, (step + 1) * batch))))
+
+    return maps
 
 
 def check_mirror(model: FaceModel) -> None:

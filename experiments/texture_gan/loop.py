@@ -65,6 +65,7 @@ def run(
     key = jax.random.key(seed)
     state = jax.device_put(training.init_state(recipe, jax.random.fold_in(key, 0)), whole)
     first, state = store.restore_latest(state) or (0, state)
+    state = jax.device_put(state, whole)
     _describe(out, recipe)
     log = Log(out / "log.csv", first)
     step = compiled_step(replace(recipe, steps=0), parts)
@@ -104,7 +105,7 @@ class Step:
 
     def __init__(self, recipe: Recipe, parts: NamedSharding):
         def compiled(function: Callable[..., Any]) -> Any:
-            return jax.jit(function, donate_argnums=0)
+            return jit(function, donate_argnums=0)
 
         self.recipe = recipe
         self.generator = compiled(lambda state, key: training.generator_phase(recipe, state, key, parts))
@@ -159,7 +160,7 @@ class Watch:
             yield jax.device_put(z, self.parts)
 
     def sheet(self, state: State) -> None:
-        maps = [np.asarray(self.make(state.average, z, 0.7)) for z in self.latents(self.every.shown, 1)]
+        maps = [np.asarray(self.make(training.averaged(state), z, 0.7)) for z in self.latents(self.every.shown, 1)]
         page = quality.sheet(np.concatenate(maps)[: self.every.shown], columns=8)
         write_png(self.out / "sheets" / f"step_{int(state.step):09d}.png", page)
 
@@ -176,7 +177,7 @@ class Watch:
             count = -(-self.every.measured // self.recipe.batch)
             shown = (training.from_bytes(jnp.asarray(self.source(REFERENCE + k))) for k in range(count))
             self._real = quality.moments(features, shown)
-        made = (self.make(state.average, z, 1.0) for z in self.latents(self.every.measured, 2))
+        made = (self.make(training.averaged(state), z, 1.0) for z in self.latents(self.every.measured, 2))
         return quality.frechet_distance(self._real, quality.moments(features, made))
 
 
@@ -212,8 +213,8 @@ class Log:
 
 def export(path: Path, recipe: Recipe, state: State, *, count: int = 10_000) -> None:
     """The averaged generator as a texture decoder, in 16 bits."""
-    average = jax.device_get(state.average)
-    decoder = texture_decoder(recipe.generator, jax.tree.map(jnp.asarray, average), count=count)
+    weights = jax.tree.map(jnp.asarray, jax.device_get(training.averaged(state)))
+    decoder = texture_decoder(recipe.generator, weights, count=count)
     save_decoder(path, decoder)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from facejax.nets.stylegan2 import (
@@ -38,9 +39,12 @@ W_AVG_DECAY = 0.995
 ADAPT_INTERVAL = 4  # steps between two changes of the augmentation's strength
 
 
+Spread = NamedSharding | None  # how a batch lies on the devices
+
+
 class State(NamedTuple):
     generator: Generator
-    average: Generator  # what is kept: the running average
+    average: Any  # running average of the generator's parameters: what is kept
     judge: Any
     generator_moments: Any
     judge_moments: Any
@@ -55,9 +59,13 @@ def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
     generator = init_generator(recipe.generator, first)
     judge = init_discriminator(recipe.judge, second)
     moments = _adam(recipe, "generator").init(generator.params), _adam(recipe, "judge").init(judge)
-    copy = jax.tree.map(jnp.copy, generator)
-    zero = jnp.float32(0)
-    return State(generator, copy, judge, *moments, zero, zero, zero, jnp.int32(0))
+    average = jax.tree.map(jnp.copy, generator.params)
+    return State(generator, average, judge, *moments, jnp.float32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0))
+
+
+def averaged(state: State) -> Generator:
+    """The generator with its averaged parameters."""
+    return state.generator._replace(params=state.average)
 
 
 def _adam(recipe: Recipe, network: str) -> optax.GradientTransformation:
@@ -70,7 +78,7 @@ def from_bytes(maps: UInt8[Array, "N R R 3"]) -> Float[Array, "N R R 3"]:
     return maps.astype(jnp.float32) / 127.5 - 1.0
 
 
-def generator_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Any) -> tuple[State, dict]:
+def generator_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Spread) -> tuple[State, dict]:
     """The generator learns to fool the discriminator. `spread` is the sharding of a batch."""
     latents, noise, change = jax.random.split(key, 3)
 
@@ -88,7 +96,7 @@ def generator_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: A
     return state._replace(generator=state.generator._replace(w_avg=w_avg)), terms
 
 
-def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Any) -> tuple[State, dict]:
+def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Spread) -> tuple[State, dict]:
     """A step of the latents should move every map equally far; judged on half a batch."""
     latents, noise, direction = jax.random.split(key, 3)
     count, side = max(recipe.batch // 2, 1), recipe.generator.resolution
@@ -110,7 +118,7 @@ def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Any) -
 
 
 def judge_phase(
-    recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"], spread: Any
+    recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"], spread: Spread
 ) -> tuple[State, dict]:
     """The discriminator learns to tell the generator's maps from real ones."""
     latents, noise, change, flip = jax.random.split(key, 4)
@@ -149,8 +157,8 @@ def close_step(recipe: Recipe, state: State) -> State:
     # While few maps were seen the average follows closely, so that it forgets the start.
     seen = state.step.astype(jnp.float32)
     decay = jnp.minimum(decay, (1.0 + seen) / (10.0 + seen))
-    params = jax.tree.map(lambda new, old: new + decay * (old - new), state.generator.params, state.average.params)
-    state = state._replace(average=state.generator._replace(params=params), step=state.step + 1)
+    average = jax.tree.map(lambda new, old: new + decay * (old - new), state.generator.params, state.average)
+    state = state._replace(average=average, step=state.step + 1)
     if not recipe.augment:
         return state._replace(signs=jnp.float32(0))
     due = state.step % ADAPT_INTERVAL == 0
@@ -160,14 +168,14 @@ def close_step(recipe: Recipe, state: State) -> State:
 
 
 def draw_latents(
-    recipe: Recipe, generator: Generator, key: Key[Array, ""], count: int, spread: Any
+    recipe: Recipe, generator: Generator, key: Key[Array, ""], count: int, spread: Spread
 ) -> tuple[Float[Array, "N L W"], Float[Array, " W"]]:
     """One latent for each layer of `count` maps, and the mean w; many maps change to a second latent on the way."""
     normal, mixed, cut = jax.random.split(key, 3)
     config = recipe.generator
     z = jax.random.normal(normal, (2, count, config.latent))
     if spread is not None:
-        z = jax.lax.with_sharding_constraint(z, jax.sharding.NamedSharding(spread.mesh, (None, *spread.spec)))
+        z = jax.lax.with_sharding_constraint(z, NamedSharding(spread.mesh, PartitionSpec(None, *spread.spec)))
     first, second = (apply_mapping(config, generator, one) for one in z)
     cutoff = jax.random.randint(cut, (count,), 1, config.layers)
     cutoff = jnp.where(jax.random.uniform(mixed, (count,)) < recipe.mixing, cutoff, config.layers)
