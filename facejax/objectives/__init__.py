@@ -1,6 +1,7 @@
 """Loss terms, one idea a file; docs/objectives.md has the table.
 
-pixels, landmarks, priors, skin, perceptual: rendered faces against photographs (Deep3DFaceRecon and kin).
+pixels, landmarks, priors, skin, perceptual: rendered faces against photographs (Deep3DFaceRecon, FFHQ-UV and kin).
+latents: what a texture decoder is given.
 coefficients, distances, weights, parameter_costs: coefficient vectors against labels (3DDFA).
 prediction, eighteen, landmark_map, consistency, adversarial: 2DASL.
 joint: several losses at once (3DDFA_V2). likelihood: landmarks with an uncertainty. totals: published weights.
@@ -35,10 +36,14 @@ from facejax.objectives.landmark_map import draw_landmarks as draw_landmarks
 from facejax.objectives.landmarks import deep3d_landmark_distance as deep3d_landmark_distance
 from facejax.objectives.landmarks import deep3d_landmark_weights as deep3d_landmark_weights
 from facejax.objectives.landmarks import landmark_distance as landmark_distance
+from facejax.objectives.latents import geodesic_cross as geodesic_cross
 from facejax.objectives.likelihood import chance_within as chance_within
 from facejax.objectives.likelihood import landmark_likelihood as landmark_likelihood
 from facejax.objectives.parameter_costs import PARAMETER_COSTS as PARAMETER_COSTS
 from facejax.objectives.perceptual import cosine_distance as cosine_distance
+from facejax.objectives.perceptual import feature_distance as feature_distance
+from facejax.objectives.perceptual import lpips_distance as lpips_distance
+from facejax.objectives.pixels import absolute_photometric as absolute_photometric
 from facejax.objectives.pixels import psnr as psnr
 from facejax.objectives.pixels import robust_photometric as robust_photometric
 from facejax.objectives.prediction import coefficient_prediction as coefficient_prediction

@@ -19,6 +19,18 @@ def robust_photometric(
     return jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
 
 
+def absolute_photometric(
+    rendered: Float[Array, "H W 3"], image: Float[Array, "H W 3"], mask: Float[Array, "H W"]
+) -> Float[Array, ""]:
+    """sum |a - b| mask / sum mask, the channels added up: FFHQ-UV's pixel loss as its code has it, display values.
+
+    The paper (Bai et al., CVPR 2023) has the L2 norm of each pixel, which is `robust_photometric`. The mask is that of
+    the render times those of face parsing and skin, and carries no gradient there: pass it through `stop_gradient`.
+    """
+    total = jnp.sum(jnp.abs(rendered - image) * mask[..., None])
+    return total / jnp.maximum(jnp.sum(mask), 1.0)
+
+
 def psnr(rendered: Float[Array, "H W 3"], image: Float[Array, "H W 3"], mask: Float[Array, "H W"]) -> Float[Array, ""]:
     """Peak signal-to-noise ratio (dB) over the mask, both images clipped to [0, 1]."""
     difference = jnp.clip(rendered, 0.0, 1.0) - jnp.clip(image, 0.0, 1.0)
