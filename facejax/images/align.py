@@ -1,0 +1,77 @@
+"""Faces moved, turned and scaled so that five points lie where a recogniser expects them.
+
+The picture may be a rendered one: the crop is differentiable in it. The points are the two eyes, the tip of the nose
+and the corners of the mouth, from left to right in the picture, and ArcFace's places for them (Deng et al., CVPR 2019).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# Places in a picture of 112 x 112, pixel centres at half-integers; the released numbers have them at integers.
+ARCFACE_POINTS = (
+    (38.7946, 52.1963),
+    (74.0318, 52.0014),
+    (56.5252, 72.2366),
+    (42.0493, 92.8655),
+    (71.2299, 92.7041),
+)
+ARCFACE_SIZE = 112
+
+
+def five_points(landmarks: Float[Array, "68 2"]) -> Float[Array, "5 2"]:
+    """From the 68 landmarks: eyes (the middle of their corners), tip of the nose, corners of the mouth."""
+    left, right = (0.5 * (landmarks[a] + landmarks[b]) for a, b in ((36, 39), (42, 45)))
+    return jnp.stack([left, right, landmarks[30], landmarks[48], landmarks[54]])
+
+
+def fit_similarity(source: Float[Array, "N 2"], target: Float[Array, "N 2"]) -> Float[Array, "2 3"]:
+    """[s R | t], the move, turn and scaling that brings the source points nearest to the target (least squares).
+
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", TPAMI 1991, which in
+    the plane is one complex division. Points that all coincide keep their scale.
+    """
+    from_centre, to_centre = jnp.mean(source, axis=0), jnp.mean(target, axis=0)
+    (x, y), (u, v) = (source - from_centre).T, (target - to_centre).T
+    size = jnp.sum(x * x + y * y)
+    spread = jnp.where(size > 0, size, 1.0)
+    a = jnp.where(size > 0, jnp.sum(x * u + y * v) / spread, 1.0)
+    b = jnp.sum(x * v - y * u) / spread
+    matrix = jnp.stack([jnp.stack([a, -b]), jnp.stack([b, a])])
+    return jnp.concatenate([matrix, (to_centre - matrix @ from_centre)[:, None]], axis=1)
+
+
+def warp(image: Float[Array, "H W C"], transform: Float[Array, "2 3"], size: int) -> Float[Array, "{size} {size} C"]:
+    """The picture whose point `transform @ (x, y, 1)` is the given one's (x, y): bilinear, zero beyond the border.
+
+    Not antialiased: as recognisers were trained. Differentiable in the picture and, piecewise, in the transform.
+    """
+    height, width, channels = image.shape
+    place = jnp.arange(size, dtype=transform.dtype) + 0.5
+    there = jnp.stack(jnp.meshgrid(place, place, indexing="xy"), axis=-1) - transform[:, 2]
+    (a, b), (c, d) = transform[:, :2]
+    back = jnp.stack([jnp.stack([d, -c]), jnp.stack([-b, a])]) / (
+        a * d - b * c
+    )  # of row vectors: the inverse transposed
+    position = there @ back - 0.5
+    low = jnp.floor(position)
+    fx, fy = jnp.moveaxis(position - low, -1, 0)
+    column, row = jnp.moveaxis(low.astype(jnp.int32), -1, 0)
+    flat = image.reshape(-1, channels)
+
+    def tap(y, x, weight):
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        index = jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)
+        return jnp.where(inside, weight, 0.0)[..., None] * flat[index]
+
+    top = tap(row, column, (1 - fx) * (1 - fy)) + tap(row, column + 1, fx * (1 - fy))
+    return top + tap(row + 1, column, (1 - fx) * fy) + tap(row + 1, column + 1, fx * fy)
+
+
+def align_face(
+    image: Float[Array, "H W C"], landmarks: Float[Array, "68 2"], *, size: int = ARCFACE_SIZE
+) -> Float[Array, "{size} {size} C"]:
+    """ArcFace's crop of a face with 68 landmarks in pixels. No gradient flows to the landmarks."""
+    target = jnp.asarray(ARCFACE_POINTS, image.dtype) * (size / ARCFACE_SIZE)
+    transform = fit_similarity(five_points(landmarks), target)
+    return warp(image, jax.lax.stop_gradient(transform), size)
