@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 
+import texture_set_report  # pyright: ignore[reportMissingImports]
 from default_head.layers import Layers  # pyright: ignore[reportMissingImports]
 from default_head.skins import rasterise  # pyright: ignore[reportMissingImports]
 from texture_set import (  # pyright: ignore[reportMissingImports]
@@ -191,8 +192,8 @@ def test_brows_lie_on_their_landmarks_alike_on_both_sides(made):
     brows = dataclasses.replace(
         someone(made).brows, card=0, lift=(0.0, 0.0), arch=0.0, own_arch=0.0, start=0.0, length=1.0
     )
-    image = hairs.draw_brows(made, brows)
-    np.testing.assert_allclose(image, image[:, ::-1], atol=0.15)
+    image = hairs.draw_brows(made, brows, np.random.default_rng(0))
+    assert np.corrcoef(image.ravel(), image[:, ::-1].ravel())[0, 1] > 0.9
     where = made.position[image > 0.3]
     assert len(where) > 10
     line = made.points[17:27]
@@ -204,9 +205,8 @@ def test_spots_have_their_size_on_the_surface_and_lie_where_they_may(made):
     spots = person.Spots(3, (9.0, 9.1), (0.5, 0.5))
     image = marks.draw_spots(made, spots, where, np.random.default_rng(0))
     assert image.max() == pytest.approx(0.5)
-    hit = made.position[image > 0]
-    peaks = made.position[image >= 0.5 - 1e-6]
-    assert np.linalg.norm(hit[:, None] - peaks[None], axis=-1).min(axis=1).max() < 3 * 9
+    hit, peaks = made.position[image > 0], made.position[image >= 0.5 - 1e-6]
+    assert np.linalg.norm(hit[:, None] - peaks[None], axis=-1).min(axis=1).max() < 2.5 * 9
     none = marks.draw_spots(made, person.Spots(0, (1, 2), (0, 1)), where, np.random.default_rng(0))
     assert not none.any()
 
@@ -267,6 +267,10 @@ def test_a_folder_with_another_set_is_refused(made, tmp_path):
             shards.start(tmp_path, other, made)
     with pytest.raises(FileNotFoundError, match=r"set\.json"):
         shards.read_plan(tmp_path / "nowhere")
+
+
+def test_the_papers_kernel_shrinks_with_the_map():
+    assert [texture_set_report.scaled_kernel(size) for size in (1024, 512, 256)] == [55, 27, 13]
 
 
 @pytest.mark.slow

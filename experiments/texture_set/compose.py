@@ -40,7 +40,7 @@ def compose(ingredients: Ingredients, person: Person, rng: np.random.Generator) 
     beard = 0.75 * person.beard.colour + 0.12 * bare_tone * under
     linear = cover(linear, draw_scalp(ingredients, person, rng), shadow)
     linear = cover(linear, draw_beard(ingredients, person.beard, rng), beard)
-    linear = cover(linear, draw_brows(ingredients, person.brows), person.brows.colour)
+    linear = cover(linear, draw_brows(ingredients, person.brows, rng), person.brows.colour)
     lashes = np.clip(person.lashes + person.make_up.liner, 0, 0.95)
     linear = cover(linear, lashes * ingredients.masks["lashes"], 0.25 * person.hair_colour + 0.004)
     image = to_display(linear.astype(np.float32)).astype(np.float32)
@@ -59,7 +59,9 @@ def skin_density(ingredients: Ingredients, person: Person, rng: np.random.Genera
     """(T, T, 3): tone, the detail of photographed skins, and what pigments add."""
     masks = ingredients.masks
     value = join([mix_band(ingredients, person, level) for level in range(LEVELS)])
-    value *= (1 - 0.75 * masks["hair"])[..., None]
+    # The photographed scalps, their curls at the temples and the insides of nose and lips give way to what is drawn.
+    scalp = ramp(ingredients.hairline, -30, -8) * (1 - np.maximum(2 * masks["ears"] - 1, 0))
+    value *= ((1 - 0.88 * scalp) * (1 - 0.8 * masks["cavity"]))[..., None]
     value += person.tone + person.yellow * YELLOW
     red_spots = draw_spots(ingredients, person.red_spots, bare(ingredients), rng)
     blood = person.blood + noise(ingredients, person.mottle_blood) * (1 - 0.5 * masks["hair"]) + red_spots

@@ -4,12 +4,12 @@ import numpy as np
 from default_head.skins import ramp
 from scipy.ndimage import map_coordinates
 
-from texture_set.ingredients import FINE, Ingredients
+from texture_set.ingredients import FINE, MOTTLES, Ingredients
 from texture_set.person import Beard, Brows, Person
 
 
-def draw_brows(ingredients: Ingredients, brows: Brows) -> np.ndarray:
-    """Both brows: the card, bent along the landmarks' curve."""
+def draw_brows(ingredients: Ingredients, brows: Brows, rng: np.random.Generator) -> np.ndarray:
+    """Both brows: the card, bent along the landmarks' curve, a little uneven."""
     card, middle = ingredients.cards[brows.card], ingredients.card_middles[brows.card]
     columns = card.shape[1]
     along, across, side = ingredients.brow_place.T
@@ -26,34 +26,49 @@ def draw_brows(ingredients: Ingredients, brows: Brows) -> np.ndarray:
     value = value * ramp(share, -0.03, 0.10) * ramp(share, 1.03, 0.9)
     cover = np.clip(brows.cover * value**brows.power, 0, 1)
     image = np.bincount(ingredients.brow_texels, cover, ingredients.size**2) / FINE**2
-    return image.reshape(ingredients.size, -1).astype(np.float32)
+    uneven = 1 + 0.3 * (grain_of(ingredients, rng) - 1)
+    return np.clip(image.reshape(ingredients.size, -1) * uneven, 0, 1).astype(np.float32)
 
 
 def draw_beard(ingredients: Ingredients, beard: Beard, rng: np.random.Generator) -> np.ndarray:
     """From a shadow to a short full beard; its borders are ragged."""
-    limit = np.sqrt(ingredients.masks["beard"])
     if beard.kind == "none":
-        return np.zeros_like(limit)
-    x, y, _ = np.moveaxis(ingredients.position, -1, 0)
-    x, points = np.abs(x), ingredients.points
-    ragged = 1.5 * np.repeat(np.repeat(ingredients.mottles[1][rng.integers(8)], 2, axis=0), 2, axis=1)
-    patches = ramp(np.repeat(np.repeat(ingredients.mottles[2][rng.integers(8)], 2, axis=0), 2, axis=1), -2.2, 0.3)
-    mouth, chin = abs(points[48, 0]), points[8, 1]
-    upper = np.interp(x, [mouth - 6, mouth + 10, 66, 72], [points[33, 1], points[48, 1] - 4, points[3, 1], 60.0])
-    cheeks = np.maximum(upper + beard.cheek_line * ramp(x, 20, 35) - y, -20)
-    moustache = np.minimum(np.minimum(beard.width - x, points[33, 1] - 1 - y), y - points[48, 1] + 1)
-    around = beard.width > 28
-    half = mouth + 9 if around else beard.width - 6
-    patch = np.minimum(np.minimum(half - x, points[33, 1] - 8 - y if around else points[57, 1] - 4 - y), y - chin + 12)
-    depth = {
-        "moustache": moustache,
-        "goatee": np.maximum(moustache, patch),
-    }.get(beard.kind, cheeks)
-    border = ramp(depth + ragged, -3, 4) * ramp(ingredients.lips, 0.6, 3.5)
+        return np.zeros_like(ingredients.lips)
+    ragged, patches = (
+        np.repeat(np.repeat(ingredients.mottles[scale][rng.integers(MOTTLES)], 2, axis=0), 2, axis=1)
+        for scale in (1, 2)
+    )
+    sideburns = _sideburns(ingredients)
+    border = ramp(_beard_depth(ingredients, beard, sideburns) + 1.5 * ragged, -3, 4)
+    limit = np.maximum(np.sqrt(ingredients.masks["beard"]), sideburns) * ramp(ingredients.lips, 0.6, 3.5)
+    thin = 1 - beard.patchy * (1 - ramp(patches, -2.2, 0.3))
     grain = streaks(ingredients, rng) if beard.cover > 0.4 else grain_of(ingredients, rng)
     roughness = 0.25 + 0.75 * min(beard.cover / 0.3, 1.0)
-    texture = 1 + roughness * (grain - 1)
-    return np.clip(beard.cover * limit * border * (1 - beard.patchy * (1 - patches)) * texture, 0, 0.95)
+    return np.clip(beard.cover * limit * border * thin * (1 + roughness * (grain - 1)), 0, 0.95)
+
+
+def _sideburns(ingredients: Ingredients) -> np.ndarray:
+    """(T, T) mask of the strips before the ears that join a full beard to the hair."""
+    x, y, z = np.moveaxis(ingredients.position, -1, 0)
+    strip = ramp(z, 18, 24) * ramp(z, 40, 33) * ramp(y, -32, -22) * ramp(y, 48, 36) * ramp(np.abs(x), 52, 60)
+    return strip * (1 - ingredients.masks["ears"])
+
+
+def _beard_depth(ingredients: Ingredients, beard: Beard, sideburns: np.ndarray) -> np.ndarray:
+    """(T, T) how far inside the beard a texel lies, about mm; negative outside."""
+    x, y, _ = np.moveaxis(ingredients.position, -1, 0)
+    x, points = np.abs(x), ingredients.points
+    nose, mouth, level, chin = points[33, 1], abs(points[48, 0]), points[48, 1], points[8, 1]
+    moustache = np.minimum(np.minimum(beard.width - x, nose - 1 - y), y - level + 1)
+    if beard.kind == "moustache":
+        return moustache
+    if beard.kind == "goatee":
+        around = beard.width > 28
+        half, top = (mouth + 9, nose - 8) if around else (beard.width - 6, points[57, 1] - 4)
+        return np.maximum(moustache, np.minimum(np.minimum(half - x, top - y), y - chin + 12))
+    upper = np.interp(x, [mouth - 6, mouth + 10, 58, 66, 72], [nose, level - 4, level + 2, level + 25, 60.0])
+    cheeks = np.maximum(upper + beard.cheek_line * ramp(x, 20, 35) - y, -20)
+    return np.maximum(cheeks, 9 * sideburns - 4)
 
 
 def draw_scalp(ingredients: Ingredients, person: Person, rng: np.random.Generator) -> np.ndarray:

@@ -27,9 +27,10 @@ def draw_spots(ingredients: Ingredients, spots: Spots, where: np.ndarray, rng: n
     texels = (rows * size + columns).reshape(spots.count, -1)
     position = ingredients.position.reshape(-1, 3)
     gap = position[texels] - position[centre][:, None]
-    # A linear term in the gap makes the outline lopsided, so that no two spots are the same disc.
-    distance = np.sqrt(np.einsum("stk,stk->st", gap, gap)) / radius[:, None]
-    distance = distance * (1 + 0.22 * np.einsum("stk,sk->st", gap, lobes) / radius[:, None])
+    length = np.sqrt(np.einsum("stk,stk->st", gap, gap))
+    # Wider to one side than to the other, so that no two spots are the same disc.
+    towards = np.einsum("stk,sk->st", gap, lobes) / np.maximum(length, 1e-6)
+    distance = length / radius[:, None] * (1 + 0.25 * towards)
     soft = 0.35 + 0.5 * texel / radius[:, None]
     value = strength[:, None] * np.clip((1 - distance) / soft + 0.5, 0, 1)
     np.maximum.at(image, texels.ravel(), value.ravel())

@@ -96,15 +96,16 @@ def write_missing(folder: Path, plan: Plan, ingredients: Path, workers: int) -> 
         yield from pool.imap_unordered(_work, numbers)
 
 
-_job: list = []  # of this worker process: folder, plan, ingredients
+_jobs: list[tuple[Path, Plan, Ingredients]] = []  # of this worker process: one
 
 
 def _begin(folder: Path, plan: Plan, ingredients: Path) -> None:
-    _job[:] = [folder, plan, load_ingredients(ingredients)]
+    _jobs[:] = [(folder, plan, load_ingredients(ingredients))]
 
 
 def _work(number: int) -> int:
-    return write_shard(*_job, number)
+    folder, plan, ingredients = _jobs[0]
+    return write_shard(folder, plan, ingredients, number)
 
 
 class TextureSet:
