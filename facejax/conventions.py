@@ -189,6 +189,24 @@ _DECA_ORDER = np.array([0, 2, 3, 1, 4, 6, 8, 5, 7])  # where it keeps 1, y, z, x
 _DECA_RATIO = np.array([1.0, *[math.pi] * 8])
 
 
+# --- DPR --------------------------------------------------------------------------------------------------------------
+
+
+def from_dpr_light(light: Float[Value, " 9"]) -> Float[Array, "9 3"]:
+    """From DPR's grey light of a portrait (`facejax.nets.apply_dpr`), for display values.
+
+    Its x is to the right, z up and y away from the viewer; its basis functions are pi times ours, in that frame.
+    """
+    grey = jnp.asarray(_DPR_TURN) @ jnp.asarray(light) * math.pi
+    return jnp.repeat(grey[:, None], 3, axis=1)
+
+
+_DPR_TURN = np.zeros((9, 9))  # (ours, theirs): y is their z, z their -y
+_DPR_TURN[[0, 1, 2, 3, 4, 5, 7], [0, 2, 1, 3, 7, 5, 4]] = (1, 1, -1, 1, 1, -1, -1)
+_DPR_TURN[6, [6, 8]] = (-0.5, -math.sqrt(3) / 2)
+_DPR_TURN[8, [6, 8]] = (-math.sqrt(3) / 2, 0.5)
+
+
 # --- 3DDFA, 2DASL, 300W-LP, AFLW2000-3D ------------------------------------------------------------------------------
 
 

@@ -148,6 +148,18 @@ def test_deca_camera_projects_alike(float64, root):
     np.testing.assert_allclose(ours, 112 * ndc + 112, atol=1e-9)
 
 
+def test_dpr_light_shades_alike(float64):
+    """Its own basis, in its own frame: y into the picture, z up."""
+    light, n = np.random.default_rng(3).normal(size=9), unit_normals()
+    x, y, z = n[:, 0], -n[:, 2], n[:, 1]
+    k = np.sqrt(np.pi)
+    basis = [np.full_like(x, k / 2), k / np.sqrt(3) * y, k / np.sqrt(3) * z, k / np.sqrt(3) * x]
+    basis += [np.sqrt(15) / 8 * k * y * x, np.sqrt(15) / 8 * k * y * z, np.sqrt(5) / 16 * k * (3 * z * z - 1)]
+    basis += [np.sqrt(15) / 8 * k * x * z, np.sqrt(15) / 16 * k * (x * x - y * y)]
+    ours = shade(jnp.asarray(n), conventions.from_dpr_light(light))
+    np.testing.assert_allclose(ours, np.repeat((np.stack(basis, -1) @ light)[:, None], 3, 1), atol=1e-12)
+
+
 def test_deca_light_shades_alike(float64):
     light, n = np.random.default_rng(2).normal(size=(9, 3)), unit_normals()
     x, y, z = n.T

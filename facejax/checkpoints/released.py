@@ -14,14 +14,37 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from facejax.checkpoints.layout import KINDS, fill
 from facejax.checkpoints.store import load, save
 from facejax.checkpoints.torch_files import read_tensors
 from facejax.face_model.formats._pickle import load_pickle
-from facejax.nets import DEEP3D, TWODASL, MobileNetConfig, Network, ResNetConfig, split_heads, to_bgr_input
+from facejax.nets import (
+    DEEP3D,
+    TWODASL,
+    BiSeNetConfig,
+    DPRConfig,
+    FANConfig,
+    IResNetConfig,
+    MobileNetConfig,
+    Network,
+    ResNetConfig,
+    VGG16Config,
+    split_heads,
+    to_bgr_input,
+)
 from facejax.nets.mobilenet import apply_mobilenet, mobilenet_shapes
 from facejax.nets.resnet import apply_resnet, resnet_shapes
 
 SCHEMA, VERSION = "released network", 1
+CONFIGS = {
+    "resnet": ResNetConfig,
+    "mobilenet": MobileNetConfig,
+    "vgg16": VGG16Config,
+    "iresnet": IResNetConfig,
+    "bisenet": BiSeNetConfig,
+    "dpr": DPRConfig,
+    "fan": FANConfig,
+}
 _WRONG_NETWORK = "these weights are another network's: regress_{0} takes what import_{0} returns"
 
 
@@ -41,7 +64,7 @@ class Released:
 
     network: Network
     whitening: Whitening | None
-    config: ResNetConfig | MobileNetConfig = field(metadata={"static": True})
+    config: Any = field(metadata={"static": True})  # one of CONFIGS
 
 
 @jax.tree_util.register_dataclass
@@ -171,23 +194,22 @@ def coefficients_257(outputs: Float[Array, "N 257"]) -> Coefficients257:
 
 def save_released(path: str | Path, released: Released) -> None:
     """Writes an imported network as a checkpoint, which loads without PyTorch."""
-    kind = "resnet" if isinstance(released.config, ResNetConfig) else "mobilenet"
+    kind = next(kind for kind, config in CONFIGS.items() if isinstance(released.config, config))
     save(path, released, schema=SCHEMA, version=VERSION, kind=kind, config=asdict(released.config))
 
 
 def load_released(path: str | Path) -> Released:
     """What `save_released` wrote. Raises like `facejax.checkpoints.load`."""
     tree, about = load(path, schema=SCHEMA, version=VERSION)
-    values: dict[str, Any] = about["config"]
-    values["heads"] = tuple(map(tuple, values["heads"]))  # JSON has lists only
-    if about["kind"] == "resnet":
-        values["blocks"] = tuple(values["blocks"])
-        config = ResNetConfig(**values)
-    else:
-        config = MobileNetConfig(**values)
+    config = CONFIGS[about["kind"]](**{name: _tuples(value) for name, value in about["config"].items()})
     tree = jax.tree.map(jnp.asarray, tree)
     whitening = Whitening(**tree["whitening"]) if "whitening" in tree else None
-    return Released(Network(**tree["network"]), whitening, config)
+    return Released(Network(tree["network"]["params"], tree["network"].get("statistics", {})), whitening, config)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists only."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 # --- from the names of one library to those of the other --------------------------------------------------------------
@@ -201,45 +223,19 @@ _LAYERS = {
     "depthwise": ("conv_dw", "bn_dw"),
     "pointwise": ("conv_sep", "bn_sep"),
 }
-_KINDS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 def _fill(
     path: Path, shapes: Network, tensors: dict[str, np.ndarray], heads: dict[str, list[str]], ignore: str = "\n"
 ) -> Network:
-    """The network's variables from the tensors; each is used once, and its shape is compared."""
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
-    left = {name: value for name, value in tensors.items() if not name.startswith(ignore)}
-    values = []
-    for keys, leaf in leaves:
-        _, *parts = jax.tree_util.keystr(keys, simple=True, separator="/").split("/")
-        names = _torch_names(parts, heads)
-        missing = [name for name in names if name not in left]
-        if missing:
-            raise ValueError(f"{path}: {missing[0]!r} is missing: weights of another network; see docs/weights.md")
-        value = _to_flax(np.concatenate([left.pop(name) for name in names]), parts)
-        if value.shape != leaf.shape:
-            raise ValueError(
-                f"{path}: {names[0]!r} becomes {value.shape}, the network has {leaf.shape}: "
-                "weights of another network; see docs/weights.md"
-            )
-        values.append(jnp.asarray(value))
-    if left:
-        raise ValueError(f"{path}: unknown {min(left)!r}: weights of another network; see docs/weights.md")
-    return jax.tree.unflatten(treedef, values)
+    """The network's variables from the tensors."""
+    return fill(path, shapes, tensors, lambda parts: _torch_names(parts, heads), ignore=(ignore,))
 
 
 def _torch_names(parts: list[str], heads: dict[str, list[str]]) -> list[str]:
     """For ["layer1_0", "conv1", "norm", "scale"], ["layer1.0.bn1.weight"]; a head may be split there."""
     if parts[0] == "heads":
-        return [f"{name}.{_KINDS[parts[2]]}" for name in heads[parts[1]]]
+        return [f"{name}.{KINDS[parts[2]]}" for name in heads[parts[1]]]
     *block, layer, part, kind = parts
     prefix = [name.replace("_", ".") if name.startswith("layer") else name for name in block]
-    return [".".join([*prefix, _LAYERS[layer][part == "norm"], _KINDS[kind]])]
-
-
-def _to_flax(value: np.ndarray, parts: list[str]) -> np.ndarray:
-    """Outputs first there, last here; Deep3D's heads are 1x1 convolutions."""
-    if parts[-1] != "kernel":
-        return value
-    return value.reshape(len(value), -1).T if parts[0] == "heads" else value.transpose(2, 3, 1, 0)
+    return [".".join([*prefix, _LAYERS[layer][part == "norm"], KINDS[kind]])]

@@ -1,7 +1,7 @@
 """Reading PyTorch weight files: tensors by name, and nothing is ever executed.
 
 A .pth file is a pickle, that is, a program. `torch.load(weights_only=True)` admits tensors and plain containers only;
-.safetensors files hold nothing else.
+.safetensors files hold nothing else. Of a TorchScript archive only the numbers are read.
 """
 
 import re
@@ -11,20 +11,30 @@ from typing import Any
 
 import numpy as np
 
+from facejax.checkpoints._pickle import is_torchscript, read_torchscript
+from facejax.face_model.formats._pickle import UnsafePickleError
+
 SAFE_SINCE = (2, 6)  # before it, weights_only could be led to execute code (CVE-2025-32434)
+
+_AGAIN = "if you trust its source, load it in PyTorch and torch.save the state_dict again"
 
 
 def read_tensors(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndarray]:
-    """The float tensors of a .safetensors or PyTorch file by name, as float32, without the prefix of data parallelism.
+    """The float tensors of a .safetensors, PyTorch or TorchScript file by name, as float32.
 
-    Training checkpoints hold several dictionaries: the first of `keys` that is there is read. Raises
-    FileNotFoundError or ValueError, of one line, when the file is damaged, holds more than tensors, or needs a package
-    that is not installed.
+    The prefix that data parallelism gives the names is left out. Training checkpoints hold several dictionaries: the
+    first of `keys` that is there is read. Raises FileNotFoundError or ValueError, of one line, when the file is
+    damaged, holds more than tensors, or needs a package that is not installed.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; docs/weights.md says where released weights come from")
-    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, tuple(keys))
+    if path.suffix == ".safetensors":
+        tensors = _read_safetensors(path)
+    elif is_torchscript(path):
+        tensors = _read_torchscript(path)
+    else:
+        tensors = _read_torch(path, tuple(keys))
     return {
         name.removeprefix("module."): value.astype(np.float32)
         for name, value in tensors.items()
@@ -39,6 +49,15 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: reading this file needs safetensors; pip install facejax[torch]") from None
     try:
         return load_file(path)
+    except Exception as error:
+        raise _damaged(path, error) from None
+
+
+def _read_torchscript(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return read_torchscript(path)
+    except UnsafePickleError as error:
+        raise _asks_for(path, str(error)) from None
     except Exception as error:
         raise _damaged(path, error) from None
 
@@ -77,13 +96,14 @@ def _safe_torch(path: Path) -> Any:
 
 def _refused(path: Path, error: Exception) -> ValueError:
     text = str(error)
-    again = "if you trust its source, load it in PyTorch and torch.save the state_dict again"
     if "legacy .tar format" in text:
-        return ValueError(f"{path}: the tar format of PyTorch before 0.1.10 is never read; {again}")
+        return ValueError(f"{path}: the tar format of PyTorch before 0.1.10 is never read; {_AGAIN}")
     found = re.search(r"GLOBAL ([\w.]+)", text)
-    if found:
-        return ValueError(f"{path}: asks for {found[1]} besides tensors and was not executed; {again}")
-    return _damaged(path, error)
+    return _asks_for(path, found[1]) if found else _damaged(path, error)
+
+
+def _asks_for(path: Path, name: str) -> ValueError:
+    return ValueError(f"{path}: asks for {name} besides tensors and was not executed; {_AGAIN}")
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

@@ -5,8 +5,10 @@
 - `box_files`: `read_boxes`
 - `detect`: `detect_faces`
 - `crop`: `Crop`, `face_crop`, `apply_crop`
+- `align`: `align_face`, by five points, differentiable
 """
 
+from facejax.images.align import align_face
 from facejax.images.box_files import read_boxes
 from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.images.detect import detect_faces
@@ -15,6 +17,7 @@ from facejax.images.read import read_image
 
 __all__ = [
     "Crop",
+    "align_face",
     "apply_crop",
     "detect_faces",
     "face_crop",

@@ -47,6 +47,29 @@ class ConvNorm(nn.Module):
         return nn.BatchNorm(use_running_average=not self.training, momentum=0.9, epsilon=1e-5, name="norm")(x)
 
 
+class PReLU(nn.Module):
+    """x above zero, slope times x below; one learned slope a channel, or one for all."""
+
+    shared: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        slope = self.param("slope", nn.initializers.constant(0.25), (1 if self.shared else x.shape[-1],))
+        return jnp.where(x > 0, x, slope * x)
+
+
+def convolution(features: int, kernel: int, stride: int = 1, *, bias: bool = False, name: str) -> nn.Conv:
+    """A convolution padded by half its kernel on both sides."""
+    half = kernel // 2
+    padding = ((half, half), (half, half))
+    return nn.Conv(features, (kernel, kernel), stride, padding=padding, use_bias=bias, name=name)
+
+
+def frozen_norm(name: str) -> nn.BatchNorm:
+    """Batch normalisation by its running averages, for networks that are never trained here."""
+    return nn.BatchNorm(use_running_average=True, epsilon=1e-5, name=name)
+
+
 class DenseHeads(nn.Module):
     """One dense layer a head on pooled features, side by side in the outputs."""
 
@@ -60,7 +83,7 @@ class DenseHeads(nn.Module):
 def network_shapes(module: nn.Module, shape: Sequence[int]) -> Network:
     """The variables for pictures of `shape` (1, H, W, C), as `jax.ShapeDtypeStruct`s."""
     variables = jax.eval_shape(lambda key: module.init(key, jnp.zeros(shape)), jax.random.key(0))
-    return Network(variables["params"], variables["batch_stats"])
+    return Network(variables["params"], variables.get("batch_stats", {}))
 
 
 def init_network(shapes: Network, key: Array, *, zero_heads: bool = False) -> Network:
@@ -81,6 +104,8 @@ def init_network(shapes: Network, key: Array, *, zero_heads: bool = False) -> Ne
 
 
 def _initial(name: str, normal: np.ndarray, zero_heads: bool) -> np.ndarray:
+    if name.endswith("/slope"):
+        return np.full_like(normal, 0.25)
     if not name.endswith("/kernel"):
         return np.full_like(normal, 1.0 if name.endswith(("/scale", "/var")) else 0.0)
     if normal.ndim == 4:
@@ -89,8 +114,8 @@ def _initial(name: str, normal: np.ndarray, zero_heads: bool) -> np.ndarray:
     return normal * np.float32(0.0 if zero_heads else math.sqrt(1.0 / normal.shape[0]))
 
 
-def apply_network(module: nn.Module, network: Network, images: Array) -> Array:
-    return module.apply({"params": network.params, "batch_stats": network.statistics}, images)  # type: ignore[return-value]
+def apply_network(module: nn.Module, network: Network, images: Array) -> Any:
+    return module.apply({"params": network.params, "batch_stats": network.statistics}, images)
 
 
 def train_network(module: nn.Module, network: Network, images: Array) -> tuple[Array, Any]:
@@ -102,6 +127,18 @@ def train_network(module: nn.Module, network: Network, images: Array) -> tuple[A
 def check_channels(images: Array, channels: int) -> None:
     if images.ndim != 4 or images.shape[-1] != channels:
         raise ValueError(f"pictures of shape {images.shape}: this network takes (N, H, W, {channels})")
+
+
+def imagenet_input(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
+    """RGB in [0, 1] to what PyTorch's model zoo was trained on: minus ImageNet's mean, over its standard deviation."""
+    return (images - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
+
+
+def unit_vectors(x: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
+    """Last axis divided by its length; zero stays zero, with a gradient of zero."""
+    square = jnp.sum(x * x, axis=-1, keepdims=True)
+    tiny = square < 1e-24
+    return jnp.where(tiny, 0.0, x * jax.lax.rsqrt(jnp.where(tiny, 1.0, square)))
 
 
 def split_heads(heads: Heads, outputs: Float[Array, "*B C"]) -> dict[str, Float[Array, "*B _"]]:

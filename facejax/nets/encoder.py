@@ -53,6 +53,20 @@ def apply_encoder(config: EncoderConfig, params: Any, images: Float[Array, "N S 
     return EncoderOutput(*_Encoder(config).apply({"params": params}, images))
 
 
+def encoder_features(
+    config: EncoderConfig, params: Any, images: Float[Array, "N H W C"]
+) -> tuple[Float[Array, "N _ _ _"], ...]:
+    """Maps at a quarter, an eighth and a sixteenth of the side: pictures as the network sees them on its way.
+
+    Unlike `apply_encoder` it takes any size whose sides are multiples of 16; what it sees depends on how large the
+    face is, which was trained to fill most of `config.size`. `facejax.objectives.feature_distance` compares them.
+    Raises ValueError for another size.
+    """
+    if images.shape[1] % 16 or images.shape[2] % 16:
+        raise ValueError(f"pictures of {images.shape[1:3]} px: sides must be multiples of 16, best {config.size}")
+    return _Encoder(config, maps_only=True).apply({"params": params}, images)  # type: ignore[return-value]
+
+
 def widen_encoder(params: Any, channels: int = 1) -> Any:
     """The parameters for `channels` more in the picture, which the network does not look at yet.
 
@@ -106,6 +120,7 @@ class _Block(nn.Module):
 
 class _Encoder(nn.Module):
     config: EncoderConfig
+    maps_only: bool = False
 
     @nn.compact
     def __call__(self, images):
@@ -119,6 +134,8 @@ class _Encoder(nn.Module):
             for _ in range(blocks):
                 x = _Block(width)(x)
             levels.append(x)
+        if self.maps_only:
+            return tuple(map(_relu, levels))
         features = self._summary(_relu(x))
         start = nn.initializers.zeros
         coefficients = nn.Dense(config.outputs, kernel_init=start, name="coefficients")(features)

@@ -1,0 +1,103 @@
+"""The light of a portrait as nine spherical-harmonics numbers, by the encoder of DPR.
+
+Zhou et al., "Deep single-image portrait relighting", ICCV 2019: an hourglass whose innermost features hold the light.
+FFHQ-UV measures with it how unevenly its portraits are lit; the half that draws a relit portrait is left out. The
+numbers are grey, and belong to portraits alike in their framing (FFHQ's); `facejax.conventions.from_dpr_light` makes
+them a light of this library.
+"""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from facejax.lighting import srgb_to_linear
+from facejax.nets._layers import (
+    ConvNorm,
+    Network,
+    PReLU,
+    apply_network,
+    check_channels,
+    convolution,
+    frozen_norm,
+    init_network,
+    network_shapes,
+)
+
+LIGHT_CHANNELS = 27  # of the innermost features, that hold the light
+
+
+@dataclass(frozen=True)
+class DPRConfig:
+    """Shape of the encoder; static and hashable."""
+
+    width: int = 16
+    hidden: int = 128
+    size: int = 512  # side of the pictures it was trained on, a multiple of 16
+
+
+def init_dpr(config: DPRConfig, key: Key[Array, ""]) -> Network:
+    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
+    return init_network(dpr_shapes(config), key)
+
+
+def dpr_shapes(config: DPRConfig) -> Network:
+    """The shapes and types of the variables."""
+    return network_shapes(_Encoder(config), (1, 16, 16, 1))
+
+
+def apply_dpr(config: DPRConfig, network: Network, images: Float[Array, "N H W C"]) -> Float[Array, "N 9"]:
+    """DPR's light of portraits, RGB display values in [0, 1].
+
+    Raises ValueError when the sides are not multiples of 16. The network sees the lightness only.
+    """
+    check_channels(images, 3)
+    if images.shape[1] % 16 or images.shape[2] % 16:
+        raise ValueError(f"pictures of {images.shape[1:3]} px: sides must be multiples of 16, best {config.size}")
+    return apply_network(_Encoder(config), network, lightness(images)[..., None])
+
+
+def lightness(images: Float[Array, "*B 3"]) -> Float[Array, "*B"]:
+    """CIE L* over 100 of sRGB display values; finite gradient everywhere."""
+    luminance = srgb_to_linear(images) @ jnp.array([0.212671, 0.715160, 0.072169])
+    low = luminance <= 216 / 24389
+    root = jnp.cbrt(jnp.where(low, 1.0, luminance))
+    return jnp.where(low, luminance * (24389 / 2700), 1.16 * root - 0.16)
+
+
+class _Block(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        y = nn.relu(ConvNorm(self.features, 3, name="conv1")(x))
+        y = ConvNorm(self.features, 3, name="conv2")(y)
+        if x.shape[-1] != self.features:
+            x = convolution(self.features, 1, name="shortcuts")(x)
+        return nn.relu(x + y)
+
+
+class _Light(nn.Module):
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = jnp.mean(x[..., :LIGHT_CHANNELS], axis=(1, 2))
+        x = PReLU(shared=True, name="predict_relu1")(nn.Dense(self.hidden, use_bias=False, name="predict_FC1")(x))
+        return nn.Dense(9, use_bias=False, name="predict_FC2")(x)
+
+
+class _Encoder(nn.Module):
+    config: DPRConfig
+
+    @nn.compact
+    def __call__(self, x):
+        width = self.config.width
+        x = convolution(width, 5, bias=True, name="pre_conv")(x)
+        x = nn.relu(frozen_norm("pre_bn")(x))
+        for level, features in zip(
+            (3, 2, 1, 0), (width, 2 * width, 4 * width, 8 * width + LIGHT_CHANNELS), strict=True
+        ):
+            x = _Block(features, name=f"HG{level}")(nn.max_pool(x, (2, 2), (2, 2)))
+        return _Light(self.config.hidden, name="light")(x)
