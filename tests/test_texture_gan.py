@@ -16,16 +16,19 @@ from PIL import Image
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
-from texture_gan import data, loop, quality  # noqa: E402
+from texture_gan import data, loop, quality, training  # noqa: E402
 from texture_gan.recipes import Recipe  # noqa: E402
 
 from facejax.face_model.load import load_face_model  # noqa: E402
 from facejax.nets.stylegan2 import StyleGANConfig  # noqa: E402
+from facejax.nets.stylegan2.resample import downsample  # noqa: E402
 from facejax.texture import decode_texture, load_decoder, mean_latents  # noqa: E402
 
 RNG = np.random.default_rng(0)
 TINY = StyleGANConfig(resolution=8, channel_base=32, channel_max=4, latent=4, mapping_layers=1, clamp=None)
-RECIPE = Recipe("tiny", TINY, TINY, steps=3, batch=4, path_interval=2, r1_interval=2, mirror=True, augment=True)
+RECIPE = Recipe(
+    "tiny", TINY, TINY, steps=3, batch=4, path_interval=2, r1_interval=2, mirror=True, augment=True, reconstruct=1.0
+)
 MAPS = RNG.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
 QUIET = loop.Intervals(log=1, save=1, sheet=3, measure=3, measured=8, shown=4)
 
@@ -41,11 +44,14 @@ def train(out: Path, steps: int):
 
 
 def test_a_killed_run_goes_on_exactly(tmp_path, capsys):
+    start = training.init_state(RECIPE, jax.random.fold_in(jax.random.key(0), 0))
     whole = train(tmp_path / "whole", 3)
     train(tmp_path / "parts", 2)
     parts = train(tmp_path / "parts", 3)
     jax.tree.map(np.testing.assert_array_equal, parts, whole)
     assert int(parts.step) == 3 and float(parts.path_mean) > 0
+    moved = jax.tree.map(lambda new, old: float(jnp.abs(new - old).max()), parts.average, start.generator.params)
+    assert min(jax.tree.leaves(moved)) > 0  # every parameter learns
 
     logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "parts")]
     assert logs[0][0] == ",".join(loop.Log.COLUMNS) and len(logs[0]) == 4
@@ -89,6 +95,19 @@ def test_two_devices_take_the_steps_of_one(tmp_path):
         [sys.executable, "-c", program, str(tmp_path)], env={**os.environ, **flags}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_pyramid_distance_and_crowding_are_those_of_their_formulas():
+    a, b = RNG.standard_normal((2, 2, 16, 16, 3)).astype("f4")
+    expected = [np.abs(a - b).mean(), np.abs(downsample(jnp.asarray(a - b))).mean()]
+    assert float(training.pyramid_distance(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(
+        np.mean(expected), rel=1e-5
+    )
+    z = RNG.standard_normal((4, 6))
+    z /= np.sqrt((z**2).mean(1, keepdims=True))
+    pairs = [np.exp(-2 * np.sum((z[i] - z[j]) ** 2) / 6) for i in range(4) for j in range(4) if i != j]
+    assert float(training.crowding(jnp.asarray(z, jnp.float32))) == pytest.approx(np.log(np.mean(pairs)), abs=1e-4)
+    assert np.isfinite(jax.grad(training.crowding)(jnp.ones((4, 6)))).all()
 
 
 def test_frechet_distance_is_that_of_the_closed_form():

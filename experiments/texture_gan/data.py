@@ -91,8 +91,8 @@ def drawn_source(draw: Callable[[int], np.ndarray], batch: int) -> Source:
 
 def check_mirror(model: FaceModel) -> None:
     """Raises ValueError when a map of this head reversed left to right is not a map of it."""
-    uv, mirror = np.asarray(model.uv), np.asarray(model.mirror)
-    corners, uv_corners = np.asarray(model.faces).ravel(), np.asarray(model.uv_faces).ravel()
+    uv, mirror = np.asarray(model.uv), np.asarray(model.topology.mirror)
+    corners, uv_corners = np.asarray(model.faces).ravel(), np.asarray(model.topology.uv_faces).ravel()
     place = np.full((len(model.mean), 2), np.nan)
     place[corners] = uv[uv_corners]
     gap = np.abs(place[mirror] - (place * [-1, 1] + [1, 0])).max(axis=1)

@@ -112,22 +112,34 @@ class Step:
         self.path = compiled(lambda state, key: training.path_phase(recipe, state, key, parts))
         self.judge = compiled(lambda state, key, maps: training.judge_phase(recipe, state, key, maps, parts))
         self.slope = compiled(lambda state, key, maps: training.slope_phase(recipe, state, key, maps))
+        self.reconstruct = compiled(lambda state, key, maps: training.reconstruction_phase(recipe, state, key, maps))
         self.close = compiled(lambda state: training.close_step(recipe, state))
 
     def __call__(self, state: State, number: int, key: jax.Array, maps: jax.Array) -> tuple[State, dict[str, Any]]:
-        keys = jax.random.split(key, 4)
+        recipe, terms = self.recipe, {}
+        keys = jax.random.split(key, 5)
+        if number >= recipe.adversaries_from:
+            state, terms = self.play(state, number, keys, maps)
+        if recipe.reconstruct:
+            state, more = self.reconstruct(state, keys[4], maps)
+            terms |= more
+        return self.close(state), terms
+
+    def play(self, state: State, number: int, keys: jax.Array, maps: jax.Array) -> tuple[State, dict[str, Any]]:
+        """The adversaries' turns."""
+        recipe = self.recipe
         state, terms = self.generator(state, keys[0])
-        if self.recipe.path and number % self.recipe.path_interval == 0:
+        if recipe.path and number % recipe.path_interval == 0:
             state, more = self.path(state, keys[1])
             terms |= more
         state, more = self.judge(state, keys[2], maps)
         terms |= more
-        if self.recipe.r1 and number % self.recipe.r1_interval == 0:
+        if recipe.r1 and number % recipe.r1_interval == 0:
             state, more = self.slope(state, keys[3], maps)
             terms |= more
-        if self.recipe.augment:
+        if recipe.augment:
             terms["augmentation"] = jnp.copy(state.strength)
-        return self.close(state), terms
+        return state, terms
 
 
 @functools.cache
@@ -190,8 +202,11 @@ def _make(recipe: Recipe, generator, z, psi):
 class Log:
     """Rows of a CSV file: the mean of each term since the last row."""
 
-    COLUMNS = ("step", "generator", "judge", "made", "real", "real sign", "slope", "path penalty", "path length",
-               "augmentation", "frechet")  # fmt: skip
+    COLUMNS = (
+        *("step", "generator", "judge", "made", "real", "real sign", "slope", "path penalty", "path length"),
+        *("augmentation", "reconstruction", "frechet"),
+    )
+    SHOWN = ("generator", "judge", "reconstruction", "frechet")
 
     def __init__(self, path: Path, first: int):
         self.path, self.terms = path, {}
@@ -208,7 +223,7 @@ class Log:
         self.terms = {}
         self.rows.append(",".join([str(step), *(f"{mean[k]:.6g}" if k in mean else "" for k in self.COLUMNS[1:])]))
         write_text(self.path, "\n".join([",".join(self.COLUMNS), *self.rows]) + "\n")
-        return ", ".join(f"{name} {mean[name]:.3g}" for name in ("generator", "judge", "frechet") if name in mean)
+        return ", ".join(f"{name} {mean[name]:.3g}" for name in self.SHOWN if name in mean)
 
 
 def export(path: Path, recipe: Recipe, state: State, *, count: int = 10_000) -> None:

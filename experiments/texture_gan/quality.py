@@ -70,10 +70,9 @@ def _root(matrix: np.ndarray) -> np.ndarray:
 
 
 def sheet(maps: np.ndarray, columns: int) -> np.ndarray:
-    """Maps (N, R, R, 3) side by side, row by row, as bytes; `maps` are in [-1, 1] or bytes."""
-    if maps.dtype != np.uint8:
-        maps = np.round(np.clip((maps + 1) * 127.5, 0, 255)).astype(np.uint8)
-    rows, side = -(-len(maps) // columns), maps.shape[1]
-    page = np.zeros((rows * columns, side, side, 3), np.uint8)
-    page[: len(maps)] = maps
+    """Maps (N, R, R, 3) side by side, row by row, in [0, 1]; `maps` are bytes or in [-1, 1]."""
+    shown = maps / 255 if maps.dtype == np.uint8 else np.clip((maps + 1) / 2, 0, 1)
+    rows, side = -(-len(shown) // columns), shown.shape[1]
+    page = np.zeros((rows * columns, side, side, 3), np.float32)
+    page[: len(shown)] = shown
     return page.reshape(rows, columns, side, side, 3).swapaxes(1, 2).reshape(rows * side, columns * side, 3)

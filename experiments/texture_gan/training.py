@@ -1,7 +1,8 @@
 """One step of training a texture decoder, as pure functions of its state.
 
 The phases are those of stylegan2-ada-pytorch's training loop: the generator, its path lengths, the discriminator, its
-slope, each with a step of Adam of its own, the regularisers only every few steps; then the running averages. A step's
+slope, each with a step of Adam of its own, the regularisers only every few steps; then, if asked for, reconstruction of
+real maps; then the running averages. A step's
 randomness is its key's: the same key, state and maps give the same next state.
 """
 
@@ -16,13 +17,16 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from facejax.nets.stylegan2 import (
     Generator,
     apply_discriminator,
+    apply_inverter,
     apply_mapping,
     apply_synthesis,
     init_discriminator,
     init_generator,
+    init_inverter,
     to_layers,
 )
 from facejax.nets.stylegan2.augment import augment
+from facejax.nets.stylegan2.resample import downsample
 from facejax.objectives import critic_loss, fooling_loss
 from facejax.objectives.gan import (
     adapt_strength,
@@ -36,6 +40,8 @@ from facejax.objectives.gan import (
 from texture_gan.recipes import Recipe
 
 W_AVG_DECAY = 0.995
+BLUR = 0.3  # of the z of reconstructed maps, in their standard deviations
+REPULSION = 0.02
 ADAPT_INTERVAL = 4  # steps between two changes of the augmentation's strength
 
 
@@ -46,8 +52,10 @@ class State(NamedTuple):
     generator: Generator
     average: Any  # running average of the generator's parameters: what is kept
     judge: Any
+    inverter: Any  # maps to z, for reconstruction; empty without
     generator_moments: Any
     judge_moments: Any
+    inverter_moments: Any
     path_mean: Float[Array, ""]
     strength: Float[Array, ""]  # of the augmentation
     signs: Float[Array, ""]  # sum over the steps since it was adapted: mean sign of real maps' logits
@@ -55,12 +63,17 @@ class State(NamedTuple):
 
 
 def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
-    first, second = jax.random.split(key)
+    first, second, third = jax.random.split(key, 3)
     generator = init_generator(recipe.generator, first)
     judge = init_discriminator(recipe.judge, second)
-    moments = _adam(recipe, "generator").init(generator.params), _adam(recipe, "judge").init(judge)
+    inverter = init_inverter(recipe.judge, third, outputs=recipe.generator.latent) if recipe.reconstruct else {}
+    moments = [
+        _adam(recipe, name).init(params)
+        for name, params in (("generator", generator.params), ("judge", judge), ("inverter", inverter))
+    ]
     average = jax.tree.map(jnp.copy, generator.params)
-    return State(generator, average, judge, *moments, jnp.float32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0))
+    numbers = jnp.float32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0)
+    return State(generator, average, judge, inverter, *moments, *numbers)
 
 
 def averaged(state: State) -> Generator:
@@ -69,6 +82,8 @@ def averaged(state: State) -> Generator:
 
 
 def _adam(recipe: Recipe, network: str) -> optax.GradientTransformation:
+    if network == "inverter":
+        return optax.adam(recipe.rate, b1=0.0, b2=0.99)
     interval = recipe.path_interval if network == "generator" else recipe.r1_interval
     return lazy_adam(recipe.rate, interval=interval)
 
@@ -110,11 +125,11 @@ def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Spread
 
         lengths = path_lengths(make, ws, jax.random.normal(direction, (count, side, side, 3)))
         penalty, mean = path_penalty(lengths, state.path_mean)
-        return recipe.path_interval * recipe.path * jnp.mean(penalty), (jnp.mean(penalty), mean)
+        return recipe.path_interval * recipe.path * jnp.mean(penalty), (jnp.mean(penalty), jnp.mean(lengths), mean)
 
-    gradient, (penalty, mean) = jax.grad(loss, has_aux=True)(state.generator.params)
+    gradient, (penalty, length, mean) = jax.grad(loss, has_aux=True)(state.generator.params)
     state = _move_generator(recipe, state, gradient)._replace(path_mean=mean)
-    return state, {"path penalty": penalty, "path length": mean}
+    return state, {"path penalty": penalty, "path length": length}
 
 
 def judge_phase(
@@ -149,6 +164,56 @@ def slope_phase(recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[A
 
     gradient, penalty = jax.grad(loss, has_aux=True)(state.judge)
     return _move_judge(recipe, state, gradient), {"slope": penalty}
+
+
+def reconstruction_phase(
+    recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"]
+) -> tuple[State, dict]:
+    """An inverter finds a z for each real map, the generator makes the map again.
+
+    The z lie on the sphere that the mapping network sees, are blurred there, and repel each other, so that they become
+    as normal random numbers are (Wang and Isola, "Understanding contrastive representation learning through alignment
+    and uniformity on the hypersphere", ICML 2020).
+    """
+    flip, blur, noise = jax.random.split(key, 3)
+    real, config = _shown(recipe, maps, flip), recipe.generator
+
+    def loss(params, inverter):
+        generator = state.generator._replace(params=params)
+        found = apply_inverter(recipe.judge, inverter, real)
+        z = found * jax.lax.rsqrt(jnp.mean(jnp.square(found), axis=1, keepdims=True) + 1e-8)
+        w = apply_mapping(config, generator, z + BLUR * jax.random.normal(blur, z.shape))
+        made = apply_synthesis(config, generator, to_layers(config, w), noise="random", key=noise)
+        gap = pyramid_distance(made, real)
+        return recipe.reconstruct * (gap + REPULSION * crowding(z)), (gap, jnp.mean(w, axis=0))
+
+    gradients, (gap, w_mean) = jax.grad(loss, argnums=(0, 1), has_aux=True)(state.generator.params, state.inverter)
+    state = _move_generator(recipe, state, gradients[0])
+    updates, moments = _adam(recipe, "inverter").update(finite_gradients(gradients[1]), state.inverter_moments)
+    w_avg = w_mean + W_AVG_DECAY * (state.generator.w_avg - w_mean)
+    state = state._replace(
+        generator=state.generator._replace(w_avg=w_avg),
+        inverter=optax.apply_updates(state.inverter, updates),
+        inverter_moments=moments,
+    )
+    return state, {"reconstruction": gap}
+
+
+def pyramid_distance(first: Float[Array, "N R R 3"], second: Float[Array, "N R R 3"]) -> Float[Array, ""]:
+    """The mean absolute difference, averaged over the pictures themselves and their halvings down to 8 texels."""
+    gaps, gap = [], first - second
+    while gap.shape[1] > 8:
+        gaps.append(jnp.mean(jnp.abs(gap)))
+        gap = downsample(gap)
+    return sum(gaps, jnp.mean(jnp.abs(gap))) / (len(gaps) + 1)
+
+
+def crowding(z: Float[Array, "N W"]) -> Float[Array, ""]:
+    """How near the members of a batch are: the log of the mean of exp(-2 d^2) over all pairs, on the unit sphere."""
+    unit = z / jnp.sqrt(1.0 * z.shape[1])
+    squared = 2.0 - 2.0 * unit @ unit.T
+    apart = jnp.where(jnp.eye(len(z)) > 0, -jnp.inf, -2.0 * squared)
+    return jax.nn.logsumexp(apart) - jnp.log(max(len(z) * (len(z) - 1.0), 1.0))
 
 
 def close_step(recipe: Recipe, state: State) -> State:

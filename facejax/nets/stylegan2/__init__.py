@@ -4,7 +4,7 @@
 |---|---|
 | `config.py` | `StyleGANConfig`: sizes, from "config F" at 1024 down; `synthesis_flops`, `discriminator_flops` |
 | `generator.py` | `Generator`, `init_generator`, `apply_mapping`, `apply_synthesis`, `truncate`, `latent_statistics` |
-| `discriminator.py` | `init_discriminator`, `apply_discriminator`, `discriminator_features` |
+| `discriminator.py` | `init_discriminator`, `apply_discriminator`, `discriminator_features`; `apply_inverter` |
 | `augment.py` | pictures changed at random in front of the discriminator: `augment`, `adapt_strength` |
 | `layers.py` | equalised and modulated layers |
 | `resample.py` | up and down by two with the filter [1, 3, 3, 1] |
@@ -16,9 +16,11 @@ maps in `facejax.texture`.
 from facejax.nets.stylegan2.config import StyleGANConfig, discriminator_flops, synthesis_flops
 from facejax.nets.stylegan2.discriminator import (
     apply_discriminator,
+    apply_inverter,
     discriminator_features,
     discriminator_shapes,
     init_discriminator,
+    init_inverter,
 )
 from facejax.nets.stylegan2.generator import (
     Generator,
@@ -35,6 +37,7 @@ __all__ = [
     "Generator",
     "StyleGANConfig",
     "apply_discriminator",
+    "apply_inverter",
     "apply_mapping",
     "apply_synthesis",
     "discriminator_features",
@@ -43,6 +46,7 @@ __all__ = [
     "generator_shapes",
     "init_discriminator",
     "init_generator",
+    "init_inverter",
     "latent_statistics",
     "synthesis_flops",
     "to_layers",

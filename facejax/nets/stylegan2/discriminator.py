@@ -44,13 +44,28 @@ def discriminator_features(
     return _run(config, params, images)[1]
 
 
+def init_inverter(config: StyleGANConfig, key: Key[Array, ""], *, outputs: int) -> Any:
+    """Parameters of a network like the discriminator that answers with `outputs` numbers: a picture's latent."""
+    check_config(config)
+    picture = jax.ShapeDtypeStruct((1, config.resolution, config.resolution, 3), jnp.float32)
+    run = _Discriminator(config, outputs, grouped=False).init
+    return draw(jax.eval_shape(run, jax.random.key(0), picture)["params"], key)
+
+
+def apply_inverter(config: StyleGANConfig, params: Any, images: Float[Array, "N R R 3"]) -> Float[Array, "N W"]:
+    """What generator latent a picture in [-1, 1] may come from; every picture on its own."""
+    outputs = params["out"]["bias"].shape[0]
+    return _Discriminator(config, outputs, grouped=False).apply({"params": params}, images)[0]  # type: ignore[index]
+
+
 def _run(config: StyleGANConfig, params: Any, images: Array) -> Any:
     side = config.resolution
     if images.shape[1:] != (side, side, 3):
         raise ValueError(f"pictures of shape {images.shape}: this discriminator takes (N, {side}, {side}, 3)")
     if len(images) % min(config.group, len(images)):
         raise ValueError(f"a batch of {len(images)}: use a multiple of {config.group}, the group seen together")
-    return _Discriminator(config).apply({"params": params}, images)
+    logits, features = _Discriminator(config).apply({"params": params}, images)  # type: ignore[misc]
+    return logits[:, 0], features
 
 
 class _Block(nn.Module):
@@ -69,6 +84,8 @@ class _Block(nn.Module):
 
 class _Discriminator(nn.Module):
     config: StyleGANConfig
+    outputs: int = 1
+    grouped: bool = True  # sees the spread of each group
 
     @nn.compact
     def __call__(self, images):
@@ -80,10 +97,11 @@ class _Discriminator(nn.Module):
             x = _Block(config, side, name=f"b{side}")(x)
             features.append(x)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        x = jnp.concatenate([x, group_spread(x, config.group)], axis=-1)
+        if self.grouped:
+            x = jnp.concatenate([x, group_spread(x, config.group)], axis=-1)
         x = Conv(config.channels(4), clamp=config.clamp, name="conv")(x)
         x = activate(Dense(config.channels(4), name="fc")(x.reshape(len(x), -1)))
-        return Dense(1, name="out")(x)[:, 0], tuple(features)
+        return Dense(self.outputs, name="out")(x), tuple(features)
 
 
 def group_spread(x: Float[Array, "N H W C"], group: int) -> Float[Array, "N H W 1"]:
