@@ -6,11 +6,8 @@ from default_head.assemble import Head
 from default_head.layout import face_depth
 from default_head.source import HalfSkin, Source
 from default_head.topology import Chart, Sheet
+from facejax.face_model.landmarks import MIRROR68
 
-# fmt: off
-MIRROR68 = np.array([*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
-                     39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65])
-# fmt: on
 CONTOUR_STEP, CONTOUR_COUNT = 3.5, 22  # mm between jaw candidates, and how many with the static one
 
 

@@ -8,10 +8,10 @@ mark photographs, so that the points of a line are evenly spaced as a frontal ph
 
 import numpy as np
 
-from default_head.annotate import MIRROR68
 from default_head.assemble import Head
 from default_head.skins import rasterise
 from facejax.face_model.builder import SurfaceIndex
+from facejax.face_model.landmarks import MIRROR68
 
 # The jaw line of the mean head, subject's left side, mm.
 JAW_STATIONS = np.array([

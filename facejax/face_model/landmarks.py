@@ -2,11 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from facejax.camera import quaternion_to_matrix
 from facejax.face_model.model import FaceModel
 from facejax.mesh import points_on_faces
+
+# fmt: off
+MIRROR68 = np.array([*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
+                     39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65])
+"""The landmark (iBUG order) at each one's place in a mirror image."""
+# fmt: on
 
 
 def landmarks(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from facejax.camera import PerspectiveCamera, Pose, matrix_to_quaternion, quaternion_to_matrix
 from facejax.checkpoints import load
 from facejax.face_model import FaceModel, FaceParams
+from facejax.face_model.landmarks import MIRROR68
 from facejax.face_model.load import load_face_model
 from facejax.images import Crop
 from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder
@@ -151,12 +152,26 @@ def regress_crops(regressor: Regressor, images: Float[Array, "N S S 3"]) -> Regr
     if images.shape[1:] != (size, size, 3):
         raise ValueError(f"crops of shape {images.shape}: this regressor takes (N, {size}, {size}, 3), see box_crop")
     config, weights = regressor.config, regressor.weights
-    if config.encoder.channels == 3:
-        return read_output(config, apply_encoder(config.encoder, weights, images))
-    blank = jnp.zeros((*images.shape[:3], 1), images.dtype)
-    first = apply_encoder(config.encoder, weights, jnp.concatenate([images, blank], axis=-1))
-    seen = jnp.concatenate([images, landmark_maps(config, first.landmarks)], axis=-1)
-    return read_output(config, apply_encoder(config.encoder, weights, seen))
+    images = jnp.concatenate([images, images[:, :, ::-1]])
+    if config.encoder.channels > 3:
+        blank = jnp.zeros((*images.shape[:3], 1), images.dtype)
+        first = apply_encoder(config.encoder, weights, jnp.concatenate([images, blank], axis=-1))
+        images = jnp.concatenate([images, landmark_maps(config, first.landmarks)], axis=-1)
+    return read_output(config, join_mirrored(apply_encoder(config.encoder, weights, images)))
+
+
+def join_mirrored(output: EncoderOutput) -> EncoderOutput:
+    """From a batch followed by its mirror images: landmarks and their log sigma are the means of both looks.
+
+    The mirror image of a face then has the mirror image of its landmarks, exactly. Coefficients are of the first look.
+    """
+    count = len(output.landmarks) // 2
+    plain, mirrored = jax.tree.map(lambda x: x[:count], output), jax.tree.map(lambda x: x[count:], output)
+    turned = mirrored.landmarks[:, MIRROR68] * jnp.array([-1.0, 1.0])
+    return plain._replace(
+        landmarks=0.5 * (plain.landmarks + turned),
+        log_sigma=0.5 * (plain.log_sigma + mirrored.log_sigma[:, MIRROR68]),
+    )
 
 
 def landmark_maps(config: RegressorConfig, landmarks: Float[Array, "N 68 2"]) -> Float[Array, "N S S 1"]:
