@@ -32,9 +32,9 @@ class Args:
     """rows of heads; each wears another map"""
     charts: int = 2
     """rows of maps, those of the first heads"""
-    side: int = 160
+    side: int = 192
     """pixels of each picture"""
-    quality: int = 82
+    quality: int = 84
     shaped: bool = True
     """every head has a shape of its own"""
 

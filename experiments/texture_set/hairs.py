@@ -26,7 +26,7 @@ def draw_brows(ingredients: Ingredients, brows: Brows, rng: np.random.Generator)
     value = value * ramp(share, -0.03, 0.10) * ramp(share, 1.03, 0.9)
     cover = np.clip(brows.cover * value**brows.power, 0, 1)
     image = np.bincount(ingredients.brow_texels, cover, ingredients.size**2) / FINE**2
-    uneven = 1 + 0.3 * (grain_of(ingredients, rng) - 1)
+    uneven = 1 + 0.2 * (grain_of(ingredients, rng) - 1)
     return np.clip(image.reshape(ingredients.size, -1) * uneven, 0, 1).astype(np.float32)
 
 
@@ -50,7 +50,7 @@ def draw_beard(ingredients: Ingredients, beard: Beard, rng: np.random.Generator)
 def _sideburns(ingredients: Ingredients) -> np.ndarray:
     """(T, T) mask of the strips before the ears that join a full beard to the hair."""
     x, y, z = np.moveaxis(ingredients.position, -1, 0)
-    strip = ramp(z, 18, 24) * ramp(z, 40, 33) * ramp(y, -32, -22) * ramp(y, 48, 36) * ramp(np.abs(x), 52, 60)
+    strip = ramp(z, 16, 25) * ramp(z, 44, 32) * ramp(y, -32, -22) * ramp(y, 46, 22) * ramp(np.abs(x), 50, 60)
     return strip * (1 - ingredients.masks["ears"])
 
 
