@@ -26,8 +26,8 @@ from facejax.export.pictures import write_png
 from facejax.face_model.load import load_face_model
 from facejax.lighting import linear_to_srgb
 from facejax.texture import load_decoder, sample_textures, save_decoder, texture_decoder
+from facejax.texture.decoder import ASSET
 
-ASSET = Path(__file__).parents[1] / "facejax" / "assets" / "texture_decoder"
 LIMIT = 15_000_000  # bytes of what is shipped
 
 

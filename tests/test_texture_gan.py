@@ -16,6 +16,7 @@ from PIL import Image
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
+import train_texture_gan as script  # noqa: E402
 from texture_gan import data, loop, quality, training  # noqa: E402
 from texture_gan.recipes import Recipe  # noqa: E402
 
@@ -43,7 +44,7 @@ def train(out: Path, steps: int):
     return loop.run(out, recipe, source, intervals=QUIET, features=simple_features)
 
 
-def test_a_killed_run_goes_on_exactly(tmp_path, capsys):
+def test_a_killed_run_goes_on_exactly(tmp_path, monkeypatch):
     start = training.init_state(RECIPE, jax.random.fold_in(jax.random.key(0), 0))
     whole = train(tmp_path / "whole", 3)
     train(tmp_path / "parts", 2)
@@ -61,6 +62,12 @@ def test_a_killed_run_goes_on_exactly(tmp_path, capsys):
 
     decoder = load_decoder(tmp_path / "parts" / "decoder")
     assert decode_texture(decoder, mean_latents(decoder)).shape == (8, 8, 3)
+    script.export(script.Export(tmp_path / "parts", tmp_path / "shipped"))
+    shipped = load_decoder(tmp_path / "shipped")
+    np.testing.assert_allclose(shipped.w_std, decoder.w_std, rtol=0.05)  # of more draws
+    monkeypatch.setattr(script, "LIMIT", 100)
+    with pytest.raises(ValueError, match="more than"):
+        script.export(script.Export(tmp_path / "parts", tmp_path / "shipped"))
     with pytest.raises(ValueError, match="begun with another 'rate'"):
         recipe = replace(RECIPE, rate=1.0)
         loop.run(tmp_path / "parts", recipe, data.folder_source(MAPS, 4, seed=0), intervals=QUIET)
@@ -72,6 +79,7 @@ sys.path[:0] = [{experiments!r}, {tests!r}]
 import jax, numpy as np
 from pathlib import Path
 from dataclasses import replace
+import train_texture_gan as script  # noqa: E402
 from texture_gan import data, loop
 import test_texture_gan as t
 states = []

@@ -28,6 +28,7 @@ from facejax.nets.stylegan2 import (
 from facejax.nets.stylegan2.generator import NoiseMode
 
 SCHEMA, VERSION = "texture decoder", 1
+ASSET = Path(__file__).parents[1] / "assets" / "texture_decoder"
 
 
 @jax.tree_util.register_dataclass
@@ -157,8 +158,9 @@ def save_decoder(path: str | Path, decoder: TextureDecoder, *, half: bool = True
     save(path, decoder, schema=SCHEMA, version=VERSION, half=half, config=config)
 
 
-def load_decoder(path: str | Path) -> TextureDecoder:
-    """What `save_decoder` wrote. Raises like `facejax.checkpoints.load`."""
+def load_decoder(path: str | Path = "default") -> TextureDecoder:
+    """The shipped decoder, or what `save_decoder` wrote. Raises like `facejax.checkpoints.load`."""
+    path = ASSET if path == "default" else path
     tree, about = load(path, schema=SCHEMA, version=VERSION)
     config = StyleGANConfig(**about["config"])
     shapes = generator_shapes(config)
