@@ -18,6 +18,7 @@ import torch_loss_networks as theirs  # noqa: E402
 
 from facejax import checkpoints, nets  # noqa: E402
 from facejax.checkpoints.torch_files import read_tensors  # noqa: E402
+from facejax.nets.dpr_light import lightness  # noqa: E402
 from facejax.objectives import lpips_distance  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -374,3 +375,56 @@ def test_torchscript_with_code_or_damage_is_a_one_line_error(archive, change, me
         read_tensors(path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
     assert not capsys.readouterr().out
+
+
+# --- full size --------------------------------------------------------------------------------------------------------
+
+# Our outputs, and the side of the pictures that the networks were trained on.
+FULL = {
+    "import_arcface": (nets.apply_iresnet, 112),
+    "import_face_parsing": (nets.apply_bisenet, 512),
+    "import_dpr_light": (nets.apply_dpr, 512),
+    "import_fan": (nets.apply_fan, 256),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("importer", FULL)
+def test_networks_of_full_size_compute_what_pytorch_does(tmp_path, importer):
+    apply, side = FULL[importer]
+    module = theirs.randomize(WHOLE[importer][0]())
+    torch.save(module.state_dict(), tmp_path / "net.pth")
+    released = getattr(checkpoints, importer)(tmp_path / "net.pth")
+    images = pictures(1, side, side)
+    inputs = to_torch(images).requires_grad_()
+    seen = to_torch(lightness(images)[..., None]).requires_grad_() if importer == "import_dpr_light" else inputs
+    expected = module(seen)
+    expected = expected.permute(0, 2, 3, 1) if expected.ndim == 4 else expected
+    wanted = jnp.asarray(RNG.standard_normal(expected.shape), jnp.float32)
+    (expected * torch.from_numpy(np.array(wanted))).sum().backward()
+
+    def value(x):
+        outputs = apply(released.config, released.network, x)
+        return jnp.sum(outputs * wanted), outputs
+
+    gradient, outputs = jax.jit(jax.grad(value, has_aux=True))(images)
+    close(outputs, expected)
+    if seen is inputs:
+        close(gradient.transpose(0, 3, 1, 2), inputs.grad)
+
+
+@pytest.mark.slow
+def test_lpips_of_full_size_is_pytorchs(tmp_path):
+    module = theirs.LPIPS()
+    theirs.randomize(module.vgg[0])
+    for weights in module.lins:
+        weights.model[1].weight.data.uniform_(0.0, 1.0, generator=torch.Generator().manual_seed(3))
+    torch.save(module.eval().whole_state(), tmp_path / "lpips.pth")
+    released = checkpoints.import_lpips(tmp_path / "lpips.pth")
+    first, second = pictures(1, 224, 224), pictures(1, 224, 224)
+    found, gradient = jax.jit(jax.value_and_grad(lambda x: jnp.sum(distances(released, x, second))))(first)
+    inputs = to_torch(first).requires_grad_()
+    expected = module(2 * inputs - 1, 2 * to_torch(second) - 1).sum()
+    expected.backward()
+    close(found, expected)
+    close(gradient.transpose(0, 3, 1, 2), inputs.grad)

@@ -354,7 +354,7 @@ class FAN(nn.Module):
 
     def forward(self, x):
         x = F.avg_pool2d(self.conv2(F.relu(self.bn1(self.conv1(x)))), 2, 2)
-        x = self.conv4(self.conv3(x))
+        x = maps = self.conv4(self.conv3(x))
         for k in range(self.count):
             y = getattr(self, f"top_m_{k}")(getattr(self, f"m{k}")(x))
             y = F.relu(getattr(self, f"bn_end{k}")(getattr(self, f"conv_last{k}")(y)))

@@ -7,6 +7,7 @@
 - `stages`: `Stage`, `run_stage`
 - `terms`: `TERMS`, `Term`
 - `tools`: `Tools`, `FeatureNetwork`: albedo models and networks that a recipe may draw on
+- `networks`: `lpips_network`, `arcface_network`, `encoder_network`
 - `recipes`: `Recipe`, `LINEAR`, `LANDMARKS`, `RECIPES`
 """
 
@@ -19,6 +20,9 @@ from facejax.fitting.fit import prepare_crops as prepare_crops
 from facejax.fitting.landmarks import FaceStart as FaceStart
 from facejax.fitting.landmarks import fit_landmarks as fit_landmarks
 from facejax.fitting.light import solve_light as solve_light
+from facejax.fitting.networks import arcface_network as arcface_network
+from facejax.fitting.networks import encoder_network as encoder_network
+from facejax.fitting.networks import lpips_network as lpips_network
 from facejax.fitting.priors import Priors as Priors
 from facejax.fitting.recipes import LANDMARKS as LANDMARKS
 from facejax.fitting.recipes import LINEAR as LINEAR

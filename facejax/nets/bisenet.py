@@ -61,7 +61,7 @@ def apply_bisenet(config: BiSeNetConfig, network: Network, images: Float[Array, 
     check_channels(images, 3)
     if images.shape[1] % 32 or images.shape[2] % 32:
         raise ValueError(f"pictures of {images.shape[1:3]} px: sides must be multiples of 32; parse_faces resizes")
-    return _resize_corners(apply_network(_BiSeNet(config), network, images), images.shape[1:3])
+    return _resize_corners(apply_network(_BiSeNet(config), network, images), (images.shape[1], images.shape[2]))
 
 
 def parse_faces(config: BiSeNetConfig, network: Network, images: Float[Array, "N H W C"]) -> Int[Array, "N H W"]:

@@ -1,0 +1,76 @@
+"""Networks that a fit may compare pictures through: `Tools(networks={"perceptual": ..., "recognition": ...})`.
+
+Released weights are the user's to get (docs/weights.md); the project's own encoder needs none.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from facejax.checkpoints import Released
+from facejax.fitting.tools import FeatureNetwork
+from facejax.images.align import align_face
+from facejax.nets import EncoderConfig, IResNetConfig, VGG16Config, apply_iresnet, encoder_features, lpips_features
+from facejax.objectives import cosine_distance, feature_distance, lpips_distance
+
+
+def lpips_network(released: Released) -> FeatureNetwork:
+    """LPIPS, for "perceptual": what `facejax.checkpoints.import_lpips` returns. Raises ValueError for another network.
+
+    Render and photograph differ where the render lies over the photograph only, so no mask is needed.
+    """
+    _expect(released, VGG16Config, "import_lpips")
+    return FeatureNetwork(released, _see_lpips, _compare_lpips, "LPIPS (VGG16)")
+
+
+def arcface_network(released: Released) -> FeatureNetwork:
+    """ArcFace on aligned faces, for "recognition": what `facejax.checkpoints.import_arcface` returns.
+
+    The crop follows the landmarks, which get no gradient from it. Raises ValueError for another network.
+    """
+    _expect(released, IResNetConfig, "import_arcface")
+    return FeatureNetwork(released, _see_arcface, _compare_arcface, "ArcFace (IResNet)")
+
+
+def encoder_network(config: EncoderConfig, params: Any) -> FeatureNetwork:
+    """The shipped regressor's encoder, for "perceptual" where there is no LPIPS: `feature_distance` of its maps.
+
+    Pictures need sides that are multiples of 16.
+    """
+    return FeatureNetwork(_Encoder(params, config), _see_encoder, feature_distance, "own encoder")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Encoder:
+    params: Any
+    config: EncoderConfig = field(metadata={"static": True})
+
+
+def _expect(released: Released, config: type, importer: str) -> None:
+    if not isinstance(released.config, config):
+        raise ValueError(f"these weights are another network's: give what facejax.checkpoints.{importer} returns")
+
+
+def _see_lpips(weights: Released, image: Float[Array, "S S 3"], landmarks: Float[Array, "68 2"]) -> Any:
+    return lpips_features(weights.config, weights.network, image[None])[0]
+
+
+def _compare_lpips(rendered: Any, photo: Any, mask: Float[Array, "S S"]) -> Float[Array, ""]:
+    return lpips_distance(rendered, photo)
+
+
+def _see_arcface(weights: Released, image: Float[Array, "S S 3"], landmarks: Float[Array, "68 2"]) -> Any:
+    return apply_iresnet(weights.config, weights.network, align_face(image, landmarks, size=weights.config.size)[None])[
+        0
+    ]
+
+
+def _compare_arcface(rendered: Any, photo: Any, mask: Float[Array, "S S"]) -> Float[Array, ""]:
+    return cosine_distance(rendered, photo)
+
+
+def _see_encoder(weights: _Encoder, image: Float[Array, "S S 3"], landmarks: Float[Array, "68 2"]) -> Any:
+    return tuple(x[0] for x in encoder_features(weights.config, weights.params, image[None]))
