@@ -1,0 +1,147 @@
+"""Annotated photographs, fitted in groups, and what is measured on each."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facejax.camera import transform_camera
+from facejax.compilation import jit
+from facejax.evaluation import read_aflw2000
+from facejax.evaluation.nme import nme
+from facejax.export.fitted import albedo_map
+from facejax.face_model import FaceModel, FaceParams
+from facejax.fitting import LINEAR, Crops, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
+from facejax.fitting.scene import face_mask, project_landmarks
+from facejax.images import read_image
+from facejax.render import render
+from texture_fit.unwrap import Texels, Unwrapped, brightness_errors, mesh_texels, unwrap_jit
+
+
+@dataclass(frozen=True)
+class Subject:
+    name: str
+    set: str
+    read: Callable[[], np.ndarray]
+    points: np.ndarray  # (68, 2), pixels
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A face and what was measured on it."""
+
+    numbers: dict[str, Any]
+    photo: np.ndarray  # (S, S, 3), the crop
+    drawn: np.ndarray  # (S, S, 3), the fit over the crop
+    albedo: np.ndarray  # (T, T, 3)
+    unwrapped: Unwrapped
+
+
+def read_subjects(data: Path, *, aflw: int, limit: int | None = None) -> list[Subject]:
+    """The photographs with 68 points, then the first development images of AFLW2000-3D (without look-alikes)."""
+    folder = data / "photos"
+    if not (folder / "index.json").is_file():
+        raise FileNotFoundError(f"{folder / 'index.json'}: no such file; pass --data with photos/ and aflw2000/")
+    entries = [e for e in json.loads((folder / "index.json").read_text())["images"] if e["landmark_kind"] == "ibug68"]
+    subjects = [
+        Subject(
+            entry["id"],
+            "photos",
+            lambda file=folder / entry["file"]: read_image(file),
+            np.load(folder / entry["landmarks"]).astype(np.float32) + 0.5,  # 0-based pixel centres
+        )
+        for entry in entries[:limit]
+    ]
+    if aflw == 0:
+        return subjects
+    faces = read_aflw2000(data / "aflw2000")
+    count = min(aflw, len(faces), aflw if limit is None else limit)
+    return subjects + [
+        Subject(faces.names[k], "aflw2000", lambda k=k: faces.read(k), faces.points["68"][k].astype(np.float32))
+        for k in range(count)
+    ]
+
+
+def linear_like(recipe: Recipe) -> Recipe:
+    """The linear recipe from the start of another: its crop, landmarks and priors."""
+    return replace(recipe, name=LINEAR.name, stages=LINEAR.stages)
+
+
+def fit_subjects(
+    model: FaceModel,
+    subjects: Sequence[Subject],
+    recipe: Recipe,
+    tools: Tools,
+    *,
+    batch: int,
+    progress: Callable[[int], object] = lambda count: None,
+) -> list[Fitted]:
+    """Fit all faces, `batch` at once (the last group is filled up: one program serves all), and measure them."""
+    last = model_after(model, recipe, tools)
+    texels, found = None, []
+    for first in range(0, len(subjects), batch):
+        group = [subjects[min(k, len(subjects) - 1)] for k in range(first, first + batch)]
+        crops = prepare_crops([one.read() for one in group], [one.points for one in group], recipe=recipe)
+        faces = jax.block_until_ready(compile_fit(model, crops, recipe=recipe, tools=tools)(model, crops, tools))
+        for k, subject in enumerate(group[: len(subjects) - first]):
+            crop, face = jax.tree.map(lambda leaf, k=k: leaf[k], crops), faces[k]
+            albedo = albedo_map(last, face.params)
+            texels = mesh_texels(model, len(albedo)) if texels is None else texels
+            found.append(measure(model, last, subject, crop, face, albedo, texels))
+            progress(1)
+    return found
+
+
+def measure(
+    model: FaceModel,
+    last: FaceModel,
+    subject: Subject,
+    crop: Crops,
+    face: FittedFaces,
+    albedo: np.ndarray,
+    texels: Texels,
+) -> Fitted:
+    """One face without the batch axis. `last` is the model with the albedo of the last stage."""
+    params = in_crop(face.params, crop)
+    unwrapped = unwrap_jit(model, params_without_albedo(params), crop.images, texels)
+    errors = brightness_errors(unwrapped, albedo, texels)
+    numbers = {
+        "name": subject.name,
+        "set": subject.set,
+        "psnr": float(face.psnr_face),
+        "bs_photo": None if errors is None else errors[0],
+        "bs_albedo": None if errors is None else errors[1],
+        "nme": {
+            name: float(nme(np.asarray(_places(model, one, face.moving)), subject.points))
+            for name, one in ((name, params_without_albedo(one)) for name, one in face.stages.items())
+        },
+        "finite": bool(face.finite),
+    }
+    drawn = draw_over(last, params, crop.images)
+    return Fitted(numbers, np.asarray(crop.images), np.asarray(drawn), albedo, unwrapped)
+
+
+def in_crop(params: FaceParams, crop: Crops) -> FaceParams:
+    """Parameters in pixels of the photograph, in pixels of its crop."""
+    return replace(params, camera=transform_camera(params.camera, crop.scale, crop.offset))
+
+
+def params_without_albedo(params: FaceParams) -> FaceParams:
+    """Geometry, pose and light: one shape for all albedo models, so that one program serves them."""
+    return replace(params, albedo=jnp.zeros(0))
+
+
+_places = jit(project_landmarks)
+
+
+@jit
+def draw_over(model: FaceModel, params: FaceParams, photo: jax.Array) -> jax.Array:
+    """The fit laid over a crop, where fits are compared."""
+    drawn = render(model, params, size=(photo.shape[0], photo.shape[1]), background=photo)
+    blend = face_mask(model, drawn)[..., None]
+    return blend * drawn.color + (1 - blend) * photo

@@ -1,0 +1,117 @@
+"""A face fitted to one view, drawn into others: what self-reconstruction hides.
+
+Identity, expression, albedo and camera stay; only the pose follows the other view's landmarks.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+import facejax
+from facejax.camera import (
+    PerspectiveCamera,
+    Pose,
+    axis_angle_to_quaternion,
+    matrix_to_quaternion,
+    project,
+    quaternion_multiply,
+    to_camera,
+)
+from facejax.compilation import jit
+from facejax.evaluation.nme import nme
+from facejax.face_model import FaceModel, FaceParams, decode
+from facejax.face_model.landmarks import landmarks
+from facejax.fitting import Recipe, Tools, prepare_crops, solve_light
+from facejax.fitting.landmarks import box_size, landmark_noise, scaled_orthographic
+from facejax.fitting.least_squares import levenberg_marquardt
+from facejax.fitting.priors import PRIORS
+from facejax.fitting.scene import Observation, look
+from facejax.images import read_image
+from facejax.objectives import psnr
+from texture_fit.faces import draw_over, in_crop
+
+VIEWS = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of one person, with what the regressor says of each."""
+
+    images: dict[str, np.ndarray]  # "front" and `VIEWS`
+    seen: dict[str, facejax.RegressResult]
+
+
+def read_views(folder: Path) -> Views | None:
+    """<name>_front.png, _left.png and _right.png of a folder; None without them."""
+    fronts = sorted(folder.glob("*_front.png"))
+    if not fronts:
+        return None
+    files = {view: fronts[0].with_name(fronts[0].name.replace("_front", f"_{view}")) for view in ("front", *VIEWS)}
+    images = {view: read_image(file) for view, file in files.items()}
+    return Views(images, {view: facejax.regress(image) for view, image in images.items()})
+
+
+def align_pose(
+    model: FaceModel,
+    params: FaceParams,
+    points: Float[Array, "68 2"],
+    confidence: Float[Array, " 68"],
+    *,
+    steps: int = 30,
+) -> FaceParams:
+    """The face in the pose that brings its landmarks, fixed points of the surface, to these pixels of its camera."""
+    surface = landmarks(model, decode(model, params))
+    sigma = jnp.maximum(PRIORS.noise, landmark_noise(confidence))
+    rotation, scale, offset = scaled_orthographic(surface, points, sigma**-2)
+    base, camera = matrix_to_quaternion(rotation), params.camera
+    assert isinstance(camera, PerspectiveCamera)
+    middle = (offset - camera.principal) * jnp.array([1.0, -1.0]) / scale
+    start = jnp.concatenate([middle, -camera.focal[None] / scale])
+
+    def pose(x: Float[Array, " 6"]) -> Pose:
+        return Pose(quaternion_multiply(axis_angle_to_quaternion(x[:3]), base), start + x[3:])
+
+    def residuals(x: Float[Array, " 6"]) -> Float[Array, " R"]:
+        places = project(camera, to_camera(pose(x), surface))[:, :2]
+        return ((places - points) / (sigma * box_size(points))[:, None]).reshape(-1)
+
+    return replace(params, pose=pose(levenberg_marquardt(residuals, jnp.zeros(6), steps=steps).x))
+
+
+@jit
+def _see(model: FaceModel, params: FaceParams, seen: Observation, confidence: Float[Array, " 68"]):
+    """With the pose aligned: the fit over the crop, its PSNR, that with the light solved for this view, landmarks."""
+    posed = align_pose(model, params, seen.landmarks, confidence)
+    scene, relit = look(model, posed, seen), look(model, solve_light(model, posed, seen), seen)
+    values = (psnr(one.rendering.color, seen.image, one.mask) for one in (scene, relit))
+    return scene.composite, *values, scene.landmarks
+
+
+def side_views(
+    model: FaceModel, views: Views, recipe: Recipe, tools: Tools
+) -> tuple[dict[str, Any], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Numbers (PSNR of the front view and of each side, with the light of the front and with its own; landmark NME),
+    and for each view the photograph's crop and the fit over it."""
+    result = facejax.fit(model, views.images["front"], recipe=recipe, start=views.seen["front"], tools=tools)
+    numbers: dict[str, Any] = {"front": float(result.faces.psnr_face[0])}
+    pictures = {}
+    for view, image in views.images.items():
+        regression = views.seen[view]
+        crop = jax.tree.map(lambda leaf: leaf[0], prepare_crops([image], [regression.landmarks[0]], recipe=recipe))
+        params = in_crop(result.faces[0].params, crop)
+        if view == "front":
+            pictures[view] = (np.asarray(crop.images), np.asarray(draw_over(result.model, params, crop.images)))
+            continue
+        seen = Observation(
+            crop.images, crop.valid, crop.landmarks, jnp.ones(68), box_size(crop.landmarks), jnp.asarray(False)
+        )
+        drawn, value, relit, places = _see(result.model, params, seen, jnp.asarray(regression.confidence[0]))
+        pictures[view] = (np.asarray(crop.images), np.asarray(drawn))
+        error = float(nme(np.asarray(places), np.asarray(crop.landmarks)))
+        numbers[view] = {"psnr": float(value), "psnr_own_light": float(relit), "landmark_nme": error}
+    return numbers, pictures
