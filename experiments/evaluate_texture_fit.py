@@ -9,7 +9,7 @@ NME after every stage. The held-out views are one person from front, left and ri
 face is drawn into the others with only its pose aligned to the regressor's landmarks there.
 
 Writes OUT/table.md, OUT/table.json and OUT/sheet.jpg (look at it: a number that improves while the face gets uglier is
-a bug), where every recipe has its fit and its albedo map.
+a bug): the photograph, fit and albedo map of every recipe, and the unwrapped photograph.
 """
 
 import sys
@@ -200,19 +200,22 @@ def flat(views: dict[str, Any]) -> list[float]:
 
 
 def draw(path: Path, runs: list[Run], names: list[str]) -> None:
-    """A row a face: the photograph, then fit and albedo of every recipe; then the held-out views, a row each."""
-    cells = []
+    """A row a face: the photograph, fit and albedo of every recipe, the photograph unwrapped by the last one; then the
+    held-out views, a row each."""
+    cells, blank = [], np.zeros((SIDE, SIDE, 3), np.uint8)
     for k, first in enumerate(runs[0].faces):
         cells.append(caption(first.photo, first.numbers["name"], SIDE))
         for name, run in zip(names, runs, strict=True):
             one = run.faces[k]
             cells.append(caption(one.drawn, f"{name} {one.numbers['psnr']:.1f} dB", SIDE))
             cells.append(caption(one.albedo, "", SIDE))
+        cells.append(caption(runs[-1].faces[k].unwrapped, "unwrapped", SIDE))
     for view in ("front", *VIEWS) if runs[0].views else ():
         cells.append(caption(runs[0].views[0][1][view][0], view, SIDE))
         for name, run in zip(names, runs, strict=True):
-            cells += [caption(run.views[0][1][view][1], name, SIDE), np.zeros((SIDE, SIDE, 3), np.uint8)]
-    write_sheet(path, cells, 1 + 2 * len(runs))
+            cells += [caption(run.views[0][1][view][1], name, SIDE), blank]
+        cells.append(blank)
+    write_sheet(path, cells, 2 + 2 * len(runs))
 
 
 if __name__ == "__main__":

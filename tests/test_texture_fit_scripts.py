@@ -1,6 +1,6 @@
 """Measuring texture decoders: unwrapped photographs, fitted maps, aligned side views, and the scripts' tables."""
 
-import subprocess
+import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,19 @@ from toy import toy_model
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
-import decoder_expressiveness  # noqa: E402
-import evaluate_texture_fit  # noqa: E402
-from texture_fit import faces, maps, side_views, tables, tools, unwrap  # noqa: E402
+import decoder_expressiveness  # noqa: E402  # pyright: ignore[reportMissingImports]
+import evaluate_texture_fit  # noqa: E402  # pyright: ignore[reportMissingImports]
+from texture_fit import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    faces,
+    maps,
+    side_views,
+    tables,
+    tools,
+    unwrap,
+)
 
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, to_camera  # noqa: E402
-from facejax.face_model import decode, neutral_params  # noqa: E402
+from facejax.face_model import LinearAlbedo, decode, neutral_params  # noqa: E402
 from facejax.face_model.landmarks import landmarks  # noqa: E402
 from facejax.fitting import LINEAR, Tools, encoder_network  # noqa: E402
 from facejax.nets import EncoderConfig, init_encoder  # noqa: E402
@@ -151,6 +158,7 @@ def test_psnr_is_that_of_the_masked_texels():
 def test_the_linear_row_is_a_least_squares_fit():
     """Against numpy, under a mask; and a map of the linear model is found again."""
     albedo = toy_model().albedo
+    assert isinstance(albedo, LinearAlbedo)
     rng = np.random.default_rng(1)
     mask = rng.random((32, 32)) > 0.3
     basis = (np.asarray(albedo.basis) * np.asarray(albedo.std)[:, None, None, None])[:, mask].reshape(3, -1)
@@ -248,15 +256,30 @@ def test_numbers_in_tables():
     assert table.splitlines()[2:] == ["| x | 1.23 |", "| y | - |", "| z | - |"]
 
 
-def test_the_scripts_help_and_fail_in_one_line(tmp_path):
+SCRIPTS = {
+    "evaluate_texture_fit.py": ("--data", "--out"),
+    "decoder_expressiveness.py": ("--maps", "--decoders", "--out"),
+}
+
+
+def run_script(monkeypatch, name: str, *arguments: str):
+    """What the script leaves with."""
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(EXPERIMENTS / name), run_name="__main__")
+    return left.value.code
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_explains_itself(name, monkeypatch, capsys):
+    assert run_script(monkeypatch, name, "--help") == 0
+    said = capsys.readouterr().out
+    assert f"python experiments/{name}" in said and all(option in said for option in SCRIPTS[name])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_fails_in_one_line(name, monkeypatch, tmp_path):
     missing = str(tmp_path / "missing")
-    calls = {
-        "evaluate_texture_fit.py": ["--data", missing, "--out", missing],
-        "decoder_expressiveness.py": ["--maps", missing, "--decoders", missing, "--out", missing],
-    }
-    for name, arguments in calls.items():
-        run = subprocess.run([sys.executable, EXPERIMENTS / name, *arguments], capture_output=True, text=True)
-        assert run.returncode == 1 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1, run.stderr
-        assert missing in run.stderr
-        script = {"evaluate_texture_fit.py": evaluate_texture_fit, "decoder_expressiveness.py": decoder_expressiveness}
-        assert script[name].__doc__ and f"python experiments/{name}" in script[name].__doc__
+    arguments = [word for option in SCRIPTS[name] for word in (option, missing)]
+    error = run_script(monkeypatch, name, *arguments)
+    assert error.startswith("error: ") and missing in error and "\n" not in error

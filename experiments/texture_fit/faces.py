@@ -20,7 +20,7 @@ from facejax.fitting import LINEAR, Crops, FittedFaces, Recipe, Tools, compile_f
 from facejax.fitting.scene import face_mask, project_landmarks
 from facejax.images import read_image
 from facejax.render import render
-from texture_fit.unwrap import Texels, Unwrapped, brightness_errors, mesh_texels, unwrap_jit
+from texture_fit.unwrap import Texels, brightness_errors, mesh_texels, unwrap_jit
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Fitted:
     photo: np.ndarray  # (S, S, 3), the crop
     drawn: np.ndarray  # (S, S, 3), the fit over the crop
     albedo: np.ndarray  # (T, T, 3)
-    unwrapped: Unwrapped
+    unwrapped: np.ndarray  # (T, T, 3), the photograph in the UV layout, grey where it does not show the face
 
 
 def read_subjects(data: Path, *, aflw: int, limit: int | None = None) -> list[Subject]:
@@ -123,7 +123,8 @@ def measure(
         "finite": bool(face.finite),
     }
     drawn = draw_over(last, params, crop.images)
-    return Fitted(numbers, np.asarray(crop.images), np.asarray(drawn), albedo, unwrapped)
+    shown = np.where(np.asarray(unwrapped.seen)[..., None], np.asarray(unwrapped.map), 0.5)
+    return Fitted(numbers, np.asarray(crop.images), np.asarray(drawn), albedo, shown)
 
 
 def in_crop(params: FaceParams, crop: Crops) -> FaceParams:
