@@ -83,7 +83,7 @@ def main(args: Args) -> None:
     for name, one in decoders.items():
         makers[name] = lambda some, one=one: fit(one, some, mask, eye).maps
     for name, make in makers.items():
-        rows[name], pictures[name] = row(name, make, targets, mask, see, args.batch)
+        rows[name], pictures[name] = row(name, make, targets, mask, see, min(args.batch, args.count))
     write(args, size, before, rows, pictures)
 
 

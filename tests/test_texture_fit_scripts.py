@@ -135,12 +135,13 @@ def test_a_side_view_takes_its_pose_from_the_landmarks():
 @pytest.mark.parametrize("with_eye", [False, True])
 def test_a_map_of_the_decoder_is_found_again(decoder, with_eye):
     """One that the decoder made itself, with and without the encoder's distance."""
-    target = jnp.clip(decoder.decode(0.7 * jax.random.normal(jax.random.key(1), (decoder.count,))), 0, 1)
+    target = decoder.decode(0.3 * jax.random.normal(jax.random.key(1), (decoder.count,)))
     mask = jnp.ones((32, 32), bool)
     fit = maps.compile_map_fit(steps=80, weight=0.01)(decoder, target[None], mask, view() if with_eye else None)
     start = decoder.decode(jnp.zeros(decoder.count))
-    quality, distance = maps.compare_maps(jnp.stack([fit.maps[0], start]), jnp.stack([target] * 2), mask, (view(),))
-    assert quality[0] > 30 and quality[0] > quality[1] + 10
+    shown = jnp.stack([jnp.clip(target, 0, 1)] * 2)
+    quality, distance = maps.compare_maps(jnp.stack([fit.maps[0], start]), shown, mask, (view(),))
+    assert quality[0] > 28 and quality[0] > quality[1] + 10
     assert distance[0, 0] < 0.5 * distance[1, 0]
     assert fit.losses.shape == (1, 80) and fit.losses[0, -1] < 0.05 * fit.losses[0, 0]
 

@@ -53,6 +53,8 @@ def held_out_maps(folder: Path, count: int, size: int) -> tuple[UInt8[np.ndarray
     if (Path(folder) / "set.json").is_file():
         maps = TextureSet(folder)
         total = len(maps)
+        if maps.plan.size % size:
+            raise ValueError(f"{folder}: maps of {maps.plan.size} texels do not reduce to the decoder's {size}")
         if 0 < count < total:
             return reduce(maps.take(np.arange(total - count, total)), size), total - count
     else:
