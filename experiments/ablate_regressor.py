@@ -1,6 +1,6 @@
 """How much each part of the regressor's training brings: the table of docs/regress.md, by one command.
 
-    python experiments/ablate_regressor.py --pool DIR --wild AFLW --data AFLW2000 --out OUT [--steps 1500 --batch 32]
+    python experiments/ablate_regressor.py --pool DIR --wild AFLW --data AFLW2000 --out OUT [--network small]
 
 Trains every row at the same budget from the same start and measures it on AFLW2000-3D: by the landmark head, and by the
 regressed face model. `OUT/table.md` and `OUT/table.json` are written after each row; finished rows are skipped, and a
@@ -12,26 +12,31 @@ import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from regressor import loop, wild
 from regressor.recipes import RECIPES
 from tqdm import tqdm
 
+from facejax.camera import project, to_camera
 from facejax.evaluation import AnnotatedFaces, read_aflw2000, report
 from facejax.export import write_summary, write_text
+from facejax.face_model import FaceParams, decode, landmarks
 from facejax.face_model.load import load_face_model
 from facejax.images import apply_crop
 from facejax.nets.encoder import EncoderConfig
 from facejax.regress.regressor import Regressor, RegressorConfig, box_crop, load_regressor, regress_crops
-from facejax.regress.training import Anchors, Recipe, from_params, model_anchors, project_anchors
+from facejax.regress.training import Recipe, model_anchors
 from facejax.regress.two_branch import TwoBranchRecipe, WildExample
 
 BINS = ("0-30", "30-60", "60-90")
+NETWORKS = {  # the second takes a fifth of the time, and is enough to compare rows
+    "shipped": EncoderConfig(),
+    "small": EncoderConfig(size=64, widths=(32, 64, 160)),
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class Args:
     """rendered pictures a step"""
     wild_batch: int = 16
     """pictures in the wild a step, for the rows that have them"""
+    network: Literal["shipped", "small"] = "shipped"
+    """of every row"""
     start: Path | None = None
     """checkpoint of three channels that every row begins with (default: random weights)"""
     bare_pool: Path | None = None
@@ -137,7 +144,7 @@ class Bench:
         """Every benchmark face as all rows see it."""
 
         def cut() -> tuple[list, np.ndarray]:
-            faces, size = self.faces(), config.encoder.size
+            faces, size = self.faces(), config.side
             places = [box_crop(box, config) for box in faces.boxes]
             images = [apply_crop(faces.read(k), place, size)[0] for k, place in enumerate(tqdm(places, unit="face"))]
             return places, np.stack(images)
@@ -171,13 +178,13 @@ def train_and_measure(args: Args, bench: Bench, name: str) -> dict[str, Any]:
     steps = args.steps if row.start is None else args.steps // 4
     recipe = replace(recipe, steps=steps, batch=args.batch, warmup=min(recipe.warmup, steps // 5 + 1))
     folder = args.pool if row.recipe != "bare" or args.bare_pool is None else args.bare_pool
-    source = loop.pool_source(folder, bench.anchors, recipe, seed=args.seed, limit=args.shards)
+    source = loop.pool_source(folder, recipe, seed=args.seed, limit=args.shards)
     batches, channels = None, 3
     if isinstance(recipe, TwoBranchRecipe):
         recipe, channels = replace(recipe, wild=args.wild_batch), recipe.channels
         photos = bench.turned() if row.turned else bench.wild()
         batches = wild.wild_source(photos, recipe.wild, seed=args.seed + 2)
-    config = RegressorConfig(encoder=EncoderConfig(channels=channels))
+    config = RegressorConfig(encoder=replace(NETWORKS[args.network], channels=channels))
     run = args.out / "runs" / name
     start = args.start if row.start is None else args.out / "runs" / row.start / "regressor"
     if row.start is not None and not start.exists():
@@ -201,7 +208,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 def measure(regressor: Regressor, bench: Bench, row: Row) -> dict[str, Any]:
     """NME (percent) on AFLW2000-3D of the landmark head (null where it was not trained) and of the face model."""
     places, images = bench.crops(regressor.config)
-    predict = jax.jit(lambda regressor, images: both_landmarks(regressor, bench.anchors, images))
+    predict = jax.jit(both_landmarks)
     batch, found = 32, []
     for first in range(0, len(images), batch):
         some = images[np.minimum(np.arange(first, first + batch), len(images) - 1)]
@@ -218,14 +225,14 @@ def measure(regressor: Regressor, bench: Bench, row: Row) -> dict[str, Any]:
     return result
 
 
-def both_landmarks(regressor: Regressor, anchors: Anchors, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+def both_landmarks(regressor: Regressor, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The head's 68 landmarks and those of the regressed face model, pixels of the crop."""
-    config = regressor.config
-    seen = regress_crops(regressor, images)
-    marks = jax.tree.map(lambda leaf: leaf[..., :68, :], anchors)
-    vectors = jax.vmap(lambda one: from_params(config, one))(seen.params)
-    placed = jax.vmap(lambda one: project_anchors(config, marks, one))(vectors)
-    return seen.landmarks, (placed + 1.0) * jnp.float32(config.encoder.size / 2)
+    seen, model = regress_crops(regressor, images), regressor.model
+
+    def place(face: FaceParams) -> jax.Array:
+        return project(face.camera, to_camera(face.pose, landmarks(model, decode(model, face))))[:, :2]
+
+    return seen.landmarks, jax.vmap(place)(seen.params)
 
 
 def write_table(args: Args) -> None:
@@ -233,7 +240,8 @@ def write_table(args: Args) -> None:
     paths = [args.out / "rows" / f"{name}.json" for name in ROWS]
     rows = [json.loads(path.read_text()) for path in paths if path.exists()]
     head = ["trained with", *(f"{one}" for one in BINS), "mean", "21 points", "mean, face model"]
-    lines = [f"{args.steps} steps of {args.batch} rendered pictures; NME %, AFLW2000-3D, original labels", ""]
+    budget = f"{args.network} network, {args.steps} steps of {args.batch} rendered pictures"
+    lines = [f"{budget}; NME %, AFLW2000-3D, original labels", ""]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         shown = row["head"] or row["model"]  # without a head, the model's points are the answer

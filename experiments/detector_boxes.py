@@ -25,10 +25,12 @@ class Measure:
 
     pool: Path
     limit: int = 2000
+    """pictures"""
 
 
 def main(command: Measure) -> None:
-    arrays = pool.read_pool(command.pool, limit=command.limit)
+    arrays = pool.read_pool(command.pool, limit=-(-command.limit // pool.SHARD))
+    arrays = {name: arrays[name][: command.limit] for name in ("image", "landmarks")}
     for name in CASCADES:
         cascade = cv2.CascadeClassifier(cv2.data.haarcascades + f"{name}.xml")  # pyright: ignore[reportAttributeAccessIssue]
         rows = []

@@ -131,7 +131,7 @@ def train(command: Train) -> None:
     model, config = load_face_model(), RegressorConfig(encoder=EncoderConfig(channels=channels))
     anchors = model_anchors(model)
     if command.pool is not None:
-        source = loop.pool_source(command.pool, anchors, recipe, seed=command.seed)
+        source = loop.pool_source(command.pool, recipe, seed=command.seed)
     else:
         source = loop.live_source(model, GENERATORS["full"], recipe, size=176, seed=command.seed)
     start = None if command.start is None else load_regressor(command.start).weights

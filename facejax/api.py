@@ -15,6 +15,7 @@ from facejax.camera import quaternion_to_euler
 from facejax.evaluation.nme import nme
 from facejax.export.fitted import write_fitted_face
 from facejax.export.regressed import save_regression
+from facejax.export.stages import write_stages
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import LINEAR, FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
 from facejax.regress.photos import Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
@@ -31,6 +32,8 @@ class FitResult:
     observed: list[np.ndarray]  # the landmarks that were given, (68, 2) each, pixels
     faces: FittedFaces  # every leaf with a leading axis N
     seconds: dict[str, float]  # compile, fit
+    stage_models: dict[str, FaceModel]  # by stage, in order: the face model with its albedo
+    tools: Tools
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -45,26 +48,42 @@ class FitResult:
         """The fit's landmarks, pixels of the photographs."""
         return np.asarray(self.faces.landmarks)
 
-    def save(self, out: str | Path, names: Sequence[str] | None = None) -> list[Path]:
+    def save(self, out: str | Path, names: Sequence[str] | None = None, *, keep_stages: bool = False) -> list[Path]:
         """Write the files of every face to `out/<name>/` and return those folders.
 
         mesh.obj with mesh.mtl and albedo.png (expressive, un-posed, millimetres), neutral.obj, overlay.png, params.npz,
-        and summary.json, which is written last. Names default to face0, face1, ...
+        and summary.json, which is written last. Names default to face0, face1, ... With `keep_stages` also the face
+        after every stage, and the losses as losses.csv and losses.png, in `stages/`.
         """
         names = [f"face{index}" for index in range(len(self))] if names is None else list(names)
         if len(names) != len(self) or len(set(names)) != len(names):
             raise ValueError(f"{len(names)} names for {len(self)} faces: give each face its own")
-        return [self.save_one(index, Path(out) / name, image=name) for index, name in enumerate(names)]
+        return [
+            self.save_one(index, Path(out) / name, image=name, keep_stages=keep_stages)
+            for index, name in enumerate(names)
+        ]
 
-    def save_one(self, index: int, folder: Path, *, image: str, extra: dict[str, object] | None = None) -> Path:
+    def save_one(
+        self,
+        index: int,
+        folder: Path,
+        *,
+        image: str,
+        extra: dict[str, object] | None = None,
+        keep_stages: bool = False,
+    ) -> Path:
         """Write the files of one face into `folder`; `image` and `extra` go into its summary."""
+        if keep_stages:
+            photo, observed = self.photos[index], self.observed[index]
+            write_stages(folder / "stages", self.stage_models, self.faces[index], photo=photo, observed=observed)
         write_fitted_face(
             folder,
             self.model,
             self.faces[index],
             photo=self.photos[index],
             observed=self.observed[index],
-            recipe=self.recipe.name,
+            recipe=self.recipe,
+            tools=self.tools,
             image=image,
             seconds=self.seconds,
             extra=extra,
@@ -231,7 +250,9 @@ def fit(
     compiled = time.perf_counter()
     faces = jax.block_until_ready(program(model, crops, tools))
     seconds = {"compile": compiled - begin, "fit": time.perf_counter() - compiled}
-    return FitResult(model_after(model, recipe, tools), recipe, images, landmarks, faces, seconds)
+    names = ["landmarks", *(stage.name for stage in recipe.stages)]
+    after = {name: model_after(model, recipe, tools, name) for name in names}
+    return FitResult(model_after(model, recipe, tools), recipe, images, landmarks, faces, seconds, after, tools)
 
 
 def _without_outline(recipe: Recipe) -> Recipe:

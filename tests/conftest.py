@@ -1,6 +1,9 @@
 """Test configuration: the shapes in facejax's signatures are checked while the tests run; warnings are errors."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,10 @@ from jaxtyping import install_import_hook
 
 hook = install_import_hook("facejax", "checker.check")
 hook.__enter__()
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # what one process compiled, its neighbours need not
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="facejax-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax  # noqa: E402
 

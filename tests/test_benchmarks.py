@@ -182,7 +182,7 @@ def test_a_predictor_with_a_wrong_result_is_an_error(public):
 def test_the_regressors_landmarks_come_back_in_pixels_of_the_photographs(monkeypatch):
     """A stand-in network that answers with the crop's centre, and the point where the middle of its left side is."""
     config = regressor.RegressorConfig()
-    size = config.encoder.size
+    size = config.side
     answer = jnp.zeros((68, 2)).at[:].set(size / 2).at[0, 0].set(0.0)
 
     def network(regressor, crops):

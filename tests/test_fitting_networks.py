@@ -41,8 +41,10 @@ def distance(network, image, photo, points, mask):
 
 @pytest.mark.parametrize("build", [lpips, arcface, encoder])
 def test_a_network_tells_pictures_apart_and_pulls_them_together(build):
-    """Zero for the same picture; a step against the gradient brings another one nearer; the weights are arguments of the
-    compiled program, so another object of the same network makes no new one."""
+    """Zero for the same picture; a step against the gradient brings another one nearer.
+
+    The weights are arguments of the compiled program, so another object of the same network makes no new one.
+    """
     network = build()
     photo, image = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
     mask = jnp.ones((32, 32))

@@ -38,11 +38,11 @@ def portraits(regressor):
 
     def draw(key, model):
         who, where = jax.random.split(key)
-        face = person(who, model, config.encoder.size, people)
+        face = person(who, model, config.side, people)
         light = all_light(*lights(where))
         face = jax.tree.map(lambda leaf: leaf, face)
         face = type(face)(face.identity, face.expression, face.albedo, face.pose, face.camera, light)
-        size = (config.encoder.size, config.encoder.size)
+        size = (config.side, config.side)
         image = render(model, face, size=size, background=jnp.full(3, 0.5), edges=False).color
         points = project(face.camera, to_camera(face.pose, landmarks(model, decode(model, face))))[:, :2]
         return jnp.clip(image, 0.0, 1.0), points, face
@@ -133,8 +133,8 @@ def test_crops_of_another_size_are_refused(regressor):
 def test_a_box_is_cropped_to_a_square_around_its_centre():
     config = RegressorConfig()
     crop = box_crop(np.array([10.0, 20.0, 110.0, 140.0]), config)
-    np.testing.assert_allclose(crop.apply_points(np.array([[60.0, 80.0]])), config.encoder.size / 2, atol=1e-3)
-    assert float(crop.scale) == pytest.approx(config.encoder.size / (config.margin * 120))
+    np.testing.assert_allclose(crop.apply_points(np.array([[60.0, 80.0]])), config.side / 2, atol=1e-3)
+    assert float(crop.scale) == pytest.approx(config.side / (config.margin * 120))
 
 
 @pytest.mark.parametrize("box", [[0, 0, 0, 0], [1, 1, np.nan, 5], [5, 5, 2, 2]])

@@ -13,7 +13,7 @@ from facejax.synthetic import camera_effects as effects
 from facejax.synthetic import fields
 from facejax.synthetic.backgrounds import background
 from facejax.synthetic.occluders import occlude
-from facejax.synthetic.warp import random_view, resample
+from facejax.synthetic.warp import bend_points, draw_bend, random_view, resample
 
 SIZE = 48
 KEY = jax.random.key(7)
@@ -224,3 +224,23 @@ def test_shrinking_does_not_alias_and_borders_are_filled_as_asked(picture):
     np.testing.assert_allclose(replicated, np.broadcast_to(picture[:, :1], (64, 64, 3)), atol=1e-6)
     assert np.max(black) == 0
     assert np.abs(np.diff(blurred[:, :40], axis=0)).max() < 0.05 < np.abs(np.diff(picture, axis=0)).max()
+
+
+def test_a_bend_moves_points_and_pixels_alike():
+    bend = draw_bend(jax.random.key(2), 64, 0.02)
+    y, x = np.mgrid[:64, :64] + 0.5
+    places = jnp.array([[20.0, 24.0], [45.0, 30.0], [33.0, 48.0]])
+    moved = bend_points(bend, 64, places)
+    assert np.abs(moved - places).max() > 0.5
+    for place, expected in zip(np.asarray(places), np.asarray(moved), strict=True):
+        spot = np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 8.0)
+        image = jnp.asarray(np.stack([spot] * 3, -1), jnp.float32)
+        bent = np.asarray(resample(image, jnp.eye(2, 3), 64, bend=bend))[..., 0].astype(np.float64)
+        np.testing.assert_allclose([(bent * x).sum() / bent.sum(), (bent * y).sum() / bent.sum()], expected, atol=0.15)
+
+
+def test_a_bend_is_as_strong_as_asked():
+    bends = jax.vmap(lambda key: draw_bend(key, 100, 0.015))(jax.random.split(KEY, 300))
+    places = jnp.asarray(np.stack(np.meshgrid([15.0, 40.0, 77.0], [10.0, 50.0, 81.0]), -1).reshape(-1, 2), jnp.float32)
+    moved = jax.vmap(lambda bend: bend_points(bend, 100, places))(bends)
+    assert float(jnp.std(moved - places)) == pytest.approx(1.5, rel=0.1)

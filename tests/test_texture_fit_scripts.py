@@ -214,6 +214,7 @@ def subject(name: str):
     return faces.Subject(name, "photos", lambda: photo, np.asarray(points))
 
 
+@pytest.mark.slow
 def test_the_fit_table_compares_with_the_linear_recipe(tmp_path, decoder, monkeypatch):
     """Two faces through short recipes: rows, stages, a sheet; the same face twice gives the same numbers."""
     short = replace(LINEAR, size=64, landmark_steps=6, stages=tuple(replace(stage, steps=2) for stage in LINEAR.stages))

@@ -11,7 +11,6 @@ import numpy as np
 from regressor import pool
 from tqdm import tqdm
 
-from facejax.camera import project, to_camera
 from facejax.checkpoints import TrainingStore, save
 from facejax.compilation import jit
 from facejax.face_model import FaceModel
@@ -39,16 +38,13 @@ from facejax.synthetic.generate import Generator, generate
 Source = Callable[[int], Example]  # the batch of a step
 
 
-def pool_source(folder: Path, anchors: Anchors, recipe: Recipe, *, seed: int, limit: int | None = None) -> Source:
-    """Batches from rendered pictures. Landmarks are placed anew, so that they follow the model's present mark-up."""
+def pool_source(folder: Path, recipe: Recipe, *, seed: int, limit: int | None = None) -> Source:
+    """Batches from rendered pictures."""
     arrays = pool.read_pool(folder, limit=limit)
-    params = pool.to_params(arrays)
-    place = jax.jit(jax.vmap(lambda face: _landmarks(anchors, face)))
-    landmarks = np.asarray(place(params))
-    count = len(landmarks)
+    params, landmarks = pool.to_params(arrays), arrays["landmarks"]
 
     def batch(step: int) -> Example:
-        rows = np.sort(pool.batch_rows(count, recipe.batch, step, seed=seed))
+        rows = np.sort(pool.batch_rows(len(landmarks), recipe.batch, step, seed=seed))
         return Example(arrays["image"][rows], landmarks[rows], jax.tree.map(lambda leaf: leaf[rows], params))
 
     return batch
@@ -65,12 +61,6 @@ def live_source(model: FaceModel, generator: Generator, recipe: Recipe, *, size:
         return Example(image, pictures.landmarks, pictures.params)
 
     return batch
-
-
-def _landmarks(anchors: Anchors, face):
-    points = anchors.mean[:68] + jnp.tensordot(face.identity, anchors.identity[:, :68], 1)
-    points = points + jnp.tensordot(face.expression, anchors.expression[:, :68], 1)
-    return project(face.camera, to_camera(face.pose, points))[:, :2]
 
 
 def run(

@@ -72,7 +72,7 @@ def turn_wild(
 def _turn(regressor: Regressor, model: FaceModel, key, one: WildExample) -> WildExample:
     image = jnp.pad(one.image.astype(jnp.float32) / 255.0, ((ROOM, ROOM), (ROOM, ROOM), (0, 0)), mode="edge")
     clicked, box = one.points + ROOM, one.box + ROOM
-    side, size = regressor.config.margin * (box[2:] - box[:2]).max(), regressor.config.encoder.size
+    side, size = regressor.config.margin * (box[2:] - box[:2]).max(), regressor.config.side
     scale, centre = size / side, 0.5 * (box[:2] + box[2:])
     offset = size / 2 - scale * centre
     shape = (size, size, 3)

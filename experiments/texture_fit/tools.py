@@ -42,10 +42,10 @@ def recipe_tools(
     roles = {TERMS[term].network for stage in recipe.stages for term, _ in stage.weights if term in TERMS}
     networks, drawn = {}, {}
     if albedos:
+        if unknown := albedos - {"decoder", "decoder_z"}:
+            raise ValueError(f"recipe {recipe.name} draws {', '.join(sorted(unknown))}, which this script cannot make")
         loaded = load_decoder("default" if decoder is None else decoder)
         drawn = {"decoder": loaded, "decoder_z": MappedTexture(loaded)}
-        if unknown := albedos - set(drawn):
-            raise ValueError(f"recipe {recipe.name} draws {', '.join(sorted(unknown))}, which this script cannot make")
     if "perceptual" in roles:
         networks["perceptual"] = lpips_network(lpips) if lpips else own_encoder()
     if "recognition" in roles:

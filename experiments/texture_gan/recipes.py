@@ -22,7 +22,7 @@ class Recipe:
     path: float = PATH_WEIGHT
     path_interval: int = PATH_INTERVAL
     mixing: float = 0.9  # share of maps whose layers take two latents
-    half_life: float = 10_000  # pictures, of the averaged weights
+    half_life: float = 10_000.0  # pictures, of the averaged weights
     mirror: bool = False  # show every other map reversed left to right
     reconstruct: float = 0.0  # weight of making real maps again; learns far faster than the adversaries do
     adversaries_from: int = 0  # the step at which they begin

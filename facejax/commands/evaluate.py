@@ -93,7 +93,7 @@ def regressor_predictor(checkpoint: str) -> Predictor:
     from facejax.regress.regressor import Regressor, box_crop, load_regressor, regress_crops
 
     regressor = load_regressor(checkpoint)
-    size = regressor.config.encoder.size
+    size = regressor.config.side
     pool = ThreadPoolExecutor(2)
 
     @jit

@@ -47,6 +47,8 @@ class Fit:
     """jaw points: fixed on the surface (3D annotations), on the visible outline (2D detectors), or what fits better"""
     fov: float | None = None
     """angle in degrees that the longer side of the photos spans, if you know it"""
+    keep_stages: bool = False
+    """also write the face after every stage, and the losses as a table and a plot, to OUT/<stem>/stages/"""
     batch: int = 8
     """faces fitted at once in one compiled program"""
 
@@ -96,7 +98,13 @@ def fit_group(
         if not bool(result.faces.finite[index]):
             failures[face.path] = f"{face.path}: the fit did not stay finite; check that the landmarks are its own"
             continue
-        folder = result.save_one(index, command.out / face.name, image=face.path.name, extra=about_start(face))
+        folder = result.save_one(
+            index,
+            command.out / face.name,
+            image=face.path.name,
+            extra=about_start(face),
+            keep_stages=command.keep_stages,
+        )
         quality = float(result.faces.psnr_face[index])
         line = f"{folder}: landmarks {result.landmark_nme(index):.2f} % of the face, pixels {quality:.1f} dB"
         write(line, file=sys.stdout)

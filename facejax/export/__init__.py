@@ -5,6 +5,7 @@
 - `params`: `save_params`, `load_params`
 - `pictures`: `to_uint8`, `write_png`, `panels`, `draw_landmarks`, `alpha_over`, `bake_vertex_colors`
 - `regressed`: `save_regression`
+- `stages`: `write_stages`
 - `summary`: `write_summary`, `versions`
 """
 

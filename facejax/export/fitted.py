@@ -17,8 +17,9 @@ from facejax.export.params import save_params
 from facejax.export.pictures import bake_vertex_colors, draw_landmarks, panels, write_png
 from facejax.export.summary import versions, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, neutral_vertices
-from facejax.fitting import FittedFaces
+from facejax.fitting import FittedFaces, Recipe, Tools
 from facejax.fitting.scene import face_mask
+from facejax.fitting.stages import describe_stage
 from facejax.images.crop import apply_crop, face_crop
 from facejax.lighting import uniform_light
 from facejax.render import Rendering, render, render_mesh
@@ -35,7 +36,8 @@ def write_fitted_face(
     *,
     photo: Float[np.ndarray, "H W 3"],
     observed: Float[np.ndarray, "68 2"],
-    recipe: str,
+    recipe: Recipe,
+    tools: Tools,
     image: str,
     seconds: dict[str, float],
     extra: dict[str, object] | None = None,
@@ -48,7 +50,7 @@ def write_fitted_face(
     uv, uv_faces = model.uv, model.topology.uv_faces
     write_obj(folder / "mesh.obj", decode(model, params), model.faces, uv=uv, uv_faces=uv_faces, texture=albedo)
     write_obj(folder / "neutral.obj", neutral_vertices(model, params), model.faces, uv=uv, uv_faces=uv_faces)
-    write_png(folder / "overlay.png", overlay(model, face, photo, observed, albedo))
+    write_png(folder / "overlay.png", overlay(model, params, photo, observed, albedo, face.landmarks))
     save_params(folder / "params.npz", params, model.name)
     pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)
     write_summary(
@@ -57,7 +59,8 @@ def write_fitted_face(
             "image": image,
             "size": {"width": photo.shape[1], "height": photo.shape[0]},
             "model": model.name,
-            "recipe": recipe,
+            "recipe": recipe.name,
+            "stages": {stage.name: describe_stage(stage, tools) for stage in recipe.stages},
             "landmarks68": face.landmarks,
             "landmark_nme_percent": nme(face.landmarks, observed),
             "jaw_follows_outline": face.moving,
@@ -85,20 +88,27 @@ def albedo_map(model: FaceModel, params: FaceParams) -> Float[np.ndarray, "T T 3
 
 def overlay(
     model: FaceModel,
-    face: FittedFaces,
+    params: FaceParams,
     photo: Float[np.ndarray, "H W 3"],
     observed: Float[np.ndarray, "68 2"],
     albedo: Float[np.ndarray, "T T 3"],
+    fitted: Float[Array, "68 2"] | None = None,
 ) -> Float[np.ndarray, "_ _ 3"]:
     """Photo with landmarks, the face region's render over the photo, shaded geometry, and albedo, side by side."""
     crop = face_crop(observed, PICTURE, margin=0.45)
     background, _ = apply_crop(photo, crop, PICTURE)
-    camera = transform_camera(face.params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
-    params = jax.tree.map(jnp.asarray, replace(face.params, camera=camera))
+    camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
+    params = jax.tree.map(jnp.asarray, replace(params, camera=camera))
     textured, clay = _draw(model, params, jnp.asarray(background))
     marked = draw_landmarks(background, crop.apply_points(observed), color=(0.2, 1.0, 0.3))
-    marked = draw_landmarks(marked, crop.apply_points(np.asarray(face.landmarks)), color=(1.0, 0.3, 0.2), radius=1.5)
-    captions = ["photo: given green, fitted red", "fit over the photo", "geometry", "albedo"]
+    if fitted is not None:
+        marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=1.5)
+    captions = [
+        "photo: given green, fitted red" if fitted is not None else "photo",
+        "fit over the photo",
+        "geometry",
+        "albedo",
+    ]
     return panels([marked, np.asarray(textured), np.asarray(clay), albedo], captions, height=PICTURE)
 
 

@@ -69,6 +69,18 @@ class _Walk(NamedTuple):
     frozen: Int[Array, ""]
 
 
+def describe_stage(stage: Stage, tools: Tools = NO_TOOLS, terms: Mapping[str, Term] = TERMS) -> dict[str, object]:
+    """What a stage does, for a summary: which blocks move, which albedo, which terms, and what they look through."""
+    roles = {name: terms[name].network for name, _ in stage.weights}
+    return {
+        "steps": stage.steps,
+        "moves": [block for block, _ in stage.rates],
+        "albedo": stage.albedo,
+        "terms": dict(stage.weights),
+        "networks": {name: tools.networks[role].name for name, role in roles.items() if role in tools.networks},
+    }
+
+
 def no_increment(params: FaceParams) -> Increment:
     zeros = jax.tree.map(jnp.zeros_like, (params.identity, params.expression, params.albedo, params.light))
     return Increment(*zeros, rotation=jnp.zeros(3), translation=jnp.zeros(3))

@@ -72,7 +72,7 @@ def finite_gradients(gradients):
     return jax.tree.map(lambda leaf: jnp.nan_to_num(leaf, nan=0.0, posinf=1e5, neginf=-1e5), gradients)
 
 
-def average_decay(batch: int, *, half_life: float = 10_000) -> float:
+def average_decay(batch: int, *, half_life: float = 10_000.0) -> float:
     """Decay of the running average of a generator's weights whose memory halves after `half_life` pictures."""
     return 0.5 ** (batch / half_life)
 

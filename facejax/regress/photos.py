@@ -131,7 +131,7 @@ def regress_in_photo(
 
 def compile_regressor(regressor: Regressor, batch: int) -> Program:
     """`regress_in_photo` of this regressor compiled for `batch` crops; remembered, so it is compiled once."""
-    size = regressor.config.encoder.size
+    size = regressor.config.side
     leaves, tree = jax.tree.flatten(regressor)
     key = (tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), batch)
     if key not in _programs:
@@ -193,7 +193,7 @@ def _cut(regressor: Regressor, image: np.ndarray, box: Float[np.ndarray, " 4"]) 
     middle = (box[:2] + box[2:]) / 2
     if not (-0.5 * width < middle[0] < 1.5 * width and -0.5 * height < middle[1] < 1.5 * height):
         raise ValueError(f"the box {np.round(box, 1).tolist()} lies outside of the photo of {width} x {height} pixels")
-    size = regressor.config.encoder.size
+    size = regressor.config.side
     first = box_crop(box, regressor.config)
     half = SURROUNDINGS * size / float(first.scale) / 2
     shape = np.array([width, height])
@@ -220,7 +220,7 @@ def _regress_portraits(
         regressed = []
         for start in range(0, len(portraits), batch):
             some = slice(start, start + batch)
-            regressed += _regress_batch(program, regressor.config.encoder.size, portraits[some], crops[some], batch)
+            regressed += _regress_batch(program, regressor.config.side, portraits[some], crops[some], batch)
         boxes = [_next_box(box, one) for box, one in zip(boxes, regressed, strict=True)]
     return regressed
 

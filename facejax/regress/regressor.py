@@ -1,11 +1,12 @@
 """The regressor: a crop of a face to `FaceParams`, 68 landmarks and how sure it is of each.
 
-Input: a square crop of `config.encoder.size` pixels around the box of the 68 landmarks (`box_crop`). Output blocks, in
-this order, each about one standard deviation wide: see `BLOCKS`.
+Input: a square crop of `config.side` pixels around the box of the 68 landmarks (`box_crop`). The network looks at all
+of it and, nearer, at its middle; and at both in the mirror. Output blocks: see `block_sizes`, each about one standard
+deviation wide.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from facejax.camera import PerspectiveCamera, Pose, matrix_to_quaternion, quaternion_to_matrix
+from facejax.camera import PerspectiveCamera, Pose, matrix_to_quaternion, quaternion_to_matrix, transform_camera
 from facejax.checkpoints import load
 from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.landmarks import MIRROR68
@@ -39,6 +40,11 @@ class RegressorConfig:
     albedo: int = 40
     margin: float = 1.35  # side of the crop, in longer sides of the landmarks' box
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+
+    @property
+    def side(self) -> int:
+        """Of the crop, pixels. The network sees 4/5 as many: a reduced copy, or the middle as it is."""
+        return 5 * self.encoder.size // 4
 
 
 @jax.tree_util.register_dataclass
@@ -98,7 +104,7 @@ def rotation_matrix(six: Float[Array, "*B 6"]) -> Float[Array, "*B 3 3"]:
 
 
 def to_params(config: RegressorConfig, coefficients: Float[Array, " C"]) -> FaceParams:
-    """One coefficient vector as `FaceParams`, with the camera in pixels of the crop."""
+    """One coefficient vector as `FaceParams`, with the camera in pixels of what the network sees."""
     block = split_blocks(config, coefficients)
     size = config.encoder.size
     distance = DISTANCE * jnp.exp(jnp.clip(block["distance"][0], -1.5, 1.5))
@@ -138,26 +144,38 @@ def _mean_light() -> Float[Array, "9 3"]:
     return jnp.zeros((9, 3)).at[0].set(3.0).at[2].set(1.0)
 
 
-def read_output(config: RegressorConfig, output: EncoderOutput) -> Regression:
-    """The network's numbers as faces, in pixels of the crop."""
-    half = config.encoder.size / 2
-    landmarks = (output.landmarks + 1.0) * half
-    params = jax.vmap(lambda one: to_params(config, one))(output.coefficients)
-    return Regression(params, landmarks, chance_within(output.log_sigma, NEAR))
-
-
 def regress_crops(regressor: Regressor, images: Float[Array, "N S S 3"]) -> Regression:
     """Crops (display values) to faces, in pixels of the crops. Pure: jit it, shard it, differentiate through it."""
-    size = regressor.config.encoder.size
-    if images.shape[1:] != (size, size, 3):
-        raise ValueError(f"crops of shape {images.shape}: this regressor takes (N, {size}, {size}, 3), see box_crop")
+    config = regressor.config
+    side, size = config.side, config.encoder.size
+    if images.shape[1:] != (side, side, 3):
+        raise ValueError(f"crops of shape {images.shape}: this regressor takes (N, {side}, {side}, 3), see box_crop")
+    edge = (side - size) // 2
+    whole = jax.image.resize(images, (len(images), size, size, 3), "linear")
+    middle = images[:, edge : edge + size, edge : edge + size]
+    looks = jnp.concatenate([whole, whole[:, :, ::-1], middle, middle[:, :, ::-1]])
+    far, near = (join_mirrored(one) for one in _halves(apply_regressor(regressor, looks)))
+    joined = far._replace(
+        landmarks=0.5 * (far.landmarks + near.landmarks * (size / side)),
+        log_sigma=0.5 * (far.log_sigma + near.log_sigma),
+    )
+    params = jax.vmap(lambda one: to_params(config, one))(joined.coefficients)
+    camera = jax.vmap(lambda one: transform_camera(one, jnp.asarray(side / size), jnp.zeros(2)))(params.camera)
+    landmarks = (joined.landmarks + 1.0) * (side / 2)
+    return Regression(replace(params, camera=camera), landmarks, chance_within(joined.log_sigma, NEAR))
+
+
+def apply_regressor(regressor: Regressor, images: Float[Array, "N s s 3"]) -> EncoderOutput:
+    """What the network says of pictures of `config.encoder.size` pixels.
+
+    One with 2DASL's fourth channel looks twice: first without landmarks, then with those that it found.
+    """
     config, weights = regressor.config, regressor.weights
-    images = jnp.concatenate([images, images[:, :, ::-1]])
     if config.encoder.channels > 3:
         blank = jnp.zeros((*images.shape[:3], 1), images.dtype)
         first = apply_encoder(config.encoder, weights, jnp.concatenate([images, blank], axis=-1))
         images = jnp.concatenate([images, landmark_maps(config, first.landmarks)], axis=-1)
-    return read_output(config, join_mirrored(apply_encoder(config.encoder, weights, images)))
+    return apply_encoder(config.encoder, weights, images)
 
 
 def join_mirrored(output: EncoderOutput) -> EncoderOutput:
@@ -165,8 +183,7 @@ def join_mirrored(output: EncoderOutput) -> EncoderOutput:
 
     The mirror image of a face then has the mirror image of its landmarks, exactly. Coefficients are of the first look.
     """
-    count = len(output.landmarks) // 2
-    plain, mirrored = jax.tree.map(lambda x: x[:count], output), jax.tree.map(lambda x: x[count:], output)
+    plain, mirrored = _halves(output)
     turned = mirrored.landmarks[:, MIRROR68] * jnp.array([-1.0, 1.0])
     return plain._replace(
         landmarks=0.5 * (plain.landmarks + turned),
@@ -174,11 +191,14 @@ def join_mirrored(output: EncoderOutput) -> EncoderOutput:
     )
 
 
-def landmark_maps(config: RegressorConfig, landmarks: Float[Array, "N 68 2"]) -> Float[Array, "N S S 1"]:
-    """2DASL's fourth channel: 1 where the 18 points of landmarks (half sides from the centre) are, else 0.
+def _halves(output: EncoderOutput) -> tuple[EncoderOutput, EncoderOutput]:
+    """The first and the second half of a batch."""
+    count = len(output.landmarks) // 2
+    return jax.tree.map(lambda x: x[:count], output), jax.tree.map(lambda x: x[count:], output)
 
-    A network with that channel looks twice: first without landmarks, then with those that it found.
-    """
+
+def landmark_maps(config: RegressorConfig, landmarks: Float[Array, "N 68 2"]) -> Float[Array, "N S S 1"]:
+    """2DASL's fourth channel: 1 where the 18 points of landmarks (half sides from the centre) are, else 0."""
     side = config.encoder.size
 
     def draw(points: Float[Array, "68 2"]) -> Float[Array, "S S"]:
@@ -193,9 +213,9 @@ def box_crop(box: Float[Any, " 4"], config: RegressorConfig) -> Crop:
     side = config.margin * max(right - left, bottom - top)
     if not (math.isfinite(side) and side > 0):
         raise ValueError(f"box {[left, top, right, bottom]} has no extent: pass [left, top, right, bottom] in pixels")
-    scale = config.encoder.size / side
+    scale = config.side / side
     centre = np.array([left + right, top + bottom]) / 2
-    return Crop(np.asarray(scale, np.float32), np.asarray(config.encoder.size / 2 - scale * centre, np.float32))
+    return Crop(np.asarray(scale, np.float32), np.asarray(config.side / 2 - scale * centre, np.float32))
 
 
 @lru_cache(maxsize=4)

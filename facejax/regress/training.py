@@ -29,7 +29,8 @@ class Augmentation:
     shift: float = 0.07  # standard deviation of the crop's centre, in sides of the crop
     zoom: float = 0.1  # standard deviation of the log of its side
     roll: float = 8.0  # degrees, standard deviation
-    bend: float = 0.016  # standard deviation of a smooth displacement, in sides: faces that the model does not know
+    stretch: float = 0.06  # standard deviation of the log of width over height: faces that the model does not know
+    bend: float = 0.018  # standard deviation of a smooth displacement, in sides: likewise
     occluders: float = 0.3  # share of crops with something in front of the face
     camera: float = 1.0  # strength of blur, noise, JPEG and colours
 
@@ -202,7 +203,7 @@ class Cropped(NamedTuple):
     image: Float[Array, "s s 3"]
     linear: Float[Array, "2 2"]
     offset: Float[Array, " 2"]
-    angle: Float[Array, ""]  # radians in `linear`
+    angle: Float[Array, ""]  # radians of the turn in `linear`
     bend: Float[Array, "K K 2"] | None  # see `synthetic.warp.draw_bend`
 
 
@@ -214,11 +215,11 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
     )
     params = roll_params(example.params, angle)
     assert isinstance(params.camera, PerspectiveCamera)
-    scale = jnp.linalg.norm(linear[:, 0])
+    scale = jnp.sqrt(jnp.linalg.det(linear))
     camera = PerspectiveCamera(params.camera.focal * scale, linear @ params.camera.principal + offset)
     coefficients = from_params(config, replace(params, camera=camera))
     points = example.landmarks @ linear.T + offset
-    points = points if bend is None else bend_points(bend, size, points)  # the coefficients know nothing of it
+    points = points if bend is None else bend_points(bend, size, points)  # coefficients ignore it, and a stretch
     return View(image, points * (2.0 / size) - 1.0, coefficients)
 
 
@@ -232,13 +233,15 @@ def crop_picture(
 ) -> Cropped:
     """A crop around the box of the 68 landmarks, whose corners are `low` and `high`, made different every time."""
     size = config.encoder.size
-    keys = jax.random.split(key, 7)
+    keys = jax.random.split(key, 8)
     side = config.margin * (high - low).max()
     side = side * jnp.exp(augmentation.zoom * jax.random.truncated_normal(keys[0], -2.0, 2.0, ()))
     centre = 0.5 * (low + high) + augmentation.shift * side * jax.random.truncated_normal(keys[1], -2.0, 2.0, (2,))
     angle = jnp.deg2rad(augmentation.roll) * jax.random.truncated_normal(keys[2], -2.0, 2.0, ())
     c, s = jnp.cos(angle), jnp.sin(angle)
     linear = size / side * jnp.array([[c, s], [-s, c]])  # counter-clockwise to the eye, since y points down
+    wider = jnp.exp(0.5 * augmentation.stretch * jax.random.truncated_normal(keys[7], -2.0, 2.0, (1,)))
+    linear = linear * jnp.concatenate([wider, 1.0 / wider])
     offset = size / 2 - linear @ centre
     border = jax.random.categorical(keys[3], jnp.log(jnp.array([0.6, 0.15, 0.05, 0.2])))
     bend = draw_bend(keys[6], size, augmentation.bend) if augmentation.bend > 0 else None

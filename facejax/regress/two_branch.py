@@ -63,7 +63,9 @@ class TwoBranchRecipe(Recipe):
     lambdas: TwoDASLWeights = LAMBDAS
     channels: int = 4  # of the network's pictures; 3: without the landmark map, hence with one pass only
     wild: int = 32  # pictures in the wild beside a batch
-    wild_augmentation: Augmentation = field(default_factory=lambda: Augmentation(bend=0.0, occluders=0.0, camera=0.0))
+    wild_augmentation: Augmentation = field(
+        default_factory=lambda: Augmentation(stretch=0.0, bend=0.0, occluders=0.0, camera=0.0)
+    )
     blank: float = 0.5  # share of pictures whose map is empty, as it is in the first pass on a photo
     jitter: float = 0.02  # standard deviation of the drawn landmarks, face sizes
     critic_rate: float = 1e-4

@@ -24,7 +24,7 @@ from facejax.synthetic.beard import beard
 from facejax.synthetic.camera_effects import photograph
 from facejax.synthetic.hair import hair
 from facejax.synthetic.mouth import mouth_interior
-from facejax.synthetic.people import Lamp, People, all_light, lights, person
+from facejax.synthetic.people import Lamp, People, all_light, lights, move_brows, person
 from facejax.synthetic.props import Head, Prop
 
 
@@ -46,7 +46,7 @@ class Labelled(NamedTuple):
 
     image: Float[Array, "*B S S 3"]  # display values
     params: FaceParams  # its light holds the lamps too, as far as nine harmonics can
-    landmarks: Float[Array, "*B 68 2"]  # pixels; fixed points of the surface, hidden ones too
+    landmarks: Float[Array, "*B 68 2"]  # pixels; points of the surface with its brows moved, hidden ones too
     face: Float[Array, "*B S S"]  # 1 where the head itself is seen, not hair, glasses or hands
 
 
@@ -63,7 +63,7 @@ def generate(key: Key[Array, ""], model: FaceModel, *, size: int = 176, generato
     keys = iter(jax.random.split(key, 24))
     params = person(next(keys), model, size, generator.people)
     around, lamp = lights(next(keys))
-    vertices = decode(model, params)
+    vertices = move_brows(next(keys), model, decode(model, params), generator.people)
     head = Head(model, vertices, vertex_normals(vertices, model.faces))
     skin = jax.random.uniform(next(keys), (2,), minval=jnp.array([0.0, 8.0]), maxval=jnp.array([0.25, 40.0]))
     studio = _Studio(params, size)

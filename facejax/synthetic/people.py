@@ -10,22 +10,26 @@ from jaxtyping import Array, Float, Key
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, quaternion_multiply, to_camera
 from facejax.face_model import FaceModel, FaceParams, decode, landmarks
 from facejax.lighting import sh_basis, uniform_light
+from facejax.mesh import vertex_normals
+from facejax.synthetic.fields import normal
 
 
 @dataclass(frozen=True)
 class People:
     """What the generator draws from. Angles in degrees, lengths in mm. Static and hashable."""
 
-    identity: tuple[float, float] = (0.5, 1.3)  # standard deviation, itself drawn between these
+    identity: tuple[float, float] = (0.6, 1.5)  # standard deviation, itself drawn between these
     albedo: tuple[float, float] = (0.5, 1.4)
     neutral: float = 0.2  # share of faces without an expression
     frontal: float = 0.4  # share of poses near the front, the others cover all yaws alike
     yaw: tuple[float, float] = (22.0, 95.0)  # standard deviation near the front, limit of the others
     pitch: tuple[float, float] = (5.0, 15.0)  # mean and standard deviation: heads bow more often than they lift
     roll: float = 12.0
-    distance: tuple[float, float] = (350.0, 3000.0)
+    distance: tuple[float, float] = (400.0, 6000.0)
     box: tuple[float, float] = (0.44, 0.54)  # longer side of the landmarks' box, as a share of the picture's side
     shift: float = 0.04  # of that box from the picture's centre, as a share of the side
+    brow_height: tuple[float, float] = (-1.5, 3.0)  # mean and standard deviation of how far brows are moved up
+    brow_gap: tuple[float, float] = (1.5, 2.5)  # and each of them to its side
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,27 @@ def random_expression(key: Key[Array, ""], model: FaceModel, neutral: float) -> 
         weights = weights.at[place].set(jnp.minimum(weights[place], 0.8 * weights[jaw]))
     awake = jax.random.uniform(keys[0], ()) >= neutral
     return jnp.clip(jnp.where(awake, weights, jnp.where(is_gaze, weights, 0.15 * weights)), 0.0, 1.0)
+
+
+def move_brows(
+    key: Key[Array, ""], model: FaceModel, vertices: Float[Array, "V 3"], people: People
+) -> Float[Array, "V 3"]:
+    """The skin around the brows slid along the surface: the model's brows are painted where its mean has them.
+
+    Both sides move alike, by what `people.brow_height` and `people.brow_gap` say, and a little each for itself.
+    """
+    common, own = 0.9 * normal(key, (2,)), 0.3 * normal(jax.random.fold_in(key, 1), (2, 2))
+    means, spreads = jnp.array([people.brow_gap, people.brow_height]).T
+    amount = means + spreads * jnp.clip(common + own, -2.0, 2.0)  # right, left
+    points, mean = landmarks(model, model.mean), model.mean
+    normals = vertex_normals(vertices, model.faces)
+    for brow, (out, up), side in zip((points[17:22], points[22:27]), amount, (-1.0, 1.0), strict=True):
+        line = jnp.concatenate([brow, 0.5 * (brow[1:] + brow[:-1])])
+        near = jnp.min(jnp.sum((mean[:, None] - line) ** 2, axis=-1), axis=1)
+        step = jnp.stack([side * out, up, 0.0 * up])
+        along = step - normals * (normals @ step)[:, None]
+        vertices = vertices + jnp.exp(-0.5 * near / 9.0**2)[:, None] * along
+    return vertices
 
 
 def _other_side(name: str) -> str:

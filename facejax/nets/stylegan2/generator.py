@@ -77,7 +77,7 @@ def to_layers(config: StyleGANConfig, w: Float[Array, "*B W"]) -> Float[Array, "
 
 
 def truncate(
-    ws: Float[Array, "*B L W"], w_avg: Float[Array, " W"], psi: float, *, cutoff: int | None = None
+    ws: Float[Array, "*B L W"], w_avg: Float[Array, " W"], psi: float | Float[Array, ""], *, cutoff: int | None = None
 ) -> Float[Array, "*B L W"]:
     """Latents drawn towards their mean: w_avg + psi (w - w_avg), in the first `cutoff` layers or in all."""
     short = w_avg + psi * (ws - w_avg)

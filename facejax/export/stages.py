@@ -1,0 +1,75 @@
+"""What each stage of a fit did: its face, and the losses as a table and a plot."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from facejax.evaluation.plot import draw_lines
+from facejax.export.atomic import write_text
+from facejax.export.fitted import albedo_map, overlay
+from facejax.export.obj import write_obj
+from facejax.export.params import save_params
+from facejax.export.pictures import write_png
+from facejax.face_model import FaceModel, decode
+from facejax.fitting import FittedFaces
+
+
+def write_stages(
+    folder: Path,
+    models: dict[str, FaceModel],
+    face: FittedFaces,
+    *,
+    photo: Float[np.ndarray, "H W 3"],
+    observed: Float[np.ndarray, "68 2"],
+) -> None:
+    """Write `<k>_<stage>/` with mesh.obj, albedo.png, overlay.png and params.npz for every stage, losses.csv and
+    losses.png; one face. `models`: the face model with each stage's albedo, in the order of the stages.
+    """
+    for number, (name, model) in enumerate(models.items()):
+        place, params = folder / f"{number}_{name}", face.stages[name]
+        place.mkdir(parents=True, exist_ok=True)
+        albedo = albedo_map(model, params)
+        layout = {"uv": model.uv, "uv_faces": model.topology.uv_faces, "texture": albedo}
+        write_obj(place / "mesh.obj", decode(model, params), model.faces, **layout)
+        write_png(place / "overlay.png", overlay(model, params, photo, observed, albedo))
+        save_params(place / "params.npz", params, model.name)
+    write_text(folder / "losses.csv", losses_table(face, list(models)))
+    write_png(folder / "losses.png", losses_plot(face, list(models)))
+
+
+def losses_table(face: FittedFaces, stages: list[str]) -> str:
+    """Comma-separated: stage, step, total, and every term (weighted; empty where a stage lacks it)."""
+    terms = list(dict.fromkeys(term for stage in stages for term in face.terms.get(stage, {})))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["stage", "step", "total", *terms])
+    for stage in stages:
+        parts = {name: np.asarray(values) for name, values in face.terms.get(stage, {}).items()}
+        for step, total in enumerate(np.asarray(face.losses[stage])):
+            own = [f"{parts[term][step]:.6g}" if term in parts else "" for term in terms]
+            rows.writerow([stage, step, f"{total:.6g}", *own])
+    return text.getvalue()
+
+
+def losses_plot(face: FittedFaces, stages: list[str]) -> Float[np.ndarray, "480 720 3"]:
+    """The weighted totals of the stages, each relative to its first, one after the other."""
+    lines, begin, lowest = {}, 0, 0.1
+    for stage in stages:
+        values = np.asarray(face.losses[stage], np.float64)
+        values = np.maximum(np.nan_to_num(values / max(abs(values[0]), 1e-12), nan=1.0), 1e-3)
+        lines[stage] = (begin + np.arange(len(values)), values)
+        begin, lowest = begin + len(values), min(lowest, float(values.min()))
+    bottom = 10.0 ** np.floor(np.log10(lowest))
+    ticks = bottom * 10.0 ** np.arange(0, round(-np.log10(bottom)) + 1)
+    return draw_lines(
+        lines,
+        across=np.linspace(0, max(begin, 1), 6),
+        up=[*ticks, 2.0],
+        title="loss of each stage, relative to its first",
+        x_label="step",
+        log=True,
+        corner="top",
+    )
