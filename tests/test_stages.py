@@ -222,7 +222,7 @@ def test_stages_are_written_with_their_losses_and_the_summary_says_what_they_did
     for name in names:
         files = {path.name for path in (folder / "stages" / name).iterdir()}
         assert files == {"mesh.obj", "mesh.mtl", "albedo.png", "overlay.png", "params.npz"}
-    rows = list(csv.DictReader((folder / "stages" / "losses.csv").open()))
+    rows = list(csv.DictReader((folder / "stages" / "losses.csv").read_text().splitlines()))
     assert [row["stage"] for row in rows].count("colour") == 4
     last = next(row for row in rows if row["stage"] == "again" and row["step"] == "2")
     parts = float(last["pixels"]) + float(last["perceptual"])
