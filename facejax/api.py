@@ -33,7 +33,7 @@ class FitResult:
     faces: FittedFaces  # every leaf with a leading axis N
     seconds: dict[str, float]  # compile, fit
     stage_models: dict[str, FaceModel]  # by stage, in order: the face model with its albedo
-    tools: Tools
+    tools: Tools  # the albedo models and networks that the recipe drew on
 
     def __len__(self) -> int:
         return len(self.photos)

@@ -130,14 +130,17 @@ def test_a_crops_labels_move_with_its_pixels(model, pictures):
     config = RegressorConfig(encoder=EncoderConfig(size=32))
     anchors = model_anchors(model, extra=4)
     plain = Augmentation(stretch=0.0, bend=0.0, occluders=0.0, camera=0.0)
+    brows = []
     for index in range(4):
         params = jax.tree.map(lambda leaf, index=index: leaf[index], pictures.params)
         image = jnp.round(pictures.image[index] * 255).astype(jnp.uint8)
         example = Example(image, pictures.landmarks[index], params)
         view = crop_example(jax.random.key(index), config, plain, example)
         placed = project_anchors(config, anchors, view.coefficients)[:68]
-        still = np.delete(np.arange(68), np.arange(17, 27))
-        np.testing.assert_allclose(placed[still], view.landmarks[still], atol=4e-3)
+        off = np.abs(placed - view.landmarks).max(axis=1)
+        assert np.delete(off, np.arange(17, 27)).max() < 4e-3
+        brows.append(off[17:27].max())
+    assert max(brows) > 4e-3
 
 
 def test_a_stretched_crop_is_wider_by_as_much_as_its_points(model, pictures):

@@ -26,6 +26,7 @@ from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder
 from facejax.objectives import chance_within, draw_landmarks, eighteen_points
 
 DISTANCE = 1000.0  # mm: the distance at coefficient 0
+NEAREST, FARTHEST = 0.2, 10.0  # metres: distances beyond are not believed
 NEAR = 0.05  # of the face's size: what `Regression.confidence` is the chance of
 SCHEMA, VERSION = "facejax.regressor", 1
 ASSET = Path(__file__).parents[1] / "assets" / "regressor"
@@ -107,7 +108,7 @@ def to_params(config: RegressorConfig, coefficients: Float[Array, " C"]) -> Face
     """One coefficient vector as `FaceParams`, with the camera in pixels of what the network sees."""
     block = split_blocks(config, coefficients)
     size = config.encoder.size
-    distance = DISTANCE * jnp.exp(jnp.clip(block["distance"][0], -1.5, 1.5))
+    distance = DISTANCE * jnp.exp(jnp.clip(block["distance"][0], math.log(NEAREST), math.log(FARTHEST)))
     scale = jnp.exp(jnp.clip(block["scale"][0], -3.0, 3.0)) * size / 250.0
     rotation = matrix_to_quaternion(rotation_matrix(block["rotation"]))
     return FaceParams(

@@ -109,7 +109,7 @@ def random_expression(key: Key[Array, ""], model: FaceModel, neutral: float) -> 
 def move_brows(
     key: Key[Array, ""], model: FaceModel, vertices: Float[Array, "V 3"], people: People
 ) -> Float[Array, "V 3"]:
-    """The skin around the brows slid along the surface: the model's brows are painted where its mean has them.
+    """Vertices (mm) with the skin around the brows slid along the surface; the model itself never moves its brows.
 
     Both sides move alike, by what `people.brow_height` and `people.brow_gap` say, and a little each for itself.
     """

@@ -80,9 +80,10 @@ def resample(
     *,
     bend: Float[Array, "K K 2"] | None = None,
 ) -> Float[Array, "{size} {size} 3"]:
-    """The picture after a similarity of its pixels, `new = affine[:, :2] @ old + affine[:, 2]`, by bilinear sampling.
+    """The picture after its pixels moved, `new = affine[:, :2] @ old + affine[:, 2]`, by bilinear sampling.
 
-    When it shrinks, a three-tap smoothing comes first that removes what would alias, for factors down to about 1/2.
+    When it shrinks, a three-tap smoothing comes first that removes what would alias, for factors down to about 1/2; it
+    is the same along both axes, so a map should be nearly a similarity.
     `border`: 0 its border values go on, 1 they fade into a blurred copy, 2 it is mirrored, 3 black. With `bend`
     (`draw_bend`) the new pixel p shows what would be at p + bend(p).
     """
