@@ -28,7 +28,17 @@ from facejax.texture import decode_texture, load_decoder, mean_latents  # noqa: 
 RNG = np.random.default_rng(0)
 TINY = StyleGANConfig(resolution=8, channel_base=32, channel_max=4, latent=4, mapping_layers=1, clamp=None)
 RECIPE = Recipe(
-    "tiny", TINY, TINY, steps=3, batch=4, path_interval=2, r1_interval=2, mirror=True, augment=True, reconstruct=1.0
+    "tiny",
+    TINY,
+    TINY,
+    steps=3,
+    batch=4,
+    path_interval=2,
+    r1_interval=2,
+    mirror=True,
+    augment=True,
+    reconstruct=1.0,
+    inverter=TINY,
 )
 MAPS = RNG.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
 QUIET = loop.Intervals(log=1, save=1, sheet=3, measure=3, measured=8, shown=4)
@@ -103,6 +113,25 @@ def test_two_devices_take_the_steps_of_one(tmp_path):
         [sys.executable, "-c", program, str(tmp_path)], env={**os.environ, **flags}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_growing_run_first_makes_smaller_maps(tmp_path):
+    larger = replace(TINY, resolution=16)
+    recipe = replace(RECIPE, generator=larger, judge=larger, grow=((8, 1),), adversaries_from=9)
+    maps = RNG.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    source = data.folder_source(maps, 4, seed=0)
+    states = {}
+    for steps in (1, 2):
+        out = tmp_path / str(steps)
+        states[steps] = loop.run(out, replace(recipe, steps=steps), source, intervals=replace(QUIET, measure=0))
+    start = training.init_state(recipe, jax.random.fold_in(jax.random.key(0), 0)).generator.params["synthesis"]
+    first, second = (states[k].generator.params["synthesis"] for k in (1, 2))
+    jax.tree.map(np.testing.assert_array_equal, first["b16"], start["b16"])
+    assert float(jnp.abs(first["b8"]["conv1"]["kernel"] - start["b8"]["conv1"]["kernel"]).max()) > 0
+    assert float(jnp.abs(second["b16"]["conv1"]["kernel"] - start["b16"]["conv1"]["kernel"]).max()) > 0
+    assert training.shrink(jnp.ones((1, 16, 16, 3)), 8).shape == (1, 8, 8, 3)
+    with pytest.raises(ValueError, match="sizes of an inverter"):
+        training.init_state(replace(RECIPE, inverter=None), jax.random.key(0))
 
 
 def test_pyramid_distance_and_crowding_are_those_of_their_formulas():

@@ -13,6 +13,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,10 @@ class Step:
         self.path = compiled(lambda state, key: training.path_phase(recipe, state, key, parts))
         self.judge = compiled(lambda state, key, maps: training.judge_phase(recipe, state, key, maps, parts))
         self.slope = compiled(lambda state, key, maps: training.slope_phase(recipe, state, key, maps))
-        self.reconstruct = compiled(lambda state, key, maps: training.reconstruction_phase(recipe, state, key, maps))
+        self.reconstruct = {
+            side: compiled(partial(_reconstruct, recipe, side))
+            for side in {*(side for side, _ in recipe.grow), recipe.generator.resolution}
+        }
         self.close = compiled(lambda state: training.close_step(recipe, state))
 
     def __call__(self, state: State, number: int, key: jax.Array, maps: jax.Array) -> tuple[State, dict[str, Any]]:
@@ -121,7 +125,8 @@ class Step:
         if number >= recipe.adversaries_from:
             state, terms = self.play(state, number, keys, maps)
         if recipe.reconstruct:
-            state, more = self.reconstruct(state, keys[4], maps)
+            side = next((side for side, until in recipe.grow if number < until), recipe.generator.resolution)
+            state, more = self.reconstruct[side](state, keys[4], maps)
             terms |= more
         return self.close(state), terms
 
@@ -140,6 +145,10 @@ class Step:
         if recipe.augment:
             terms["augmentation"] = jnp.copy(state.strength)
         return state, terms
+
+
+def _reconstruct(recipe: Recipe, side: int, state: State, key: jax.Array, maps: jax.Array):
+    return training.reconstruction_phase(recipe, state, key, maps, side=side)
 
 
 @functools.cache
@@ -235,7 +244,7 @@ def export(path: Path, recipe: Recipe, state: State, *, count: int = 10_000) -> 
 
 def _describe(out: Path, recipe: Recipe) -> None:
     """Write recipe.json, or check that this run was begun with the same one; it may go on longer."""
-    path, told = out / "recipe.json", asdict(recipe)
+    path, told = out / "recipe.json", json.loads(json.dumps(asdict(recipe)))
     if path.exists():
         old = json.loads(path.read_text())
         changed = [name for name, value in told.items() if name != "steps" and old.get(name) != value]

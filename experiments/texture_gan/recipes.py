@@ -25,6 +25,8 @@ class Recipe:
     half_life: float = 10_000.0  # pictures, of the averaged weights
     mirror: bool = False  # show every other map reversed left to right
     reconstruct: float = 0.0  # weight of making real maps again; learns far faster than the adversaries do
+    inverter: StyleGANConfig | None = None  # finds the latents of maps to make again
+    grow: tuple[tuple[int, int], ...] = ()  # (texels, until step): maps are first made again at fewer texels
     adversaries_from: int = 0  # the step at which they begin
     augment: bool = False  # adapt the strength of changes in front of the discriminator (ADA)
 
@@ -40,15 +42,17 @@ LIGHT_RECIPE = Recipe(
 )
 RECIPES = {
     "light": LIGHT_RECIPE,
-    # For a processor, less well: maps are reconstructed first, the adversaries sharpen them later.
+    # For a processor: maps are made again, first at few texels, and no adversary sharpens them.
     "light_cpu": replace(
         LIGHT_RECIPE,
         name="light_cpu",
-        judge=StyleGANConfig(resolution=256, channel_base=2048, channel_max=128, clamp=256.0),
-        steps=8_000,
+        steps=4_000,
         batch=8,
+        half_life=3_000.0,
         reconstruct=10.0,
-        adversaries_from=6_000,
+        inverter=StyleGANConfig(resolution=64, channel_base=2048, channel_max=256, clamp=256.0),
+        grow=((64, 1_200), (128, 2_400)),
+        adversaries_from=1_000_000,
     ),
     "large": Recipe(name="large", generator=LARGE, judge=replace(LARGE, clamp=256.0), steps=200_000, r1=4.0),
     "config_f": Recipe(name="config_f", generator=CONFIG_F, judge=replace(CONFIG_F, half=4), steps=781_250),

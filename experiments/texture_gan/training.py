@@ -6,6 +6,7 @@ real maps; then the running averages. A step's
 randomness is its key's: the same key, state and maps give the same next state.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +43,7 @@ from texture_gan.recipes import Recipe
 W_AVG_DECAY = 0.995
 BLUR = 0.3  # of the z of reconstructed maps, in their standard deviations
 REPULSION = 0.02
+ASTRAY = 1e-3  # of the layers' offsets, mean square
 ADAPT_INTERVAL = 4  # steps between two changes of the augmentation's strength
 
 
@@ -52,7 +54,7 @@ class State(NamedTuple):
     generator: Generator
     average: Any  # running average of the generator's parameters: what is kept
     judge: Any
-    inverter: Any  # maps to z, for reconstruction; empty without
+    inverter: Any  # maps to latents, for reconstruction; empty without
     generator_moments: Any
     judge_moments: Any
     inverter_moments: Any
@@ -66,7 +68,11 @@ def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
     first, second, third = jax.random.split(key, 3)
     generator = init_generator(recipe.generator, first)
     judge = init_discriminator(recipe.judge, second)
-    inverter = init_inverter(recipe.judge, third, outputs=recipe.generator.latent) if recipe.reconstruct else {}
+    inverter: Any = {}
+    if recipe.reconstruct:
+        if recipe.inverter is None:
+            raise ValueError(f"recipe {recipe.name!r} makes maps again: it needs the sizes of an inverter")
+        inverter = init_inverter(recipe.inverter, third, outputs=inverter_outputs(recipe))
     moments = [
         _adam(recipe, name).init(params)
         for name, params in (("generator", generator.params), ("judge", judge), ("inverter", inverter))
@@ -167,25 +173,32 @@ def slope_phase(recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[A
 
 
 def reconstruction_phase(
-    recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"]
+    recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"], *, side: int
 ) -> tuple[State, dict]:
-    """An inverter finds a z for each real map, the generator makes the map again.
+    """An inverter finds the latents of each real map, the generator makes the map again, `side` texels wide.
 
-    The z lie on the sphere that the mapping network sees, are blurred there, and repel each other, so that they become
-    as normal random numbers are (Wang and Isola, "Understanding contrastive representation learning through alignment
-    and uniformity on the hypersphere", ICML 2020).
+    The inverter answers with a z and with offsets of each layer's w. The z lie on the sphere that the mapping network
+    sees, are blurred there, and repel each other, so that they become as normal random numbers are (Wang and Isola,
+    "Understanding contrastive representation learning through alignment and uniformity on the hypersphere", ICML 2020).
+    Every other map of a batch is made without the offsets: what z can say is left to it.
     """
+    assert recipe.inverter is not None
     flip, blur, noise = jax.random.split(key, 3)
-    real, config = _shown(recipe, maps, flip), recipe.generator
+    real, config = _shown(recipe, maps, flip), replace(recipe.generator, resolution=side)
+    small, real = (shrink(real, to) for to in (recipe.inverter.resolution, side))
+    alone = (jnp.arange(len(real)) % 2 == 0)[:, None, None]
 
     def loss(params, inverter):
         generator = state.generator._replace(params=params)
-        found = apply_inverter(recipe.judge, inverter, real)
-        z = found * jax.lax.rsqrt(jnp.mean(jnp.square(found), axis=1, keepdims=True) + 1e-8)
+        found = apply_inverter(recipe.inverter, inverter, small)
+        z, offsets = found[:, : config.latent], found[:, config.latent :].reshape(len(found), -1, config.latent)
+        z = z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=1, keepdims=True) + 1e-8)
         w = apply_mapping(config, generator, z + BLUR * jax.random.normal(blur, z.shape))
-        made = apply_synthesis(config, generator, to_layers(config, w), noise="random", key=noise)
+        ws = to_layers(config, w) + jnp.where(alone, 0.0, offsets[:, : config.layers])
+        made = apply_synthesis(config, generator, ws, noise="random", key=noise)
         gap = pyramid_distance(made, real)
-        return recipe.reconstruct * (gap + REPULSION * crowding(z)), (gap, jnp.mean(w, axis=0))
+        astray = jnp.mean(jnp.square(offsets))
+        return recipe.reconstruct * (gap + REPULSION * crowding(z) + ASTRAY * astray), (gap, jnp.mean(w, axis=0))
 
     gradients, (gap, w_mean) = jax.grad(loss, argnums=(0, 1), has_aux=True)(state.generator.params, state.inverter)
     state = _move_generator(recipe, state, gradients[0])
@@ -197,6 +210,18 @@ def reconstruction_phase(
         inverter_moments=moments,
     )
     return state, {"reconstruction": gap}
+
+
+def inverter_outputs(recipe: Recipe) -> int:
+    """Numbers: a z, and an offset of every layer's w."""
+    return (1 + recipe.generator.layers) * recipe.generator.latent
+
+
+def shrink(maps: Float[Array, "N R R 3"], side: int) -> Float[Array, "N S S 3"]:
+    """Maps of `side` texels, a power of two below theirs."""
+    while maps.shape[1] > side:
+        maps = downsample(maps)
+    return maps
 
 
 def pyramid_distance(first: Float[Array, "N R R 3"], second: Float[Array, "N R R 3"]) -> Float[Array, ""]:

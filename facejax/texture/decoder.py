@@ -5,7 +5,7 @@ mapping network makes of normal random numbers.
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import jax
@@ -29,6 +29,8 @@ from facejax.nets.stylegan2.generator import NoiseMode
 
 SCHEMA, VERSION = "texture decoder", 1
 ASSET = Path(__file__).parents[1] / "assets" / "texture_decoder"
+GLIMPSE = 16  # texels along a side of the small copy
+RIDGE = 1e-2  # a share of the mean diagonal
 
 
 @jax.tree_util.register_dataclass
@@ -43,6 +45,7 @@ class TextureDecoder:
     weights: Generator
     w_avg: Float[Array, " W"]  # mean of w over many draws
     w_std: Float[Array, " W"]  # its standard deviation, each number on its own
+    glimpse: Float[Array, "G W"] | None  # a small copy of a map, and 1, to the latent it may come from; None: unknown
     config: StyleGANConfig = field(metadata={"static": True})
 
     @property
@@ -60,8 +63,13 @@ class TextureDecoder:
         return decode_texture(self, from_standard(self, z), linear=False)
 
     def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
-        """Those of the mean map, whatever the albedo is: there is no closed form."""
-        return jnp.zeros(self.count)
+        """One latent for all layers, regressed from a small copy of a map (T, T, 3); the mean map's for other albedos.
+
+        It is a start, not an inverse: skin, brows and lips have about the right colour.
+        """
+        if self.glimpse is None or albedo.ndim != 3:
+            return jnp.zeros(self.count)
+        return jnp.tile(shrink(albedo) @ self.glimpse, self.config.layers)
 
 
 @jax.tree_util.register_dataclass
@@ -90,11 +98,39 @@ class MappedTexture:
 
 
 def texture_decoder(
-    config: StyleGANConfig, weights: Generator, *, count: int = 100_000, seed: int = 123
+    config: StyleGANConfig, weights: Generator, *, count: int = 100_000, glimpses: int = 0, seed: int = 123
 ) -> TextureDecoder:
-    """A decoder of these weights; the statistics are those of `count` draws."""
+    """A decoder of these weights; the statistics are those of `count` draws.
+
+    Of `glimpses` maps more, `TextureDecoder.encode` learns what latent a map may come from; at 0 it never knows.
+    """
     statistics = jax.jit(lambda weights, key: latent_statistics(config, weights, key, count=count))
-    return TextureDecoder(weights, *statistics(weights, jax.random.key(seed)), config)
+    decoder = TextureDecoder(weights, *statistics(weights, jax.random.key(seed)), None, config)
+    return replace(decoder, glimpse=learn_glimpse(decoder, glimpses, seed=seed + 1)) if glimpses else decoder
+
+
+def shrink(albedo: Float[Array, "T T 3"]) -> Float[Array, " G"]:
+    """The means of 16 x 16 blocks of a map's display values, and a 1."""
+    small = jax.image.resize(albedo, (GLIMPSE, GLIMPSE, 3), "linear")  # antialiased
+    return jnp.append(small.reshape(-1), 1.0)
+
+
+def learn_glimpse(decoder: TextureDecoder, count: int, *, seed: int) -> Float[Array, "G W"]:
+    """Ridge regression from small copies of `count` random maps to their latents, in standard deviations."""
+    config = decoder.config
+
+    @jax.jit
+    def look(key: Key[Array, ""]):
+        w = apply_mapping(config, decoder.weights, jax.random.normal(key, (1, config.latent)))[0]
+        return shrink(decode_texture(decoder, to_layers(config, w), linear=False)), to_standard(decoder, w)
+
+    seen, z = (jnp.stack(x) for x in zip(*map(look, jax.random.split(jax.random.key(seed), count)), strict=True))
+    mean, z_mean = jnp.mean(seen, axis=0), jnp.mean(z, axis=0)
+    centred = seen - mean
+    normal = centred.T @ centred
+    ridge = RIDGE * jnp.trace(normal) / len(normal) * jnp.eye(len(normal))
+    found = jnp.linalg.solve(normal + ridge, centred.T @ (z - z_mean))
+    return found.at[-1].set(z_mean - mean @ found)
 
 
 def decode_texture(
@@ -159,7 +195,9 @@ def save_decoder(path: str | Path, decoder: TextureDecoder, *, half: bool = True
 
 
 def load_decoder(path: str | Path = "default") -> TextureDecoder:
-    """The shipped decoder, or what `save_decoder` wrote. Raises like `facejax.checkpoints.load`."""
+    """What `save_decoder` wrote, or the package's own decoder. Raises like `facejax.checkpoints.load`."""
+    if path == "default" and not ASSET.exists():
+        raise FileNotFoundError("the package has no texture decoder yet: pass the folder of one, see docs/texture.md")
     path = ASSET if path == "default" else path
     tree, about = load(path, schema=SCHEMA, version=VERSION)
     config = StyleGANConfig(**about["config"])
@@ -168,7 +206,7 @@ def load_decoder(path: str | Path = "default") -> TextureDecoder:
     weights = Generator(leaves["weights"]["params"], leaves["weights"]["noise"], leaves["weights"]["w_avg"])
     if jax.tree.map(jnp.shape, weights) != jax.tree.map(jnp.shape, shapes):
         raise ValueError(f"{path}: its arrays are not those of its configuration; write or download it again")
-    return TextureDecoder(weights, leaves["w_avg"], leaves["w_std"], config)
+    return TextureDecoder(weights, leaves["w_avg"], leaves["w_std"], leaves.get("glimpse"), config)
 
 
 def import_decoder(path: str | Path, statistics: str | Path | None = None) -> TextureDecoder:
@@ -183,10 +221,10 @@ def import_decoder(path: str | Path, statistics: str | Path | None = None) -> Te
     mean, std = read_latent_statistics(statistics)
     if mean.shape != (config.latent,):
         raise ValueError(f"{statistics}: {len(mean)} numbers, but {path} has latents of {config.latent}; give its own")
-    return TextureDecoder(weights, mean, std, config)
+    return TextureDecoder(weights, mean, std, None, config)
 
 
-# Light enough for a fit on a processor (2.4 GFLOP a map), and two for accelerators (37 and 150); see docs/texture.md.
+# Light enough for a fit on a processor (3 GFLOP a map), and two for accelerators (47 and 187); see docs/texture.md.
 LIGHT = StyleGANConfig(resolution=256, channel_base=4096, channel_max=256, latent=256, mapping_layers=4, clamp=None)
 LARGE = StyleGANConfig(resolution=512, channel_base=16384, channel_max=512, latent=512, half=3)
 CONFIG_F = StyleGANConfig()

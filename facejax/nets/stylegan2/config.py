@@ -74,7 +74,7 @@ def synthesis_flops(config: StyleGANConfig) -> int:
         total += 2 * side**2 * outputs * 3  # to colours
         total += 2 * config.latent * 2 * outputs  # their styles
         if side > 4:
-            total += 2 * (side // 2) ** 2 * 9 * inputs * outputs  # conv0, strided
+            total += 2 * (side // 2 + 1) ** 2 * 16 * inputs * outputs  # conv0, zeros of its even and odd taps included
             total += 2 * side**2 * 8 * outputs  # its blur, one axis after the other
             total += 2 * config.latent * inputs
             total += 2 * side**2 * 4 * 3  # colours so far, up by two

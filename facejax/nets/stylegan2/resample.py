@@ -21,9 +21,8 @@ def conv(
     *,
     stride: int = 1,
     padding: int = 0,
-    spread: int = 1,
 ) -> Float[Array, "N _ _ O"]:
-    """Correlation with `kernel`, after spreading `x` by zeros between its pixels; in float32 or better."""
+    """Correlation with `kernel`, in float32 or better."""
     out = jnp.promote_types(x.dtype, jnp.float32)
     pads = [(padding, padding)] * 2
     return jax.lax.conv_general_dilated(
@@ -31,7 +30,6 @@ def conv(
         kernel.astype(x.dtype),
         (stride, stride),
         pads,
-        lhs_dilation=(spread, spread),
         dimension_numbers=_LAYOUT,
         preferred_element_type=out,
     )
@@ -67,9 +65,30 @@ def downsample(x: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
 
 
 def conv_up(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Float[Array, "N 2*H 2*W O"]:
-    """Zeros between the pixels, correlation with `kernel`, blur."""
-    y = conv(x, kernel, padding=2, spread=2)
-    return blur(y, (1, 1), gain=4.0)
+    """Zeros between the pixels, correlation with `kernel`, blur.
+
+    Which of the kernel's nine taps meet a pixel and not a zero depends on whether row and column are even: four kernels
+    of 2 x 2 taps, applied as one matrix product and interleaved. A convolution that spreads its input has a kernel
+    gradient that is twenty times slower on processors.
+    """
+    count, height, width, inputs = x.shape
+    outputs = kernel.shape[-1]
+    small = _even_odd(_even_odd(kernel, 0), 1).reshape(4 * inputs, outputs * 4).astype(x.dtype)
+    wide = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    seen = [wide[:, a : a + height + 1, b : b + width + 1] for a in (0, 1) for b in (0, 1)]
+    y = jnp.matmul(
+        jnp.concatenate(seen, axis=-1), small, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32)
+    )
+    y = y.reshape(count, height + 1, width + 1, outputs, 2, 2).transpose(0, 1, 4, 2, 5, 3)
+    y = y.reshape(count, 2 * height + 2, 2 * width + 2, outputs)
+    return blur(y[:, :-1, :-1], (1, 1), gain=4.0)
+
+
+def _even_odd(kernel: Array, axis: int) -> Array:
+    """The two taps along an axis that make the even pixels, and the one, after a zero, that makes the odd ones."""
+    even = jax.lax.slice_in_dim(kernel, 0, 3, stride=2, axis=axis)
+    odd = jax.lax.slice_in_dim(kernel, 1, 2, axis=axis)
+    return jnp.stack([even, jnp.concatenate([jnp.zeros_like(odd), odd], axis)], axis=-1)
 
 
 def conv_down(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Float[Array, "N H//2 W//2 O"]:
