@@ -30,7 +30,6 @@ from texture_fit.maps import (
     project_maps,
 )
 from texture_fit.tables import caption, markdown, write_sheet
-from texture_fit.tools import lpips_network, own_encoder
 from texture_fit.unwrap import mesh_texels
 from tqdm import tqdm
 
@@ -39,6 +38,7 @@ from facejax.face_model import LinearAlbedo
 from facejax.face_model.load import load_face_model
 from facejax.regress.regressor import load_regressor
 from facejax.texture import load_decoder
+from facejax.toolbox import own_encoder, read_lpips
 
 SHOWN = 8  # maps on the sheet
 SIDE = 192  # pixels of each
@@ -90,7 +90,7 @@ def main(args: Args) -> None:
 def map_views(args: Args, box: tuple[float, float, float], size: int) -> dict[str, MapView]:
     views = {"encoder": MapView(own_encoder(), box, load_regressor().config.encoder.size)}
     if args.lpips:
-        views["lpips"] = MapView(lpips_network(args.lpips), (0.0, 0.0, 1.0), min(size, 256))
+        views["lpips"] = MapView(read_lpips(args.lpips), (0.0, 0.0, 1.0), min(size, 256))
     return views
 
 

@@ -22,13 +22,13 @@ import tyro
 from texture_fit.faces import Fitted, fit_subjects, linear_like, read_subjects
 from texture_fit.side_views import VIEWS, read_views, side_views
 from texture_fit.tables import caption, markdown, mean, write_sheet
-from texture_fit.tools import find_recipe, recipe_tools
 from tqdm import tqdm
 
 from facejax.cli import cache_compilations
 from facejax.export import versions, write_summary, write_text
 from facejax.face_model.load import load_face_model
-from facejax.fitting import Recipe, Tools
+from facejax.fitting import RECIPES, Recipe, Tools
+from facejax.toolbox import tools_for
 
 SIDE = 192  # pixels of the sheet's pictures
 
@@ -97,9 +97,15 @@ def plan(args: Args) -> list[Run]:
         if place == len(runs):
             runs.append(Run(base, place))
         if recipe != base:
-            tools = recipe_tools(recipe, args.decoder, lpips=args.lpips, arcface=args.arcface)
+            tools = tools_for(recipe, args.decoder or "default", lpips=args.lpips, arcface=args.arcface)
             runs.append(Run(recipe, place, tools))
     return runs
+
+
+def find_recipe(name: str) -> Recipe:
+    if name not in RECIPES:
+        raise ValueError(f"--recipe {name}: not one of {', '.join(RECIPES)}")
+    return RECIPES[name]
 
 
 def label(runs: list[Run]) -> list[str]:

@@ -1,55 +1,57 @@
-"""Recipes and networks by name."""
+"""What a recipe's stages draw on, brought together: the package's own decoder and networks, or files of the user's."""
 
 from pathlib import Path
 
 from facejax.checkpoints import import_arcface, import_lpips
-from facejax.fitting import RECIPES, FeatureNetwork, Recipe, Tools, arcface_network, encoder_network, ffhq_uv
-from facejax.fitting import lpips_network as to_network
+from facejax.fitting import FeatureNetwork, Recipe, Tools, arcface_network, encoder_network, lpips_network
 from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.regress.regressor import load_regressor
-from facejax.texture import MappedTexture, load_decoder
+from facejax.texture import MappedTexture, TextureDecoder, load_decoder
 
 
 def own_encoder() -> FeatureNetwork:
-    """The shipped regressor's encoder."""
+    """The shipped regressor's encoder, for "perceptual"."""
     regressor = load_regressor()
-    if regressor.config.encoder.channels != 3:
-        raise ValueError("the shipped regressor sees more than colours: pass --lpips FILE")
     return encoder_network(regressor.config.encoder, regressor.weights)
 
 
-def lpips_network(files: tuple[Path, ...]) -> FeatureNetwork:
+def read_lpips(files: tuple[Path, ...]) -> FeatureNetwork:
     """LPIPS from one file, or from VGG16's and its own."""
     if len(files) not in (1, 2):
-        raise ValueError(f"--lpips takes one file or two, not {len(files)}: see facejax.checkpoints.import_lpips")
-    return to_network(import_lpips(*files))
+        raise ValueError(f"LPIPS is one file or two, not {len(files)}: see facejax.checkpoints.import_lpips")
+    return lpips_network(import_lpips(*files))
 
 
-def find_recipe(name: str) -> Recipe:
-    published = {one.name: one for one in vars(ffhq_uv).values() if isinstance(one, Recipe)}
-    known = published | RECIPES
-    if name not in known:
-        raise ValueError(f"--recipe {name}: not one of {', '.join(sorted(known))}")
-    return known[name]
-
-
-def recipe_tools(
-    recipe: Recipe, decoder: Path | None, *, lpips: tuple[Path, ...] = (), arcface: Path | None = None
+def tools_for(
+    recipe: Recipe,
+    decoder: TextureDecoder | str | Path = "default",
+    *,
+    lpips: tuple[Path, ...] = (),
+    arcface: Path | None = None,
 ) -> Tools:
-    """What the stages of a recipe name: the decoder (None: the shipped one) and the networks, and nothing else."""
+    """What the stages of a recipe name, and nothing else.
+
+    Args:
+        decoder: a texture decoder, the folder of one, or "default" for the package's own.
+        lpips: weights of LPIPS for "perceptual" (docs/weights.md), one file or two; without them it is the shipped
+            regressor's encoder.
+        arcface: weights of ArcFace for "recognition", which has no substitute.
+
+    Raises ValueError for a recipe that needs something else, and like the loaders.
+    """
     albedos = {stage.albedo for stage in recipe.stages} - {OWN}
     roles = {TERMS[term].network for stage in recipe.stages for term, _ in stage.weights if term in TERMS}
-    networks, drawn = {}, {}
+    drawn, networks = {}, {}
+    if unknown := albedos - {"decoder", "decoder_z"}:
+        raise ValueError(f"recipe {recipe.name!r} draws {', '.join(sorted(unknown))}: pass your own Tools(albedos=...)")
     if albedos:
-        if unknown := albedos - {"decoder", "decoder_z"}:
-            raise ValueError(f"recipe {recipe.name} draws {', '.join(sorted(unknown))}, which this script cannot make")
-        loaded = load_decoder("default" if decoder is None else decoder)
+        loaded = decoder if isinstance(decoder, TextureDecoder) else load_decoder(decoder)
         drawn = {"decoder": loaded, "decoder_z": MappedTexture(loaded)}
     if "perceptual" in roles:
-        networks["perceptual"] = lpips_network(lpips) if lpips else own_encoder()
+        networks["perceptual"] = read_lpips(lpips) if lpips else own_encoder()
     if "recognition" in roles:
         if arcface is None:
-            raise ValueError(f"recipe {recipe.name} needs a recognition network: pass --arcface FILE")
+            raise ValueError(f"recipe {recipe.name!r} needs a recognition network: give the weights of ArcFace")
         networks["recognition"] = arcface_network(import_arcface(arcface))
     return Tools({name: drawn[name] for name in sorted(albedos)}, networks)

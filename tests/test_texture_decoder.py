@@ -1,5 +1,7 @@
 """The texture decoder: latents in, albedo maps out; its files."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ from facejax.texture import (
     texture_decoder,
     to_standard,
 )
-from facejax.texture.decoder import half_size
+from facejax.texture.decoder import half_size, learn_glimpse
 
 TINY = StyleGANConfig(resolution=8, channel_base=32, channel_max=8, latent=8, mapping_layers=1)
 RNG = np.random.default_rng(0)
@@ -106,3 +108,16 @@ def test_the_decoder_is_an_albedo_model(decoder):
     w = apply_mapping(TINY, decoder.weights, near[None])
     expected = decode_texture(decoder, jnp.tile(w, (TINY.layers, 1)), linear=False)
     np.testing.assert_allclose(mapped.decode(near), expected, atol=1e-5)
+
+
+def test_a_start_is_read_off_a_map(decoder, tmp_path):
+    """The regressed latent makes a map that is nearer to a random one than the mean map is."""
+    assert decoder.glimpse is None and not decoder.encode(jnp.ones((8, 8, 3))).any()
+    seeing = replace(decoder, glimpse=learn_glimpse(decoder, 600, seed=3))
+    save_decoder(tmp_path / "seeing", seeing, half=False)
+    np.testing.assert_array_equal(load_decoder(tmp_path / "seeing").glimpse, seeing.glimpse)
+    maps = linear_to_srgb(sample_textures(decoder, jax.random.key(9), 20))
+    found = jnp.stack([seeing.decode(seeing.encode(one)) for one in maps])
+    mean = decoder.decode(jnp.zeros(decoder.count))
+    assert float(jnp.mean((found - maps) ** 2)) < 0.3 * float(jnp.mean((mean - maps) ** 2))
+    assert not seeing.encode(jnp.ones((5, 3))).any()  # an albedo by vertex says nothing to it

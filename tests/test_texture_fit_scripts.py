@@ -22,18 +22,18 @@ from texture_fit import (  # noqa: E402  # pyright: ignore[reportMissingImports]
     maps,
     side_views,
     tables,
-    tools,
     unwrap,
 )
 
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, to_camera  # noqa: E402
 from facejax.face_model import LinearAlbedo, decode, neutral_params  # noqa: E402
 from facejax.face_model.landmarks import landmarks  # noqa: E402
-from facejax.fitting import LINEAR, Tools, encoder_network  # noqa: E402
+from facejax.fitting import LINEAR, Recipe, Tools, encoder_network  # noqa: E402
 from facejax.nets import EncoderConfig, init_encoder  # noqa: E402
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator  # noqa: E402
 from facejax.render import render  # noqa: E402
 from facejax.texture import TextureDecoder, save_decoder, texture_decoder  # noqa: E402
+from facejax.toolbox import tools_for  # noqa: E402
 
 TINY = StyleGANConfig(resolution=32, channel_base=256, channel_max=16, latent=16, mapping_layers=2, clamp=None)
 ENCODER = EncoderConfig(outputs=3, size=32, widths=(4, 4, 8), blocks=(0, 1, 0), hidden=8, code=2)
@@ -221,7 +221,7 @@ def test_the_fit_table_compares_with_the_linear_recipe(tmp_path, decoder, monkey
     textured = replace(short, name="textured", stages=tuple(replace(s, albedo="decoder") for s in short.stages))
     monkeypatch.setattr(evaluate_texture_fit, "find_recipe", {"linear": short, "textured": textured}.get)
     monkeypatch.setattr(evaluate_texture_fit, "linear_like", lambda recipe: short)
-    monkeypatch.setattr(evaluate_texture_fit, "recipe_tools", lambda *_, **__: Tools({"decoder": decoder}))
+    monkeypatch.setattr(evaluate_texture_fit, "tools_for", lambda *_, **__: Tools({"decoder": decoder}))
     monkeypatch.setattr(evaluate_texture_fit, "load_face_model", lambda name: toy_model())
     monkeypatch.setattr(evaluate_texture_fit, "read_subjects", lambda *_, **__: [subject("a"), subject("b")])
     monkeypatch.setattr(evaluate_texture_fit, "cache_compilations", lambda: None)
@@ -235,7 +235,7 @@ def test_the_fit_table_compares_with_the_linear_recipe(tmp_path, decoder, monkey
 
 
 def test_a_linear_run_comes_before_every_recipe(monkeypatch):
-    monkeypatch.setattr(evaluate_texture_fit, "recipe_tools", lambda *_, **__: Tools())
+    monkeypatch.setattr(evaluate_texture_fit, "tools_for", lambda *_, **__: Tools())
     args = evaluate_texture_fit.Args(data=Path(), out=Path(), recipe=("ffhq_uv_code", "linear", "ganfit"))
     runs = evaluate_texture_fit.plan(args)
     assert [(run.recipe.name, run.base) for run in runs] == [("linear", 0), ("ffhq_uv_code", 0), ("ganfit", 0)]
@@ -244,9 +244,9 @@ def test_a_linear_run_comes_before_every_recipe(monkeypatch):
 
 def test_missing_things_are_named():
     with pytest.raises(ValueError, match=r"--recipe gan: not one of .*ffhq_uv_code"):
-        tools.find_recipe("gan")
-    with pytest.raises(ValueError, match="cannot make"):
-        tools.recipe_tools(tools.find_recipe("linear").__class__("x", stages=_drawing("other")), None)
+        evaluate_texture_fit.find_recipe("gan")
+    with pytest.raises(ValueError, match="pass your own"):
+        tools_for(Recipe("x", stages=_drawing("other")))
 
 
 def _drawing(albedo: str):

@@ -37,7 +37,7 @@ RECIPE = Recipe(
     r1_interval=2,
     mirror=True,
     augment=True,
-    reconstruct=1.0,
+    reconstruct=3,
     inverter=TINY,
 )
 MAPS = RNG.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)

@@ -124,7 +124,7 @@ class Step:
         keys = jax.random.split(key, 5)
         if number >= recipe.adversaries_from:
             state, terms = self.play(state, number, keys, maps)
-        if recipe.reconstruct:
+        if number < recipe.reconstruct:
             side = next((side for side, until in recipe.grow if number < until), recipe.generator.resolution)
             state, more = self.reconstruct[side](state, keys[4], maps)
             terms |= more

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from facejax.nets.stylegan2 import StyleGANConfig
 from facejax.objectives.gan import PATH_INTERVAL, PATH_WEIGHT, R1_INTERVAL, R1_WEIGHT
-from facejax.texture import CONFIG_F, LARGE, LIGHT
+from facejax.texture import CONFIG_F, LARGE, LIGHT, SMALL
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Recipe:
     mixing: float = 0.9  # share of maps whose layers take two latents
     half_life: float = 10_000.0  # pictures, of the averaged weights
     mirror: bool = False  # show every other map reversed left to right
-    reconstruct: float = 0.0  # weight of making real maps again; learns far faster than the adversaries do
+    reconstruct: int = 0  # steps in which real maps are made again: learns far faster than the adversaries do
+    reconstruct_rate: float = 1e-2  # at first; falls to nothing with a half cosine
     inverter: StyleGANConfig | None = None  # finds the latents of maps to make again
     grow: tuple[tuple[int, int], ...] = ()  # (texels, until step): maps are first made again at fewer texels
     adversaries_from: int = 0  # the step at which they begin
@@ -43,16 +44,29 @@ LIGHT_RECIPE = Recipe(
 RECIPES = {
     "light": LIGHT_RECIPE,
     # For a processor: maps are made again, first at few texels, and no adversary sharpens them.
-    "light_cpu": replace(
+    "small": replace(
         LIGHT_RECIPE,
-        name="light_cpu",
-        steps=4_000,
-        batch=8,
-        half_life=3_000.0,
-        reconstruct=10.0,
+        name="small",
+        generator=SMALL,
+        steps=8_000,
+        batch=4,
+        half_life=1_000.0,
+        reconstruct=8_000,
         inverter=StyleGANConfig(resolution=64, channel_base=2048, channel_max=256, clamp=256.0),
-        grow=((64, 1_200), (128, 2_400)),
-        adversaries_from=1_000_000,
+        grow=((64, 2_000), (128, 4_500)),
+        adversaries_from=8_000,
+    ),
+    # The same at 64 texels, to compare what decoders learn of more and more maps.
+    "tiny": replace(
+        LIGHT_RECIPE,
+        name="tiny",
+        generator=replace(SMALL, resolution=64),
+        steps=2_500,
+        batch=4,
+        half_life=1_000.0,
+        reconstruct=2_500,
+        inverter=StyleGANConfig(resolution=64, channel_base=2048, channel_max=256, clamp=256.0),
+        adversaries_from=2_500,
     ),
     "large": Recipe(name="large", generator=LARGE, judge=replace(LARGE, clamp=256.0), steps=200_000, r1=4.0),
     "config_f": Recipe(name="config_f", generator=CONFIG_F, judge=replace(CONFIG_F, half=4), steps=781_250),

@@ -41,8 +41,8 @@ from facejax.objectives.gan import (
 from texture_gan.recipes import Recipe
 
 W_AVG_DECAY = 0.995
-BLUR = 0.3  # of the z of reconstructed maps, in their standard deviations
-REPULSION = 0.02
+BLUR = 0.1  # of the z of reconstructed maps, in their standard deviations
+REPULSION = 0.005
 ASTRAY = 1e-3  # of the layers' offsets, mean square
 ADAPT_INTERVAL = 4  # steps between two changes of the augmentation's strength
 
@@ -57,7 +57,7 @@ class State(NamedTuple):
     inverter: Any  # maps to latents, for reconstruction; empty without
     generator_moments: Any
     judge_moments: Any
-    inverter_moments: Any
+    maker_moments: Any  # of generator and inverter together, for reconstruction
     path_mean: Float[Array, ""]
     strength: Float[Array, ""]  # of the augmentation
     signs: Float[Array, ""]  # sum over the steps since it was adapted: mean sign of real maps' logits
@@ -73,10 +73,8 @@ def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
         if recipe.inverter is None:
             raise ValueError(f"recipe {recipe.name!r} makes maps again: it needs the sizes of an inverter")
         inverter = init_inverter(recipe.inverter, third, outputs=inverter_outputs(recipe))
-    moments = [
-        _adam(recipe, name).init(params)
-        for name, params in (("generator", generator.params), ("judge", judge), ("inverter", inverter))
-    ]
+    moments = [_adam(recipe, "generator").init(generator.params), _adam(recipe, "judge").init(judge)]
+    moments.append(_maker(recipe).init((generator.params, inverter)) if recipe.reconstruct else {})
     average = jax.tree.map(jnp.copy, generator.params)
     numbers = jnp.float32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0)
     return State(generator, average, judge, inverter, *moments, *numbers)
@@ -88,10 +86,13 @@ def averaged(state: State) -> Generator:
 
 
 def _adam(recipe: Recipe, network: str) -> optax.GradientTransformation:
-    if network == "inverter":
-        return optax.adam(recipe.rate, b1=0.0, b2=0.99)
     interval = recipe.path_interval if network == "generator" else recipe.r1_interval
     return lazy_adam(recipe.rate, interval=interval)
+
+
+def _maker(recipe: Recipe) -> optax.GradientTransformation:
+    """With momentum and a rate that falls, which adversaries cannot use."""
+    return optax.adam(optax.cosine_decay_schedule(recipe.reconstruct_rate, recipe.reconstruct), b1=0.9, b2=0.99)
 
 
 def from_bytes(maps: UInt8[Array, "N R R 3"]) -> Float[Array, "N R R 3"]:
@@ -198,18 +199,15 @@ def reconstruction_phase(
         made = apply_synthesis(config, generator, ws, noise="random", key=noise)
         gap = pyramid_distance(made, real)
         astray = jnp.mean(jnp.square(offsets))
-        return recipe.reconstruct * (gap + REPULSION * crowding(z) + ASTRAY * astray), (gap, jnp.mean(w, axis=0))
+        return gap + REPULSION * crowding(z) + ASTRAY * astray, (gap, jnp.mean(w, axis=0))
 
-    gradients, (gap, w_mean) = jax.grad(loss, argnums=(0, 1), has_aux=True)(state.generator.params, state.inverter)
-    state = _move_generator(recipe, state, gradients[0])
-    updates, moments = _adam(recipe, "inverter").update(finite_gradients(gradients[1]), state.inverter_moments)
+    old = state.generator.params, state.inverter
+    gradients, (gap, w_mean) = jax.grad(lambda both: loss(*both), has_aux=True)(old)
+    updates, moments = _maker(recipe).update(finite_gradients(gradients), state.maker_moments, old)
+    params, inverter = optax.apply_updates(old, updates)
     w_avg = w_mean + W_AVG_DECAY * (state.generator.w_avg - w_mean)
-    state = state._replace(
-        generator=state.generator._replace(w_avg=w_avg),
-        inverter=optax.apply_updates(state.inverter, updates),
-        inverter_moments=moments,
-    )
-    return state, {"reconstruction": gap}
+    generator = state.generator._replace(params=params, w_avg=w_avg)
+    return state._replace(generator=generator, inverter=inverter, maker_moments=moments), {"reconstruction": gap}
 
 
 def inverter_outputs(recipe: Recipe) -> int:

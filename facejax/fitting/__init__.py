@@ -24,10 +24,11 @@ from facejax.fitting.networks import arcface_network as arcface_network
 from facejax.fitting.networks import encoder_network as encoder_network
 from facejax.fitting.networks import lpips_network as lpips_network
 from facejax.fitting.priors import Priors as Priors
+from facejax.fitting.recipe import Recipe as Recipe
+from facejax.fitting.recipes import DEFAULT as DEFAULT
 from facejax.fitting.recipes import LANDMARKS as LANDMARKS
 from facejax.fitting.recipes import LINEAR as LINEAR
 from facejax.fitting.recipes import RECIPES as RECIPES
-from facejax.fitting.recipes import Recipe as Recipe
 from facejax.fitting.stages import Stage as Stage
 from facejax.fitting.stages import run_stage as run_stage
 from facejax.fitting.terms import TERMS as TERMS

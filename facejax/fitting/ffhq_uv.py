@@ -7,7 +7,7 @@ disagree, so both are here. Its lengths count in decimetres: a step of 0.0005 th
 
 from dataclasses import replace
 
-from facejax.fitting.recipes import Recipe
+from facejax.fitting.recipe import Recipe
 from facejax.fitting.stages import Stage
 
 _ADAM = (0.9, 0.999)

@@ -16,7 +16,8 @@ from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting.landmarks import JAW, FaceStart, box_size, fit_landmarks
 from facejax.fitting.light import solve_light
-from facejax.fitting.recipes import LINEAR, Recipe
+from facejax.fitting.recipe import Recipe
+from facejax.fitting.recipes import LINEAR
 from facejax.fitting.scene import Observation, look
 from facejax.fitting.stages import check_stage, run_stage, switch_albedo
 from facejax.fitting.terms import TERMS

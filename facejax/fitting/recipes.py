@@ -1,24 +1,10 @@
-"""Recipes: a whole fit as data. `fit(..., recipe=LINEAR)` runs one; make your own with `dataclasses.replace`."""
+"""The recipes by name. `fit(..., recipe=DEFAULT)` runs one; make your own with `dataclasses.replace`."""
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from facejax.fitting.landmarks import Contour
-from facejax.fitting.priors import Priors
+from facejax.fitting import ffhq_uv
+from facejax.fitting.recipe import Recipe
 from facejax.fitting.stages import Stage
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Landmarks first, then the light in closed form, then the stages. Static and hashable."""
-
-    name: str
-    stages: tuple[Stage, ...] = ()
-    size: int = 224  # side of the square crop that is fitted, pixels
-    margin: float = 0.3  # of the crop around the landmarks' box, as a share of its longer side, on every side
-    contour: Contour = "auto"
-    priors: Priors = field(default_factory=Priors)
-    landmark_steps: int = 24
-
 
 LANDMARKS = Recipe(name="landmarks")
 """Pose, camera, identity and expression from the 68 points alone, and the light; no photometric refinement."""
@@ -55,6 +41,42 @@ LINEAR = Recipe(
         ),
     ),
 )
-"""The default: landmarks, then pixels with spherical-harmonics light and the model's linear albedo."""
+"""Landmarks, then pixels with spherical-harmonics light and the model's linear albedo."""
 
-RECIPES = {recipe.name: recipe for recipe in (LINEAR, LANDMARKS)}
+_colour, _all = LINEAR.stages
+
+DEFAULT = Recipe(
+    name="default",
+    stages=(
+        replace(_colour, steps=40),
+        replace(_all, steps=60),
+        Stage(
+            name="texture",
+            steps=60,
+            rates=(("albedo", 0.1), ("light", 0.02)),
+            weights=(
+                ("pixels", 1.0),
+                ("albedo", 0.002),
+                ("latents_together", 0.001),
+                ("light_colour", 0.005),
+                ("light_below_zero", 1.0),
+            ),
+            albedo="decoder",
+            rampdown=0.5,
+        ),
+    ),
+)
+"""The default."""
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        DEFAULT,
+        LINEAR,
+        LANDMARKS,
+        ffhq_uv.FFHQ_UV_CODE,
+        ffhq_uv.FFHQ_UV_PAPER,
+        ffhq_uv.FFHQ_UV_CROPFACE,
+        ffhq_uv.GANFIT,
+    )
+}

@@ -122,7 +122,7 @@ def learn_glimpse(decoder: TextureDecoder, count: int, *, seed: int) -> Float[Ar
     @jax.jit
     def look(key: Key[Array, ""]):
         w = apply_mapping(config, decoder.weights, jax.random.normal(key, (1, config.latent)))[0]
-        return shrink(decode_texture(decoder, to_layers(config, w), linear=False)), to_standard(decoder, w)
+        return shrink(decode_texture(decoder, to_layers(config, w), linear=False)), (w - decoder.w_avg) / decoder.w_std
 
     seen, z = (jnp.stack(x) for x in zip(*map(look, jax.random.split(jax.random.key(seed), count)), strict=True))
     mean, z_mean = jnp.mean(seen, axis=0), jnp.mean(z, axis=0)
@@ -224,7 +224,9 @@ def import_decoder(path: str | Path, statistics: str | Path | None = None) -> Te
     return TextureDecoder(weights, mean, std, None, config)
 
 
-# Light enough for a fit on a processor (3 GFLOP a map), and two for accelerators (47 and 187); see docs/texture.md.
+# Two that are light enough for fits on a processor (0.9 and 3 GFLOP a map), and two for accelerators (47 and 187); see
+# docs/texture.md.
+SMALL = StyleGANConfig(resolution=256, channel_base=2048, channel_max=256, latent=256, mapping_layers=4, clamp=None)
 LIGHT = StyleGANConfig(resolution=256, channel_base=4096, channel_max=256, latent=256, mapping_layers=4, clamp=None)
 LARGE = StyleGANConfig(resolution=512, channel_base=16384, channel_max=512, latent=512, half=3)
 CONFIG_F = StyleGANConfig()
