@@ -20,6 +20,7 @@ from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import LINEAR, FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
 from facejax.regress.photos import Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regress.regressor import Regression, Regressor, load_regressor
+from facejax.toolbox import tools_for
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,8 @@ def fit(
         recipe: the stages to run, see `facejax.fitting.recipes`.
         focal: focal length in pixels of the photographs, where it is known; one for all or one each.
         start: what `regress` said of these faces, one for each photograph.
-        tools: the albedo models and networks that the recipe's stages name.
+        tools: the albedo models and networks that the recipe's stages name; by default the package's own
+            (`facejax.toolbox.tools_for`).
 
     Raises ValueError for inputs that do not fit together. The first call with a new batch size compiles.
     """
@@ -245,7 +247,7 @@ def fit(
     known = None if start is None else face_start(model, start)
     crops = prepare_crops(images, landmarks, recipe=recipe, focal=focal, start=known)
     begin = time.perf_counter()
-    tools = Tools() if tools is None else tools
+    tools = tools_for(recipe) if tools is None else tools
     program = compile_fit(model, crops, recipe=recipe, tools=tools)
     compiled = time.perf_counter()
     faces = jax.block_until_ready(program(model, crops, tools))

@@ -61,7 +61,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path, monkeypatch):
     parts = train(tmp_path / "parts", 3)
     jax.tree.map(np.testing.assert_array_equal, parts, whole)
     assert int(parts.step) == 3 and float(parts.path_mean) > 0
-    moved = jax.tree.map(lambda new, old: float(jnp.abs(new - old).max()), parts.average, start.generator.params)
+    moved = jax.tree.map(lambda new, old: float(jnp.abs(new - old).max()), parts.average[0], start.generator.params)
     assert min(jax.tree.leaves(moved)) > 0  # every parameter learns
 
     logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "parts")]

@@ -24,6 +24,7 @@ class Recipe:
     mixing: float = 0.9  # share of maps whose layers take two latents
     half_life: float = 10_000.0  # pictures, of the averaged weights
     mirror: bool = False  # show every other map reversed left to right
+    learned_noise: bool = False  # the noise maps are learned and the same in all maps: what is where, at once
     reconstruct: int = 0  # steps in which real maps are made again: learns far faster than the adversaries do
     reconstruct_rate: float = 1e-2  # at first; falls to nothing with a half cosine
     inverter: StyleGANConfig | None = None  # finds the latents of maps to make again
@@ -43,30 +44,33 @@ LIGHT_RECIPE = Recipe(
 )
 RECIPES = {
     "light": LIGHT_RECIPE,
-    # For a processor: maps are made again, first at few texels, and no adversary sharpens them.
+    # For a processor: maps are made again, first at few texels, and no adversary sharpens them. What all maps share
+    # (where brows and lips are) goes into the noise maps, texel by texel; convolutions alone take far longer to learn it.
     "small": replace(
         LIGHT_RECIPE,
         name="small",
         generator=SMALL,
-        steps=8_000,
+        steps=7_000,
         batch=4,
         half_life=1_000.0,
-        reconstruct=8_000,
+        learned_noise=True,
+        reconstruct=7_000,
         inverter=StyleGANConfig(resolution=64, channel_base=2048, channel_max=256, clamp=256.0),
-        grow=((64, 2_000), (128, 4_500)),
-        adversaries_from=8_000,
+        grow=((64, 1_500), (128, 3_500)),
+        adversaries_from=7_000,
     ),
     # The same at 64 texels, to compare what decoders learn of more and more maps.
     "tiny": replace(
         LIGHT_RECIPE,
         name="tiny",
         generator=replace(SMALL, resolution=64),
-        steps=2_500,
+        steps=2_000,
         batch=4,
         half_life=1_000.0,
-        reconstruct=2_500,
+        learned_noise=True,
+        reconstruct=2_000,
         inverter=StyleGANConfig(resolution=64, channel_base=2048, channel_max=256, clamp=256.0),
-        adversaries_from=2_500,
+        adversaries_from=2_000,
     ),
     "large": Recipe(name="large", generator=LARGE, judge=replace(LARGE, clamp=256.0), steps=200_000, r1=4.0),
     "config_f": Recipe(name="config_f", generator=CONFIG_F, judge=replace(CONFIG_F, half=4), steps=781_250),

@@ -52,7 +52,7 @@ Spread = NamedSharding | None  # how a batch lies on the devices
 
 class State(NamedTuple):
     generator: Generator
-    average: Any  # running average of the generator's parameters: what is kept
+    average: Any  # running average of the generator's parameters and noise maps: what is kept
     judge: Any
     inverter: Any  # maps to latents, for reconstruction; empty without
     generator_moments: Any
@@ -67,6 +67,8 @@ class State(NamedTuple):
 def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
     first, second, third = jax.random.split(key, 3)
     generator = init_generator(recipe.generator, first)
+    if recipe.learned_noise:
+        generator = start_noise(generator)
     judge = init_discriminator(recipe.judge, second)
     inverter: Any = {}
     if recipe.reconstruct:
@@ -74,15 +76,39 @@ def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
             raise ValueError(f"recipe {recipe.name!r} makes maps again: it needs the sizes of an inverter")
         inverter = init_inverter(recipe.inverter, third, outputs=inverter_outputs(recipe))
     moments = [_adam(recipe, "generator").init(generator.params), _adam(recipe, "judge").init(judge)]
-    moments.append(_maker(recipe).init((generator.params, inverter)) if recipe.reconstruct else {})
-    average = jax.tree.map(jnp.copy, generator.params)
+    moments.append(
+        _maker(recipe).init((generator.params, _noise(recipe, generator), inverter)) if recipe.reconstruct else {}
+    )
+    average = jax.tree.map(jnp.copy, (generator.params, generator.noise))
     numbers = jnp.float32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0)
     return State(generator, average, judge, inverter, *moments, *numbers)
 
 
 def averaged(state: State) -> Generator:
-    """The generator with its averaged parameters."""
-    return state.generator._replace(params=state.average)
+    """The generator with its averaged parameters and noise maps."""
+    params, noise = state.average
+    return state.generator._replace(params=params, noise=noise)
+
+
+def start_noise(generator: Generator) -> Generator:
+    """Noise maps that can be learned: flat, and at full strength, since one of the two must not be zero."""
+    full = lambda path, leaf: jnp.ones_like(leaf) if path[-1].key == "strength" else leaf  # noqa: E731
+    params = jax.tree_util.tree_map_with_path(full, generator.params)
+    return generator._replace(params=params, noise=jax.tree.map(jnp.zeros_like, generator.noise))
+
+
+def _noise(recipe: Recipe, generator: Generator) -> Any:
+    """The noise maps if they are learned."""
+    return generator.noise if recipe.learned_noise else {}
+
+
+def _synthesis(recipe: Recipe, generator: Generator, ws: Array, key: Array, side: int | None = None) -> Array:
+    """Maps, with the noise that the recipe trains with; `side` texels wide, of the whole number of layers."""
+    config = recipe.generator if side is None else replace(recipe.generator, resolution=side)
+    ws = ws[:, : config.layers]
+    if recipe.learned_noise:
+        return apply_synthesis(config, generator, ws)
+    return apply_synthesis(config, generator, ws, noise="random", key=key)
 
 
 def _adam(recipe: Recipe, network: str) -> optax.GradientTransformation:
@@ -107,7 +133,7 @@ def generator_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: S
     def loss(params):
         generator = state.generator._replace(params=params)
         ws, w_mean = draw_latents(recipe, generator, latents, recipe.batch, spread)
-        made = apply_synthesis(recipe.generator, generator, ws, noise="random", key=noise)
+        made = _synthesis(recipe, generator, ws, noise)
         logits = _judge(recipe, state, state.judge, made, change)
         return fooling_loss(logits), (w_mean, logits)
 
@@ -128,7 +154,7 @@ def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Spread
         ws, _ = draw_latents(recipe, generator, latents, count, spread)
 
         def make(ws):
-            return apply_synthesis(recipe.generator, generator, ws, noise="random", key=noise)
+            return _synthesis(recipe, generator, ws, noise)
 
         lengths = path_lengths(make, ws, jax.random.normal(direction, (count, side, side, 3)))
         penalty, mean = path_penalty(lengths, state.path_mean)
@@ -145,7 +171,7 @@ def judge_phase(
     """The discriminator learns to tell the generator's maps from real ones."""
     latents, noise, change, flip = jax.random.split(key, 4)
     ws, _ = draw_latents(recipe, state.generator, latents, recipe.batch, spread)
-    made = apply_synthesis(recipe.generator, state.generator, ws, noise="random", key=noise)
+    made = _synthesis(recipe, state.generator, ws, noise)
     real = _shown(recipe, maps, flip)
 
     def loss(judge):
@@ -185,28 +211,28 @@ def reconstruction_phase(
     """
     assert recipe.inverter is not None
     flip, blur, noise = jax.random.split(key, 3)
-    real, config = _shown(recipe, maps, flip), replace(recipe.generator, resolution=side)
+    real, config = _shown(recipe, maps, flip), recipe.generator
     small, real = (shrink(real, to) for to in (recipe.inverter.resolution, side))
     alone = (jnp.arange(len(real)) % 2 == 0)[:, None, None]
 
-    def loss(params, inverter):
-        generator = state.generator._replace(params=params)
+    def loss(old):
+        params, maps, inverter = old
+        generator = state.generator._replace(params=params, noise=maps or state.generator.noise)
         found = apply_inverter(recipe.inverter, inverter, small)
         z, offsets = found[:, : config.latent], found[:, config.latent :].reshape(len(found), -1, config.latent)
         z = z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=1, keepdims=True) + 1e-8)
         w = apply_mapping(config, generator, z + BLUR * jax.random.normal(blur, z.shape))
-        ws = to_layers(config, w) + jnp.where(alone, 0.0, offsets[:, : config.layers])
-        made = apply_synthesis(config, generator, ws, noise="random", key=noise)
+        made = _synthesis(recipe, generator, to_layers(config, w) + jnp.where(alone, 0.0, offsets), noise, side)
         gap = pyramid_distance(made, real)
         astray = jnp.mean(jnp.square(offsets))
         return gap + REPULSION * crowding(z) + ASTRAY * astray, (gap, jnp.mean(w, axis=0))
 
-    old = state.generator.params, state.inverter
-    gradients, (gap, w_mean) = jax.grad(lambda both: loss(*both), has_aux=True)(old)
+    old = state.generator.params, _noise(recipe, state.generator), state.inverter
+    gradients, (gap, w_mean) = jax.grad(loss, has_aux=True)(old)
     updates, moments = _maker(recipe).update(finite_gradients(gradients), state.maker_moments, old)
-    params, inverter = optax.apply_updates(old, updates)
+    params, learned, inverter = optax.apply_updates(old, updates)
     w_avg = w_mean + W_AVG_DECAY * (state.generator.w_avg - w_mean)
-    generator = state.generator._replace(params=params, w_avg=w_avg)
+    generator = Generator(params, learned or state.generator.noise, w_avg)
     return state._replace(generator=generator, inverter=inverter, maker_moments=moments), {"reconstruction": gap}
 
 
@@ -245,7 +271,8 @@ def close_step(recipe: Recipe, state: State) -> State:
     # While few maps were seen the average follows closely, so that it forgets the start.
     seen = state.step.astype(jnp.float32)
     decay = jnp.minimum(decay, (1.0 + seen) / (10.0 + seen))
-    average = jax.tree.map(lambda new, old: new + decay * (old - new), state.generator.params, state.average)
+    new = state.generator.params, state.generator.noise
+    average = jax.tree.map(lambda new, old: new + decay * (old - new), new, state.average)
     state = state._replace(average=average, step=state.step + 1)
     if not recipe.augment:
         return state._replace(signs=jnp.float32(0))

@@ -15,10 +15,11 @@ from facejax.camera import focal_from_fov
 from facejax.commands.regress import boxes_of
 from facejax.face_model import FaceModel
 from facejax.face_model.load import load_face_model
-from facejax.fitting import RECIPES
+from facejax.fitting import RECIPES, Tools
 from facejax.images import find_landmarks, read_image, read_landmarks
 from facejax.regress.photos import Faces, regress_photos
 from facejax.regress.regressor import Regressor, load_regressor
+from facejax.toolbox import tools_for
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,15 @@ class Fit:
     """without landmarks, of the faces found in a photo: the largest, or all (in folders <stem>_0, <stem>_1, ...)"""
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
-    recipe: Literal["linear", "landmarks"] = "linear"
-    """what is fitted: landmarks and pixels, or landmarks only"""
+    recipe: str = "linear"
+    """what is fitted: "default" (landmarks, pixels, a texture decoder), "linear" (landmarks, pixels), "landmarks", or a
+    published recipe, see docs/fitting.md"""
+    decoder: Path | None = None
+    """folder of a texture decoder, for recipes that use one (default: the package's own)"""
+    lpips: tuple[Path, ...] = ()
+    """weights of LPIPS, one file or two, for recipes with a perceptual term (default: the regressor's encoder)"""
+    arcface: Path | None = None
+    """weights of ArcFace, for recipes with a recognition term"""
     contour: Literal["auto", "static", "moving"] = "auto"
     """jaw points: fixed on the surface (3D annotations), on the visible outline (2D detectors), or what fits better"""
     fov: float | None = None
@@ -67,6 +75,9 @@ def run_fit(command: Fit) -> int:
     """Returns the exit status: 0, or 1 when some photos failed."""
     check_command(command)
     model = load_face_model(command.model)
+    tools = tools_for(
+        RECIPES[command.recipe], command.decoder or "default", lpips=command.lpips, arcface=command.arcface
+    )
     boxes = [None] * len(command.photos) if command.boxes is None else boxes_of(command.photos, command.boxes)
     regressor = load_regressor() if command.landmarks is None else None
     command.out.mkdir(parents=True, exist_ok=True)
@@ -77,7 +88,7 @@ def run_fit(command: Fit) -> int:
             some = slice(begin, begin + size)
             faces, failures = find_faces(command.photos[some], boxes[some], command, regressor)
             for first in range(0, len(faces), size):
-                failures |= fit_group(model, faces[first : first + size], size, command, bar.write)
+                failures |= fit_group(model, faces[first : first + size], size, command, tools, bar.write)
             for failure in failures.values():
                 bar.write(f"facejax: error: {failure}", file=sys.stderr)
             failed |= set(failures)
@@ -89,11 +100,11 @@ def run_fit(command: Fit) -> int:
 
 
 def fit_group(
-    model: FaceModel, faces: list[Face], size: int, command: Fit, write: Callable[..., object]
+    model: FaceModel, faces: list[Face], size: int, command: Fit, tools: Tools, write: Callable[..., object]
 ) -> dict[Path, str]:
     """Fit and write at most `size` faces; returns a line for each photo that failed."""
     failures = {}
-    result = fit_padded(model, faces, size, command)
+    result = fit_padded(model, faces, size, command, tools)
     for index, face in enumerate(faces):
         if not bool(result.faces.finite[index]):
             failures[face.path] = f"{face.path}: the fit did not stay finite; check that the landmarks are its own"
@@ -111,7 +122,7 @@ def fit_group(
     return failures
 
 
-def fit_padded(model: FaceModel, faces: list[Face], size: int, command: Fit) -> FitResult:
+def fit_padded(model: FaceModel, faces: list[Face], size: int, command: Fit, tools: Tools) -> FitResult:
     """Fit a group of at most `size` faces; the last one fills up the rest, so that every group compiles alike."""
     faces = faces + faces[-1:] * (size - len(faces))
     focal = None
@@ -120,9 +131,9 @@ def fit_padded(model: FaceModel, faces: list[Face], size: int, command: Fit) -> 
     recipe = replace(RECIPES[command.recipe], contour=command.contour)
     starts = [face.start for face in faces if face.start is not None]
     if starts:
-        return fit(model, [face.image for face in faces], recipe=recipe, focal=focal, start=join(starts))
+        return fit(model, [face.image for face in faces], recipe=recipe, focal=focal, start=join(starts), tools=tools)
     images, points = [face.image for face in faces], [face.landmarks for face in faces]
-    return fit(model, images, points, recipe=recipe, focal=focal)
+    return fit(model, images, points, recipe=recipe, focal=focal, tools=tools)
 
 
 def about_start(face: Face) -> dict[str, object] | None:
@@ -136,6 +147,8 @@ def check_command(command: Fit) -> None:
     """What can be wrong before anything is read."""
     if not command.photos:
         raise ValueError("no photos: name at least one")
+    if command.recipe not in RECIPES:
+        raise ValueError(f"--recipe {command.recipe}: not one of {', '.join(RECIPES)}")
     if command.batch < 1:
         raise ValueError(f"--batch {command.batch}: at least 1 face at once")
     if command.fov is not None and not 0 < command.fov < 180:
