@@ -96,6 +96,9 @@ def test_demo_writes_pictures_and_summary(demo):
         (["{photos}/anna.png", "{photos}/sub/anna.jpg", "--landmarks", "{photos}"], "would both write to anna/"),
         (["{photos}/anna.png", "--landmarks", "{photos}", "--model", "nowhere.mat"], "nowhere.mat"),
         (["{photos}/anna.png", "--landmarks", "{photos}", "--batch", "0"], "--batch 0"),
+        (["{photos}/anna.png", "--recipe", "gan"], "--recipe gan: not one of"),
+        (["{photos}/anna.png", "--recipe", "default", "--decoder", "nowhere"], "nowhere: no such checkpoint"),
+        (["{photos}/anna.png", "--recipe", "ganfit", "--decoder", "nowhere"], "nowhere: no such checkpoint"),
     ],
 )
 def test_wrong_commands_say_what_is_wrong_in_one_line(photos, tmp_path, capfd, arguments, message):

@@ -44,8 +44,8 @@ LIGHT_RECIPE = Recipe(
 )
 RECIPES = {
     "light": LIGHT_RECIPE,
-    # For a processor: maps are made again, first at few texels, and no adversary sharpens them. What all maps share
-    # (where brows and lips are) goes into the noise maps, texel by texel; convolutions alone take far longer to learn it.
+    # For a processor: maps are made again, first at few texels, and no adversary sharpens them. What all maps share,
+    # such as where brows and lips are, goes into the noise maps, texel by texel: convolutions learn it far later.
     "small": replace(
         LIGHT_RECIPE,
         name="small",
