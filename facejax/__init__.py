@@ -23,6 +23,7 @@ from facejax.face_model import landmarks as landmarks
 from facejax.face_model import neutral_params as neutral_params
 from facejax.face_model import neutral_vertices as neutral_vertices
 from facejax.face_model.load import load_face_model as load_face_model
+from facejax.fitting import DEFAULT as DEFAULT
 from facejax.fitting import LANDMARKS as LANDMARKS
 from facejax.fitting import LINEAR as LINEAR
 from facejax.fitting import Recipe as Recipe

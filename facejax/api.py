@@ -17,10 +17,10 @@ from facejax.export.fitted import write_fitted_face
 from facejax.export.regressed import save_regression
 from facejax.export.stages import write_stages
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting import LINEAR, FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
+from facejax.fitting import FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
 from facejax.regress.photos import Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regress.regressor import Regression, Regressor, load_regressor
-from facejax.toolbox import tools_for
+from facejax.toolbox import recipe_for, tools_for
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def fit(
     images: Sequence[np.ndarray] | np.ndarray,
     landmarks: Sequence[np.ndarray] | np.ndarray | None = None,
     *,
-    recipe: Recipe = LINEAR,
+    recipe: Recipe | None = None,
     focal: Sequence[float] | float | None = None,
     start: RegressResult | None = None,
     tools: Tools | None = None,
@@ -228,7 +228,8 @@ def fit(
         images: one photograph (H, W, 3) or a sequence of them, display (sRGB) values in [0, 1]; sizes may differ.
         landmarks: 68 points in the iBUG order, (68, 2) for one photograph or one set each, pixels with (0, 0) at the
             image's top-left corner. None: those of `start`.
-        recipe: the stages to run, see `facejax.fitting.recipes`.
+        recipe: the stages to run, see `facejax.fitting.recipes`; None: `DEFAULT` for the default head, `LINEAR` for
+            other models.
         focal: focal length in pixels of the photographs, where it is known; one for all or one each.
         start: what `regress` said of these faces, one for each photograph.
         tools: the albedo models and networks that the recipe's stages name; by default the package's own
@@ -239,15 +240,16 @@ def fit(
     if isinstance(images, np.ndarray) and images.ndim == 3:
         images, landmarks = [images], None if landmarks is None else [np.asarray(landmarks)]
     images = list(images)
+    recipe = recipe_for(model) if recipe is None else recipe
     if landmarks is None:
         if start is None:
             start = _regress_each(images)
         landmarks, recipe = start.landmarks, _without_outline(recipe)
+    tools = tools_for(recipe, model=model) if tools is None else tools
     landmarks = [np.asarray(points) for points in landmarks]
     known = None if start is None else face_start(model, start)
     crops = prepare_crops(images, landmarks, recipe=recipe, focal=focal, start=known)
     begin = time.perf_counter()
-    tools = tools_for(recipe) if tools is None else tools
     program = compile_fit(model, crops, recipe=recipe, tools=tools)
     compiled = time.perf_counter()
     faces = jax.block_until_ready(program(model, crops, tools))

@@ -1,13 +1,30 @@
-"""What a recipe's stages draw on, brought together: the package's own decoder and networks, or files of the user's."""
+"""What a fit of a model takes if nothing else is said: the recipe, the package's own decoder and networks."""
 
 from pathlib import Path
 
 from facejax.checkpoints import import_arcface, import_lpips
-from facejax.fitting import FeatureNetwork, Recipe, Tools, arcface_network, encoder_network, lpips_network
+from facejax.face_model import FaceModel
+from facejax.fitting import (
+    DEFAULT,
+    LINEAR,
+    FeatureNetwork,
+    Recipe,
+    Tools,
+    arcface_network,
+    encoder_network,
+    lpips_network,
+)
 from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.regress.regressor import load_regressor
 from facejax.texture import MappedTexture, TextureDecoder, load_decoder
+
+HEAD = "facejax-head"  # the name of the default head, whose texture layout the package's decoder has
+
+
+def recipe_for(model: FaceModel) -> Recipe:
+    """The default recipe for the default head; the linear one for models whose layout no decoder of ours has."""
+    return DEFAULT if model.name == HEAD else LINEAR
 
 
 def own_encoder() -> FeatureNetwork:
@@ -27,6 +44,7 @@ def tools_for(
     recipe: Recipe,
     decoder: TextureDecoder | str | Path = "default",
     *,
+    model: FaceModel | None = None,
     lpips: tuple[Path, ...] = (),
     arcface: Path | None = None,
 ) -> Tools:
@@ -34,6 +52,7 @@ def tools_for(
 
     Args:
         decoder: a texture decoder, the folder of one, or "default" for the package's own.
+        model: what is fitted, to check that the package's own decoder has its texture layout.
         lpips: weights of LPIPS for "perceptual" (docs/weights.md), one file or two; without them it is the shipped
             regressor's encoder.
         arcface: weights of ArcFace for "recognition", which has no substitute.
@@ -45,6 +64,11 @@ def tools_for(
     drawn, networks = {}, {}
     if unknown := albedos - {"decoder", "decoder_z"}:
         raise ValueError(f"recipe {recipe.name!r} draws {', '.join(sorted(unknown))}: pass your own Tools(albedos=...)")
+    if albedos and decoder == "default" and model is not None and model.name != HEAD:
+        raise ValueError(
+            f"recipe {recipe.name!r}: the package's texture decoder is laid out for its own head, not for "
+            f"{model.name!r}; use the linear recipe, or give a decoder of that layout"
+        )
     if albedos:
         loaded = decoder if isinstance(decoder, TextureDecoder) else load_decoder(decoder)
         drawn = {"decoder": loaded, "decoder_z": MappedTexture(loaded)}

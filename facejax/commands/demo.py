@@ -14,6 +14,7 @@ from facejax.compilation import jit
 from facejax.export import write_png, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode, neutral_params
 from facejax.face_model.load import load_face_model
+from facejax.fitting import LINEAR
 from facejax.fitting.scene import project_landmarks
 from facejax.lighting import uniform_light
 from facejax.mesh import align_similarity
@@ -39,7 +40,7 @@ def run_demo(command: Demo) -> int:
     truth = random_face(model, key=jax.random.key(command.seed))
     photo, points = portrait(model, truth, key=jax.random.key(command.seed + 1))
     print("fitting a synthetic portrait of the default head (the first run compiles for some seconds) ...", flush=True)
-    result = fit(model, photo, points)
+    result = fit(model, photo, points, recipe=LINEAR)  # whose albedo the portrait has
     errors = errors_against(model, truth, result)
     command.out.mkdir(parents=True, exist_ok=True)
     write_png(command.out / "truth.png", photo)

@@ -15,11 +15,11 @@ from facejax.camera import focal_from_fov
 from facejax.commands.regress import boxes_of
 from facejax.face_model import FaceModel
 from facejax.face_model.load import load_face_model
-from facejax.fitting import RECIPES, Tools
+from facejax.fitting import RECIPES, Recipe, Tools
 from facejax.images import find_landmarks, read_image, read_landmarks
 from facejax.regress.photos import Faces, regress_photos
 from facejax.regress.regressor import Regressor, load_regressor
-from facejax.toolbox import tools_for
+from facejax.toolbox import recipe_for, tools_for
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Fit:
     """without landmarks, of the faces found in a photo: the largest, or all (in folders <stem>_0, <stem>_1, ...)"""
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
-    recipe: str = "linear"
-    """what is fitted: "default" (landmarks, pixels, a texture decoder), "linear" (landmarks, pixels), "landmarks", or a
-    published recipe, see docs/fitting.md"""
+    recipe: str | None = None
+    """what is fitted: "landmarks" only, "linear" (landmarks, pixels), "default" (the same, then a texture decoder), or
+    a published recipe, see docs/fitting.md. Default: "default" for the default head, "linear" for other models"""
     decoder: Path | None = None
     """folder of a texture decoder, for recipes that use one (default: the package's own)"""
     lpips: tuple[Path, ...] = ()
@@ -75,10 +75,11 @@ def run_fit(command: Fit) -> int:
     """Returns the exit status: 0, or 1 when some photos failed."""
     check_command(command)
     model = load_face_model(command.model)
-    tools = tools_for(
-        RECIPES[command.recipe], command.decoder or "default", lpips=command.lpips, arcface=command.arcface
-    )
     boxes = [None] * len(command.photos) if command.boxes is None else boxes_of(command.photos, command.boxes)
+    recipe = recipe_for(model) if command.recipe is None else RECIPES[command.recipe]
+    decoder = command.decoder or "default"
+    tools = tools_for(recipe, decoder, model=model, lpips=command.lpips, arcface=command.arcface)
+    recipe = replace(recipe, contour=command.contour)
     regressor = load_regressor() if command.landmarks is None else None
     command.out.mkdir(parents=True, exist_ok=True)
     size = min(command.batch, len(command.photos)) if command.faces == "largest" else command.batch
@@ -88,7 +89,7 @@ def run_fit(command: Fit) -> int:
             some = slice(begin, begin + size)
             faces, failures = find_faces(command.photos[some], boxes[some], command, regressor)
             for first in range(0, len(faces), size):
-                failures |= fit_group(model, faces[first : first + size], size, command, tools, bar.write)
+                failures |= fit_group(model, faces[first : first + size], size, command, recipe, tools, bar.write)
             for failure in failures.values():
                 bar.write(f"facejax: error: {failure}", file=sys.stderr)
             failed |= set(failures)
@@ -100,11 +101,17 @@ def run_fit(command: Fit) -> int:
 
 
 def fit_group(
-    model: FaceModel, faces: list[Face], size: int, command: Fit, tools: Tools, write: Callable[..., object]
+    model: FaceModel,
+    faces: list[Face],
+    size: int,
+    command: Fit,
+    recipe: Recipe,
+    tools: Tools,
+    write: Callable[..., object],
 ) -> dict[Path, str]:
     """Fit and write at most `size` faces; returns a line for each photo that failed."""
     failures = {}
-    result = fit_padded(model, faces, size, command, tools)
+    result = fit_padded(model, faces, size, command.fov, recipe, tools)
     for index, face in enumerate(faces):
         if not bool(result.faces.finite[index]):
             failures[face.path] = f"{face.path}: the fit did not stay finite; check that the landmarks are its own"
@@ -122,13 +129,14 @@ def fit_group(
     return failures
 
 
-def fit_padded(model: FaceModel, faces: list[Face], size: int, command: Fit, tools: Tools) -> FitResult:
+def fit_padded(
+    model: FaceModel, faces: list[Face], size: int, fov: float | None, recipe: Recipe, tools: Tools
+) -> FitResult:
     """Fit a group of at most `size` faces; the last one fills up the rest, so that every group compiles alike."""
     faces = faces + faces[-1:] * (size - len(faces))
     focal = None
-    if command.fov is not None:
-        focal = [focal_from_fov(command.fov, max(face.image.shape[:2])) for face in faces]
-    recipe = replace(RECIPES[command.recipe], contour=command.contour)
+    if fov is not None:
+        focal = [focal_from_fov(fov, max(face.image.shape[:2])) for face in faces]
     starts = [face.start for face in faces if face.start is not None]
     if starts:
         return fit(model, [face.image for face in faces], recipe=recipe, focal=focal, start=join(starts), tools=tools)
@@ -147,7 +155,7 @@ def check_command(command: Fit) -> None:
     """What can be wrong before anything is read."""
     if not command.photos:
         raise ValueError("no photos: name at least one")
-    if command.recipe not in RECIPES:
+    if command.recipe is not None and command.recipe not in RECIPES:
         raise ValueError(f"--recipe {command.recipe}: not one of {', '.join(RECIPES)}")
     if command.batch < 1:
         raise ValueError(f"--batch {command.batch}: at least 1 face at once")
