@@ -97,19 +97,21 @@ def main(args: Args) -> None:
     print(
         f"{side} x {side} texels, {threads} threads a side ({device}), jax {jax.__version__}, torch {torch.__version__}"
     )
-    rows, faces = [], []
+    rows = []
     for batch in args.batches:
         start, target = problem(decoder, batch)
         loops = {"facejax": facejax_loop(decoder, start, target, args.steps)}
         loops |= {name: torch_loop(decoder, maker, start, target, args.steps) for name, maker in makers.items()}
         check_losses(loops)
         rows += compared(batch, take_turns(loops, args.rounds, f"map fit, batch {batch}"), args.steps)
-        stages = {"fit, latents and light": fit_loop(decoder, batch, args, decode=True)}
-        stages["fit without the decoder"] = fit_loop(decoder, batch, args, decode=False)
-        spent = take_turns(stages, args.rounds, f"face fit, batch {batch}")
-        faces += [[batch, name, *per_step(seconds, args.steps, batch)] for name, seconds in spent.items()]
-    columns = ["batch", "step", "ms a step", "ms a step and map", "facejax is faster by"]
-    print("\n" + table(columns, rows) + "\n\n" + table([*columns[:3], "ms a step and face"], faces))
+    print("\n" + table(["batch", "step", "ms a step", "ms a step and map", "facejax is faster by"], rows), flush=True)
+    rows = []
+    for batch in args.batches:
+        loops = {"fit, latents and light": fit_loop(decoder, batch, args, decode=True)}
+        loops["fit without the decoder"] = fit_loop(decoder, batch, args, decode=False)
+        spent = take_turns(loops, args.rounds, f"face fit, batch {batch}")
+        rows += [[batch, name, *per_step(seconds, args.steps, batch)] for name, seconds in spent.items()]
+    print("\n" + table(["batch", "step", "ms a step", "ms a step and face"], rows))
 
 
 def usable_processors() -> int:
