@@ -8,7 +8,7 @@
 - `terms`: `TERMS`, `Term`
 - `tools`: `Tools`, `FeatureNetwork`: albedo models and networks that a recipe may draw on
 - `networks`: `lpips_network`, `arcface_network`, `encoder_network`
-- `recipes`: `Recipe`, `LINEAR`, `LANDMARKS`, `RECIPES`
+- `recipe`, `recipes`: `Recipe`, `DEFAULT`, `ACCELERATOR`, `LINEAR`, `LANDMARKS`, `RECIPES`; `ffhq_uv`: published ones
 """
 
 from facejax.fitting.fit import Crops as Crops
@@ -25,6 +25,7 @@ from facejax.fitting.networks import encoder_network as encoder_network
 from facejax.fitting.networks import lpips_network as lpips_network
 from facejax.fitting.priors import Priors as Priors
 from facejax.fitting.recipe import Recipe as Recipe
+from facejax.fitting.recipes import ACCELERATOR as ACCELERATOR
 from facejax.fitting.recipes import DEFAULT as DEFAULT
 from facejax.fitting.recipes import LANDMARKS as LANDMARKS
 from facejax.fitting.recipes import LINEAR as LINEAR

@@ -45,33 +45,54 @@ LINEAR = Recipe(
 
 _colour, _all = LINEAR.stages
 
+_texture = Stage(
+    name="texture",
+    steps=60,
+    rates=(("albedo", 0.2), ("light", 0.02)),
+    weights=(
+        ("pixels", 1.0),
+        ("perceptual", 0.1),
+        ("albedo", 0.0005),
+        ("light_colour", 0.005),
+        ("light_below_zero", 1.0),
+    ),
+    albedo="decoder",
+    rampdown=0.5,
+)
+_everything = replace(
+    _texture,
+    name="everything",
+    steps=40,
+    rates=(
+        ("identity", 0.02),
+        ("expression", 0.006),
+        ("albedo", 0.1),
+        ("light", 0.01),
+        ("rotation", 0.001),
+        ("translation", 0.05),
+    ),
+    weights=(*_texture.weights, ("landmarks", 200.0), ("identity", 0.02), ("expression", 0.012)),
+)
+
 DEFAULT = Recipe(
     name="default",
-    stages=(
-        replace(_colour, steps=40),
-        replace(_all, steps=60),
-        Stage(
-            name="texture",
-            steps=60,
-            rates=(("albedo", 0.1), ("light", 0.02)),
-            weights=(
-                ("pixels", 1.0),
-                ("albedo", 0.002),
-                ("latents_together", 0.001),
-                ("light_colour", 0.005),
-                ("light_below_zero", 1.0),
-            ),
-            albedo="decoder",
-            rampdown=0.5,
-        ),
-    ),
+    stages=(replace(_colour, steps=40), replace(_all, steps=60), _texture, _everything),
 )
-"""The default."""
+"""FFHQ-UV's order with the package's own decoder, short enough for a processor: the linear albedo finds light and
+shape, the decoder goes on from it, first alone, then with everything else."""
+
+ACCELERATOR = Recipe(
+    name="accelerator",
+    stages=(_colour, _all, replace(_texture, steps=150), replace(_everything, steps=150)),
+    size=256,
+)
+"""The same with FFHQ-UV's number of steps and larger crops: for many faces at once, and larger decoders."""
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         DEFAULT,
+        ACCELERATOR,
         LINEAR,
         LANDMARKS,
         ffhq_uv.FFHQ_UV_CODE,
