@@ -209,16 +209,17 @@ def reconstruction_phase(
     "Understanding contrastive representation learning through alignment and uniformity on the hypersphere", ICML 2020).
     Every other map of a batch is made without the offsets: what z can say is left to it.
     """
-    assert recipe.inverter is not None
+    sizes = recipe.inverter
+    assert sizes is not None
     flip, blur, noise = jax.random.split(key, 3)
     real, config = _shown(recipe, maps, flip), recipe.generator
-    small, real = (shrink(real, to) for to in (recipe.inverter.resolution, side))
+    small, real = (shrink(real, to) for to in (sizes.resolution, side))
     alone = (jnp.arange(len(real)) % 2 == 0)[:, None, None]
 
     def loss(old):
         params, maps, inverter = old
         generator = state.generator._replace(params=params, noise=maps or state.generator.noise)
-        found = apply_inverter(recipe.inverter, inverter, small)
+        found = apply_inverter(sizes, inverter, small)
         z, offsets = found[:, : config.latent], found[:, config.latent :].reshape(len(found), -1, config.latent)
         z = z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=1, keepdims=True) + 1e-8)
         w = apply_mapping(config, generator, z + BLUR * jax.random.normal(blur, z.shape))
@@ -230,7 +231,8 @@ def reconstruction_phase(
     old = state.generator.params, _noise(recipe, state.generator), state.inverter
     gradients, (gap, w_mean) = jax.grad(loss, has_aux=True)(old)
     updates, moments = _maker(recipe).update(finite_gradients(gradients), state.maker_moments, old)
-    params, learned, inverter = optax.apply_updates(old, updates)
+    found: Any = optax.apply_updates(old, updates)
+    params, learned, inverter = found
     w_avg = w_mean + W_AVG_DECAY * (state.generator.w_avg - w_mean)
     generator = Generator(params, learned or state.generator.noise, w_avg)
     return state._replace(generator=generator, inverter=inverter, maker_moments=moments), {"reconstruction": gap}

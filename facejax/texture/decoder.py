@@ -105,7 +105,8 @@ def texture_decoder(
     Of `glimpses` maps more, `TextureDecoder.encode` learns what latent a map may come from; at 0 it never knows.
     """
     statistics = jax.jit(lambda weights, key: latent_statistics(config, weights, key, count=count))
-    decoder = TextureDecoder(weights, *statistics(weights, jax.random.key(seed)), None, config)
+    mean, std = statistics(weights, jax.random.key(seed))
+    decoder = TextureDecoder(weights, mean, std, None, config)
     return replace(decoder, glimpse=learn_glimpse(decoder, glimpses, seed=seed + 1)) if glimpses else decoder
 
 
