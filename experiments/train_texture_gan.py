@@ -76,10 +76,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Export:
-    """Copy a run's decoder to where facejax loads it from, with the statistics of 100,000 draws."""
+    """Copy a run's decoder to where facejax loads it from, with statistics of 100,000 draws and a start for fits."""
 
     run: Path
     out: Path = ASSET
+    glimpses: int = 2000
+    """maps to learn from which latent a map may come; 0 for none"""
 
 
 def main() -> None:
@@ -136,7 +138,7 @@ def sample(command: Sample) -> None:
 
 def export(command: Export) -> None:
     decoder = load_decoder(command.run / "decoder")
-    save_decoder(command.out, texture_decoder(decoder.config, decoder.weights))
+    save_decoder(command.out, texture_decoder(decoder.config, decoder.weights, glimpses=command.glimpses))
     size = sum(path.stat().st_size for path in command.out.rglob("*") if path.is_file())
     if size > LIMIT:
         raise ValueError(f"{command.out}: {size / 1e6:.1f} MB, more than the {LIMIT / 1e6:.0f} MB that may be shipped")

@@ -72,12 +72,12 @@ def test_a_killed_run_goes_on_exactly(tmp_path, monkeypatch):
 
     decoder = load_decoder(tmp_path / "parts" / "decoder")
     assert decode_texture(decoder, mean_latents(decoder)).shape == (8, 8, 3)
-    script.export(script.Export(tmp_path / "parts", tmp_path / "shipped"))
+    script.export(script.Export(tmp_path / "parts", tmp_path / "shipped", glimpses=40))
     shipped = load_decoder(tmp_path / "shipped")
     np.testing.assert_allclose(shipped.w_std, decoder.w_std, rtol=0.05)  # of more draws
     monkeypatch.setattr(script, "LIMIT", 100)
     with pytest.raises(ValueError, match="more than"):
-        script.export(script.Export(tmp_path / "parts", tmp_path / "shipped"))
+        script.export(script.Export(tmp_path / "parts", tmp_path / "shipped", glimpses=40))
     with pytest.raises(ValueError, match="begun with another 'rate'"):
         recipe = replace(RECIPE, rate=1.0)
         loop.run(tmp_path / "parts", recipe, data.folder_source(MAPS, 4, seed=0), intervals=QUIET)
