@@ -79,11 +79,14 @@ def write_fitted_face(
 
 def albedo_map(model: FaceModel, params: FaceParams) -> Float[np.ndarray, "T T 3"]:
     """The albedo as a UV map, row 0 on top; baked where the model stores it per vertex."""
-    albedo = np.clip(np.asarray(decode_albedo(model, params)), 0.0, 1.0)
+    albedo = np.clip(np.asarray(_albedo(model, params)), 0.0, 1.0)
     if albedo.ndim == 3:
         return albedo
     layout = (np.asarray(model.faces), np.asarray(model.uv), np.asarray(model.topology.uv_faces))
     return bake_vertex_colors(albedo, *layout, TEXTURE)
+
+
+_albedo = jit(decode_albedo)
 
 
 def overlay(

@@ -47,12 +47,12 @@ _colour, _all = LINEAR.stages
 
 _texture = Stage(
     name="texture",
-    steps=60,
+    steps=40,
     rates=(("albedo", 0.2), ("light", 0.02)),
     weights=(
         ("pixels", 1.0),
         ("perceptual", 0.1),
-        ("albedo", 0.0005),
+        ("albedo", 0.001),
         ("light_colour", 0.005),
         ("light_below_zero", 1.0),
     ),
@@ -62,7 +62,7 @@ _texture = Stage(
 _everything = replace(
     _texture,
     name="everything",
-    steps=40,
+    steps=30,
     rates=(
         ("identity", 0.02),
         ("expression", 0.006),
@@ -76,7 +76,7 @@ _everything = replace(
 
 DEFAULT = Recipe(
     name="default",
-    stages=(replace(_colour, steps=40), replace(_all, steps=60), _texture, _everything),
+    stages=(replace(_colour, steps=30), replace(_all, steps=40), _texture, _everything),
 )
 """FFHQ-UV's order with the package's own decoder, short enough for a processor: the linear albedo finds light and
 shape, the decoder goes on from it, first alone, then with everything else."""
