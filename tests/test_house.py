@@ -18,7 +18,7 @@ FLOORS = [
     "render checkpoints texture",
     "fitting synthetic",
     "regress",
-    "export",
+    "export toolbox",
     "api",
     "commands",
     "cli",
