@@ -1,7 +1,7 @@
 """Train the texture decoder: StyleGAN2 on evenly lit albedo maps in the default head's UV layout.
 
     python experiments/train_texture_gan.py train --maps DIR --out RUN             # resumes exactly after a kill
-    python experiments/train_texture_gan.py train --maps DIR --out RUN --recipe light_cpu
+    python experiments/train_texture_gan.py train --maps DIR --out RUN --recipe small
     python experiments/train_texture_gan.py sample --decoder RUN/decoder --out sheet.png
     python experiments/train_texture_gan.py export --run RUN                       # into facejax/assets/texture_decoder
 
