@@ -191,3 +191,10 @@ def test_loading_works_in_notebooks_and_threads(saved):
 def test_a_moved_checkpoint_loads(saved):
     moved = saved.rename(saved.with_name("moved"))
     assert load(moved, schema="net", version=3).metadata == {"sizes": [1, 2]}
+
+
+def test_a_checkpoint_does_not_tell_where_it_was_written(tmp_path):
+    save(tmp_path / "one", {"x": np.ones(3, np.float32)}, schema="s", version=1)
+    files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
+    assert files and not any(tmp_path.name.encode() in path.read_bytes() for path in files)
+    np.testing.assert_array_equal(load(tmp_path / "one", schema="s", version=1).tree["x"], np.ones(3))

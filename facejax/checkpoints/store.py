@@ -54,6 +54,7 @@ def save(path: str | Path, tree: Any, *, schema: str, version: int, half: bool =
     fresh, old = (path.with_name(f".{path.name}.{mark}.{part}") for part in ("tmp", "old"))
     try:
         ocp.save(str(fresh), nested, checkpointable_name=_ITEM, custom_metadata=about)
+        (fresh / "commit_success.txt").unlink(missing_ok=True)  # says where it was written, and is not needed
         if path.exists():
             os.replace(path, old)
         os.replace(fresh, path)
