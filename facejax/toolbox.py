@@ -28,13 +28,15 @@ def recipe_for(model: FaceModel) -> Recipe:
 
 
 def own_encoder() -> FeatureNetwork:
-    """The shipped regressor's encoder, for "perceptual"."""
+    """The shipped regressor's encoder, for "perceptual". Raises ValueError when it sees more than colours."""
     regressor = load_regressor()
+    if regressor.config.encoder.channels != 3:
+        raise ValueError("the shipped regressor sees more than colours: give the weights of LPIPS")
     return encoder_network(regressor.config.encoder, regressor.weights)
 
 
 def read_lpips(files: tuple[Path, ...]) -> FeatureNetwork:
-    """LPIPS from one file, or from VGG16's and its own."""
+    """LPIPS from one file, or from VGG16's and its own. Raises ValueError, and like `checkpoints.import_lpips`."""
     if len(files) not in (1, 2):
         raise ValueError(f"LPIPS is one file or two, not {len(files)}: see facejax.checkpoints.import_lpips")
     return lpips_network(import_lpips(*files))

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from facejax.compilation import jit
 from facejax.face_model import AlbedoModel
 from facejax.lighting import linear_to_srgb
 from facejax.nets.stylegan2 import StyleGANConfig, apply_mapping, apply_synthesis, init_generator, synthesis_flops
 from facejax.texture import (
     LIGHT,
+    SMALL,
     MappedTexture,
     TextureDecoder,
     decode_texture,
@@ -75,8 +77,26 @@ def test_a_decoder_comes_back_from_its_file(tmp_path, decoder):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), half, decoder)
 
 
-def test_the_light_decoder_may_be_shipped():
+def test_two_decoders_are_small_enough_to_be_shipped():
     assert half_size(LIGHT) < 15e6 and synthesis_flops(LIGHT) < 3.1e9
+    assert half_size(SMALL) < 7e6 and synthesis_flops(SMALL) < 1e9
+
+
+def test_the_shipped_decoder_makes_skin_and_finds_it_again():
+    """Maps of the default head's size and colours; a start that is nearer to a random map than the mean map is."""
+    shipped = load_decoder()
+    assert shipped.config == SMALL and shipped is load_decoder("default")
+    decode = jit(shipped.decode)
+    latents = 0.5 * jax.random.normal(jax.random.key(0), (4, 1, shipped.config.latent)).repeat(SMALL.layers, axis=1)
+    maps = [np.asarray(decode(z)) for z in latents.reshape(4, -1)]
+    middle = np.stack([one[64:192, 64:192] for one in maps]).mean(axis=(1, 2))
+    assert (middle[:, 0] > middle[:, 1]).all() and (middle[:, 1] > middle[:, 2]).all()  # red, then green, then blue
+    assert ((middle > 0.1) & (middle < 0.9)).all()
+    mean = np.asarray(decode(jnp.zeros(shipped.count)))
+    found = [np.asarray(decode(shipped.encode(jnp.asarray(one)))) for one in maps]
+    assert sum(np.square(a - b).mean() for a, b in zip(found, maps, strict=True)) < 0.5 * sum(
+        np.square(mean - one).mean() for one in maps
+    )
 
 
 def test_a_released_decoder_with_its_statistics(tmp_path):

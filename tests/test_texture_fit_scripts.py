@@ -4,6 +4,7 @@ import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -240,6 +241,18 @@ def test_a_linear_run_comes_before_every_recipe(monkeypatch):
     runs = evaluate_texture_fit.plan(args)
     assert [(run.recipe.name, run.base) for run in runs] == [("linear", 0), ("ffhq_uv_code", 0), ("ganfit", 0)]
     assert runs[0].recipe == LINEAR
+
+
+def test_errors_stand_in_the_order_of_the_stages():
+    """A compiled fit returns its stages by name; the first and the last one are compared."""
+    model, params = toy_params(10.0)
+    shift = params.pose.translation + jnp.array([5.0, 0.0, 0.0])
+    moved = replace(params, pose=replace(params.pose, translation=shift))
+    face = SimpleNamespace(stages={"colour": moved, "landmarks": params}, moving=jnp.asarray(False))
+    points = np.asarray(project(params.camera, to_camera(params.pose, landmarks(model, decode(model, params))))[:, :2])
+    recipe = replace(LINEAR, stages=LINEAR.stages[:1])
+    errors = faces.landmark_errors(model, recipe, face, points)
+    assert list(errors) == ["landmarks", "colour"] and errors["landmarks"] < 0.1 < errors["colour"]
 
 
 def test_missing_things_are_named():

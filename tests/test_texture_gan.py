@@ -117,13 +117,18 @@ def test_two_devices_take_the_steps_of_one(tmp_path):
 
 def test_a_growing_run_first_makes_smaller_maps(tmp_path):
     larger = replace(TINY, resolution=16)
-    recipe = replace(RECIPE, generator=larger, judge=larger, grow=((8, 1),), adversaries_from=9)
+    recipe = replace(RECIPE, generator=larger, judge=larger, grow=((8, 1),), adversaries_from=9, learned_noise=True)
     maps = RNG.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     source = data.folder_source(maps, 4, seed=0)
     states = {}
     for steps in (1, 2):
         out = tmp_path / str(steps)
         states[steps] = loop.run(out, replace(recipe, steps=steps), source, intervals=replace(QUIET, measure=0))
+    noise = [states[k].generator.noise for k in (1, 2)]
+    assert float(jnp.abs(noise[0]["b8"]["conv1"]).max()) > 0 and not noise[0]["b16"]["conv1"].any()
+    assert float(jnp.abs(noise[1]["b16"]["conv1"]).max()) > 0  # noise maps are learned where a map was made
+    kept = load_decoder(tmp_path / "2" / "decoder").weights.noise
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), kept, states[2].average[1])
     start = training.init_state(recipe, jax.random.fold_in(jax.random.key(0), 0)).generator.params["synthesis"]
     first, second = (states[k].generator.params["synthesis"] for k in (1, 2))
     jax.tree.map(np.testing.assert_array_equal, first["b16"], start["b16"])

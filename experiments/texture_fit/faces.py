@@ -92,7 +92,7 @@ def fit_subjects(
             crop, face = jax.tree.map(lambda leaf, k=k: leaf[k], crops), faces[k]
             albedo = albedo_map(last, face.params)
             texels = mesh_texels(model, len(albedo)) if texels is None else texels
-            found.append(measure(model, last, subject, crop, face, albedo, texels))
+            found.append(measure(model, last, recipe, subject, crop, face, albedo, texels))
             progress(1)
     return found
 
@@ -100,6 +100,7 @@ def fit_subjects(
 def measure(
     model: FaceModel,
     last: FaceModel,
+    recipe: Recipe,
     subject: Subject,
     crop: Crops,
     face: FittedFaces,
@@ -116,15 +117,19 @@ def measure(
         "psnr": float(face.psnr_face),
         "bs_photo": None if errors is None else errors[0],
         "bs_albedo": None if errors is None else errors[1],
-        "nme": {
-            name: float(nme(np.asarray(_places(model, one, face.moving)), subject.points))
-            for name, one in ((name, params_without_albedo(one)) for name, one in face.stages.items())
-        },
+        "nme": landmark_errors(model, recipe, face, subject.points),
         "finite": bool(face.finite),
     }
     drawn = draw_over(last, params, crop.images)
     shown = np.where(np.asarray(unwrapped.seen)[..., None], np.asarray(unwrapped.map), 0.5)
     return Fitted(numbers, np.asarray(crop.images), np.asarray(drawn), albedo, shown)
+
+
+def landmark_errors(model: FaceModel, recipe: Recipe, face: FittedFaces, points: np.ndarray) -> dict[str, float]:
+    """NME after the landmarks alone and after every stage, in the order in which they ran."""
+    names = ["landmarks", *(stage.name for stage in recipe.stages)]
+    places = {name: _places(model, params_without_albedo(face.stages[name]), face.moving) for name in names}
+    return {name: float(nme(np.asarray(place), points)) for name, place in places.items()}
 
 
 def in_crop(params: FaceParams, crop: Crops) -> FaceParams:

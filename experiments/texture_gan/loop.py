@@ -13,7 +13,6 @@ import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,7 @@ class Step:
         self.judge = compiled(lambda state, key, maps: training.judge_phase(recipe, state, key, maps, parts))
         self.slope = compiled(lambda state, key, maps: training.slope_phase(recipe, state, key, maps))
         self.reconstruct = {
-            side: compiled(partial(_reconstruct, recipe, side))
+            side: compiled(functools.partial(training.reconstruction_phase, recipe, side=side))
             for side in {*(side for side, _ in recipe.grow), recipe.generator.resolution}
         }
         self.close = compiled(lambda state: training.close_step(recipe, state))
@@ -145,10 +144,6 @@ class Step:
         if recipe.augment:
             terms["augmentation"] = jnp.copy(state.strength)
         return state, terms
-
-
-def _reconstruct(recipe: Recipe, side: int, state: State, key: jax.Array, maps: jax.Array):
-    return training.reconstruction_phase(recipe, state, key, maps, side=side)
 
 
 @functools.cache

@@ -42,36 +42,31 @@ LIGHT_RECIPE = Recipe(
     rate=2.5e-3,
     r1=1.0,
 )
-RECIPES = {
-    "light": LIGHT_RECIPE,
-    # For a processor: maps are made again, first at few texels, and no adversary sharpens them. What all maps share,
-    # such as where brows and lips are, goes into the noise maps, texel by texel: convolutions learn it far later.
-    "small": replace(
-        LIGHT_RECIPE,
-        name="small",
-        generator=SMALL,
-        steps=7_000,
-        batch=4,
-        half_life=1_000.0,
-        learned_noise=True,
-        reconstruct=7_000,
-        inverter=StyleGANConfig(resolution=64, channel_base=2048, channel_max=256, clamp=256.0),
-        grow=((64, 1_500), (128, 3_500)),
-        adversaries_from=7_000,
-    ),
-    # The same at 64 texels, to compare what decoders learn of more and more maps.
-    "tiny": replace(
-        LIGHT_RECIPE,
-        name="tiny",
-        generator=replace(SMALL, resolution=64),
-        steps=1_200,
-        batch=4,
-        half_life=1_000.0,
-        learned_noise=True,
-        reconstruct=1_200,
-        inverter=StyleGANConfig(resolution=64, channel_base=2048, channel_max=256, clamp=256.0),
-        adversaries_from=1_200,
-    ),
-    "large": Recipe(name="large", generator=LARGE, judge=replace(LARGE, clamp=256.0), steps=200_000, r1=4.0),
-    "config_f": Recipe(name="config_f", generator=CONFIG_F, judge=replace(CONFIG_F, half=4), steps=781_250),
-}
+# For a processor: maps are made again, first at few texels, and no adversary sharpens them. What all maps share, such
+# as where brows and lips are, goes into the noise maps, texel by texel: convolutions learn it far later.
+SMALL_RECIPE = replace(
+    LIGHT_RECIPE,
+    name="small",
+    generator=SMALL,
+    steps=7_000,
+    batch=4,
+    half_life=1_000.0,
+    learned_noise=True,
+    reconstruct=7_000,
+    inverter=StyleGANConfig(resolution=64, channel_base=2048, channel_max=256, clamp=256.0),
+    grow=((64, 1_500), (128, 3_500)),
+    adversaries_from=7_000,
+)
+# The same at 64 texels, to compare what decoders learn of more and more maps.
+TINY_RECIPE = replace(
+    SMALL_RECIPE,
+    name="tiny",
+    generator=replace(SMALL, resolution=64),
+    steps=1_200,
+    reconstruct=1_200,
+    grow=(),
+    adversaries_from=1_200,
+)
+LARGE_RECIPE = Recipe(name="large", generator=LARGE, judge=replace(LARGE, clamp=256.0), steps=200_000, r1=4.0)
+CONFIG_F_RECIPE = Recipe(name="config_f", generator=CONFIG_F, judge=replace(CONFIG_F, half=4), steps=781_250)
+RECIPES = {one.name: one for one in (LIGHT_RECIPE, SMALL_RECIPE, TINY_RECIPE, LARGE_RECIPE, CONFIG_F_RECIPE)}

@@ -6,6 +6,7 @@ mapping network makes of normal random numbers.
 
 import math
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -118,14 +119,16 @@ def shrink(albedo: Float[Array, "T T 3"]) -> Float[Array, " G"]:
 
 def learn_glimpse(decoder: TextureDecoder, count: int, *, seed: int) -> Float[Array, "G W"]:
     """Ridge regression from small copies of `count` random maps to their latents, in standard deviations."""
-    config = decoder.config
 
     @jax.jit
-    def look(key: Key[Array, ""]):
-        w = apply_mapping(config, decoder.weights, jax.random.normal(key, (1, config.latent)))[0]
-        return shrink(decode_texture(decoder, to_layers(config, w), linear=False)), (w - decoder.w_avg) / decoder.w_std
+    def look(decoder: TextureDecoder, keys: Key[Array, " N"]):
+        def one(key: Key[Array, ""]):
+            w = sample_latents(decoder, key, 1)[0]
+            return shrink(decode_texture(decoder, w, linear=False)), to_standard(decoder, w)[0]
 
-    seen, z = (jnp.stack(x) for x in zip(*map(look, jax.random.split(jax.random.key(seed), count)), strict=True))
+        return jax.lax.map(one, keys, batch_size=8)
+
+    seen, z = look(decoder, jax.random.split(jax.random.key(seed), count))
     mean, z_mean = jnp.mean(seen, axis=0), jnp.mean(z, axis=0)
     centred = seen - mean
     normal = centred.T @ centred
@@ -196,10 +199,16 @@ def save_decoder(path: str | Path, decoder: TextureDecoder, *, half: bool = True
 
 
 def load_decoder(path: str | Path = "default") -> TextureDecoder:
-    """What `save_decoder` wrote, or the package's own decoder. Raises like `facejax.checkpoints.load`."""
-    if path == "default" and not ASSET.exists():
-        raise FileNotFoundError("the package has no texture decoder yet: pass the folder of one, see docs/texture.md")
-    path = ASSET if path == "default" else path
+    """What `save_decoder` wrote, or the package's own decoder, which is read once. Raises like `checkpoints.load`."""
+    return _shipped() if path == "default" else _read(path)
+
+
+@cache
+def _shipped() -> TextureDecoder:
+    return _read(ASSET)
+
+
+def _read(path: str | Path) -> TextureDecoder:
     tree, about = load(path, schema=SCHEMA, version=VERSION)
     config = StyleGANConfig(**about["config"])
     shapes = generator_shapes(config)

@@ -69,7 +69,7 @@ def conv_up(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Floa
 
     Which of the kernel's nine taps meet a pixel and not a zero depends on whether row and column are even: four kernels
     of 2 x 2 taps, applied as one matrix product and interleaved. A convolution that spreads its input has a kernel
-    gradient that is twenty times slower on processors.
+    gradient that is five to twenty times slower than others' on processors.
     """
     count, height, width, inputs = x.shape
     outputs = kernel.shape[-1]
