@@ -17,7 +17,7 @@ from facejax.fitting import (
 from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.regress.regressor import load_regressor
-from facejax.texture import MappedTexture, TextureDecoder, load_decoder
+from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
 
 HEAD = "facejax-head"  # the name of the default head, whose texture layout the package's decoder has
 
@@ -64,7 +64,7 @@ def tools_for(
     albedos = {stage.albedo for stage in recipe.stages} - {OWN}
     roles = {TERMS[term].network for stage in recipe.stages for term, _ in stage.weights if term in TERMS}
     drawn, networks = {}, {}
-    if unknown := albedos - {"decoder", "decoder_z"}:
+    if unknown := albedos - {"decoder", "decoder_z", "detailed"}:
         raise ValueError(f"recipe {recipe.name!r} draws {', '.join(sorted(unknown))}: pass your own Tools(albedos=...)")
     if albedos and decoder == "default" and model is not None and model.name != HEAD:
         raise ValueError(
@@ -73,7 +73,7 @@ def tools_for(
         )
     if albedos:
         loaded = decoder if isinstance(decoder, TextureDecoder) else load_decoder(decoder)
-        drawn = {"decoder": loaded, "decoder_z": MappedTexture(loaded)}
+        drawn = {"decoder": loaded, "decoder_z": MappedTexture(loaded), "detailed": DetailedTexture(loaded)}
     if "perceptual" in roles:
         networks["perceptual"] = read_lpips(lpips) if lpips else own_encoder()
     if "recognition" in roles:

@@ -47,6 +47,24 @@ class Layers:
 LAYERS = Layers(jnp.asarray(1.5))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Spotted(Layers):
+    """The same, and a detail for every texel."""
+
+    detail_count: int = field(default=64, metadata={"static": True})
+
+    @property
+    def count(self) -> int:
+        return 6 + 64
+
+    def decode(self, coefficients):
+        return super().decode(coefficients[:6]) + 0.1 * coefficients[6:].reshape(8, 8, 1)
+
+    def encode(self, albedo):
+        return jnp.append(super().encode(albedo), jnp.zeros(64))
+
+
 def run(params, seen, stage, **options):
     model = options.pop("model", toy_model())
     return jit(lambda p, o: run_stage(model, p, o, stage=stage, **options))(params, seen)
@@ -73,6 +91,26 @@ def test_another_albedo_begins_near_the_last_one():
     _, again = switch_albedo(toy_model(), params, LAYERS, "normal")
     np.testing.assert_array_equal(drawn.albedo, again.albedo)
     assert np.std(drawn.albedo) > 0.3
+
+
+def test_details_move_at_their_own_pace_and_not_on_the_sphere():
+    params = truth()
+    seen = observation(params)
+    model, start = switch_albedo(toy_model(), params, Spotted(jnp.asarray(1.5)))
+    start = replace(start, albedo=start.albedo.at[:6].add(0.5))  # a sphere has a centre, and no latent is there
+    pixels = (("pixels", 1.0), ("albedo", 1.0))
+    alone, _ = run(start, seen, Stage("details", 5, (("details", 0.1),), pixels), model=model)
+    np.testing.assert_array_equal(alone.albedo[:6], start.albedo[:6])
+    assert (jnp.abs(alone.albedo[6:]) > 0.1).sum() > 10
+    without, _ = run(start, seen, Stage("latents", 5, (("albedo", 0.1),), pixels), model=model)
+    assert not without.albedo[6:].any() and (without.albedo[:6] != start.albedo[:6]).all()
+    both = Stage("both", 5, (("albedo", 0.1), ("details", 0.1)), pixels, constraint="sphere")
+    found, _ = run(start, seen, both, model=model)
+    lengths = [jnp.linalg.norm(face.albedo[:6].reshape(2, 3), axis=1) for face in (start, found)]
+    np.testing.assert_allclose(*lengths, rtol=1e-5)
+    assert (found.albedo[:6] != start.albedo[:6]).all() and found.albedo[6:].any()
+    held, trace = run(start, seen, Stage("held", 5, (("details", 0.1),), (*pixels, ("details", 1e3))), model=model)
+    assert jnp.abs(held.albedo[6:]).max() < jnp.abs(alone.albedo[6:]).max() and trace.terms["details"][0] == 0
 
 
 def test_latents_stay_on_their_sphere():

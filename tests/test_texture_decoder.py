@@ -14,6 +14,7 @@ from facejax.nets.stylegan2 import StyleGANConfig, apply_mapping, apply_synthesi
 from facejax.texture import (
     LIGHT,
     SMALL,
+    DetailedTexture,
     MappedTexture,
     TextureDecoder,
     decode_texture,
@@ -141,3 +142,30 @@ def test_a_start_is_read_off_a_map(decoder, tmp_path):
     mean = decoder.decode(jnp.zeros(decoder.count))
     assert float(jnp.mean((found - maps) ** 2)) < 0.3 * float(jnp.mean((mean - maps) ** 2))
     assert not seeing.encode(jnp.ones((5, 3))).any()  # an albedo by vertex says nothing to it
+
+
+def test_details_are_added_to_the_noise_maps(decoder):
+    """Without details it is the decoder; a detail changes the map around its texel, as a changed noise map does."""
+    texture = DetailedTexture(decoder, coarsest=16)
+    assert isinstance(texture, AlbedoModel)
+    side = decoder.config.resolution
+    fine = [s for s in decoder.config.resolutions if s >= 16]
+    assert (
+        texture.detail_count == 2 * sum(s * s for s in fine) and texture.count == decoder.count + texture.detail_count
+    )
+    start = texture.encode(jnp.full((side, side, 3), 0.5))
+    assert start.shape == (texture.count,) and not start[decoder.count :].any()
+    latents = 0.5 * jax.random.normal(jax.random.key(3), (decoder.count,))
+    plain = texture.decode(jnp.concatenate([latents, jnp.zeros(texture.detail_count)]))
+    np.testing.assert_array_equal(plain, decoder.decode(latents))
+
+    details = jax.random.normal(jax.random.key(4), (texture.detail_count,))
+    noise, at = dict(decoder.weights.noise), 0
+    for name in sorted(f"b{s}" for s in fine):
+        noise[name] = dict(noise[name])
+        for layer in ("conv0", "conv1"):
+            old = noise[name][layer]
+            noise[name][layer] = old + 0.1 * details[at : at + old.size].reshape(old.shape)
+            at += old.size
+    by_hand = replace(decoder, weights=decoder.weights._replace(noise=noise)).decode(latents)
+    np.testing.assert_allclose(texture.decode(jnp.concatenate([latents, details])), by_hand, atol=1e-5)

@@ -10,7 +10,7 @@ from toy import toy_model
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, LANDMARKS, LINEAR, RECIPES
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator
-from facejax.texture import MappedTexture, save_decoder, texture_decoder
+from facejax.texture import DetailedTexture, MappedTexture, save_decoder, texture_decoder
 from facejax.toolbox import recipe_for, tools_for
 
 TINY = StyleGANConfig(resolution=8, channel_base=32, channel_max=8, latent=8, mapping_layers=1)
@@ -29,7 +29,10 @@ def test_the_default_recipe_is_for_the_default_head():
 def test_a_recipe_gets_what_it_names_and_nothing_else(decoder, tmp_path):
     assert not tools_for(LINEAR).albedos and not tools_for(LANDMARKS).networks
     tools = tools_for(DEFAULT, decoder)
-    assert set(tools.albedos) == {"decoder"} and tools.albedos["decoder"] is decoder
+    detailed = tools.albedos["detailed"]
+    assert set(tools.albedos) == {"detailed"} and isinstance(detailed, DetailedTexture) and detailed.decoder is decoder
+    plain = tuple(replace(stage, albedo="decoder", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
+    assert tools_for(replace(DEFAULT, stages=plain), decoder).albedos["decoder"] is decoder
     assert {role: network.name for role, network in tools.networks.items()} == {"perceptual": "own encoder"}
     save_decoder(tmp_path / "decoder", decoder, half=False)
     one_z = tuple(replace(stage, albedo="decoder_z", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)

@@ -56,7 +56,7 @@ _texture = Stage(
         ("light_colour", 0.005),
         ("light_below_zero", 1.0),
     ),
-    albedo="decoder",
+    albedo="detailed",
     rampdown=0.5,
 )
 _everything = replace(
@@ -67,11 +67,12 @@ _everything = replace(
         ("identity", 0.02),
         ("expression", 0.006),
         ("albedo", 0.1),
+        ("details", 0.2),
         ("light", 0.01),
         ("rotation", 0.001),
         ("translation", 0.05),
     ),
-    weights=(*_texture.weights, ("landmarks", 200.0), ("identity", 0.02), ("expression", 0.012)),
+    weights=(*_texture.weights, ("details", 1.0), ("landmarks", 200.0), ("identity", 0.02), ("expression", 0.012)),
 )
 
 DEFAULT = Recipe(
@@ -79,7 +80,7 @@ DEFAULT = Recipe(
     stages=(replace(_colour, steps=30), replace(_all, steps=40), _texture, _everything),
 )
 """FFHQ-UV's order with the package's own decoder, short enough for a processor: the linear albedo finds light and
-shape, the decoder goes on from it, first alone, then with everything else."""
+shape, the decoder's latents go on from it, first alone, then with everything else and with details in its noise maps."""
 
 ACCELERATOR = Recipe(
     name="accelerator",

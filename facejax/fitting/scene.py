@@ -50,8 +50,20 @@ class Scene(NamedTuple):
 
     @property
     def latents(self) -> Float[Array, "L D"]:
-        """The albedo's coefficients, a row for each layer of a texture decoder."""
-        return self.params.albedo.reshape(getattr(self.model.albedo, "latent_layers", 1), -1)
+        """The albedo's coefficients without the details, a row for each layer of a texture decoder."""
+        found, _ = split_details(self.model, self.params.albedo)
+        return found.reshape(getattr(self.model.albedo, "latent_layers", 1), -1)
+
+    @property
+    def details(self) -> Float[Array, " N"]:
+        """The albedo's details, if its model has any (`facejax.texture.DetailedTexture`)."""
+        return split_details(self.model, self.params.albedo)[1]
+
+
+def split_details(model: FaceModel, albedo: Float[Array, " A"]) -> tuple[Float[Array, " B"], Float[Array, " C"]]:
+    """The coefficients that say what an albedo is like, and those of its details: the last `detail_count`, or none."""
+    at = len(albedo) - getattr(model.albedo, "detail_count", 0)
+    return albedo[:at], albedo[at:]
 
 
 def look(

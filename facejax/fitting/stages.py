@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from facejax import camera as cam
 from facejax.face_model import AlbedoModel, FaceModel, FaceParams, decode_albedo
 from facejax.fitting.priors import PRIORS, Priors
-from facejax.fitting.scene import Observation, look, resize
+from facejax.fitting.scene import Observation, look, resize, split_details
 from facejax.fitting.terms import TERMS, Term
 from facejax.fitting.tools import LINEAR, NO_TOOLS, Tools
 
@@ -46,7 +46,8 @@ class Increment(NamedTuple):
 
     identity: Float[Array, " K"]
     expression: Float[Array, " E"]
-    albedo: Float[Array, " A"]
+    albedo: Float[Array, " A"]  # without the details
+    details: Float[Array, " D"]  # the last coefficients of an albedo model that has details (`split_details`)
     light: Float[Array, "9 3"]
     rotation: Float[Array, " 3"]  # radians
     translation: Float[Array, " 3"]  # mm
@@ -81,9 +82,9 @@ def describe_stage(stage: Stage, tools: Tools = NO_TOOLS, terms: Mapping[str, Te
     }
 
 
-def no_increment(params: FaceParams) -> Increment:
-    zeros = jax.tree.map(jnp.zeros_like, (params.identity, params.expression, params.albedo, params.light))
-    return Increment(*zeros, rotation=jnp.zeros(3), translation=jnp.zeros(3))
+def no_increment(model: FaceModel, params: FaceParams) -> Increment:
+    blocks = params.identity, params.expression, *split_details(model, params.albedo), params.light
+    return Increment(*jax.tree.map(jnp.zeros_like, blocks), rotation=jnp.zeros(3), translation=jnp.zeros(3))
 
 
 def apply_increment(params: FaceParams, increment: Increment) -> FaceParams:
@@ -95,7 +96,7 @@ def apply_increment(params: FaceParams, increment: Increment) -> FaceParams:
         params,
         identity=params.identity + increment.identity,
         expression=params.expression + increment.expression,
-        albedo=params.albedo + increment.albedo,
+        albedo=params.albedo + jnp.concatenate([increment.albedo, increment.details]),
         light=params.light + increment.light,
         pose=pose,
     )
@@ -134,7 +135,8 @@ def run_stage(
     if stage.size is not None and stage.size != seen.image.shape[-2]:
         seen, params = resize(seen, params, stage.size)
     rates = dict(stage.rates)
-    still = None if rates.get("albedo") else decode_albedo(model, params)  # decoded once, where it does not move
+    moves = rates.get("albedo") or rates.get("details")
+    still = None if moves else decode_albedo(model, params)  # decoded once, where it does not move
     targets = _targets(stage, seen, tools, terms)
     pace = schedule(stage)
     adam = optax.scale_by_adam(*stage.betas)
@@ -162,7 +164,7 @@ def run_stage(
         increment = jax.tree.map(follow, moved, walk.good)
         return _Walk(increment, good, jax.tree.map(follow, state, walk.adam), first, frozen), (value, parts)
 
-    start = no_increment(params)
+    start = no_increment(model, params)
     walk = _Walk(start, start, adam.init(start), jnp.zeros(()), jnp.asarray(-1))
     walk, (losses, parts) = jax.lax.scan(step, walk, jnp.arange(stage.steps))
     tail = max(stage.steps // 10, 1)
@@ -193,7 +195,8 @@ def _allowed(model: FaceModel, params: FaceParams, increment: Increment, stage: 
         increment = increment._replace(expression=clipped - params.expression)
     if stage.constraint == "sphere":
         layers = getattr(model.albedo, "latent_layers", 1)
-        start, now = (x.reshape(layers, -1) for x in (params.albedo, params.albedo + increment.albedo))
+        latents, _ = split_details(model, params.albedo)
+        start, now = (x.reshape(layers, -1) for x in (latents, latents + increment.albedo))
         length, kept = (jnp.sqrt(jnp.sum(x * x, axis=1, keepdims=True) + 1e-12) for x in (now, start))
         increment = increment._replace(albedo=(now * kept / length - start).reshape(-1))
     return increment

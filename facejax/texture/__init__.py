@@ -3,6 +3,7 @@
 | file | what lives there |
 |---|---|
 | `decoder.py` | `TextureDecoder`: a StyleGAN2 generator as a basis of maps; `decode_texture`, sampling, files |
+| `detailed.py` | `DetailedTexture`: a decoder whose noise maps move too |
 | `metrics.py` | how evenly lit a map is, how much the people of a set differ |
 """
 
@@ -24,6 +25,7 @@ from facejax.texture.decoder import (
     texture_decoder,
     to_standard,
 )
+from facejax.texture.detailed import DetailedTexture
 from facejax.texture.metrics import brightness_symmetry_error, identity_spread
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "LARGE",
     "LIGHT",
     "SMALL",
+    "DetailedTexture",
     "MappedTexture",
     "TextureDecoder",
     "brightness_symmetry_error",

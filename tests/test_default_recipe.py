@@ -1,0 +1,35 @@
+"""The default recipe, cut short, on a portrait of the default head, with the shipped decoder."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from facejax.api import fit
+from facejax.commands.demo import portrait, random_face
+from facejax.face_model.load import load_face_model
+from facejax.fitting import DEFAULT
+from facejax.texture import DetailedTexture, load_decoder
+
+
+def test_the_default_recipe_goes_from_the_linear_albedo_to_the_decoder_with_details(tmp_path):
+    model, shipped = load_face_model(), load_decoder()
+    photo, points = portrait(model, random_face(model, key=jax.random.key(5)), key=jax.random.key(6))
+    recipe = replace(DEFAULT, size=96, stages=tuple(replace(stage, steps=4) for stage in DEFAULT.stages))
+    result = fit(model, photo, points, recipe=recipe)
+    face = jax.tree.map(lambda leaf: np.asarray(leaf[0]), result.faces)
+    assert face.finite and set(face.stages) == {"landmarks", *(stage.name for stage in DEFAULT.stages)}
+
+    texture = DetailedTexture(shipped)
+    details = {name: face.stages[name].albedo[shipped.count :] for name in ("texture", "everything")}
+    assert face.params.albedo.shape == (texture.count,)
+    assert not details["texture"].any() and (np.abs(details["everything"]) > 0.05).sum() > 1000
+    for name in ("texture", "everything"):
+        assert face.losses[name][-1] < face.losses[name][0]
+
+    (folder,) = result.save(tmp_path)
+    told = json.loads((folder / "summary.json").read_text())
+    assert told["stages"]["everything"]["albedo"] == "detailed"
+    assert told["stages"]["everything"]["networks"] == {"perceptual": "own encoder"}
+    assert {path.name for path in folder.iterdir()} >= {"mesh.obj", "albedo.png", "overlay.png", "params.npz"}
