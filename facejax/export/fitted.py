@@ -101,8 +101,8 @@ def overlay(
     crop = face_crop(observed, PICTURE, margin=0.45)
     background, _ = apply_crop(photo, crop, PICTURE)
     camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
-    params = jax.tree.map(jnp.asarray, replace(params, camera=camera))
-    textured, clay = _draw(model, params, jnp.asarray(background))
+    params = jax.tree.map(jnp.asarray, replace(params, camera=camera, albedo=np.zeros(0, np.float32)))
+    textured, clay = _draw(replace(model, albedo=None), params, jnp.asarray(albedo), jnp.asarray(background))
     marked = draw_landmarks(background, crop.apply_points(observed), color=(0.2, 1.0, 0.3))
     if fitted is not None:
         marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=1.5)
@@ -116,9 +116,12 @@ def overlay(
 
 
 @jit
-def _draw(model: FaceModel, params: FaceParams, background: Float[Array, "S S 3"]):
+def _draw(
+    model: FaceModel, params: FaceParams, texture: Float[Array, "T T 3"], background: Float[Array, "S S 3"]
+) -> tuple[Float[Array, "S S 3"], Float[Array, "S S 3"]]:
+    """The albedo comes as a map, so that one program serves all albedo models and decodes nothing."""
     side = background.shape[0]
-    textured = render(model, params, size=(side, side), background=background)
+    textured = render(model, params, size=(side, side), texture=texture, background=background)
     blend = face_mask(model, textured)[..., None]
     clay = render_clay(model, params, size=(side, side), background=background)
     return blend * textured.color + (1 - blend) * background, clay.color

@@ -54,7 +54,8 @@ def levenberg_marquardt(
         return (x, cost, damping), cost
 
     start = jnp.clip(start, lower, upper)
-    first = (start, half_square(residuals(start)), jnp.asarray(1e-2, start.dtype))
+    cost = half_square(residuals(start))
+    first = (start, cost, jnp.where(jnp.isfinite(cost), 1e-2, 1e-2))  # under vmap one for each, so that it is traced once
     (x, cost, _), costs = jax.lax.scan(step, first, None, length=steps)
     converged = jnp.isfinite(cost) & (costs[-1 - steps // 4] - cost <= 0.01 * cost + 1e-9)
     return Solution(x, cost, costs, converged)

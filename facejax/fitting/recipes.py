@@ -47,7 +47,7 @@ _colour, _all = LINEAR.stages
 
 _texture = Stage(
     name="texture",
-    steps=40,
+    steps=25,
     rates=(("albedo", 0.2), ("light", 0.02)),
     weights=(
         ("pixels", 1.0),
@@ -62,17 +62,17 @@ _texture = Stage(
 _everything = replace(
     _texture,
     name="everything",
-    steps=30,
+    steps=25,
     rates=(
         ("identity", 0.02),
         ("expression", 0.006),
         ("albedo", 0.1),
-        ("details", 0.2),
+        ("details", 0.3),
         ("light", 0.01),
         ("rotation", 0.001),
         ("translation", 0.05),
     ),
-    weights=(*_texture.weights, ("details", 1.0), ("landmarks", 200.0), ("identity", 0.02), ("expression", 0.012)),
+    weights=(*_texture.weights, ("details", 0.6), ("landmarks", 200.0), ("identity", 0.02), ("expression", 0.012)),
 )
 
 DEFAULT = Recipe(

@@ -166,12 +166,22 @@ def run_stage(
 
     start = no_increment(model, params)
     walk = _Walk(start, start, adam.init(start), jnp.zeros(()), jnp.asarray(-1))
+    walk = _of_this_face(walk, seen)
     walk, (losses, parts) = jax.lax.scan(step, walk, jnp.arange(stage.steps))
     tail = max(stage.steps // 10, 1)
     before, after = jnp.mean(losses[-2 * tail : -tail]), jnp.mean(losses[-tail:])
     converged = (walk.frozen < 0) & (before - after < 0.02 * jnp.abs(before))
     found = replace(apply_increment(params, walk.increment), camera=camera)
     return found, StageTrace(losses, parts, walk.frozen, converged)
+
+
+def _of_this_face(walk: _Walk, seen: Observation) -> _Walk:
+    """The same numbers, one of each for every face under `jax.vmap`.
+
+    A scan whose start is shared by all faces is traced again once they part: this halves what a stage takes to trace.
+    """
+    zero = jnp.where(jnp.isfinite(seen.size), 0, 0)
+    return jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype), walk)
 
 
 def schedule(stage: Stage) -> Callable[[Int[Array, ""]], Float[Array, ""]]:

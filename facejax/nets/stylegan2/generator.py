@@ -4,6 +4,7 @@ Karras et al., "Analyzing and improving the image quality of StyleGAN", CVPR 202
 picture. Numbers agree with the authors' stylegan2-ada-pytorch, whose weights `facejax.checkpoints` imports.
 """
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -119,7 +120,13 @@ def apply_synthesis(
     maps = {"const": generator.noise, "none": None}.get(noise)
     if key is not None:
         maps = draw_noise(config, key, ws.shape[:1])
-    return _Synthesis(config).apply({"params": generator.params["synthesis"]}, ws, maps)  # type: ignore[return-value]
+    return _synthesise(config, generator.params["synthesis"], ws, maps)
+
+
+@partial(jax.jit, static_argnums=0)
+def _synthesise(config: StyleGANConfig, params: Any, ws: Array, noise: Any) -> Array:
+    """A function of its own, so that a program that makes pictures in several places traces the network once."""
+    return _Synthesis(config).apply({"params": params}, ws, noise)  # type: ignore[return-value]
 
 
 class _Mapping(nn.Module):
