@@ -55,7 +55,11 @@ def levenberg_marquardt(
 
     start = jnp.clip(start, lower, upper)
     cost = half_square(residuals(start))
-    first = (start, cost, jnp.where(jnp.isfinite(cost), 1e-2, 1e-2))  # under vmap one for each, so that it is traced once
+    first = (
+        start,
+        cost,
+        jnp.where(jnp.isfinite(cost), 1e-2, 1e-2),
+    )  # under vmap one for each, so that it is traced once
     (x, cost, _), costs = jax.lax.scan(step, first, None, length=steps)
     converged = jnp.isfinite(cost) & (costs[-1 - steps // 4] - cost <= 0.01 * cost + 1e-9)
     return Solution(x, cost, costs, converged)
