@@ -1,0 +1,260 @@
+"""Poisson editing: a region of a texture takes the template's detail and keeps its surroundings' colours, without a seam.
+
+Perez, Gangnet and Blake, "Poisson image editing", SIGGRAPH 2003; FFHQ-UV (Bai et al., CVPR 2023) repairs eyes, nostrils
+and mouth with it.
+
+Inside the mask the result has the template's Laplacian, outside it is the texture. Written as `template + h`, what is
+sought has no Laplacian at all: `h` is harmonic inside the mask and equals `texture - template` on its edge. So `h` is the
+smooth correction that carries the template's colours to the texture's, the template's detail never enters the equations,
+and neither does what the texture holds inside the mask, not even NaN. Both solvers below find this `h`.
+
+Texels are neighbours across an edge only (the five-point Laplacian). The outermost `BORDER` texels of the map are never
+solved, so every masked region has an edge. Nothing is clipped: `h` stays between the extremes of `texture - template` on
+the edge, and the sum may leave [0, 1] by a little.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from facejax.compilation import jit
+
+BORDER = 2  # texels along the map's border that are never solved
+WINDOW_STEP = 64  # texels that windows grow to a multiple of, so that few sizes are compiled
+TOLERANCE = 1e-4  # of the correction's energy norm
+MAX_ITERATIONS = 60
+
+Window = tuple[int, int, int, int]  # first row, end row, first column, end column
+
+_SMOOTHINGS = 2  # Jacobi sweeps before and after each coarser level
+_DAMPING = 0.8
+_COARSEST = 8  # texels a side at which no coarser level is made
+_COARSEST_SWEEPS = 16
+
+
+class Relaxed(NamedTuple):
+    texture: Float[Array, "S S 3"]
+    iterations: Int[Array, ""]
+    error: Float[Array, ""]  # what is left, as a share of the start in the preconditioner's norm
+
+
+def poisson_edit(
+    texture: Float[Array, "S S 3"],
+    template: Float[Array, "S S 3"],
+    mask: Bool[Array, "S S"] | Float[Array, "S S"],
+    *,
+    implementation: Literal["direct", "iterative"] = "direct",
+) -> Float[Array, "S S 3"]:
+    """`texture` with the masked texels (mask > 0.5) repaired in the manner of `template`; concrete arrays of one map.
+
+    "direct" is exact: a sparse factorisation in float64 on the host. "iterative" runs `poisson_relax` over the mask's
+    window on the default device; call that one yourself inside jit, or vmapped over a batch. Raises ValueError for
+    shapes that differ, for a mask with nothing to solve, and for an unknown implementation.
+    """
+    if not texture.shape == template.shape == (*mask.shape, 3):
+        raise ValueError(
+            f"texture {texture.shape}, template {template.shape} and mask {mask.shape} must be one map of one size"
+        )
+    inside = solvable(np.asarray(mask))
+    if not inside.any():
+        raise ValueError(
+            f"the mask is empty but for {BORDER} texels along the border: there is nothing to edit, skip it"
+        )
+    if implementation == "direct":
+        return _direct(np.asarray(texture), np.asarray(template), inside)
+    if implementation == "iterative":
+        return _relax_jit(texture, template, mask, window=mask_window(mask)).texture
+    raise ValueError(f"no implementation {implementation!r}: use 'direct' or 'iterative'")
+
+
+def solvable(mask):
+    """The mask as bool (> 0.5), without the map's border."""
+    inside = mask > 0.5
+    rows, columns = (np.arange(side) for side in mask.shape[-2:])
+    rows, columns = ((at >= BORDER) & (at < len(at) - BORDER) for at in (rows, columns))
+    return inside & rows[:, None] & columns
+
+
+def mask_window(mask: Bool[Array, "*B S S"] | Float[Array, "*B S S"], *, step: int = WINDOW_STEP) -> Window:
+    """The rows and columns that hold all the masked texels and the ring around them, for `poisson_relax`.
+
+    On the host, over a whole batch of masks if there is one. Sides are multiples of `step` where the map has room.
+    """
+    inside = solvable(np.asarray(mask))
+    inside = inside.reshape(-1, *inside.shape[-2:]).any(axis=0)
+    if not inside.any():
+        return (0, min(step, inside.shape[0]), 0, min(step, inside.shape[1]))
+    return (*_extent(inside.any(axis=1), step), *_extent(inside.any(axis=0), step))
+
+
+def _extent(used: np.ndarray, step: int) -> tuple[int, int]:
+    first, end = np.flatnonzero(used)[[0, -1]] + (-1, 2)
+    length = min(-(-int(end - first) // step) * step, len(used))
+    first = min(max(int(first + end - length) // 2, 0), len(used) - length)
+    return first, first + length
+
+
+def _direct(texture: np.ndarray, template: np.ndarray, inside: np.ndarray) -> Float[Array, "S S 3"]:
+    """One factorisation for the three channels, over the masked texels only."""
+    width = inside.shape[1]
+    gap = (texture.astype(np.float64) - template).reshape(-1, 3)
+    flat = inside.ravel()
+    texels = np.flatnonzero(flat)
+    unknown = np.cumsum(flat) - 1  # a masked texel's place among the unknowns
+    count = len(texels)
+    entries, constant = [scipy.sparse.diags_array(np.full(count, 4.0))], np.zeros((count, 3))
+    for offset in (-width, width, -1, 1):
+        neighbour = texels + offset
+        free = flat[neighbour]
+        places = np.flatnonzero(free), unknown[neighbour[free]]
+        entries.append(scipy.sparse.coo_array((np.full(len(places[0]), -1.0), places), shape=(count, count)))
+        constant[~free] += gap[neighbour[~free]]
+    matrix = scipy.sparse.csc_matrix(sum(entries[1:], entries[0]))
+    solver = scipy.sparse.linalg.splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    result = np.array(texture, np.float32).reshape(-1, 3)
+    result[texels] = template.reshape(-1, 3)[texels] + solver.solve(constant)
+    return jnp.asarray(result.reshape(texture.shape))
+
+
+def poisson_relax(
+    texture: Float[Array, "S S 3"],
+    template: Float[Array, "S S 3"],
+    mask: Bool[Array, "S S"] | Float[Array, "S S"],
+    *,
+    window: Window | None = None,
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+) -> Relaxed:
+    """`poisson_edit` in float32 as a program for jit, vmap and grad: conjugate gradients, preconditioned by multigrid.
+
+    `window` (static; the whole map if None) limits the work. Masked texels on its outermost ring or beyond are left as
+    they are, so take it from `mask_window`, or from the region that all masks lie in. It ends when what is left falls
+    below `tolerance` or after `max_iterations`; the result says which. A mask with nothing to solve changes nothing.
+    The gradient is that of the exact solution, in texture and template.
+
+    The preconditioner is one symmetric V-cycle (after McAdams, Sifakis and Teran, "A parallel multigrid Poisson solver
+    for fluids simulation on large grids", SCA 2010): a coarse texel is solved where all four fine ones are.
+    """
+    rows, columns = _slices(window, mask.shape)
+    inside = solvable(mask)[rows, columns] & _interior(rows.stop - rows.start, columns.stop - columns.start)
+    gap = jnp.where(inside[..., None], 0.0, (texture - template)[rows, columns])
+    masks = _coarser(inside[..., None].astype(gap.dtype))
+    correction, (iterations, error) = lax.custom_linear_solve(
+        lambda x: _minus_laplacian(x, masks[0]),
+        masks[0] * _neighbours(gap),
+        lambda _, right: _conjugate_gradients(masks, right, tolerance, max_iterations),
+        symmetric=True,
+        has_aux=True,
+    )
+    edited = jnp.where(inside[..., None], template[rows, columns] + correction, texture[rows, columns])
+    return Relaxed(texture.at[rows, columns].set(edited), iterations, error)
+
+
+_relax_jit = jit(poisson_relax, static_argnames=("window", "tolerance", "max_iterations"))
+
+
+def _slices(window: Window | None, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    top, bottom, left, right = (0, shape[0], 0, shape[1]) if window is None else window
+    if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
+        raise ValueError(f"window {window} is not (row, end row, column, end column) inside a map of {shape}")
+    return slice(top, bottom), slice(left, right)
+
+
+def _interior(height: int, width: int) -> np.ndarray:
+    inside = np.zeros((height, width), bool)
+    inside[1:-1, 1:-1] = True
+    return inside
+
+
+def _conjugate_gradients(masks: list[Array], right: Array, tolerance: float, most: int):
+    """Solves the masked Laplace equation from zero. Returns the solution and (iterations, what is left)."""
+
+    def dot(a, b):
+        return jnp.sum(a * b)
+
+    def unfinished(state):
+        *_, left, count = state
+        return (left > tolerance**2 * start) & (count < most)
+
+    def step(state):
+        x, residual, direction, left, count = state
+        pushed = _minus_laplacian(direction, masks[0])
+        length = left / dot(direction, pushed)
+        x, residual = x + length * direction, residual - length * pushed
+        better = _v_cycle(residual, masks)
+        now = dot(residual, better)
+        return x, residual, better + now / left * direction, now, count + 1
+
+    right = masks[0] * right
+    first = _v_cycle(right, masks)
+    start = dot(right, first)
+    state = (jnp.zeros_like(right), right, first, start, jnp.int32(0))
+    x, _, _, left, count = lax.while_loop(unfinished, step, state)
+    return x, (count, jnp.sqrt(jnp.maximum(left, 0.0) / jnp.where(start > 0, start, 1.0)))
+
+
+def _v_cycle(right: Array, masks: list[Array]) -> Array:
+    """An approximate solution of the masked Laplace equation; symmetric and positive, as conjugate gradients need."""
+    mask, *coarser = masks
+    if not coarser:
+        return _jacobi(jnp.zeros_like(right), right, mask, _COARSEST_SWEEPS)
+    x = _jacobi(jnp.zeros_like(right), right, mask, _SMOOTHINGS)
+    residual = right - _minus_laplacian(x, mask)
+    x = x + mask * _spread(_v_cycle(coarser[0] * _gather(residual), coarser), mask.shape)
+    return _jacobi(x, right, mask, _SMOOTHINGS)
+
+
+def _jacobi(x: Array, right: Array, mask: Array, sweeps: int) -> Array:
+    for _ in range(sweeps):
+        x = x + _DAMPING / 4 * (right - _minus_laplacian(x, mask))
+    return x
+
+
+def _minus_laplacian(x: Float[Array, "H W C"], mask: Float[Array, "H W 1"]) -> Float[Array, "H W C"]:
+    """Four times each masked texel less its masked neighbours; zero outside the mask."""
+    x = mask * x
+    return mask * (4 * x - _neighbours(x))
+
+
+def _neighbours(x: Float[Array, "H W C"]) -> Float[Array, "H W C"]:
+    """Each texel's four neighbours added up; nothing beyond the border."""
+    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    return padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+
+
+def _coarser(mask: Float[Array, "H W 1"]) -> list[Float[Array, "h w 1"]]:
+    """The mask and its halvings, finest first; a coarse texel counts where all its four do."""
+    masks = [mask]
+    while min(masks[-1].shape[:2]) > _COARSEST:
+        height, width, _ = masks[-1].shape
+        even = jnp.pad(masks[-1], ((0, height % 2), (0, width % 2), (0, 0)))
+        masks.append(even.reshape(-(-height // 2), 2, -(-width // 2), 2, 1).min(axis=(1, 3)))
+    return masks
+
+
+def _gather(fine: Float[Array, "H W C"]) -> Float[Array, "h w C"]:
+    """What each coarse texel gets: its fine ones and, less, those next to them; the transpose of `_spread`."""
+    return _gather_rows(_gather_rows(fine).swapaxes(0, 1)).swapaxes(0, 1)
+
+
+def _spread(coarse: Float[Array, "h w C"], shape: tuple[int, ...]) -> Float[Array, "H W C"]:
+    """Bilinear interpolation between coarse texels' centres, zero beyond the border; cut to `shape`."""
+    fine = _spread_rows(_spread_rows(coarse).swapaxes(0, 1)).swapaxes(0, 1)
+    return fine[: shape[0], : shape[1]]
+
+
+def _gather_rows(fine: Float[Array, "H W C"]) -> Float[Array, "h W C"]:
+    padded = jnp.pad(fine, ((1, 1 + fine.shape[0] % 2), (0, 0), (0, 0)))
+    return (padded[:-3:2] + 3 * (padded[1:-2:2] + padded[2:-1:2]) + padded[3::2]) / 4
+
+
+def _spread_rows(coarse: Float[Array, "h W C"]) -> Float[Array, "2*h W C"]:
+    padded = jnp.pad(coarse, ((1, 1), (0, 0), (0, 0)))
+    even, odd = (3 * coarse + padded[:-2]) / 4, (3 * coarse + padded[2:]) / 4
+    return jnp.stack([even, odd], axis=1).reshape(2 * coarse.shape[0], *coarse.shape[1:])
