@@ -27,7 +27,7 @@ from facejax.compilation import jit
 
 BORDER = 2  # texels along the map's border that are never solved
 WINDOW_STEP = 64  # texels that windows grow to a multiple of, so that few sizes are compiled
-TOLERANCE = 1e-4  # of the correction's energy norm
+TOLERANCE = 1e-4  # of the equations' right-hand side, for what is left of it
 MAX_ITERATIONS = 60
 
 Window = tuple[int, int, int, int]  # first row, end row, first column, end column
@@ -35,13 +35,13 @@ Window = tuple[int, int, int, int]  # first row, end row, first column, end colu
 _SMOOTHINGS = 2  # Jacobi sweeps before and after each coarser level
 _DAMPING = 0.8
 _COARSEST = 8  # texels a side at which no coarser level is made
-_COARSEST_SWEEPS = 16
+_COARSEST_SMOOTHINGS = 16
 
 
 class Relaxed(NamedTuple):
     texture: Float[Array, "S S 3"]
     iterations: Int[Array, ""]
-    error: Float[Array, ""]  # what is left, as a share of the start in the preconditioner's norm
+    error: Float[Array, ""]  # norm of the equations' residual as a share of their right-hand side's
 
 
 def poisson_edit(
@@ -144,15 +144,17 @@ def poisson_relax(
     rows, columns = _slices(window, mask.shape)
     inside = solvable(mask)[rows, columns] & _interior(rows.stop - rows.start, columns.stop - columns.start)
     gap = jnp.where(inside[..., None], 0.0, (texture - template)[rows, columns])
-    masks = _coarser(inside[..., None].astype(gap.dtype))
+    masks = _coarser(inside.astype(gap.dtype))
     correction, (iterations, error) = lax.custom_linear_solve(
         lambda x: _minus_laplacian(x, masks[0]),
-        masks[0] * _neighbours(gap),
+        masks[0] * _neighbours(jnp.moveaxis(gap, -1, 0)),
         lambda _, right: _conjugate_gradients(masks, right, tolerance, max_iterations),
         symmetric=True,
         has_aux=True,
     )
-    edited = jnp.where(inside[..., None], template[rows, columns] + correction, texture[rows, columns])
+    edited = jnp.where(
+        inside[..., None], template[rows, columns] + jnp.moveaxis(correction, 0, -1), texture[rows, columns]
+    )
     return Relaxed(texture.at[rows, columns].set(edited), iterations, error)
 
 
@@ -172,89 +174,85 @@ def _interior(height: int, width: int) -> np.ndarray:
     return inside
 
 
-def _conjugate_gradients(masks: list[Array], right: Array, tolerance: float, most: int):
+def _conjugate_gradients(masks: list[Array], right: Float[Array, "C H W"], tolerance: float, most: int):
     """Solves the masked Laplace equation from zero. Returns the solution and (iterations, what is left)."""
 
-    def dot(a, b):
-        return jnp.sum(a * b)
-
     def unfinished(state):
-        *_, left, count = state
-        return (left > tolerance**2 * start) & (count < most)
+        _, residual, _, _, count = state
+        return (jnp.sum(residual**2) > tolerance**2 * start) & (count < most)
 
     def step(state):
-        x, residual, direction, left, count = state
-        pushed = _minus_laplacian(direction, masks[0])
-        length = left / dot(direction, pushed)
-        x, residual = x + length * direction, residual - length * pushed
+        x, residual, direction, before, count = state
         better = _v_cycle(residual, masks)
-        now = dot(residual, better)
-        return x, residual, better + now / left * direction, now, count + 1
+        now = jnp.sum(residual * better)
+        direction = better + now / before * direction
+        pushed = _minus_laplacian(direction, masks[0])
+        length = now / jnp.sum(direction * pushed)
+        return x + length * direction, residual - length * pushed, direction, now, count + 1
 
     right = masks[0] * right
-    first = _v_cycle(right, masks)
-    start = dot(right, first)
-    state = (jnp.zeros_like(right), right, first, start, jnp.int32(0))
-    x, _, _, left, count = lax.while_loop(unfinished, step, state)
-    return x, (count, jnp.sqrt(jnp.maximum(left, 0.0) / jnp.where(start > 0, start, 1.0)))
+    start = jnp.sum(right**2)
+    zero = jnp.zeros_like(right)
+    x, residual, *_, count = lax.while_loop(unfinished, step, (zero, right, zero, jnp.ones_like(start), jnp.int32(0)))
+    return x, (count, jnp.sqrt(jnp.sum(residual**2) / jnp.where(start > 0, start, 1.0)))
 
 
-def _v_cycle(right: Array, masks: list[Array]) -> Array:
+def _v_cycle(right: Float[Array, "C H W"], masks: list[Array]) -> Float[Array, "C H W"]:
     """An approximate solution of the masked Laplace equation; symmetric and positive, as conjugate gradients need."""
     mask, *coarser = masks
+    x = _jacobi(jnp.zeros_like(right), right, mask, _SMOOTHINGS if coarser else _COARSEST_SMOOTHINGS)
     if not coarser:
-        return _jacobi(jnp.zeros_like(right), right, mask, _COARSEST_SWEEPS)
-    x = _jacobi(jnp.zeros_like(right), right, mask, _SMOOTHINGS)
+        return x
     residual = right - _minus_laplacian(x, mask)
     x = x + mask * _spread(_v_cycle(coarser[0] * _gather(residual), coarser), mask.shape)
     return _jacobi(x, right, mask, _SMOOTHINGS)
 
 
-def _jacobi(x: Array, right: Array, mask: Array, sweeps: int) -> Array:
-    for _ in range(sweeps):
-        x = x + _DAMPING / 4 * (right - _minus_laplacian(x, mask))
-    return x
+def _jacobi(x: Float[Array, "C H W"], right: Float[Array, "C H W"], mask: Float[Array, "H W"], sweeps: int):
+    def sweep(_, x):
+        return x + _DAMPING / 4 * (right - _minus_laplacian(x, mask))
+
+    return lax.fori_loop(0, sweeps, sweep, x)
 
 
-def _minus_laplacian(x: Float[Array, "H W C"], mask: Float[Array, "H W 1"]) -> Float[Array, "H W C"]:
-    """Four times each masked texel less its masked neighbours; zero outside the mask."""
-    x = mask * x
+def _minus_laplacian(x: Float[Array, "C H W"], mask: Float[Array, "H W"]) -> Float[Array, "C H W"]:
+    """Four times each texel less its neighbours, for `x` that is zero outside the mask; again zero there."""
     return mask * (4 * x - _neighbours(x))
 
 
-def _neighbours(x: Float[Array, "H W C"]) -> Float[Array, "H W C"]:
+def _neighbours(x: Float[Array, "C H W"]) -> Float[Array, "C H W"]:
     """Each texel's four neighbours added up; nothing beyond the border."""
-    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
-    return padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
+    return padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
 
 
-def _coarser(mask: Float[Array, "H W 1"]) -> list[Float[Array, "h w 1"]]:
+def _coarser(mask: Float[Array, "H W"]) -> list[Float[Array, "h w"]]:
     """The mask and its halvings, finest first; a coarse texel counts where all its four do."""
     masks = [mask]
-    while min(masks[-1].shape[:2]) > _COARSEST:
-        height, width, _ = masks[-1].shape
-        even = jnp.pad(masks[-1], ((0, height % 2), (0, width % 2), (0, 0)))
-        masks.append(even.reshape(-(-height // 2), 2, -(-width // 2), 2, 1).min(axis=(1, 3)))
+    while min(masks[-1].shape) > _COARSEST:
+        height, width = masks[-1].shape
+        even = jnp.pad(masks[-1], ((0, height % 2), (0, width % 2)))
+        masks.append(even.reshape(-(-height // 2), 2, -(-width // 2), 2).min(axis=(1, 3)))
     return masks
 
 
-def _gather(fine: Float[Array, "H W C"]) -> Float[Array, "h w C"]:
+def _gather(fine: Float[Array, "C H W"]) -> Float[Array, "C h w"]:
     """What each coarse texel gets: its fine ones and, less, those next to them; the transpose of `_spread`."""
-    return _gather_rows(_gather_rows(fine).swapaxes(0, 1)).swapaxes(0, 1)
+    return _gather_rows(_gather_rows(fine).swapaxes(1, 2)).swapaxes(1, 2)
 
 
-def _spread(coarse: Float[Array, "h w C"], shape: tuple[int, ...]) -> Float[Array, "H W C"]:
+def _spread(coarse: Float[Array, "C h w"], shape: tuple[int, ...]) -> Float[Array, "C H W"]:
     """Bilinear interpolation between coarse texels' centres, zero beyond the border; cut to `shape`."""
-    fine = _spread_rows(_spread_rows(coarse).swapaxes(0, 1)).swapaxes(0, 1)
-    return fine[: shape[0], : shape[1]]
+    fine = _spread_rows(_spread_rows(coarse).swapaxes(1, 2)).swapaxes(1, 2)
+    return fine[:, : shape[0], : shape[1]]
 
 
-def _gather_rows(fine: Float[Array, "H W C"]) -> Float[Array, "h W C"]:
-    padded = jnp.pad(fine, ((1, 1 + fine.shape[0] % 2), (0, 0), (0, 0)))
-    return (padded[:-3:2] + 3 * (padded[1:-2:2] + padded[2:-1:2]) + padded[3::2]) / 4
+def _gather_rows(fine: Float[Array, "C H W"]) -> Float[Array, "C h W"]:
+    padded = jnp.pad(fine, ((0, 0), (1, 1 + fine.shape[1] % 2), (0, 0)))
+    return (padded[:, :-3:2] + 3 * (padded[:, 1:-2:2] + padded[:, 2:-1:2]) + padded[:, 3::2]) / 4
 
 
-def _spread_rows(coarse: Float[Array, "h W C"]) -> Float[Array, "2*h W C"]:
-    padded = jnp.pad(coarse, ((1, 1), (0, 0), (0, 0)))
-    even, odd = (3 * coarse + padded[:-2]) / 4, (3 * coarse + padded[2:]) / 4
-    return jnp.stack([even, odd], axis=1).reshape(2 * coarse.shape[0], *coarse.shape[1:])
+def _spread_rows(coarse: Float[Array, "C h W"]) -> Float[Array, "C 2*h W"]:
+    padded = jnp.pad(coarse, ((0, 0), (1, 1), (0, 0)))
+    even, odd = (3 * coarse + padded[:, :-2]) / 4, (3 * coarse + padded[:, 2:]) / 4
+    return jnp.stack([even, odd], axis=2).reshape(len(coarse), 2 * coarse.shape[1], coarse.shape[2])
