@@ -18,7 +18,8 @@ from facejax.unwrap.texels import Texels
 
 FACING = 0.1  # cosine between normal and line of sight from which a texel counts as seen
 DEPTH_SIDE = 768  # pixels a side of the depth picture of the face's box in the photograph
-DEEPER = 1.0  # mm that a texel may lie behind the depth picture, besides the surface's slope there
+DEEPER = 0.5  # mm that a texel's tangent plane may lie behind the depth picture
+CURVED = 0.5  # and as a share of how much deeper the surface gets across the footprint
 BLOCK = 2**18  # texels at once
 
 
@@ -150,7 +151,7 @@ def _unwrap_texels(
     radius = 0.5 * jnp.maximum(jnp.linalg.norm(long, axis=-1), 1.0)  # no less than a bilinear lookup takes
 
     seen = covered & (cosine > facing)
-    seen &= _inside(place, radius, size) & _unhidden(scene.depths, camera, place, radius, cosine)
+    seen &= _inside(place, radius, size) & _unhidden(scene.depths, camera, place, normal, cosine, radius)
     sampled = sample_pyramid(scene.photo, place[:, :2], long, short)
     color = jnp.where(seen[:, None], sampled[:, :3], 0.0)
     shading = jnp.where(covered[:, None], shade(normal, params.light), 0.0)
@@ -163,23 +164,31 @@ def _inside(place: Float[Array, "N 3"], radius: Float[Array, " N"], size: tuple[
 
 
 def _unhidden(
-    depths: _Depths, camera: Camera, place: Float[Array, "N 3"], radius: Float[Array, " N"], cosine: Float[Array, " N"]
+    depths: _Depths,
+    camera: Camera,
+    place: Float[Array, "N 3"],
+    normal: Float[Array, "N 3"],
+    cosine: Float[Array, " N"],
+    radius: Float[Array, " N"],
 ) -> Array:
-    """Nothing nearer, and the face itself everywhere, at the corners of the footprint.
+    """Nothing nearer than the face itself, and no background, at the corners of the footprint.
 
-    The tolerance is what the slope of the texel's own surface explains over the distance to the depth pixel.
+    What is expected there is the texel's tangent plane: without that, a tolerance for slanted skin would be too much
+    for eyeballs under their lids. What the plane leaves (curvature, facets) grows with the slope and the distance.
     """
     depth = place[:, 2]
-    radius = jnp.maximum(radius, 0.5 * depths.pixel)
-    millimetres = depth / camera.focal if isinstance(camera, PerspectiveCamera) else 1.0 / camera.scale
+    millimetres = depth / camera.focal if isinstance(camera, PerspectiveCamera) else 1.0 / camera.scale  # a pixel's
     cosine = jnp.clip(cosine, 0.05, 1.0)
-    slope = jnp.sqrt(1.0 - cosine**2) / cosine * millimetres  # mm a pixel
-    tolerance = DEEPER + slope * (1.5 * radius + depths.pixel)
+    tilt = jnp.stack([normal[:, 0], -normal[:, 1]], axis=-1) * (millimetres / cosine)[..., None]  # mm deeper a pixel
+    reach = jnp.maximum(radius, 0.5 * depths.pixel)
+    tolerance = DEEPER + CURVED * reach * millimetres / cosine
     flat = depths.depth.reshape(-1)
     unhidden = jnp.ones(depth.shape, bool)
-    for dx, dy in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
-        corner = place[:, :2] + jnp.stack([dx * radius, dy * radius], axis=-1)
-        column, row = jnp.clip((corner - depths.low) / depths.pixel, 0, DEPTH_SIDE - 1).astype(jnp.int32).T
-        nearest = flat[row * DEPTH_SIDE + column]
-        unhidden &= (nearest > 0) & (depth <= nearest + tolerance)
+    for corner in ((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)):
+        wanted = (place[:, :2] + reach[:, None] * jnp.array(corner) - depths.low) / depths.pixel
+        cell = jnp.clip(wanted, 0, DEPTH_SIDE - 1).astype(jnp.int32)
+        away = depths.low + (cell + 0.5) * depths.pixel - place[:, :2]
+        nearest = flat[cell[:, 1] * DEPTH_SIDE + cell[:, 0]]
+        expected = depth + jnp.sum(tilt * away, axis=-1)
+        unhidden &= (nearest > 0) & (expected <= nearest + tolerance)
     return unhidden
