@@ -16,7 +16,7 @@ MINOR_BLUR, MINOR_WEIGHT = 51, 0.8
 MAJOR_BLUR, EDGE_BLUR = 31, 21
 
 
-def scaled_kernel(texels: float, size: int, *, least: int = 1) -> int:
+def scaled_kernel(texels: int | float, size: int, *, least: int = 1) -> int:
     """The odd kernel side that covers on a map of `size` what `texels` cover on one of 1024, at least `least`."""
     return max(2 * round((texels * size / REFERENCE_SIZE - 1) / 2) + 1, least)
 
@@ -42,10 +42,10 @@ def box_blur(image: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
     return _box_rows(_box_rows(image, kernel).T, kernel).T
 
 
-def feather(mask: Float[Array, "S S"], width: float) -> Float[Array, "S S"]:
+def feather(mask: Float[Array, "S S"], width: int | float) -> Float[Array, "S S"]:
     """A weight that rises smoothly from 0 at the mask's edge to 1 about `width` texels (of a 1024 map) inside it.
 
-    Zero wherever the mask is: nothing is taken from outside it. Parts thinner than the width get less than 1, or nothing.
+    Zero wherever the mask is, so nothing is taken from outside it. Parts thinner than the width get less, or nothing.
     Where the mask goes up to the map's border, it counts as going on beyond.
     """
     size = mask.shape[0]

@@ -1,21 +1,20 @@
-"""Poisson editing: a region of a texture takes the template's detail and keeps its surroundings' colours, without a seam.
+"""Poisson editing: a region of a texture takes the template's detail and its surroundings' colours, without a seam.
 
 Perez, Gangnet and Blake, "Poisson image editing", SIGGRAPH 2003; FFHQ-UV (Bai et al., CVPR 2023) repairs eyes, nostrils
 and mouth with it.
 
 Inside the mask the result has the template's Laplacian, outside it is the texture. Written as `template + h`, what is
-sought has no Laplacian at all: `h` is harmonic inside the mask and equals `texture - template` on its edge. So `h` is the
-smooth correction that carries the template's colours to the texture's, the template's detail never enters the equations,
-and neither does what the texture holds inside the mask, not even NaN. Both solvers below find this `h`.
+sought has no Laplacian at all: `h` is harmonic inside the mask and equals `texture - template` on its edge. It is the
+smooth correction that carries the template's colours to the texture's; the template's detail never enters the
+equations, and neither does what the texture holds inside the mask, not even NaN. Both solvers below find this `h`.
 
 Texels are neighbours across an edge only (the five-point Laplacian). The outermost `BORDER` texels of the map are never
-solved, so every masked region has an edge. Nothing is clipped: `h` stays between the extremes of `texture - template` on
-the edge, and the sum may leave [0, 1] by a little.
+solved, so every masked region has an edge. Nothing is clipped: `h` stays between the extremes of `texture - template`
+on the edge, but the sum may leave [0, 1] by a little.
 """
 
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
@@ -30,6 +29,7 @@ WINDOW_STEP = 64  # texels that windows grow to a multiple of, so that few sizes
 TOLERANCE = 1e-4  # of the equations' right-hand side, for what is left of it
 MAX_ITERATIONS = 60
 
+Host = Array | np.ndarray
 Window = tuple[int, int, int, int]  # first row, end row, first column, end column
 
 _SMOOTHINGS = 2  # Jacobi sweeps before and after each coarser level
@@ -39,18 +39,18 @@ _COARSEST_SMOOTHINGS = 16
 
 
 class Relaxed(NamedTuple):
-    texture: Float[Array, "S S 3"]
+    texture: Float[Array, "H W 3"]
     iterations: Int[Array, ""]
     error: Float[Array, ""]  # norm of the equations' residual as a share of their right-hand side's
 
 
 def poisson_edit(
-    texture: Float[Array, "S S 3"],
-    template: Float[Array, "S S 3"],
-    mask: Bool[Array, "S S"] | Float[Array, "S S"],
+    texture: Float[Host, "H W 3"],
+    template: Float[Host, "_ _ 3"],
+    mask: Bool[Host, "_ _"] | Float[Host, "_ _"],
     *,
     implementation: Literal["direct", "iterative"] = "direct",
-) -> Float[Array, "S S 3"]:
+) -> Float[Array, "H W 3"]:
     """`texture` with the masked texels (mask > 0.5) repaired in the manner of `template`; concrete arrays of one map.
 
     "direct" is exact: a sparse factorisation in float64 on the host. "iterative" runs `poisson_relax` over the mask's
@@ -69,11 +69,11 @@ def poisson_edit(
     if implementation == "direct":
         return _direct(np.asarray(texture), np.asarray(template), inside)
     if implementation == "iterative":
-        return _relax_jit(texture, template, mask, window=mask_window(mask)).texture
+        return _relax_jit(*map(jnp.asarray, (texture, template, mask)), window=mask_window(mask)).texture
     raise ValueError(f"no implementation {implementation!r}: use 'direct' or 'iterative'")
 
 
-def solvable(mask):
+def solvable(mask: Bool[Host, "*B H W"] | Float[Host, "*B H W"]) -> Bool[Host, "*B H W"]:
     """The mask as bool (> 0.5), without the map's border."""
     inside = mask > 0.5
     rows, columns = (np.arange(side) for side in mask.shape[-2:])
@@ -81,7 +81,7 @@ def solvable(mask):
     return inside & rows[:, None] & columns
 
 
-def mask_window(mask: Bool[Array, "*B S S"] | Float[Array, "*B S S"], *, step: int = WINDOW_STEP) -> Window:
+def mask_window(mask: Bool[Host, "*B H W"] | Float[Host, "*B H W"], *, step: int = WINDOW_STEP) -> Window:
     """The rows and columns that hold all the masked texels and the ring around them, for `poisson_relax`.
 
     On the host, over a whole batch of masks if there is one. Sides are multiples of `step` where the map has room.
@@ -100,7 +100,7 @@ def _extent(used: np.ndarray, step: int) -> tuple[int, int]:
     return first, first + length
 
 
-def _direct(texture: np.ndarray, template: np.ndarray, inside: np.ndarray) -> Float[Array, "S S 3"]:
+def _direct(texture: np.ndarray, template: np.ndarray, inside: np.ndarray) -> Float[Array, "H W 3"]:
     """One factorisation for the three channels, over the masked texels only."""
     width = inside.shape[1]
     gap = (texture.astype(np.float64) - template).reshape(-1, 3)
@@ -123,9 +123,9 @@ def _direct(texture: np.ndarray, template: np.ndarray, inside: np.ndarray) -> Fl
 
 
 def poisson_relax(
-    texture: Float[Array, "S S 3"],
-    template: Float[Array, "S S 3"],
-    mask: Bool[Array, "S S"] | Float[Array, "S S"],
+    texture: Float[Array, "H W 3"],
+    template: Float[Array, "H W 3"],
+    mask: Bool[Array, "H W"] | Float[Array, "H W"],
     *,
     window: Window | None = None,
     tolerance: float = TOLERANCE,

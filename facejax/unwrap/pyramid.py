@@ -5,6 +5,8 @@ binomial filter (1, 4, 6, 4, 1) / 16, every second texel kept; up-sampling puts 
 four. (FFHQ-UV repeats texels instead of the zeros; any up-sampling gives the two maps back where the mask is 0 or 1.)
 """
 
+from itertools import pairwise
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -24,7 +26,7 @@ def pyramid_blend(
     height, width = mask.shape
     if height % 2**levels or width % 2**levels:
         raise ValueError(
-            f"a map of {height} x {width} cannot be halved {levels} times: use sides divisible by {2**levels}, or fewer levels"
+            f"a map of {height} x {width} cannot be halved {levels} times: use sides divisible by {2**levels}"
         )
     bands = laplacian_pyramid(second - first, levels)
     weights = gaussian_pyramid(mask[..., None], levels)
@@ -42,7 +44,7 @@ def gaussian_pyramid(image: Float[Array, "H W C"], levels: int) -> list[Float[Ar
 def laplacian_pyramid(image: Float[Array, "H W C"], levels: int) -> list[Float[Array, "h w C"]]:
     """What each halving loses, finest first, and the last halving itself; `collapse` is the inverse."""
     fine = gaussian_pyramid(image, levels)
-    return [above - double(below) for above, below in zip(fine, fine[1:], strict=False)] + fine[-1:]
+    return [above - double(below) for above, below in pairwise(fine)] + fine[-1:]
 
 
 def collapse(bands: list[Float[Array, "h w C"]]) -> Float[Array, "H W C"]:
