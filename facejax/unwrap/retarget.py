@@ -24,8 +24,8 @@ from facejax.unwrap.texels import _layout as layout_texels
 EYE_CORNERS = (36, 45)
 FACE_WIDTH = 90.0  # mm between the outer eye corners: the size of both meshes while they are compared
 INNER = slice(17, 68)  # landmarks without the jaw's, which every topology places elsewhere along the cheek
-STIFFNESS = (50.0, 20.0, 8.0, 4.0, 2.0, 1.0, 0.6)
-LANDMARK_WEIGHT = (10.0, 10.0, 8.0, 6.0, 5.0, 4.0, 4.0)
+STIFFNESS = (50.0, 15.0, 5.0, 1.5, 0.6)
+LANDMARK_WEIGHT = (10.0, 10.0, 7.0, 5.0, 4.0)
 LARGEST = 1 / 16  # of the source map's side: no lookup averages further, however crumpled a triangle is
 MIN_COSINE = (0.2, 0.6)  # between the normals: no match below the first, a full one from the second on
 
@@ -54,7 +54,8 @@ def correspond(
     the source and not at all from `reach[1]` on (on a face with 90 mm between the outer eye corners), nor where the
     normals disagree or the source ends. Skin takes from skin and eyeballs from eyeballs.
 
-    Some ten seconds for 512 x 512 texels, a minute for 1024 x 1024. Raises ValueError where nothing corresponds.
+    Takes from half a minute to minutes, most of it for bending and for the nearest points of large maps. Raises
+    ValueError where nothing corresponds.
     """
     start, goal = as_surface(source), as_surface(target)
     source_points, target_points = _bring_together(start, goal)
@@ -101,6 +102,7 @@ def carry_texture(
     known: Float[Array, "T R"] | None = None,
     *,
     fill: bool = False,
+    base: Float[Array, "S S C"] | None = None,
 ) -> tuple[Float[Array, "S S C"], Float[Array, "S S"]]:
     """The texture in the target's layout, and how far each texel can be trusted, in [0, 1]. vmap for many.
 
@@ -108,8 +110,13 @@ def carry_texture(
     of the source mean anything (say, what a photograph showed): the others take no part in the average, and what only
     they could give is not valid. Without `fill` texels that are not valid are zero; with it those without a
     counterpart, and the empty texels between the islands, fade to the colour of the nearest one that has one (it may
-    itself be unknown). Differentiable in the texture.
+    itself be unknown). `base`, a map in the target's layout (say, the model's mean albedo), shows instead wherever the
+    carried texture is not valid: the way to keep eyeballs that the source lacks. Differentiable in both maps.
+
+    Raises ValueError for `fill` together with `base`.
     """
+    if fill and base is not None:
+        raise ValueError("carry_texture: fill=True and base= exclude each other: leave one out")
     weight = jnp.ones(texture.shape[:2], texture.dtype) if known is None else known
     premultiplied = jnp.concatenate([texture * weight[..., None], weight[..., None]], axis=-1)
     looked_up = _look_up(premultiplied, correspondence)
@@ -117,6 +124,8 @@ def carry_texture(
     color = looked_up[..., :-1] / jnp.where(share > 1e-3, share, 1.0)[..., None]
     color = jnp.where((share > 1e-3)[..., None], color, 0.0)
     valid = correspondence.valid * jnp.clip(share, 0.0, 1.0)
+    if base is not None:
+        return base + valid[..., None] * (color - base), valid
     if not fill:
         return jnp.where((valid > 0)[..., None], color, 0.0), valid
     other = color.reshape(-1, color.shape[-1])[correspondence.nearest]
