@@ -1,4 +1,4 @@
-"""Averages of a picture over footprints: a pyramid of halved pictures, and several taps along a footprint's long axis.
+"""Averages of a picture over footprints: four taps into a pyramid of halved pictures, in a row or in a square.
 
 Williams, "Pyramidal parametrics", SIGGRAPH 1983 (the pyramid, trilinear lookup); McCormack et al., "Feline: fast
 elliptical lines for anisotropic texture mapping", SIGGRAPH 1999 (taps along the long axis).
@@ -12,8 +12,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from facejax.kernels import gather_rows
-
-TAPS = 4  # along a footprint's long axis; longer ones than this many times the short axis are blurred across it
 
 
 @jax.tree_util.register_dataclass
@@ -58,28 +56,34 @@ def footprint_axes(
 
 
 def sample_pyramid(
-    pyramid: Pyramid, place: Float[Array, "N 2"], long: Float[Array, "N 2"], short: Float[Array, " N"], taps: int = TAPS
+    pyramid: Pyramid, place: Float[Array, "N 2"], long: Float[Array, "N 2"], short: Float[Array, " N"]
 ) -> Float[Array, "N C"]:
     """The picture's mean over ellipses around `place` (pixels, (0, 0) the top-left corner), axes from `footprint_axes`.
 
-    Footprints of a pixel or less are looked up bilinearly. Beyond the outermost centres the border pixel goes on.
+    Footprints of a pixel or less are looked up bilinearly; those more than four times as long as wide are blurred
+    across. Beyond the outermost centres the border pixel goes on.
     """
     length = jnp.linalg.norm(long, axis=-1)
-    side = jnp.maximum(jnp.maximum(short, length / taps), 1.0)  # of the square that one tap averages
-    reach = long * (jnp.maximum(length - side, 0.0) / jnp.maximum(length, 1e-12))[:, None]
+    along = long / jnp.maximum(length, 1e-12)[:, None]
+    across = jnp.stack([-along[:, 1], along[:, 0]], axis=-1)
+    thin = length > 2 * short
+    side = jnp.maximum(jnp.where(thin, jnp.maximum(short, length / 4), length / 2), 1.0)  # what one tap averages
     level = jnp.clip(jnp.log2(side), 0.0, len(pyramid.sizes) - 1.0)
-    low = jnp.minimum(level.astype(jnp.int32), len(pyramid.sizes) - 1)
+    low = level.astype(jnp.int32)
     rest = (level - low)[:, None]
-    steps = np.linspace(-0.5, 0.5, taps) if taps > 1 else np.zeros(1)
+    along = along * jnp.maximum(length - side, 0.0)[:, None]
+    across = across * jnp.where(thin, 0.0, jnp.maximum(short - side, 0.0))[:, None]
 
     def one_tap(total, step):
-        at = place + step * reach
+        row, grid = step
+        at = place + jnp.where(thin, row, grid[0])[:, None] * along + grid[1] * across
         fine, coarse = _bilinear(pyramid, at, low), _bilinear(pyramid, at, low + 1)
         return total + fine + rest * (coarse - fine), None
 
     start = jnp.zeros((place.shape[0], pyramid.table.shape[1]), pyramid.table.dtype)
-    total, _ = jax.lax.scan(one_tap, start, jnp.asarray(steps, place.dtype))
-    return total / taps
+    steps = jnp.linspace(-0.5, 0.5, 4), jnp.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)])
+    total, _ = jax.lax.scan(one_tap, start, steps)
+    return total / 4
 
 
 def _bilinear(pyramid: Pyramid, place: Float[Array, "N 2"], level: Int[Array, " N"]) -> Float[Array, "N C"]:
