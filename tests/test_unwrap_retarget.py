@@ -17,6 +17,7 @@ from facejax.unwrap.retarget import carry_texture, correspond
 from facejax.unwrap.surfaces import Surface, as_surface, make_surface
 
 SIZE = 64
+WIDE = 0.7  # of the toy's eyes, whose lids are far apart for their width
 carry = jax.jit(carry_texture, static_argnames="fill")
 
 
@@ -180,9 +181,8 @@ def test_carrying_is_the_same_for_one_and_for_many_and_has_finite_gradients(to_i
 
 def test_wrong_input_is_one_line_with_the_fix(toy, to_itself):
     model = toy_model()
-    bare = make_face_model(
-        "bare", model.mean, model.faces, identity_basis=model.identity_basis, identity_std=np.ones(6)
-    )
+    mean, faces, basis = (np.asarray(values) for values in (model.mean, model.faces, model.identity_basis))
+    bare = make_face_model("bare", mean, faces, identity_basis=basis, identity_std=np.ones(6))
     with pytest.raises(ValueError, match="no 68 landmarks: load it with landmarks="):
         as_surface(bare)
     with pytest.raises(ValueError, match="no texture layout"):
@@ -204,6 +204,7 @@ def carried_marks(source: Surface, target: Surface, found, size: int) -> np.ndar
     return np.linalg.norm(place - source.landmarks, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forth", [True, False])
 def test_colours_of_places_survive_between_ict_and_the_default_head(shared, forth):
     """The default head's face has ICT's mean shape, so places can be compared as they are."""
@@ -221,6 +222,7 @@ def test_colours_of_places_survive_between_ict_and_the_default_head(shared, fort
     assert carried_marks(source, target, found, size)[17:].mean() < 1.0
 
 
+@pytest.mark.slow
 def test_the_features_of_hifi3d_land_on_the_default_heads(shared):
     arrays = np.load(shared / "realy_topologies" / "hifi3d_template.npz")
     marks = arrays["keypoint_triangle"][:68], arrays["keypoint_weights"][:68]
@@ -260,7 +262,7 @@ def test_eyes_are_placed_where_the_default_head_has_its_own():
 
 def test_eyes_follow_the_placement_of_the_mesh(toy):
     there = placed(toy)
-    for one, other, mark in zip(place_eyes(toy), place_eyes(there), (36, 42), strict=True):
+    for one, other, mark in zip(place_eyes(toy, radius=WIDE), place_eyes(there, radius=WIDE), (36, 42), strict=True):
         np.testing.assert_allclose(other.radius, 0.013 * one.radius, rtol=1e-9)
         gap = [np.linalg.norm(s.landmarks[mark] - e.centre) for s, e in ((toy, one), (there, other))]
         np.testing.assert_allclose(gap[1], 0.013 * gap[0], rtol=1e-9)
@@ -275,7 +277,7 @@ def roomy():
 
 @pytest.fixture(scope="module")
 def seeing(roomy):
-    return add_eyeballs(roomy)
+    return add_eyeballs(roomy, radius=WIDE)
 
 
 def test_eyeballs_get_islands_of_their_own(roomy, seeing):
@@ -293,7 +295,7 @@ def test_eyeballs_get_islands_of_their_own(roomy, seeing):
 def test_eyeballs_are_spheres_that_face_outward_and_mirror_each_other(roomy, seeing):
     count = len(roomy.mean)
     points, faces = np.asarray(seeing.mean), np.asarray(seeing.faces)[len(roomy.faces) :]
-    for eye, part in zip(place_eyes(roomy), np.split(faces, 2), strict=True):
+    for eye, part in zip(place_eyes(roomy, radius=WIDE), np.split(faces, 2), strict=True):
         a, b, c = points[part].transpose(1, 0, 2)
         assert np.all(np.sum(np.cross(b - a, c - a) * (a + b + c - 3 * eye.centre), axis=1) > 0)
         np.testing.assert_allclose(np.linalg.norm(points[part] - eye.centre, axis=-1), eye.radius, rtol=1e-4)
@@ -326,7 +328,7 @@ def test_eyeballs_are_added_once_and_only_where_there_is_room(toy, seeing):
     with pytest.raises(ValueError, match="has eyeballs already"):
         add_eyeballs(seeing)
     with pytest.raises(ValueError, match="no room for eyes"):
-        add_eyeballs(replace(toy, uv=np.clip((toy.uv - 0.02) / 0.96, 0, 1)))
+        add_eyeballs(replace(toy, uv=np.clip((toy.uv - 0.02) / 0.96, 0, 1)), radius=WIDE)
     with pytest.raises(ValueError, match="raise radius="):
         place_eyes(toy, radius=0.1 * RADIUS)
 

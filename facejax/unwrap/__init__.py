@@ -6,10 +6,21 @@
 | `views.py` | `unwrap_view`: one photograph of one fitted face as a `View`, with what is seen of it and its light |
 | `lookup.py` | anti-aliased lookups: the average of a picture over a footprint |
 | `delight.py` | the fitted light divided out of a view |
+| `surfaces.py` | `Surface`: a mesh in one texture layout with landmarks, of a model or of arrays |
+| `retarget.py` | `correspond`, `carry_texture`: a texture from one topology's layout to another's |
+| `eyeballs.py` | `add_eyeballs`: two textured spheres behind the lids |
 """
 
 from facejax.unwrap.delight import delight as delight
 from facejax.unwrap.delight import delight_view as delight_view
+from facejax.unwrap.eyeballs import add_eyeballs as add_eyeballs
+from facejax.unwrap.eyeballs import paint_eyes as paint_eyes
+from facejax.unwrap.retarget import Correspondence as Correspondence
+from facejax.unwrap.retarget import carry_texture as carry_texture
+from facejax.unwrap.retarget import correspond as correspond
+from facejax.unwrap.surfaces import Surface as Surface
+from facejax.unwrap.surfaces import as_surface as as_surface
+from facejax.unwrap.surfaces import make_surface as make_surface
 from facejax.unwrap.texels import Texels as Texels
 from facejax.unwrap.texels import mesh_texels as mesh_texels
 from facejax.unwrap.views import View as View

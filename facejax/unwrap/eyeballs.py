@@ -104,7 +104,7 @@ def free_squares(model: FaceModel | Surface) -> list[tuple[Float[np.ndarray, " 2
     taken = np.pad(np.asarray(texels.covered), 1, constant_values=True)
     squares = []
     for _ in range(2):
-        distance = distance_transform_cdt(~taken, metric="chessboard")
+        distance = np.asarray(distance_transform_cdt(~taken, metric="chessboard"))
         row, column = np.unravel_index(np.argmax(distance), distance.shape)
         reach = int(distance[row, column]) - 2  # texels to either side, two of them a margin for blurred lookups
         side = (2 * reach + 1) / GRID
@@ -122,7 +122,8 @@ def paint_eyes(texture: Float[Array, "T R 3"], model: FaceModel | Surface) -> Fl
 
     `model` is the one without eyeballs.
     """
-    painted, mask = _drawn_eyes(texture.shape[:2], free_squares(model))
+    height, width, _ = texture.shape
+    painted, mask = _drawn_eyes((height, width), free_squares(model))
     return jnp.where(mask[..., None], painted, texture)
 
 

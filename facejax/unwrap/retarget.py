@@ -80,7 +80,7 @@ def correspond(
     steps *= np.minimum(1.0, LARGEST / np.maximum(np.linalg.norm(steps, axis=-1, keepdims=True), LARGEST / 10))
     uv = np.einsum("nk,nkd->nd", found_weights, start.uv_corners[found_triangle])
 
-    def image(values: np.ndarray, dtype=np.float32) -> Array:
+    def image(values: np.ndarray, dtype: type = np.float32) -> Array:
         full = np.zeros((size, size, *values.shape[1:]), dtype)
         full[covered] = values
         return jnp.asarray(full)
@@ -236,5 +236,5 @@ def _nearest_texels(covered: Bool[np.ndarray, "S S"], places: np.ndarray, good: 
         choice[~good] = numbers[good][KDTree(places[good]).query(places[~good])[1]]
     table = np.zeros(covered.size, np.int64)
     table[numbers] = choice
-    rows, columns = distance_transform_edt(~covered, return_distances=False, return_indices=True)
+    rows, columns = np.asarray(distance_transform_edt(~covered, return_distances=False, return_indices=True))
     return table[rows * covered.shape[1] + columns]

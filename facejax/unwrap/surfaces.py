@@ -102,7 +102,7 @@ def as_surface(
         chosen = list(np.unique(part[marks]))
     else:
         chosen = list(range(len(model.part_names)))
-    kept = np.isin(part, chosen)
+    kept = np.asarray(np.isin(part, chosen))
     if not kept[marks].all():
         raise ValueError(f"face model {model.name!r}: some landmarks are on other parts than {parts}: keep those too")
     balls = np.zeros(len(faces), bool)
@@ -115,5 +115,5 @@ def as_surface(
         np.asarray(corners)[kept],
         (np.cumsum(kept) - 1)[marks],
         np.asarray(model.landmark_weights),
-        eyeballs=balls[kept],
+        eyeballs=np.asarray(balls)[kept],
     )
