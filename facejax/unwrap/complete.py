@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from facejax.texture.metrics import LUMA
 from facejax.unwrap.colours import OMEGA, match_colours
-from facejax.unwrap.delight import delight_view
+from facejax.unwrap.delight import delight as divide_light
 from facejax.unwrap.masks import box_blur, dilate, scaled_kernel, soft_weight
 from facejax.unwrap.poisson import poisson_relax
 from facejax.unwrap.pyramid import LEVELS, pyramid_blend
@@ -43,24 +43,27 @@ def complete_texture(
     *,
     blending: Literal["full", "naive"] = "full",
     delight: bool = False,
+    match: bool = True,
     omega: float = OMEGA,
 ) -> Completed:
     """One texture from the views of one face (leaves with a leading axis, any order) and a template of its layout.
 
     `template` (display values) is a plain albedo, such as the model's mean or, nearer to the person, the fitted one.
-    "naive" stops after pasting: the paper's ablation. `delight` first divides every view's fitted light out. For jit,
-    and vmap over faces; sizes must be divisible by 32.
+    "naive" stops after pasting: the paper's ablation. `delight` first divides every view's fitted light out, down to
+    the albedo as the fit sees it; the same fit's albedo is then a template whose colours need no `match`. For jit, and
+    vmap over faces; sizes must be divisible by 32.
     """
     if delight:
-        views = jax.vmap(delight_view)(views)
+        even = jax.vmap(lambda view: divide_light(view.color, view.shading, where=view.valid, level=1.0))(views)
+        views = replace(views, color=jnp.clip(even, 0.0, 1.0))
     seen = views.valid * regions.face
-    pasted, filled = _paste(replace(views, valid=seen), template, regions, omega)
+    pasted, filled = _paste(replace(views, valid=seen), template, regions, omega if match else None)
     if blending == "naive":
         return Completed(jnp.clip(pasted, 0.0, 1.0), filled, jnp.zeros_like(filled))
 
     known = jnp.where(filled > 0.5, 1.0, 0.0)
     missing = missing_texels(pasted, known, regions)
-    matched = match_colours(template, pasted, known * (1 - missing), omega=omega)
+    matched = match_colours(template, pasted, known * (1 - missing), omega=omega) if match else template
     repaired = poisson_relax(pasted, matched, missing, window=regions.window).texture
     inner = jnp.maximum(filled, missing)
     whole = pyramid_blend(matched, repaired, inner, LEVELS)
@@ -69,14 +72,14 @@ def complete_texture(
 
 
 def _paste(
-    views: View, template: Float[Array, "S S 3"], regions: Regions, omega: float
+    views: View, template: Float[Array, "S S 3"], regions: Regions, omega: float | None
 ) -> tuple[Float[Array, "S S 3"], Float[Array, "S S"]]:
     """The views over the template, the one that faces the camera most last; and how much of each texel is theirs."""
     major, minor = best_views(views)
     weights = jax.vmap(lambda *masks: soft_weight(*masks, mouth=regions.mouth))(views.valid, major, minor)
     order = jnp.argsort(jnp.einsum("vhw,hw->v", views.facing, regions.centre))
-    first = views.valid[order[0]], views.color[order[0]]
-    under = match_colours(template, first[1], first[0], omega=omega)
+    first = views.color[order[0]], views.valid[order[0]]
+    under = template if omega is None else match_colours(template, *first, omega=omega)
 
     def paste(state, k):
         under, filled, known = state

@@ -122,7 +122,7 @@ def unwrap_photos(
     skin = jax.vmap(lambda view: looks_like_skin(view, template))(views)
     strange = 1 - jnp.sum(seen * skin) / jnp.maximum(jnp.sum(seen), 1.0)
     taken = replace(views, valid=views.valid * skin) if skin_only else views
-    completed = complete_texture(taken, template, layout.regions, delight=delight, blending=blending)
+    completed = complete_texture(taken, template, layout.regions, delight=delight, match=not delight, blending=blending)
     best = jnp.argmax(jnp.einsum("vhw,hw->v", views.facing, layout.regions.centre))
     kernel = scaled_kernel(KERNEL, layout.size)
     where = seen[best] > 0.5
@@ -139,11 +139,12 @@ def looks_like_skin(view: View, template: Float[Array, "S S 3"]) -> Float[Array,
     """1 where a view looks like the template under the fitted light, fading to 0 where it is far from it.
 
     It stands in for a face parser's mask where there is none: hair, hands, glasses and hard shadows go, and with a
-    plain template so do beards.
+    plain template so do beards. In a dark photograph less is far.
     """
     lit = linear_to_srgb(srgb_to_linear(jnp.clip(template, 0.0, 1.0)) * jnp.maximum(view.shading, 0.0))
     apart = jnp.linalg.norm(jnp.minimum(lit, 1.0) - view.color, axis=-1) * (view.valid > 0)
     kernel = scaled_kernel(STRANGE_BLUR, len(apart), least=3)
     share = box_blur((view.valid > 0).astype(apart.dtype), kernel)
     apart = box_blur(apart, kernel) / jnp.maximum(share, 1e-3)
-    return jnp.clip(2.0 - apart / STRANGE, 0.0, 1.0)
+    level = jnp.sum(jnp.minimum(lit, 1.0).mean(axis=-1) * view.valid) / jnp.maximum(jnp.sum(view.valid), 1.0)
+    return jnp.clip(2.0 - apart / (STRANGE * jnp.clip(2.0 * level, 0.3, 1.0)), 0.0, 1.0)
