@@ -9,7 +9,7 @@ from jax.test_util import check_grads
 
 from facejax.unwrap.colours import match_colours, rgb_to_yuv, yuv_to_rgb
 
-matched = jax.jit(match_colours)
+matched = jax.jit(match_colours, static_argnames="omega")
 
 
 def maps(seed, size=24):
@@ -130,6 +130,7 @@ def test_gradients_are_finite_and_right(float64, flat):
     source = jnp.full((6, 6, 3), 0.5) if flat else jnp.asarray(maps(0, 6), jnp.float64)
     weight = np.random.default_rng(3).normal(size=(6, 6, 3))
 
+    @jax.jit
     def loss(source, target):
         return jnp.sum(weight * match_colours(source, target, mask))
 

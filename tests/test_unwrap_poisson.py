@@ -9,10 +9,9 @@ import pytest
 import scipy.ndimage
 from jax.test_util import check_grads
 
-from facejax.compilation import jit
 from facejax.unwrap.poisson import mask_window, poisson_edit, poisson_relax, solvable
+from facejax.unwrap.poisson import poisson_relax_jit as relax
 
-relax = jit(poisson_relax, static_argnames=("window", "tolerance", "max_iterations"))
 BOTH = pytest.mark.parametrize("implementation", ["direct", "iterative"])
 
 
@@ -66,7 +65,7 @@ def test_a_harmonic_texture_is_restored_from_its_edge(implementation):
     texture = np.stack([x**2 - y**2, x * y, x], axis=-1).astype(np.float32)
     mask = (x**2 + y**2 < 0.7) & ~((np.abs(x) < 0.1) & (y > 0))
     got = poisson_edit(texture, np.full_like(texture, 0.3), mask, implementation=implementation)
-    np.testing.assert_allclose(got, texture, atol=1e-6 if implementation == "direct" else 2e-4)
+    np.testing.assert_allclose(got, texture, atol=1e-6 if implementation == "direct" else 1e-4)
 
 
 @BOTH
@@ -95,7 +94,7 @@ def test_colours_of_the_template_do_not_matter_but_its_detail_does(implementatio
     texture, template = pair()
     mask = blob()
     edit = partial(poisson_edit, texture, mask=mask, implementation=implementation)
-    np.testing.assert_allclose(edit(template), edit(template + np.float32([0.5, -0.2, 0.1])), atol=5e-4)
+    np.testing.assert_allclose(edit(template), edit(template + np.array([0.5, -0.2, 0.1], np.float32)), atol=1e-4)
     assert np.abs(edit(template) - edit(template[:, ::-1])).max() > 0.1
 
 
@@ -109,22 +108,22 @@ def test_the_implementations_agree_on_regions_like_an_eyes():
     exact = np.asarray(poisson_edit(texture, template, mask))
     relaxed = relax(*map(jnp.asarray, (texture, template, mask)), window=mask_window(mask))
     assert np.abs(exact - relaxed.texture).max() < 1e-3
-    assert int(relaxed.iterations) <= 12 and float(relaxed.error) <= 1e-4
+    assert int(relaxed.iterations) <= 12 and float(relaxed.error) <= 1e-5
 
 
 def test_too_few_iterations_are_told():
     texture, template = map(jnp.asarray, pair())
     relaxed = relax(texture, template, jnp.asarray(blob()), max_iterations=1)
-    assert int(relaxed.iterations) == 1 and float(relaxed.error) > 1e-4
+    assert int(relaxed.iterations) == 1 and float(relaxed.error) > 1e-3
 
 
 def test_the_window_does_not_change_the_result():
-    texture, template = map(jnp.asarray, pair(64))
-    mask = np.zeros((64, 64), bool)
-    mask[20:31, 8:37] = blob(64)[20:31, 8:37]
-    whole = relax(texture, template, jnp.asarray(mask), tolerance=1e-6)
+    texture, template = map(jnp.asarray, pair())
+    mask = np.zeros((48, 48), bool)
+    mask[20:31, 8:37] = blob()[20:31, 8:37]
+    whole = relax(texture, template, jnp.asarray(mask), window=(0, 48, 0, 48))
     window = mask_window(mask, step=4)
-    cut = relax(texture, template, jnp.asarray(mask), window=window, tolerance=1e-6)
+    cut = relax(texture, template, jnp.asarray(mask), window=window)
     assert window[1] - window[0] < 20
     np.testing.assert_allclose(cut.texture, whole.texture, atol=1e-5)
 
@@ -145,7 +144,7 @@ def test_a_batch_equals_its_members_and_an_empty_mask_changes_nothing():
     masks = jnp.asarray(np.stack([blob(seed=1), blob(seed=2), np.zeros((48, 48), bool)]))
     batch = jax.jit(jax.vmap(poisson_relax))(textures, templates, masks)
     for index in range(3):
-        one = relax(textures[index], templates[index], masks[index])
+        one = relax(textures[index], templates[index], masks[index], window=(0, 48, 0, 48))
         np.testing.assert_allclose(batch.texture[index], one.texture, atol=1e-5)
         assert int(batch.iterations[index]) == int(one.iterations)
     np.testing.assert_array_equal(batch.texture[2], textures[2])
@@ -172,6 +171,6 @@ def test_wrong_input_is_named():
         with pytest.raises(ValueError, match="nothing to edit"):
             poisson_edit(texture, template, empty)
     with pytest.raises(ValueError, match="'direct' or 'iterative'"):
-        poisson_edit(texture, template, mask, implementation="guess")  # type: ignore[arg-type]
+        poisson_edit(texture, template, mask, implementation="guess")
     with pytest.raises(ValueError, match="inside a map"):
         poisson_relax(texture, template, mask, window=(0, 17, 0, 8))

@@ -13,7 +13,7 @@ solved, so every masked region has an edge. Nothing is clipped: `h` stays betwee
 on the edge, but the sum may leave [0, 1] by a little.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +26,7 @@ from facejax.compilation import jit
 
 BORDER = 2  # texels along the map's border that are never solved
 WINDOW_STEP = 64  # texels that windows grow to a multiple of, so that few sizes are compiled
-TOLERANCE = 1e-4  # of the equations' right-hand side, for what is left of it
+TOLERANCE = 1e-5  # of the equations' right-hand side, for what is left of it
 MAX_ITERATIONS = 60
 
 Host = Array | np.ndarray
@@ -49,7 +49,7 @@ def poisson_edit(
     template: Float[Host, "_ _ 3"],
     mask: Bool[Host, "_ _"] | Float[Host, "_ _"],
     *,
-    implementation: Literal["direct", "iterative"] = "direct",
+    implementation: str = "direct",
 ) -> Float[Array, "H W 3"]:
     """`texture` with the masked texels (mask > 0.5) repaired in the manner of `template`; concrete arrays of one map.
 
@@ -61,7 +61,7 @@ def poisson_edit(
         raise ValueError(
             f"texture {texture.shape}, template {template.shape} and mask {mask.shape} must be one map of one size"
         )
-    inside = solvable(np.asarray(mask))
+    inside = np.asarray(solvable(mask))
     if not inside.any():
         raise ValueError(
             f"the mask is empty but for {BORDER} texels along the border: there is nothing to edit, skip it"
@@ -69,7 +69,7 @@ def poisson_edit(
     if implementation == "direct":
         return _direct(np.asarray(texture), np.asarray(template), inside)
     if implementation == "iterative":
-        return _relax_jit(*map(jnp.asarray, (texture, template, mask)), window=mask_window(mask)).texture
+        return poisson_relax_jit(*map(jnp.asarray, (texture, template, mask)), window=mask_window(mask)).texture
     raise ValueError(f"no implementation {implementation!r}: use 'direct' or 'iterative'")
 
 
@@ -86,10 +86,10 @@ def mask_window(mask: Bool[Host, "*B H W"] | Float[Host, "*B H W"], *, step: int
 
     On the host, over a whole batch of masks if there is one. Sides are multiples of `step` where the map has room.
     """
-    inside = solvable(np.asarray(mask))
-    inside = inside.reshape(-1, *inside.shape[-2:]).any(axis=0)
+    height, width = mask.shape[-2:]
+    inside = np.asarray(solvable(mask)).reshape(-1, height, width).any(axis=0)
     if not inside.any():
-        return (0, min(step, inside.shape[0]), 0, min(step, inside.shape[1]))
+        return (0, min(step, height), 0, min(step, width))
     return (*_extent(inside.any(axis=1), step), *_extent(inside.any(axis=0), step))
 
 
@@ -144,7 +144,7 @@ def poisson_relax(
     rows, columns = _slices(window, mask.shape)
     inside = solvable(mask)[rows, columns] & _interior(rows.stop - rows.start, columns.stop - columns.start)
     gap = jnp.where(inside[..., None], 0.0, (texture - template)[rows, columns])
-    masks = _coarser(inside.astype(gap.dtype))
+    masks = _coarser(jnp.asarray(inside, gap.dtype))
     correction, (iterations, error) = lax.custom_linear_solve(
         lambda x: _minus_laplacian(x, masks[0]),
         masks[0] * _neighbours(jnp.moveaxis(gap, -1, 0)),
@@ -158,7 +158,7 @@ def poisson_relax(
     return Relaxed(texture.at[rows, columns].set(edited), iterations, error)
 
 
-_relax_jit = jit(poisson_relax, static_argnames=("window", "tolerance", "max_iterations"))
+poisson_relax_jit = jit(poisson_relax, static_argnames=("window", "tolerance", "max_iterations"))
 
 
 def _slices(window: Window | None, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -33,7 +33,7 @@ def pyramid_blend(
     return first + collapse([weight * band for weight, band in zip(weights, bands, strict=True)])
 
 
-def gaussian_pyramid(image: Float[Array, "H W C"], levels: int) -> list[Float[Array, "h w C"]]:
+def gaussian_pyramid(image: Float[Array, "H W C"], levels: int) -> list[Float[Array, "_ _ C"]]:
     """The image and `levels` halvings of it, finest first."""
     pyramid = [image]
     for _ in range(levels):
@@ -41,13 +41,13 @@ def gaussian_pyramid(image: Float[Array, "H W C"], levels: int) -> list[Float[Ar
     return pyramid
 
 
-def laplacian_pyramid(image: Float[Array, "H W C"], levels: int) -> list[Float[Array, "h w C"]]:
+def laplacian_pyramid(image: Float[Array, "H W C"], levels: int) -> list[Float[Array, "_ _ C"]]:
     """What each halving loses, finest first, and the last halving itself; `collapse` is the inverse."""
     fine = gaussian_pyramid(image, levels)
     return [above - double(below) for above, below in pairwise(fine)] + fine[-1:]
 
 
-def collapse(bands: list[Float[Array, "h w C"]]) -> Float[Array, "H W C"]:
+def collapse(bands: list[Float[Array, "_ _ C"]]) -> Float[Array, "H W C"]:
     """The image whose Laplacian pyramid this is."""
     image = bands[-1]
     for band in bands[-2::-1]:
