@@ -6,15 +6,25 @@
 | `views.py` | `unwrap_view`: one photograph of one fitted face as a `View`, with what is seen of it and its light |
 | `lookup.py` | anti-aliased lookups: the average of a picture over a footprint |
 | `delight.py` | the fitted light divided out of a view |
+| `colours.py` | YUV; one map's colours brought to another's |
+| `masks.py` | erosion, box blur, the soft weights that views are pasted with |
+| `poisson.py` | a region in the manner of the template without a seam: sparse and exact, or jitted for batches |
+| `pyramid.py` | two maps blended band by band |
 | `surfaces.py` | `Surface`: a mesh in one texture layout with landmarks, of a model or of arrays |
 | `retarget.py` | `correspond`, `carry_texture`: a texture from one topology's layout to another's |
 | `eyeballs.py` | `add_eyeballs`: two textured spheres behind the lids |
 """
 
+from facejax.unwrap.colours import match_colours as match_colours
 from facejax.unwrap.delight import delight as delight
 from facejax.unwrap.delight import delight_view as delight_view
 from facejax.unwrap.eyeballs import add_eyeballs as add_eyeballs
 from facejax.unwrap.eyeballs import paint_eyes as paint_eyes
+from facejax.unwrap.masks import feather as feather
+from facejax.unwrap.masks import soft_weight as soft_weight
+from facejax.unwrap.poisson import poisson_edit as poisson_edit
+from facejax.unwrap.poisson import poisson_relax as poisson_relax
+from facejax.unwrap.pyramid import pyramid_blend as pyramid_blend
 from facejax.unwrap.retarget import Correspondence as Correspondence
 from facejax.unwrap.retarget import carry_texture as carry_texture
 from facejax.unwrap.retarget import correspond as correspond

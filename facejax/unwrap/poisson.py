@@ -87,10 +87,10 @@ def mask_window(mask: Bool[Host, "*B H W"] | Float[Host, "*B H W"], *, step: int
     On the host, over a whole batch of masks if there is one. Sides are multiples of `step` where the map has room.
     """
     height, width = mask.shape[-2:]
-    inside = np.asarray(solvable(mask)).reshape(-1, height, width).any(axis=0)
+    inside = np.any(np.asarray(solvable(mask)).reshape(-1, height, width), axis=0)
     if not inside.any():
         return (0, min(step, height), 0, min(step, width))
-    return (*_extent(inside.any(axis=1), step), *_extent(inside.any(axis=0), step))
+    return (*_extent(np.any(inside, axis=1), step), *_extent(np.any(inside, axis=0), step))
 
 
 def _extent(used: np.ndarray, step: int) -> tuple[int, int]:
