@@ -176,7 +176,7 @@ def test_without_the_depth_test_hidden_texels_take_what_hides_them(head, monkeyp
     photo = draw(model, params, texture=jnp.asarray(texture)).color
     full = psnr(unwrap(model, params, photo, texels), texture)
     monkeypatch.setattr(views, "_unhidden", lambda depths, camera, place, *rest: jnp.ones(place.shape[:1], bool))
-    assert psnr(jax.jit(lambda: unwrap_view(model, params, photo, texels))(), texture) < full - 12
+    assert psnr(jit(lambda *args: unwrap_view(*args))(model, params, photo, texels), texture) < full - 12
 
 
 def surface(model, params, texels):
@@ -185,34 +185,34 @@ def surface(model, params, texels):
     mesh = trimesh.Trimesh(vertices, np.asarray(model.faces), process=False)
     corners = np.asarray(model.faces)[np.asarray(texels.triangle)]
     weights = np.asarray(texels.weights, np.float64)
-    points, normals = (np.einsum("hwk,hwkc->hwc", weights, table[corners]) for table in (vertices, mesh.vertex_normals))
+    summed = np.zeros_like(vertices)
+    np.add.at(summed, mesh.faces.ravel(), np.repeat(mesh.face_normals * mesh.area_faces[:, None], 3, axis=0))
+    summed /= np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-9)
+    points, normals = (np.einsum("hwk,hwkc->hwc", weights, table[corners]) for table in (vertices, summed))
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
     towards = -points / np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1e-9)
-    return mesh, points, np.sum(normals * towards, axis=-1) * np.asarray(texels.covered)
+    return mesh, points, normals, np.sum(normals * towards, axis=-1) * np.asarray(texels.covered)
 
 
 def test_what_is_hidden_is_what_rays_to_the_camera_hit(head):
-    """Turned by 40 degrees, against rays cast by trimesh; texels within 2 mm of the other kind count for neither."""
+    """Turned by 40 degrees, against rays cast by trimesh, on eyeballs (under their lids) and on the far half of the
+    face (behind the nose)."""
     model, texels = head
     params = posed(model, 40.0)
-    mesh, points, cosine = surface(model, params, texels)
+    mesh, points, _, cosine = surface(model, params, texels)
     seen = np.asarray(unwrap(model, params, jnp.zeros((SIDE, SIDE, 3)), texels).valid) > 0
     assert not seen[cosine < 0.099].any()
-    rows, columns = np.nonzero(cosine > 0.15)
-    pick = np.random.default_rng(6).choice(len(rows), 1500, replace=False)
-    rows, columns = rows[pick], columns[pick]
-    start = points[rows, columns]
-    towards = -start / np.linalg.norm(start, axis=1, keepdims=True)
-    hidden = mesh.ray.intersects_any(start + 0.3 * towards, towards)
-    found = ~seen[rows, columns]
-    assert 60 < hidden.sum() < 600
-    assert (found & hidden).sum() > 0.93 * hidden.sum()  # the rest lies at the outline of what hides it
-    assert (~found & ~hidden).sum() > 0.95 * (~hidden).sum()  # the rest has an outline within its footprint
-    tree_hidden, tree_clear = (trimesh.proximity.cKDTree(start[kind]) for kind in (hidden, ~hidden))
-    wrong_clear = start[found & ~hidden & (cosine[rows, columns] > 0.3)]
-    print("far acne", (tree_hidden.query(wrong_clear)[0] > 8).sum(), len(wrong_clear))
-    wrong_hidden = start[~found & hidden]
-    print("leaks", np.sort(tree_clear.query(wrong_hidden)[0])[-5:], len(wrong_hidden), hidden.sum())
+    row, column = np.mgrid[:SIZE, :SIZE]
+    eyeballs = (row > 0.82 * SIZE) & (np.abs(column - 0.5 * SIZE) > 0.3 * SIZE)
+    for part, most in (((row < 0.75 * SIZE) & (column > 0.5 * SIZE), 0.12), (eyeballs, 0.5)):
+        chosen = np.random.default_rng(6).permutation(np.flatnonzero(part & (cosine > 0.15)))[:600]
+        start, found, facing = points.reshape(-1, 3)[chosen], ~seen.reshape(-1)[chosen], cosine.reshape(-1)[chosen]
+        towards = -start / np.linalg.norm(start, axis=1, keepdims=True)
+        hidden = mesh.ray.intersects_any(start + 0.3 * towards, towards)
+        assert hidden.sum() > 60
+        assert (found & hidden).sum() > 0.93 * hidden.sum()
+        clear = ~hidden & (facing > 0.5)
+        assert (found & clear).sum() < most * clear.sum()  # these have an outline within their footprint
 
 
 def test_a_convex_head_hides_nothing_of_itself():
@@ -220,7 +220,7 @@ def test_a_convex_head_hides_nothing_of_itself():
     model = toy_model()
     texels = mesh_texels(model, SIZE)
     params = posed(model, 20.0)
-    _, _, cosine = surface(model, params, texels)
+    _, _, _, cosine = surface(model, params, texels)
     seen = np.asarray(unwrap(model, params, jnp.zeros((SIDE, SIDE, 3)), texels).valid) > 0
     assert seen[cosine > 0.25].all()
     assert not seen[cosine < 0.09].any()
@@ -231,7 +231,7 @@ def test_texels_beyond_the_picture_are_not_seen(head):
     params = posed(model, 0.0)
     params = replace(params, camera=replace(params.camera, principal=jnp.array([10.0, SIDE / 2])))
     view = unwrap(model, params, jnp.full((SIDE, SIDE, 3), 0.5), texels)
-    _, points, _ = surface(model, params, texels)
+    _, points, _, _ = surface(model, params, texels)
     place = np.asarray(project(params.camera, jnp.asarray(points.reshape(-1, 3), jnp.float32)))[:, 0]
     outside = place.reshape(SIZE, SIZE) < 0
     valid = np.asarray(view.valid)
@@ -244,9 +244,9 @@ def test_a_parsing_mask_scales_what_is_valid(head):
     params, photo = posed(model, 0.0), jnp.full((SIDE, SIDE, 3), 0.5)
     whole = unwrap(model, params, photo, texels)
     half = unwrap(model, params, photo, texels, parsing=jnp.ones((SIDE, SIDE)).at[:, : SIDE // 2].set(0.0))
-    left, right = (np.asarray(half.valid)[:, part] for part in (slice(0, SIZE // 2 - 4), slice(SIZE // 2 + 4, None)))
-    assert not left[:, :-4].any()
-    np.testing.assert_allclose(right, np.asarray(whole.valid)[:, SIZE // 2 + 4 :], atol=1e-6)
+    left, right = (np.asarray(half.valid)[:80, part] for part in (slice(0, SIZE // 2 - 6), slice(SIZE // 2 + 6, None)))
+    assert not left.any() and right.any()
+    np.testing.assert_allclose(right, np.asarray(whole.valid)[:80, SIZE // 2 + 6 :], atol=1e-6)
     np.testing.assert_array_equal(half.color, whole.color)
 
 
@@ -263,9 +263,9 @@ def test_texels_average_what_falls_on_them(monkeypatch):
     inside = (np.asarray(dense.valid).reshape(32, 4, 32, 4).min(axis=(1, 3)) > 0) & (np.asarray(view.valid) > 0)
     assert inside.sum() > 100
     monkeypatch.setattr(views, "footprint_axes", lambda across, down: (0 * across, 0 * across[:, 0]))
-    plain = jax.jit(lambda: unwrap_view(model, params, jnp.asarray(checker), coarse))()
+    plain = jit(lambda *args: unwrap_view(*args))(model, params, jnp.asarray(checker), coarse)
     error, plain_error = (np.sqrt(((np.asarray(v.color) - expected)[inside] ** 2).mean()) for v in (view, plain))
-    assert error < 0.03 < 0.2 < plain_error
+    assert error < 0.03 < 0.15 < plain_error
 
 
 def test_faces_at_once_are_as_one_by_one():
@@ -289,7 +289,7 @@ def test_strips_of_texels_are_as_the_whole_map(monkeypatch):
     whole = unwrap(model, params, photo, texels)
     monkeypatch.setattr(views, "BLOCK", 128)
     assert views._blocks(32, 32) == 8 and views._blocks(31, 31) == 31
-    strips = jax.jit(lambda: unwrap_view(model, params, photo, texels))()
+    strips = jit(lambda *args: unwrap_view(*args))(model, params, photo, texels)
     for leaf, expected in zip(jax.tree.leaves(strips), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(leaf, expected, atol=2e-5)
 
@@ -298,7 +298,7 @@ def test_strips_of_texels_are_as_the_whole_map(monkeypatch):
 
 
 def side_light() -> jnp.ndarray:
-    return uniform_light().at[3].set(0.75).at[1].set(0.2) * jnp.array([1.0, 0.9, 0.8])
+    return uniform_light().at[3].set(1.6).at[1].set(0.2) * jnp.array([1.0, 0.9, 0.8])
 
 
 def test_dividing_by_the_light_gives_the_albedo_again(head):
@@ -308,27 +308,26 @@ def test_dividing_by_the_light_gives_the_albedo_again(head):
     params = replace(posed(model, 0.0), light=side_light())
     photo = draw(model, params, texture=jnp.asarray(texture)).color
     view = unwrap(model, params, photo, texels)
-    vertices, cosine = surface(model, params, texels)[0], surface(model, params, texels)[2]
-    seen = (np.asarray(view.valid) > 0) & (cosine > 0.3)
-    assert len(vertices.vertices) and seen.mean() > 0.3
+    seen = (np.asarray(view.valid) > 0) & (np.asarray(view.facing) > 0.3)
+    assert seen.mean() > 0.3
 
     def error(image) -> float:
         return float(-10 * np.log10(((np.asarray(image) - texture)[seen] ** 2).mean()))
 
     albedo = delight(view.color, view.shading, where=view.valid, level=1.0)
-    assert error(albedo) > 32 and error(view.color) < 20
+    assert error(albedo) > 40 and error(view.color) < 23
 
 
 def test_shading_is_that_of_the_fitted_light(head):
+    """Seen or not, with area-weighted normals in float64; nothing off the layout."""
     model, texels = head
     params = replace(posed(model, 15.0), light=side_light())
     view = unwrap(model, params, jnp.zeros((SIDE, SIDE, 3)), texels)
-    drawn = render(model, params, size=(SIDE, SIDE), texture=jnp.ones((4, 4, 3)), edges=False)
-    expected = linear_to_srgb(shade(drawn.normal, params.light))
-    again = unwrap(model, params, expected, texels)
-    seen = (np.asarray(view.valid) > 0) & (np.asarray(view.facing) > 0.4)
-    gap = np.abs(np.asarray(srgb_to_linear(again.color)) - np.asarray(view.shading))[seen]
-    assert np.quantile(gap, 0.99) < 0.03 and np.median(gap) < 2e-3
+    _, _, normals, _ = surface(model, params, texels)
+    covered = np.asarray(texels.covered)
+    expected = np.asarray(shade(jnp.asarray(normals, jnp.float32), params.light))
+    np.testing.assert_allclose(np.asarray(view.shading)[covered], expected[covered], atol=1e-3)
+    assert not np.asarray(view.shading)[~covered].any()
 
 
 def test_even_light_keeps_the_mean_of_the_photograph():
@@ -337,7 +336,8 @@ def test_even_light_keeps_the_mean_of_the_photograph():
     albedo = rng.uniform(0.2, 0.7, (40, 40, 3))
     shading = np.broadcast_to(np.linspace(0.5, 1.5, 40)[None, :, None] * [1.0, 0.8, 0.6], (40, 40, 3))
     valid = (rng.random((40, 40)) > 0.2).astype(np.float32)
-    color, valid, shading = (jnp.asarray(x, jnp.float32) for x in (linear_to_srgb(albedo * shading), valid, shading))
+    lit, valid, shading = (jnp.asarray(x, jnp.float32) for x in (albedo * shading, valid, shading))
+    color = linear_to_srgb(lit)
     view = View(color, valid, valid, shading)
     even = delight_view(view)
     mean = (np.asarray(shading, np.float64) * np.asarray(valid)[..., None]).sum((0, 1)) / np.asarray(valid).sum()
