@@ -31,8 +31,8 @@ def delight(
     In linear light: `texture * level / shading`. A photograph does not tell a bright skin from a bright light, nor a
     red one from a red light, and a fit's answer leans on its prior. So `level` is by default the mean of the shading,
     channel by channel, over `where`: the variation of the light goes, its mean stays, and with it the photograph's own
-    brightness and tone. `level=1.0` gives the albedo as the fit sees it. Shading below `floor` times its mean is divided
-    out only up to there, so that dark texels stay too dark rather than become noise. Not clipped above.
+    brightness and tone. `level=1.0` gives the albedo as the fit sees it. Shading below `floor` times its mean is
+    divided out only up to there, so that dark texels stay too dark rather than become noise. Not clipped above.
     """
     mean = mean_shading(shading, where)
     even = mean if level is None else jnp.broadcast_to(jnp.asarray(level, shading.dtype), (3,))

@@ -138,7 +138,7 @@ def _unwrap_texels(
 ) -> View:
     camera = params.camera
     corners = model.faces[triangle]
-    surface = sum(weights[:, k : k + 1] * gather_rows(scene.surface, corners[:, k]) for k in range(3))
+    surface = jnp.asarray(sum(weights[:, k : k + 1] * gather_rows(scene.surface, corners[:, k]) for k in range(3)))
     covered = weights.sum(axis=1) > 0.5
     points, normal = jnp.where(covered[:, None], surface[:, :3], -1.0), safe_normalize(surface[:, 3:])
     towards = -safe_normalize(points) if isinstance(camera, PerspectiveCamera) else jnp.array([0.0, 0.0, 1.0])
