@@ -5,6 +5,7 @@
 | `texels.py` | `Texels`: where each texel of a map lies on the mesh |
 | `views.py` | `unwrap_view`: one photograph of one fitted face as a `View`, with what is seen of it and its light |
 | `lookup.py` | anti-aliased lookups: the average of a picture over a footprint |
+| `normalise.py` | `normalise`: even light, no smile, three views, by a face generator of the user's |
 | `delight.py` | the fitted light divided out of a view |
 | `colours.py` | YUV; one map's colours brought to another's |
 | `masks.py` | erosion, box blur, the soft weights that views are pasted with |
@@ -22,6 +23,11 @@ from facejax.unwrap.eyeballs import add_eyeballs as add_eyeballs
 from facejax.unwrap.eyeballs import paint_eyes as paint_eyes
 from facejax.unwrap.masks import feather as feather
 from facejax.unwrap.masks import soft_weight as soft_weight
+from facejax.unwrap.normalise import Attributes as Attributes
+from facejax.unwrap.normalise import FaceEditor as FaceEditor
+from facejax.unwrap.normalise import NormalisedViews as NormalisedViews
+from facejax.unwrap.normalise import normalise as normalise
+from facejax.unwrap.normalise import pass_through as pass_through
 from facejax.unwrap.poisson import poisson_edit as poisson_edit
 from facejax.unwrap.poisson import poisson_relax as poisson_relax
 from facejax.unwrap.pyramid import pyramid_blend as pyramid_blend
