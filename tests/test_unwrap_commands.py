@@ -24,7 +24,7 @@ from facejax.unwrap.photos import face_layout
 from facejax.unwrap.views import View
 
 FILES = {"albedo.png", "filled.png", "repaired.png", "summary.json"}
-QUICK = ["--size", "64", "--recipe", "landmarks"]
+QUICK = ["--size", "64", "--recipe", "landmarks", "--batch", "3"]  # groups of three throughout: one program
 
 
 @pytest.fixture(autouse=True)
@@ -81,14 +81,14 @@ def test_each_photo_gets_its_folder_and_bad_ones_a_line(photos, tmp_path, capfd)
 
 
 def test_a_group_does_not_change_what_a_photo_gives(photos, tmp_path):
-    assert unwrap(photos, tmp_path / "both", ["front.png", "left.png"], "--batch", "2") == 0
-    assert unwrap(photos, tmp_path / "other", ["front.png", "stranger.png"], "--batch", "2") == 0
+    assert unwrap(photos, tmp_path / "both", ["front.png", "left.png", "right.png"]) == 0
+    assert unwrap(photos, tmp_path / "other", ["broken.jpg", "stranger.png", "front.png"]) == 1
     for name in ("albedo.png", "filled.png", "seen.png"):
         assert (tmp_path / f"both/front/{name}").read_bytes() == (tmp_path / f"other/front/{name}").read_bytes()
 
 
 def test_three_views_make_one_texture_that_shows_more_than_the_first(photos, tmp_path):
-    assert unwrap(photos, tmp_path / "one", ["front.png"]) == 0
+    assert unwrap(photos, tmp_path / "one", ["front.png", "left.png", "right.png"]) == 0
     views = [str(photos / f"{name}.png") for name in ("front", "left", "right")]
     assert main(["unwrap", "--views", *views, "--landmarks", str(photos), "--out", str(tmp_path / "all"), *QUICK]) == 0
     assert [path.name for path in (tmp_path / "all").iterdir()] == ["front"]
@@ -112,7 +112,7 @@ def test_three_views_make_one_texture_that_shows_more_than_the_first(photos, tmp
         ("stranger.png", "does not look like the person of the other views"),
         ("broken.jpg", "damaged"),
         ("lost.png", "no landmarks for lost.png"),
-        ("small.png", "lie outside of its 100 x 100 pixels"),
+        ("small.png", "outside of the photo (100 x 100 pixels)"),
     ],
 )
 def test_one_bad_view_refuses_the_face_by_name_and_nothing_is_written(photos, tmp_path, capfd, bad, message):
@@ -146,7 +146,7 @@ def test_masks_must_be_there_and_of_the_photos_size(photos, tmp_path, capfd):
     masks = ["--masks", str(photos / "masks")]
     assert unwrap(photos, tmp_path, ["front.png", "left.png", "right.png"], *masks) == 1
     errors = capfd.readouterr().err
-    assert "left.png" in errors and "100 x 512 pixels: give one of the photo's 512 x 512" in errors
+    assert "left.png" in errors and "of another size (100 x 512 pixels): give one of 512 x 512" in errors
     assert "right.png: has no mask; add" in errors and {path.name for path in tmp_path.iterdir()} == {"front"}
 
 

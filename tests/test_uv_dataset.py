@@ -75,8 +75,8 @@ def test_every_photo_is_in_the_manifest_once_in_the_order_of_names(whole):
     assert [line["group"] for line in lines] == [0, 0, 1, 1, 2, 2, 3]
     assert [line["status"] for line in lines] == ["ok", "failed", "failed", "ok", "failed", "ok", "ok"]
     assert "damaged" in lines[1]["error"] and lines[1]["cause"] == "damaged or cut short"
-    assert "no landmarks for celia.png" in lines[2]["error"]
-    assert "same folder as anna.png" in lines[4]["error"]
+    assert "no landmarks for celia.png" in lines[2]["error"] and lines[2]["cause"] == "holds no landmarks for it"
+    assert "taken (by anna.png)" in lines[4]["error"]
     good = [line for line in lines if line["status"] == "ok"]
     assert all(
         set(line["figures"]) >= {"landmark_nme_percent", "face_pixels", "seen", "strange", "bs"} for line in good

@@ -159,14 +159,14 @@ def build_group(
     for path in (photos[k] for k in free):  # of a run that was killed in this group
         for place in (command.out / path.stem, command.out / "filtered" / path.stem):
             shutil.rmtree(place, ignore_errors=True)
-    failures = {
-        path: f"{path}: would write to the same folder as {taken[path]}; rename it" for path in photos if path in taken
-    }
+    failures = {path: f"{path}: its folder is taken (by {taken[path]}); rename it" for path in photos if path in taken}
     portraits, unread = find_portraits(setup, [photos[k] for k in free], [boxes[k] for k in free])
     fitted, unsound = fit_portraits(setup, portraits, command.batch)
     failures |= unread | unsound
     lines: dict[Path, Line] = {
-        path: _failed(path, name, failures[path]) for path, name in zip(photos, names, strict=True) if path in failures
+        path: _failed(command, path, name, failures[path])
+        for path, name in zip(photos, names, strict=True)
+        if path in failures
     }
     name_of = dict(zip(photos, names, strict=True))
     with ThreadPoolExecutor(2) as pool:
@@ -194,10 +194,15 @@ def write_one(setup: Setup, folder: Path, one: Fitted, unwrapped: Unwrapped, lin
     write_texture(folder, pictures, known | about(setup))
 
 
-def _failed(path: Path, name: str, error: str) -> Line:
-    """The manifest's line of a photo without a texture; `cause` is the error without what is this photo's own."""
+def _failed(command: BuildUvDataset, path: Path, name: str, error: str) -> Line:
+    """The manifest's line of a photo without a texture: nothing in it says where the files lie.
+
+    `cause` is the error without what is this photo's own.
+    """
     error = error.replace(str(path), name)
-    cause = error.removeprefix(f"{name}: ").replace(name, "it").replace(path.stem, "it")
+    for option, given in (("--landmarks", command.landmarks), ("--masks", command.masks)):
+        error = error if given is None else error.replace(str(given), option)
+    cause = re.sub(r"^--[^:]*: ", "", error.removeprefix(f"{name}: ")).replace(path.name, "it")
     cause = re.split(r"[;(:]", cause)[0].strip()
     return {"file": name, "status": FAILED, "cause": cause, "error": error}
 

@@ -132,7 +132,9 @@ def _read_mask(folder: Path | None, face: Face) -> Float[np.ndarray, "H W"] | No
     mask = read_image(path)[..., 0]
     if mask.shape != face.image.shape[:2]:
         size, wanted = (f"{shape[1]} x {shape[0]}" for shape in (mask.shape, face.image.shape))
-        raise ValueError(f"{face.path}: its mask {path} has {size} pixels: give one of the photo's {wanted}")
+        raise ValueError(
+            f"{face.path}: its mask is of another size ({size} pixels): give one of {wanted}, as the photo"
+        )
     return mask
 
 

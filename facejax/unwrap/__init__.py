@@ -11,6 +11,8 @@
 | `masks.py` | erosion, box blur, the soft weights that views are pasted with |
 | `poisson.py` | a region in the manner of the template without a seam: sparse and exact, or jitted for batches |
 | `pyramid.py` | two maps blended band by band |
+| `agreement.py` | whether views show one person, by their skin |
+| `dataset.py` | filters, and the manifest of a set that survives being killed |
 | `turned.py` | texels that no photograph shows, from a generator: at once, or view by view of the turned head |
 | `surfaces.py` | `Surface`: a mesh in one texture layout with landmarks, of a model or of arrays |
 | `retarget.py` | `correspond`, `carry_texture`: a texture from one topology's layout to another's |

@@ -32,8 +32,8 @@ class Stranger(NamedTuple):
 def view_agreement(views: View, regions: Regions) -> Float[Array, "V V"]:
     """For each pair of views (leading axis) the correlation of their detail where both show the middle of the face.
 
-    Detail is the de-lit luma between two box blurs, each the mean over what is seen. 1 on the diagonal; NaN where two views
-    share too little of the face. For jit.
+    Detail is the de-lit luma between two box blurs, each the mean over what is seen. 1 on the diagonal; NaN where
+    two views share too little of the face. For jit.
     """
     seen = jnp.where(views.valid > 0.5, regions.centre, 0.0)
     even = jax.vmap(lambda view: delight(view.color, view.shading, where=view.valid, level=1.0))(views)
