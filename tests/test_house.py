@@ -17,6 +17,7 @@ FLOORS = [
     "face_model conventions evaluation objectives nets",
     "render checkpoints texture",
     "fitting synthetic",
+    "unwrap",
     "regress",
     "export toolbox",
     "api",

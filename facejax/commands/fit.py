@@ -1,24 +1,21 @@
 """`facejax fit`: read, fit in batches, write a folder a photo. One bad photo does not stop the others."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
 import tyro
 from tqdm import tqdm
 
-from facejax.api import FitResult, RegressResult, collect, fit, join
-from facejax.camera import focal_from_fov
+from facejax.commands.faces import Face, about_start, check_names, check_source, find_faces, fit_padded
 from facejax.commands.regress import boxes_of
 from facejax.face_model import FaceModel
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES, Recipe, Tools
-from facejax.images import find_landmarks, read_image, read_landmarks
-from facejax.regress.photos import Faces, regress_photos
-from facejax.regress.regressor import Regressor, load_regressor
+from facejax.regress.photos import Faces
+from facejax.regress.regressor import load_regressor
 from facejax.toolbox import recipe_for, tools_for
 
 
@@ -61,16 +58,6 @@ class Fit:
     """faces fitted at once in one compiled program"""
 
 
-class Face(NamedTuple):
-    """One face to fit."""
-
-    path: Path  # of its photo
-    name: str  # of its folder
-    image: np.ndarray
-    landmarks: np.ndarray
-    start: RegressResult | None  # of this face alone; None: the landmarks were given
-
-
 def run_fit(command: Fit) -> int:
     """Returns the exit status: 0, or 1 when some photos failed."""
     check_command(command)
@@ -87,7 +74,9 @@ def run_fit(command: Fit) -> int:
     with tqdm(total=len(command.photos), unit="photo", disable=not sys.stderr.isatty(), leave=False) as bar:
         for begin in range(0, len(command.photos), size):
             some = slice(begin, begin + size)
-            faces, failures = find_faces(command.photos[some], boxes[some], command, regressor)
+            faces, failures = find_faces(
+                command.photos[some], boxes[some], regressor, landmarks=command.landmarks, faces=command.faces
+            )
             for first in range(0, len(faces), size):
                 failures |= fit_group(model, faces[first : first + size], size, command, recipe, tools, bar.write)
             for failure in failures.values():
@@ -129,86 +118,17 @@ def fit_group(
     return failures
 
 
-def fit_padded(
-    model: FaceModel, faces: list[Face], size: int, fov: float | None, recipe: Recipe, tools: Tools
-) -> FitResult:
-    """Fit a group of at most `size` faces; the last one fills up the rest, so that every group compiles alike."""
-    faces = faces + faces[-1:] * (size - len(faces))
-    focal = None
-    if fov is not None:
-        focal = [focal_from_fov(fov, max(face.image.shape[:2])) for face in faces]
-    starts = [face.start for face in faces if face.start is not None]
-    if starts:
-        return fit(model, [face.image for face in faces], recipe=recipe, focal=focal, start=join(starts), tools=tools)
-    images, points = [face.image for face in faces], [face.landmarks for face in faces]
-    return fit(model, images, points, recipe=recipe, focal=focal, tools=tools)
-
-
-def about_start(face: Face) -> dict[str, object] | None:
-    """What the summary says of a face that was found, not given."""
-    if face.start is None:
-        return None
-    return {"regressed": {"box": face.start.boxes[0], "confidence": face.start.confidence[0]}}
-
-
 def check_command(command: Fit) -> None:
     """What can be wrong before anything is read."""
-    if not command.photos:
-        raise ValueError("no photos: name at least one")
-    if command.recipe is not None and command.recipe not in RECIPES:
-        raise ValueError(f"--recipe {command.recipe}: not one of {', '.join(RECIPES)}")
-    if command.batch < 1:
-        raise ValueError(f"--batch {command.batch}: at least 1 face at once")
+    check_source(
+        command.photos,
+        landmarks=command.landmarks,
+        boxes=command.boxes,
+        recipe=command.recipe,
+        batch=command.batch,
+    )
     if command.fov is not None and not 0 < command.fov < 180:
         raise ValueError(f"--fov {command.fov}: an angle between 0 and 180 degrees")
-    if command.landmarks is not None and (command.boxes is not None or command.faces == "all"):
+    if command.landmarks is not None and command.faces == "all":
         raise ValueError("--landmarks says where the faces are: leave out --boxes and --faces, or --landmarks")
-    if command.landmarks is not None and command.landmarks.is_file() and len(command.photos) > 1:
-        raise ValueError(f"{command.landmarks} is one file for {len(command.photos)} photos: pass a folder of files")
-    if command.landmarks is not None and not command.landmarks.exists():
-        raise ValueError(f"--landmarks {command.landmarks}: no such file or folder")
     check_names(command.photos)
-
-
-def check_names(photos: tuple[Path, ...]) -> None:
-    """Two photos of one stem would write into one folder."""
-    seen: dict[str, Path] = {}
-    for path in photos:
-        if path.stem in seen:
-            raise ValueError(
-                f"{path} and {seen[path.stem]} would both write to {path.stem}/: rename one, or fit it alone"
-            )
-        seen[path.stem] = path
-
-
-def find_faces(
-    photos: Sequence[Path], boxes: Sequence[np.ndarray | None], command: Fit, regressor: Regressor | None
-) -> tuple[list[Face], dict[Path, str]]:
-    """The faces of the photos that can be read, and a line for each photo that cannot or has none."""
-    found, failures = [], {}
-    for path, box in zip(photos, boxes, strict=True):
-        try:
-            image = read_image(path)
-            if regressor is None:
-                assert command.landmarks is not None
-                points = read_landmarks(find_landmarks(command.landmarks, path))
-                found.append(Face(path, path.stem, image, points, None))
-            else:
-                found += regress_faces(path, image, box, command, regressor)
-        except (ValueError, OSError) as error:
-            line = " ".join(str(error).split())
-            failures[path] = line if path.name in line else f"{path}: {line}"
-    return found, failures
-
-
-def regress_faces(
-    path: Path, image: np.ndarray, box: np.ndarray | None, command: Fit, regressor: Regressor
-) -> list[Face]:
-    """The faces of one photo, the largest first."""
-    seen = regress_photos(regressor, [image], boxes=[box], faces=command.faces, names=[path.name], batch=1)
-    if not seen.faces:
-        raise ValueError(seen.failures[0])
-    result = collect(regressor, seen)
-    several = len(result) > 1 or command.faces == "all"
-    names = [f"{path.stem}_{k}" if several else path.stem for k in range(len(result))]
-    return [Face(path, name, image, result.landmarks[k], result[k]) for k, name in enumerate(names)]

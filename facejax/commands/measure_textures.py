@@ -1,0 +1,142 @@
+"""`facejax measure-textures`: how evenly lit texture maps are, how much of them was seen, how much a set differs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from facejax.compilation import jit
+from facejax.export import versions, write_summary
+from facejax.face_model.load import load_face_model
+from facejax.images import read_image
+from facejax.regress.appearance import appearance, frontal_params
+from facejax.regress.regressor import load_regressor
+from facejax.texture.metrics import KERNEL, brightness_symmetry_error, identity_spread
+from facejax.unwrap.masks import scaled_kernel
+
+SPREAD = (
+    "standard deviation of the shipped regressor's features of frontal renders, per dimension, mean over dimensions"
+)
+
+
+@dataclass(frozen=True)
+class MeasureTextures:
+    """BS error and valid ratio of each map, and the spread of the whole set, as a table (or --json).
+
+    The BS error's kernel is 55 texels of a 1024 map, scaled with the map. The valid ratio is the share of a map's
+    texels that its mask marks: <stem>_mask.png beside <stem>.png, or filled.png beside albedo.png. The identity spread
+    is not ArcFace's: maps are rendered on the mean face and seen by the shipped regressor's encoder, so it compares
+    with numbers of this command alone.
+    """
+
+    maps: tyro.conf.Positional[tuple[Path, ...]]
+    """texture maps, square; a folder stands for the albedo.png in it, or in its folders"""
+    model: str = "default"
+    """face model in whose layout the maps are"""
+    spread: bool = True
+    """measure the set's identity spread (needs maps in the model's layout)"""
+    json: Path | None = None
+    """also write everything to this file"""
+
+
+def run_measure_textures(command: MeasureTextures) -> int:
+    """Prints a table; returns the exit status."""
+    paths = list_maps(command.maps)
+    look = appearance_of(command.model) if command.spread and len(paths) > 1 else None
+    rows, vectors = [], []
+    for path in paths:
+        texture = read_map(path)
+        rows.append({"map": str(path), **measure(path, texture)})
+        if look is not None:
+            vectors.append(np.asarray(look(texture)))
+    spread = float(identity_spread(jnp.asarray(np.stack(vectors)))) if vectors else None
+    print(table(rows, spread))
+    if command.json is not None:
+        means = {"bs": _mean(row["bs"] for row in rows), "valid": _mean(row["valid"] for row in rows)}
+        spread_of = {"value": spread, "measured_as": SPREAD}
+        content = {"maps": rows, "means": means, "identity_spread": spread_of, "versions": versions()}
+        write_summary(command.json, content)
+    return 0
+
+
+def list_maps(paths: Sequence[Path]) -> list[Path]:
+    """The files; for a folder its own albedo.png, or those of the folders in it (not of filtered/)."""
+    if not paths:
+        raise ValueError("no maps: name at least one")
+    found = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        own = path / "albedo.png"
+        inside = [own] if own.is_file() else sorted(path.glob("*/albedo.png"))
+        if not inside:
+            raise ValueError(f"{path}: holds no albedo.png, nor do its folders: name the maps themselves")
+        found += inside
+    return found
+
+
+def read_map(path: Path) -> np.ndarray:
+    """Raises ValueError for a map that is not square."""
+    texture = read_image(path)
+    if texture.shape[0] != texture.shape[1] or texture.shape[0] < 16:
+        size = f"{texture.shape[1]} x {texture.shape[0]}"
+        raise ValueError(f"{path}: {size} pixels: texture maps are square, with at least 16 texels a side")
+    return texture
+
+
+def measure(path: Path, texture: np.ndarray) -> dict[str, float | None]:
+    """The figures of one map; `valid` is None without a mask."""
+    kernel = scaled_kernel(KERNEL, len(texture), least=3)
+    return {"size": len(texture), "bs": float(_bs_error(texture, kernel=kernel)), "valid": valid_ratio(path, texture)}
+
+
+_bs_error = jit(brightness_symmetry_error, static_argnames=("kernel", "sigma"))
+
+
+def valid_ratio(path: Path, texture: np.ndarray) -> float | None:
+    """Share of the texels that the mask beside a map marks; None without one."""
+    name = "filled.png" if path.name == "albedo.png" else f"{path.stem}_mask.png"
+    mask_path = path.parent / name
+    if not mask_path.is_file():
+        return None
+    mask = read_image(mask_path)[..., 0]
+    if mask.shape != texture.shape[:2]:
+        raise ValueError(
+            f"{mask_path}: {mask.shape[1]} x {mask.shape[0]} texels, but its map has {len(texture)} a side"
+        )
+    return float(np.mean(mask > 0.5))
+
+
+def appearance_of(name: str) -> Any:
+    """A function from a map to its vector."""
+    model, regressor = load_face_model(name), load_regressor()
+    params = frontal_params(model, regressor)
+    compiled = jit(appearance)
+    return lambda texture: compiled(regressor, model, params, jnp.asarray(texture))
+
+
+def table(rows: Sequence[dict[str, Any]], spread: float | None) -> str:
+    """A line a map, their mean, and the spread."""
+    width = max(len(row["map"]) for row in rows)
+    lines = [f"{'map':<{width}}  size      BS  valid"]
+    lines += [_line(row["map"], f"{row['size']:d}", row["bs"], row["valid"], width) for row in rows]
+    if len(rows) > 1:
+        lines.append(_line("mean", "", _mean(row["bs"] for row in rows), _mean(row["valid"] for row in rows), width))
+    if spread is not None:
+        lines.append(f"identity spread {spread:.4f} ({SPREAD})")
+    return "\n".join(lines)
+
+
+def _line(name: str, size: str, bs: float | None, valid: float | None, width: int) -> str:
+    seen = "    -" if valid is None else f"{100 * valid:3.0f} %"
+    return f"{name:<{width}}  {size:>4}  {bs:6.2f}  {seen}"
+
+
+def _mean(values: Any) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

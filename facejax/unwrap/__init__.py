@@ -1,0 +1,52 @@
+"""Photographs to textures: a fitted face's photograph in the UV layout of its model.
+
+| file | what lives there |
+|---|---|
+| `texels.py` | `Texels`: where each texel of a map lies on the mesh |
+| `views.py` | `unwrap_view`: one photograph of one fitted face as a `View`, with what is seen of it and its light |
+| `lookup.py` | anti-aliased lookups: the average of a picture over a footprint |
+| `normalise.py` | `normalise`: even light, no smile, three views, by a face generator of the user's |
+| `delight.py` | the fitted light divided out of a view |
+| `colours.py` | YUV; one map's colours brought to another's |
+| `masks.py` | erosion, box blur, the soft weights that views are pasted with |
+| `poisson.py` | a region in the manner of the template without a seam: sparse and exact, or jitted for batches |
+| `pyramid.py` | two maps blended band by band |
+| `agreement.py` | whether views show one person, by their skin |
+| `dataset.py` | filters, and the manifest of a set that survives being killed |
+| `turned.py` | texels that no photograph shows, from a generator: at once, or view by view of the turned head |
+| `surfaces.py` | `Surface`: a mesh in one texture layout with landmarks, of a model or of arrays |
+| `retarget.py` | `correspond`, `carry_texture`: a texture from one topology's layout to another's |
+| `eyeballs.py` | `add_eyeballs`: two textured spheres behind the lids |
+"""
+
+from facejax.unwrap.colours import match_colours as match_colours
+from facejax.unwrap.delight import delight as delight
+from facejax.unwrap.delight import delight_view as delight_view
+from facejax.unwrap.eyeballs import add_eyeballs as add_eyeballs
+from facejax.unwrap.eyeballs import paint_eyes as paint_eyes
+from facejax.unwrap.masks import feather as feather
+from facejax.unwrap.masks import soft_weight as soft_weight
+from facejax.unwrap.normalise import Attributes as Attributes
+from facejax.unwrap.normalise import FaceEditor as FaceEditor
+from facejax.unwrap.normalise import NormalisedViews as NormalisedViews
+from facejax.unwrap.normalise import normalise as normalise
+from facejax.unwrap.normalise import pass_through as pass_through
+from facejax.unwrap.poisson import poisson_edit as poisson_edit
+from facejax.unwrap.poisson import poisson_relax as poisson_relax
+from facejax.unwrap.pyramid import pyramid_blend as pyramid_blend
+from facejax.unwrap.retarget import Correspondence as Correspondence
+from facejax.unwrap.retarget import carry_texture as carry_texture
+from facejax.unwrap.retarget import correspond as correspond
+from facejax.unwrap.surfaces import Surface as Surface
+from facejax.unwrap.surfaces import as_surface as as_surface
+from facejax.unwrap.surfaces import make_surface as make_surface
+from facejax.unwrap.texels import Texels as Texels
+from facejax.unwrap.texels import mesh_texels as mesh_texels
+from facejax.unwrap.turned import Turned as Turned
+from facejax.unwrap.turned import TurnedView as TurnedView
+from facejax.unwrap.turned import by_generator as by_generator
+from facejax.unwrap.turned import complete_by_generator as complete_by_generator
+from facejax.unwrap.turned import seen_when_turned as seen_when_turned
+from facejax.unwrap.turned import turn_and_complete as turn_and_complete
+from facejax.unwrap.views import View as View
+from facejax.unwrap.views import unwrap_view as unwrap_view

@@ -1,0 +1,100 @@
+"""Masks in UV space: square erosion and dilation, box blurs, and the soft weights that views are pasted with.
+
+Masks are (S, S) in [0, 1]. The kernels of FFHQ-UV (Bai et al., CVPR 2023) are sides in texels of a 1024 map;
+`scaled_kernel` brings them to the map at hand, so that a face looks alike at every resolution.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+REFERENCE_SIZE = 1024  # texels a side, for which the kernels below are given
+
+ERODE_FIRST, ERODE_MOUTH, ERODE_ELSEWHERE = 3, 5, 9
+MINOR_BLUR, MINOR_WEIGHT = 51, 0.8
+MAJOR_BLUR, EDGE_BLUR = 31, 21
+
+
+def scaled_kernel(texels: int | float, size: int, *, least: int = 1) -> int:
+    """The odd kernel side that covers on a map of `size` what `texels` cover on one of 1024, at least `least`."""
+    return max(2 * round((texels * size / REFERENCE_SIZE - 1) / 2) + 1, least)
+
+
+def erode(mask: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
+    """The least value in a square of `kernel` texels a side; beyond the map's border is nothing that would erode."""
+    return _extreme(mask, kernel, lax.min, np.inf)
+
+
+def dilate(mask: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
+    """The greatest value in a square of `kernel` texels a side."""
+    return _extreme(mask, kernel, lax.max, -np.inf)
+
+
+def box_blur(image: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
+    """The mean over a square of `kernel` texels a side; the map is mirrored about its outermost texels.
+
+    Raises ValueError where the kernel is even, or reaches farther than the map.
+    """
+    _check(kernel)
+    if kernel // 2 >= min(image.shape):
+        raise ValueError(f"a blur of {kernel} texels reaches beyond a map of {image.shape}: use a smaller kernel")
+    return _box_rows(_box_rows(image, kernel).T, kernel).T
+
+
+def feather(mask: Float[Array, "S S"], width: int | float) -> Float[Array, "S S"]:
+    """A weight that rises smoothly from 0 at the mask's edge to 1 about `width` texels (of a 1024 map) inside it.
+
+    Zero wherever the mask is, so nothing is taken from outside it. Parts thinner than the width get less, or nothing.
+    Where the mask goes up to the map's border, it counts as going on beyond.
+    """
+    size = mask.shape[0]
+    kernel = scaled_kernel(width / 2, size)  # two boxes of this side make a ramp without creases
+    core = erode(mask, 2 * kernel - 1)
+    return box_blur(box_blur(core, kernel), kernel)
+
+
+def soft_weight(
+    mask: Float[Array, "S S"],
+    major: Float[Array, "S S"],
+    minor: Float[Array, "S S"],
+    *,
+    mouth: Float[Array, "S S"] | None = None,
+) -> Float[Array, "S S"]:
+    """How much of a view to paste at every texel: FFHQ-UV's weights, in [0, 1] and zero outside `mask`.
+
+    `mask` is what the view shows well; `major` where this view is the best one, `minor` where it is of use (it contains
+    `major`). Weights are near 1 in `major`, at most 0.8 in the rest of `minor`, and fade towards the mask's edge, which
+    is first drawn in by squares of 3, 5 and 9 texels (in the region `mouth`, where little can be spared, by 3 and 5).
+    """
+    size = mask.shape[0]
+
+    def kernel(texels: int) -> int:
+        return scaled_kernel(texels, size)
+
+    drawn_in = erode(erode(mask, kernel(ERODE_FIRST)), kernel(ERODE_MOUTH))
+    further = erode(drawn_in, kernel(ERODE_ELSEWHERE))
+    drawn_in = further if mouth is None else jnp.where(mouth > 0.5, drawn_in, further)
+
+    weight = MINOR_WEIGHT * minor * box_blur(minor, kernel(MINOR_BLUR))
+    weight = jnp.maximum(weight, major)
+    weight = box_blur(weight, kernel(MAJOR_BLUR))
+    return mask * box_blur(weight * drawn_in, kernel(EDGE_BLUR))
+
+
+def _check(kernel: int) -> None:
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"a kernel of {kernel} texels has no centre: use an odd one, 1 or more")
+
+
+def _extreme(mask: Float[Array, "H W"], kernel: int, operation, start: float) -> Float[Array, "H W"]:
+    """A square's extreme is that of its rows' extremes."""
+    _check(kernel)
+    for window in ((kernel, 1), (1, kernel)):
+        mask = lax.reduce_window(mask, np.asarray(start, mask.dtype), operation, window, (1, 1), "SAME")
+    return mask
+
+
+def _box_rows(image: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
+    padded = jnp.pad(image, ((kernel // 2, kernel // 2), (0, 0)), mode="reflect")
+    return lax.reduce_window(padded, np.asarray(0, image.dtype), lax.add, (kernel, 1), (1, 1), "VALID") / kernel

@@ -1,0 +1,150 @@
+"""From fitted photographs to the texture of their face: one compiled program for a layout, whatever the photos' sizes.
+
+Each photograph is first cut to a square of a fixed number of pixels around the face, at least as fine as the map.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from facejax.camera import transform_camera
+from facejax.face_model import FaceModel, FaceParams
+from facejax.images.crop import apply_crop, face_crop
+from facejax.lighting import linear_to_srgb, srgb_to_linear
+from facejax.texture.metrics import KERNEL, brightness_symmetry_error
+from facejax.unwrap.complete import Completed, complete_texture
+from facejax.unwrap.masks import box_blur, scaled_kernel
+from facejax.unwrap.regions import Regions, face_regions
+from facejax.unwrap.texels import Texels, mesh_texels
+from facejax.unwrap.views import View, unwrap_view
+
+CUT = 1.5  # pixels of a cut-out for each texel of the map, along a side
+MARGIN = 0.45  # round the landmarks' box, as a share of its longer side
+STRANGE = 0.2  # distance of display values from the fit beyond which a texel does not look like the face's skin
+STRANGE_BLUR = 9  # texels of a 1024 map over which that distance is averaged
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Layout:
+    """What all faces of one model share at one map size."""
+
+    texels: Texels
+    regions: Regions
+
+    @property
+    def size(self) -> int:
+        return self.texels.triangle.shape[-1]
+
+
+class CutOut(NamedTuple):
+    """A square of a photograph around a face."""
+
+    image: Float[np.ndarray, "P P 3"]  # display values
+    inside: Float[np.ndarray, "P P"]  # 1 where the photograph is (times a mask that came with it)
+    scale: Float[np.ndarray, ""]  # cut-out pixel = scale * photo pixel + offset
+    offset: Float[np.ndarray, " 2"]
+
+
+class Quality(NamedTuple):
+    """Figures of one texture, for a table and for filters."""
+
+    seen: Float[Array, ""]  # share of the face's texels that came from photographs
+    strange: Float[Array, ""]  # share of the seen face that does not look like the fit: hair, hands, glasses, shadows
+    bs_photo: Float[Array, ""]  # BS error of the best view as it was unwrapped, over texels seen on both sides
+    bs: Float[Array, ""]  # of the texture, over the same texels
+
+
+class Unwrapped(NamedTuple):
+    views: View  # leading axis: the photographs
+    completed: Completed
+    quality: Quality
+
+
+def face_layout(model: FaceModel, size: int) -> Layout:
+    """Texels and regions of maps with `size` texels a side: a power of two from 64 to 4096. Keep it for all faces."""
+    if size not in (2**k for k in range(6, 13)):
+        raise ValueError(f"maps of {size} texels: give a power of two from 64 to 4096")
+    texels = mesh_texels(model, size)
+    return Layout(texels, face_regions(model, texels))
+
+
+def cut_out(
+    photo: Float[np.ndarray, "H W 3"],
+    landmarks: Float[np.ndarray, "68 2"],
+    layout: Layout,
+    *,
+    mask: Float[np.ndarray, "H2 W2"] | None = None,
+) -> CutOut:
+    """The part of a photograph that holds the face. `mask` is 1 where it shows skin that may be taken.
+
+    Raises ValueError for a mask that is not of the photograph's size.
+    """
+    side = round(CUT * layout.size)
+    crop = face_crop(landmarks, side, margin=MARGIN)
+    image, inside = apply_crop(photo, crop, side)
+    if mask is not None:
+        if mask.shape != photo.shape[:2]:
+            raise ValueError(f"a mask of {mask.shape} for a photo of {photo.shape[:2]} pixels: give one of its size")
+        inside = inside * apply_crop(np.repeat(mask[..., None], 3, axis=2), crop, side)[0][..., 0]
+    return CutOut(image, inside, crop.scale, crop.offset)
+
+
+def unwrap_photos(
+    model: FaceModel,
+    params: FaceParams,
+    cuts: CutOut,
+    layout: Layout,
+    template: Float[Array, "S S 3"],
+    *,
+    delight: bool = False,
+    skin_only: bool = True,
+    blending: Literal["full", "naive"] = "full",
+) -> Unwrapped:
+    """One face from its photographs (leaves of `params` and `cuts` with a leading axis), their cameras in photo pixels.
+
+    `template` fills what no photograph shows, see `complete_texture`. `skin_only` leaves out what does not look like
+    the fitted face (`looks_like_skin`). For jit, and `jax.lax.map` over faces.
+    """
+    camera = jax.vmap(transform_camera)(params.camera, cuts.scale, cuts.offset)
+    params = replace(params, camera=camera)
+
+    def one(each: tuple[FaceParams, CutOut]) -> View:
+        params, cut = each
+        return unwrap_view(model, params, cut.image, layout.texels, parsing=cut.inside)
+
+    views = jax.lax.map(one, (params, cuts))
+    seen = views.valid * layout.regions.face
+    skin = jax.vmap(lambda view: looks_like_skin(view, template))(views)
+    strange = 1 - jnp.sum(seen * skin) / jnp.maximum(jnp.sum(seen), 1.0)
+    taken = replace(views, valid=views.valid * skin) if skin_only else views
+    completed = complete_texture(taken, template, layout.regions, delight=delight, match=not delight, blending=blending)
+    best = jnp.argmax(jnp.einsum("vhw,hw->v", views.facing, layout.regions.centre))
+    kernel = scaled_kernel(KERNEL, layout.size)
+    where = seen[best] > 0.5
+    quality = Quality(
+        jnp.sum((completed.filled > 0.5) * layout.regions.face) / jnp.sum(layout.regions.face),
+        strange,
+        brightness_symmetry_error(views.color[best], kernel=kernel, where=where),
+        brightness_symmetry_error(completed.texture, kernel=kernel, where=where),
+    )
+    return Unwrapped(views, completed, quality)
+
+
+def looks_like_skin(view: View, template: Float[Array, "S S 3"]) -> Float[Array, "S S"]:
+    """1 where a view looks like the template under the fitted light, fading to 0 where it is far from it.
+
+    It stands in for a face parser's mask where there is none: hair, hands, glasses and hard shadows go, and with a
+    plain template so do beards. In a dark photograph less is far.
+    """
+    lit = linear_to_srgb(srgb_to_linear(jnp.clip(template, 0.0, 1.0)) * jnp.maximum(view.shading, 0.0))
+    apart = jnp.linalg.norm(jnp.minimum(lit, 1.0) - view.color, axis=-1) * (view.valid > 0)
+    kernel = scaled_kernel(STRANGE_BLUR, len(apart), least=3)
+    share = box_blur((view.valid > 0).astype(apart.dtype), kernel)
+    apart = box_blur(apart, kernel) / jnp.maximum(share, 1e-3)
+    level = jnp.sum(jnp.minimum(lit, 1.0).mean(axis=-1) * view.valid) / jnp.maximum(jnp.sum(view.valid), 1.0)
+    return jnp.clip(2.0 - apart / (STRANGE * jnp.clip(2.0 * level, 0.3, 1.0)), 0.0, 1.0)

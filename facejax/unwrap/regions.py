@@ -1,0 +1,92 @@
+"""Where things are in a model's UV layout: skin, the middle of the face, mouth and nostrils, from its own landmarks.
+
+FFHQ-UV (Bai et al., CVPR 2023) comes with painted masks of its one head. These are made from any model that has the 68
+landmarks, so they fit whatever is loaded.
+"""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.spatial import Delaunay
+
+from facejax.face_model import FaceModel
+from facejax.face_model.landmarks import landmarks
+from facejax.mesh import vertex_normals
+from facejax.unwrap.poisson import Window, mask_window
+from facejax.unwrap.texels import Texels
+
+MOUTH, INNER_LIPS, NOSE_BASE = (48, 54), range(60, 68), range(31, 36)  # iBUG
+LIP_REACH = 0.15  # round the line between the lips, as a share of the mouth's width
+NOSTRIL_REACH = 0.35  # round the nose's base, as a share of its width
+DOWN = -0.2  # a nostril's normal has a y below this
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Regions:
+    """Masks of one layout, (S, S) in [0, 1], row 0 on top."""
+
+    skin: Float[Array, "S S"]  # the part of the mesh that the landmarks lie on: not eyeballs or teeth
+    face: Float[Array, "S S"]  # of it what a photograph usually shows: no scalp, ears, neck
+    centre: Float[Array, "S S"]  # of it what lies within the landmarks, where nothing may be missing
+    mouth: Float[Array, "S S"]  # round the line between the lips
+    nostrils: Float[Array, "S S"]  # the underside of the nose
+    window: Window = field(metadata={"static": True})  # holds what may be repaired
+
+
+def face_regions(model: FaceModel, texels: Texels) -> Regions:
+    """The regions of a model's layout, on the host; once for all faces. Raises ValueError without 68 landmarks."""
+    if model.landmark_weights.shape[0] != 68:
+        raise ValueError(f"face model {model.name!r} has no 68 landmarks: its regions cannot be found")
+    points, normals = (
+        _on_texels(model, texels, table) for table in (model.mean, vertex_normals(model.mean, model.faces))
+    )
+    marks = np.asarray(landmarks(model, model.mean), np.float64)
+    part = np.asarray(model.topology.face_part)
+    skin = (
+        np.asarray(texels.covered)
+        & (part == np.bincount(part[model.topology.landmark_faces]).argmax())[texels.triangle]
+    )
+
+    named = "face_inner" if "face_inner" in model.regions else "face"
+    shown = _on_texels(model, texels, model.regions[named][:, None])[..., 0] > 0.5 if named in model.regions else skin
+    hull = Delaunay(marks[:, :2])
+    centre = (hull.find_simplex(points[..., :2]) >= 0) & (normals[..., 2] > 0)
+
+    lips = marks[list(INNER_LIPS)]
+    mouth = Delaunay(lips[:, :2]).find_simplex(points[..., :2]) >= 0
+    mouth |= _distance(points, lips) < LIP_REACH * np.linalg.norm(marks[MOUTH[0]] - marks[MOUTH[1]])
+    base = marks[list(NOSE_BASE)]
+    near = _distance(points, base) < NOSTRIL_REACH * np.linalg.norm(base[0] - base[-1])
+    nostrils = near & (normals[..., 1] < DOWN)
+
+    face = skin & shown
+    masks = (skin, face, face & centre, face & centre & mouth, face & nostrils)
+    window = mask_window((face & (centre | nostrils)).astype(np.float32))
+    return Regions(*(jnp.asarray(mask, jnp.float32) for mask in masks), window=window)
+
+
+def template_map(model: FaceModel, texels: Texels, albedo: Float[Array, "*S 3"]) -> Float[Array, "S S 3"]:
+    """An albedo (display values: a map of any size, or one colour for each vertex) as a map of this layout's size."""
+    size = texels.triangle.shape[0]
+    if albedo.ndim == 3:
+        return jax.image.resize(albedo, (size, size, 3), "cubic") if albedo.shape[0] != size else albedo
+    baked = jnp.einsum("hwk,hwkc->hwc", texels.weights, albedo[model.faces[texels.triangle]])
+    mean = albedo.mean(axis=0)
+    return jnp.where(texels.covered[..., None], baked, mean)
+
+
+def _on_texels(model: FaceModel, texels: Texels, table: Float[Array, "V C"]) -> np.ndarray:
+    corners = np.asarray(model.faces)[np.asarray(texels.triangle)]
+    return np.einsum("hwk,hwkc->hwc", np.asarray(texels.weights), np.asarray(table)[corners])
+
+
+def _distance(points: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Of each point to the nearest of a line of points with seven more between each two."""
+    steps = np.linspace(0, 1, 8, endpoint=False)[:, None]
+    dense = np.concatenate([a + steps * (b - a) for a, b in pairwise(line)] + [line[-1:]])
+    return np.min([np.linalg.norm(points - one, axis=-1) for one in dense], axis=0)
