@@ -80,7 +80,7 @@ DEFAULT = Recipe(
     stages=(replace(_colour, steps=30), replace(_all, steps=40), _texture, _everything),
 )
 """FFHQ-UV's order with the package's own decoder, short enough for a processor: the linear albedo finds light and
-shape, the decoder's latents go on from it, first alone, then with everything else and with details in its noise maps."""
+shape; the decoder's latents go on from it, first alone, then with everything else and details in its noise maps."""
 
 ACCELERATOR = Recipe(
     name="accelerator",

@@ -11,6 +11,9 @@
 | `masks.py` | erosion, box blur, the soft weights that views are pasted with |
 | `poisson.py` | a region in the manner of the template without a seam: sparse and exact, or jitted for batches |
 | `pyramid.py` | two maps blended band by band |
+| `regions.py` | skin, the middle of the face, mouth and nostrils in any model's layout; templates |
+| `complete.py` | `complete_texture`: views pasted, repaired, completed |
+| `photos.py` | `unwrap_photos`: photographs of any size through all of this in one program, with figures of quality |
 | `agreement.py` | whether views show one person, by their skin |
 | `dataset.py` | filters, and the manifest of a set that survives being killed |
 | `turned.py` | texels that no photograph shows, from a generator: at once, or view by view of the turned head |
@@ -20,6 +23,8 @@
 """
 
 from facejax.unwrap.colours import match_colours as match_colours
+from facejax.unwrap.complete import Completed as Completed
+from facejax.unwrap.complete import complete_texture as complete_texture
 from facejax.unwrap.delight import delight as delight
 from facejax.unwrap.delight import delight_view as delight_view
 from facejax.unwrap.eyeballs import add_eyeballs as add_eyeballs
@@ -31,9 +36,15 @@ from facejax.unwrap.normalise import FaceEditor as FaceEditor
 from facejax.unwrap.normalise import NormalisedViews as NormalisedViews
 from facejax.unwrap.normalise import normalise as normalise
 from facejax.unwrap.normalise import pass_through as pass_through
+from facejax.unwrap.photos import cut_out as cut_out
+from facejax.unwrap.photos import face_layout as face_layout
+from facejax.unwrap.photos import unwrap_photos as unwrap_photos
 from facejax.unwrap.poisson import poisson_edit as poisson_edit
 from facejax.unwrap.poisson import poisson_relax as poisson_relax
 from facejax.unwrap.pyramid import pyramid_blend as pyramid_blend
+from facejax.unwrap.regions import Regions as Regions
+from facejax.unwrap.regions import face_regions as face_regions
+from facejax.unwrap.regions import template_map as template_map
 from facejax.unwrap.retarget import Correspondence as Correspondence
 from facejax.unwrap.retarget import carry_texture as carry_texture
 from facejax.unwrap.retarget import correspond as correspond
