@@ -13,8 +13,8 @@ from facejax.cli import main
 from facejax.commands.demo import portrait, random_face
 from facejax.commands.measure_textures import list_maps
 from facejax.export import write_png
-from facejax.face_model import neutral_params
 from facejax.face_model.load import load_face_model
+from facejax.fitting.scene import project_landmarks
 from facejax.images import read_image
 from facejax.regress.appearance import frontal_params
 from facejax.regress.regressor import load_regressor
@@ -225,9 +225,10 @@ def test_measured_textures(tmp_path, capsys):
 def test_the_face_that_textures_are_looked_at_on_fills_the_networks_picture():
     model, regressor = load_face_model(), load_regressor()
     params = frontal_params(model, regressor)
+    points = np.asarray(project_landmarks(model, params, jnp.asarray(False)))
     size = regressor.config.encoder.size
-    np.testing.assert_allclose(params.camera.principal, neutral_params(model, params.camera).camera.principal)
-    assert 0.3 * size < float(params.camera.focal) * 150 / 1000 < size  # a head is about 150 mm wide
+    np.testing.assert_allclose((points.min(axis=0) + points.max(axis=0)) / 2, size / 2, atol=0.5)
+    assert np.ptp(points, axis=0).max() == pytest.approx(size / regressor.config.margin, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["wide.png", "gone.png"])

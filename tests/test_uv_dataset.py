@@ -184,7 +184,7 @@ def test_other_photos_and_other_folders_are_refused(whole, photos, tmp_path, cap
     fewer = tmp_path / "fewer"
     shutil.copytree(photos, fewer)
     (fewer / "dora.png").unlink()
-    assert build(fewer, whole) == 2
+    assert main(["build-uv-dataset", str(fewer), "--out", str(whole), "--landmarks", str(photos), *OPTIONS]) == 2
     assert "7 photos, now 6, such as dora.png" in capfd.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/precious.txt").write_text("keep")

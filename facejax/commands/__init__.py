@@ -1,1 +1,1 @@
-"""What the command line's verbs do: `fit`, `demo`."""
+"""What the commands do, a file each; `faces` and `textures` hold what several share."""

@@ -87,7 +87,7 @@ def _row(line: dict[str, Any], figures: Sequence[str]) -> str:
     why = line.get("error") or ", ".join(line.get("reasons", ()))
     texts = "".join(f"<td>{html.escape(text)}</td>" for text in (line["file"], line["status"], why))
     numbers = "".join(
-        '<td data-v="">'
+        '<td data-v=""></td>'
         if values.get(name) is None
         else f'<td class="n" data-v="{values[name]}">{values[name]:.4g}</td>'
         for name in figures
