@@ -22,9 +22,8 @@ from jaxtyping import Array, Float, Int
 from facejax.camera import PerspectiveCamera, Pose, axis_angle_to_quaternion, quaternion_to_matrix
 from facejax.compilation import jit
 from facejax.face_model import AlbedoModel, FaceModel, FaceParams, decode
-from facejax.lighting import uniform_light
+from facejax.lighting import linear_to_srgb, srgb_to_linear, uniform_light
 from facejax.render import render, sample_texture
-from facejax.unwrap.colours import match_colours
 from facejax.unwrap.masks import box_blur, erode, scaled_kernel
 from facejax.unwrap.pyramid import LEVELS, double, gaussian_pyramid, pyramid_blend
 from facejax.unwrap.texels import Texels
@@ -36,7 +35,7 @@ FILLS, AWAY = 0.8, 8.0  # the share of a view that the head takes; the camera's 
 SEAM = 15  # texels of a 1024 map over which known texels give way to completed ones
 ENOUGH = 0.01  # share of a view that must be known for its colours to be brought to that
 ROBUST = 0.05  # display values; differences beyond count less than squared
-RATE, STEPS, PRIOR = 0.05, 150, 1e-3  # of the search for latents
+RATE, STEPS, PRIOR = 0.05, 150, 1e-2  # of the search for latents
 
 
 @jax.tree_util.register_dataclass
@@ -104,30 +103,35 @@ def complete_by_generator(
     known: Float[Array, "S S"],
     *,
     weight: Float[Array, "S S"] | None = None,
+    match: bool = True,
     steps: int = STEPS,
     rate: float | Float[Array, ""] = RATE,
     prior: float | Float[Array, ""] = PRIOR,
 ) -> Turned:
-    """The generator's map that explains the known texels best, where they are not known; its colours brought to them.
+    """The generator's map that explains the known texels best, put in where nothing is known.
 
     `decoder` makes maps of the texture's layout, of any size. `known` is 1 where `texture` may be relied on; by
-    `weight` (such as `seen_when_turned`) some of that counts more. `source` is 0 where the texture was given, else 1.
+    `weight` (such as `seen_when_turned`) some of that counts more. With `match` the texture's exposure and tint are
+    not the generator's to explain: they are those of a photograph, not of an albedo. `source` is 0 where the texture
+    was given, else 1.
     For jit with `steps` static, and vmap over textures. Raises ValueError for a decoder of vertex colours.
     """
     given = jnp.where(known > 0.5, 1.0, 0.0)
     weight = given if weight is None else given * weight
-    side = jax.eval_shape(decoder.decode, jax.ShapeDtypeStruct((decoder.count,), texture.dtype)).shape
-    if len(side) != 3:
-        raise ValueError(f"a decoder of shape {side}: give one that makes maps (T, T, 3)")
-    target, weight = _resized(texture, given, weight, side[0])
+    shape = jax.eval_shape(decoder.decode, jax.ShapeDtypeStruct((decoder.count,), texture.dtype)).shape
+    if len(shape) != 3:
+        raise ValueError(f"a decoder of shape {shape}: give one that makes maps (T, T, 3)")
+    target, weight = _resized(texture, given, weight, shape[0])
+    mean = decoder.decode(jnp.zeros(decoder.count))
+    target = expose(target, exposure(target, mean, weight)) if match else target
 
     def misfit(made: Float[Array, "T T 3"]) -> Float[Array, ""]:
         return _robust_mean(made - target, weight)
 
-    start = jnp.where(weight[..., None] > 0, target, decoder.decode(jnp.zeros(decoder.count)))
-    found = search(decoder, misfit, decoder.encode(start), steps=steps, rate=rate, prior=prior)
+    start = decoder.encode(jnp.where(weight[..., None] > 0, target, mean))
+    found = search(decoder, misfit, start, steps=steps, rate=rate, prior=prior)
     made = jax.image.resize(decoder.decode(found), texture.shape, "cubic")
-    made = match_colours(made, texture, given, omega=1.0)
+    made = expose(made, exposure(made, texture, given))
     return Turned(stitch(texture, given, made), jnp.where(given > 0, 0, 1))
 
 
@@ -204,6 +208,22 @@ def carry_on(values: Float[Array, "S S 3"], known: Float[Array, "S S"], levels: 
     return filled
 
 
+def exposure(
+    source: Float[Array, "H W 3"], target: Float[Array, "H W 3"], known: Float[Array, "H W"]
+) -> Float[Array, " 3"]:
+    """The gain in linear light, channel by channel, from one map's mean to another's: exposure and white balance.
+
+    Unlike a match of contrasts it cannot make eyes or lips garish where the known skin is unevenly lit.
+    """
+    means = [jnp.einsum("hw,hwc->c", known, srgb_to_linear(jnp.clip(x, 0.0, 1.0))) for x in (target, source)]
+    return jnp.where(means[0] * means[1] > 0, means[0] / jnp.maximum(means[1], 1e-6), 1.0)
+
+
+def expose(texture: Float[Array, "H W 3"], gain: Float[Array, " 3"]) -> Float[Array, "H W 3"]:
+    """Display values after a gain in linear light."""
+    return linear_to_srgb(gain * srgb_to_linear(texture))
+
+
 def seen_when_turned(
     model: FaceModel, params: FaceParams, texels: Texels, *, yaws: Sequence[float] = YAWS, side: int = SIDE
 ) -> Float[Array, "S S"]:
@@ -268,7 +288,7 @@ def _take(
     seen = jnp.where(view.valid > 0.5, 1.0, 0.0)
     common = seen * jnp.maximum(given, patchwork.facing > 0)
     enough = jnp.sum(common) > ENOUGH * jnp.sum(seen)
-    colors = match_colours(view.color, current, jnp.where(enough, common, 0.0), omega=1.0)
+    colors = expose(view.color, exposure(view.color, current, jnp.where(enough, common, 0.0)))
     better = seen * (view.facing > patchwork.facing) > 0
     return _Patchwork(
         jnp.where(better[..., None], colors, patchwork.texture),
