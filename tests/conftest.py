@@ -29,6 +29,13 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """A process that keeps every program of the suite runs out of memory maps, and the compiler aborts."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):
