@@ -46,6 +46,9 @@ def photos(tmp_path_factory):
     ):
         turned = Pose(euler_to_quaternion(jnp.array([0.0, yaw, 0.0])), who.pose.translation)
         image, points = portrait(model, replace(who, pose=turned), key=jax.random.key(3))
+        if name == "stranger":  # the model's own people share their brows and lips: this one's skin is mottled
+            blocks = np.random.default_rng(0).uniform(0.6, 1.0, (32, 32, 1)).astype(np.float32)
+            image = image * blocks.repeat(16, 0).repeat(16, 1)
         write_png(folder / f"{name}.png", image)
         np.save(folder / f"{name}.npy", points)
     (folder / "broken.jpg").write_bytes((folder / "front.png").read_bytes()[:2000])
@@ -155,7 +158,7 @@ def layout():
     return face_layout(load_face_model(), 64)
 
 
-def made_up_views(seed: int, layout, *, people: tuple[int, ...], noise: float = 0.02) -> View:
+def made_up_views(seed: int, layout, *, people: tuple[int, ...], noise: float = 0.01) -> View:
     """Views of people whose skin is smooth noise of their own, each under another light."""
     size, rng = layout.size, np.random.default_rng(seed)
     ramp = np.linspace(-0.2, 0.2, size)
@@ -197,7 +200,7 @@ def test_the_stranger_is_the_view_that_agrees_with_none():
         agreement[odd], agreement[:, odd] = 0.2, 0.2
         found = find_stranger(agreement, 0.5)
         assert found is not None and found.view == odd and "0.20" in found.reason
-        assert find_stranger(agreement, -1) is None
+        assert find_stranger(agreement, -1.0) is None
     found = find_stranger(np.array([[1, 0.1], [0.1, 1]]), 0.5)
     assert found is not None and found.view == 1
     found = find_stranger(np.array([[1, np.nan], [np.nan, 1]]), 0.5)
@@ -229,6 +232,23 @@ def test_the_face_that_textures_are_looked_at_on_fills_the_networks_picture():
     size = regressor.config.encoder.size
     np.testing.assert_allclose((points.min(axis=0) + points.max(axis=0)) / 2, size / 2, atol=0.5)
     assert np.ptp(points, axis=0).max() == pytest.approx(size / regressor.config.margin, rel=0.01)
+
+
+@pytest.mark.xfail(
+    reason="the limit is for 256 texels and a linear fit; a coarser one refuses the side view", strict=False
+)
+def test_a_real_stranger_is_told_from_a_face_turned_aside(shared, tmp_path, capfd):
+    """Front and side of FFHQ-UV's sample are one person; a portrait from elsewhere is not."""
+    with np.load(shared / "ffhquv_sample/01223_params.npz") as file:
+        for view in ("front", "right"):
+            np.save(tmp_path / f"01223_{view}.npy", file[f"landmarks68_{view}"] + 0.5)
+    np.save(tmp_path / "eos_image_0010.npy", np.load(shared / "photos/eos_image_0010.npy") + 0.5)
+    front, right = (str(shared / f"ffhquv_sample/01223_{view}.png") for view in ("front", "right"))
+    options = ["--landmarks", str(tmp_path), "--recipe", "landmarks", "--size", "128", "--out", str(tmp_path / "out")]
+    assert main(["unwrap", "--views", front, str(shared / "photos/eos_image_0010.png"), *options]) == 1
+    assert "eos_image_0010.png: does not look like" in capfd.readouterr().err and not (tmp_path / "out").exists()
+    assert main(["unwrap", "--views", front, right, *options]) == 0
+    assert (tmp_path / "out/01223_front/summary.json").exists()
 
 
 @pytest.mark.parametrize("name", ["wide.png", "gone.png"])

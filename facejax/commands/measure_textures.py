@@ -89,7 +89,7 @@ def read_map(path: Path) -> np.ndarray:
     return texture
 
 
-def measure(path: Path, texture: np.ndarray) -> dict[str, float | None]:
+def measure(path: Path, texture: np.ndarray) -> dict[str, int | float | None]:
     """The figures of one map; `valid` is None without a mask."""
     kernel = scaled_kernel(KERNEL, len(texture), least=3)
     return {"size": len(texture), "bs": float(_bs_error(texture, kernel=kernel)), "valid": valid_ratio(path, texture)}
