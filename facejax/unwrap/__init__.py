@@ -16,6 +16,7 @@
 | `photos.py` | `unwrap_photos`: photographs of any size through all of this in one program, with figures of quality |
 | `agreement.py` | whether views show one person, by their skin |
 | `dataset.py` | filters, and the manifest of a set that survives being killed |
+| `turned.py` | texels that no photograph shows, from a generator: at once, or view by view of the turned head |
 | `surfaces.py` | `Surface`: a mesh in one texture layout with landmarks, of a model or of arrays |
 | `retarget.py` | `correspond`, `carry_texture`: a texture from one topology's layout to another's |
 | `eyeballs.py` | `add_eyeballs`: two textured spheres behind the lids |
@@ -52,5 +53,11 @@ from facejax.unwrap.surfaces import as_surface as as_surface
 from facejax.unwrap.surfaces import make_surface as make_surface
 from facejax.unwrap.texels import Texels as Texels
 from facejax.unwrap.texels import mesh_texels as mesh_texels
+from facejax.unwrap.turned import Turned as Turned
+from facejax.unwrap.turned import TurnedView as TurnedView
+from facejax.unwrap.turned import by_generator as by_generator
+from facejax.unwrap.turned import complete_by_generator as complete_by_generator
+from facejax.unwrap.turned import seen_when_turned as seen_when_turned
+from facejax.unwrap.turned import turn_and_complete as turn_and_complete
 from facejax.unwrap.views import View as View
 from facejax.unwrap.views import unwrap_view as unwrap_view

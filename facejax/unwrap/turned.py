@@ -1,0 +1,322 @@
+"""Texels that no photograph shows, from a generator: OSTeC's idea with this library's own generator of textures.
+
+Gecer, Deng and Zafeiriou, "OSTeC: One-Shot Texture Completion", CVPR 2021: turn the fitted head, let a generator
+complete each picture of it, put what it completed into the texture where that view sees the head best.
+
+- `turn_and_complete` is that loop, for any function that completes a picture;
+- `by_generator` makes such a function of a texture generator, which sees the turned head through its texture;
+- `complete_by_generator` asks it for the whole map at once: a generator in texture space needs no views, and the turned
+  head only says how much each texel counts (`seen_when_turned`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from facejax.camera import PerspectiveCamera, Pose, axis_angle_to_quaternion, quaternion_to_matrix
+from facejax.compilation import jit
+from facejax.face_model import AlbedoModel, FaceModel, FaceParams, decode
+from facejax.lighting import linear_to_srgb, srgb_to_linear, uniform_light
+from facejax.render import render, sample_texture
+from facejax.unwrap.masks import box_blur, erode, scaled_kernel
+from facejax.unwrap.pyramid import LEVELS, double, gaussian_pyramid, pyramid_blend
+from facejax.unwrap.texels import Texels
+from facejax.unwrap.views import unwrap_view
+
+YAWS = (0.0, 30.0, -30.0, 60.0, -60.0, 90.0, -90.0)  # degrees; what the first views complete the later ones know
+SIDE = 512  # pixels of a view
+FILLS, AWAY = 0.8, 8.0  # the share of a view that the head takes; the camera's distance in radii of the head
+SEAM = 15  # texels of a 1024 map over which known texels give way to completed ones
+SURE = 0.99  # of what a lookup averages, how much must be known, or the head
+ENOUGH = 0.01  # share of a view that must be known for its colours to be brought to that
+ROBUST = 0.05  # display values; differences beyond count less than squared
+RATE, STEPS, PRIOR = 0.05, 150, 1e-2  # of the search for latents
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TurnedView:
+    """A picture of the turned head under even light, with what is known of it."""
+
+    image: Float[Array, "P P 3"]  # display values; 0 where nothing is known
+    known: Float[Array, "P P"]  # 1 where the picture may be relied on
+    head: Float[Array, "P P"]  # 1 where the head is
+    uv: Float[Array, "P P 2"]  # of the surface at each pixel, as `render.sample_texture` takes it
+
+
+CompleteView = Callable[[TurnedView], Float[Array, "P P 3"]]
+
+
+class Turned(NamedTuple):
+    texture: Float[Array, "S S 3"]  # display values in [0, 1]
+    source: Int[Array, "S S"]  # 0: the given texture; k: the k-th view, from 1, or the generator; -1: nothing
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Patchwork:
+    """What the views so far completed, over given texels too: there it is what the seam is blended with."""
+
+    texture: Float[Array, "S S 3"]
+    facing: Float[Array, "S S"]  # cosine with which the view that completed a texel saw it; 0 where none has
+    view: Int[Array, "S S"]  # from 1; -1 where none has
+
+
+def turn_and_complete(
+    model: FaceModel,
+    params: FaceParams,
+    texture: Float[Array, "S S 3"],
+    known: Float[Array, "S S"],
+    texels: Texels,
+    complete_view: CompleteView,
+    *,
+    yaws: Sequence[float] = YAWS,
+    side: int = SIDE,
+) -> Turned:
+    """OSTeC's loop: for every yaw (degrees) the head is drawn, its picture completed, and the texture with it.
+
+    `texture` holds evenly lit display values where `known` is 1. Later views know what earlier ones completed, and
+    replace it where they face the head more; given texels stay, up to a seam. `complete_view` may run anything: it is
+    called on the host, once a view, and its colours are brought to those of the pixels that were known. Texels that no
+    view sees (in the mouth, under the neck) stay as they were. Of `params` identity and expression are used. Raises
+    ValueError where a picture comes back in another size.
+    """
+    given = jnp.where(known > 0.5, 1.0, 0.0)
+    patchwork = _Patchwork(texture, jnp.zeros_like(given), jnp.full(given.shape, -1))
+    for number, yaw in enumerate(yaws, start=1):
+        turned, view = _look(model, params, texture, given, patchwork, float(yaw), side=side)
+        completed = jnp.asarray(complete_view(view))
+        if completed.shape != view.image.shape:
+            raise ValueError(f"a view of {view.image.shape} came back as {completed.shape}: keep its size")
+        patchwork = _take(model, turned, texture, given, patchwork, texels, completed, view.head, number)
+    return Turned(stitch(texture, given, patchwork.texture), jnp.where(given > 0, 0, patchwork.view))
+
+
+def complete_by_generator(
+    decoder: AlbedoModel,
+    texture: Float[Array, "S S 3"],
+    known: Float[Array, "S S"],
+    *,
+    weight: Float[Array, "S S"] | None = None,
+    match: bool = True,
+    steps: int = STEPS,
+    rate: float | Float[Array, ""] = RATE,
+    prior: float | Float[Array, ""] = PRIOR,
+) -> Turned:
+    """The generator's map that explains the known texels best, put in where nothing is known.
+
+    `decoder` makes maps of the texture's layout, of any size. `known` is 1 where `texture` may be relied on; by
+    `weight` (such as `seen_when_turned`) some of that counts more. With `match` the texture's exposure and tint are
+    not the generator's to explain: they are those of a photograph, not of an albedo. `source` is 0 where the texture
+    was given, else 1.
+    For jit with `steps` static, and vmap over textures. Raises ValueError for a decoder of vertex colours.
+    """
+    given = jnp.where(known > 0.5, 1.0, 0.0)
+    weight = given if weight is None else given * weight
+    shape = jax.eval_shape(decoder.decode, jax.ShapeDtypeStruct((decoder.count,), texture.dtype)).shape
+    if len(shape) != 3:
+        raise ValueError(f"a decoder of shape {shape}: give one that makes maps (T, T, 3)")
+    target, weight = _resized(texture, given, weight, shape[0])
+    mean = decoder.decode(jnp.zeros(decoder.count))
+    target = expose(target, exposure(target, mean, weight)) if match else target
+
+    def misfit(made: Float[Array, "T T 3"]) -> Float[Array, ""]:
+        return _robust_mean(made - target, weight)
+
+    start = decoder.encode(jnp.where(weight[..., None] > 0, target, mean))
+    found = search(decoder, misfit, start, steps=steps, rate=rate, prior=prior)
+    made = jax.image.resize(decoder.decode(found), texture.shape, "cubic")
+    made = expose(made, exposure(made, texture, given))
+    return Turned(stitch(texture, given, made), jnp.where(given > 0, 0, 1))
+
+
+def by_generator(
+    decoder: AlbedoModel,
+    *,
+    match: bool = True,
+    steps: int = STEPS,
+    rate: float | Float[Array, ""] = RATE,
+    prior: float | Float[Array, ""] = PRIOR,
+) -> CompleteView:
+    """Completes a view by the generator's map that explains its known pixels best, seen through the same surface.
+
+    `match` as in `complete_by_generator`.
+    """
+
+    @jit
+    def explain(decoder: AlbedoModel, view: TurnedView) -> Float[Array, "P P 3"]:
+        mean = decoder.decode(jnp.zeros(decoder.count))
+        gain = exposure(view.image, sample_texture(mean, view.uv), view.known)
+        target = expose(view.image, gain) if match else view.image
+
+        def misfit(made: Float[Array, "T T 3"]) -> Float[Array, ""]:
+            return _robust_mean(sample_texture(made, view.uv) - target, view.known)
+
+        found = search(decoder, misfit, decoder.encode(mean), steps=steps, rate=rate, prior=prior)
+        return sample_texture(decoder.decode(found), view.uv) * view.head[..., None]
+
+    return partial(explain, decoder)
+
+
+def search(
+    decoder: AlbedoModel,
+    misfit: Callable[[Float[Array, "T T 3"]], Float[Array, ""]],
+    start: Float[Array, " A"],
+    *,
+    steps: int = STEPS,
+    rate: float | Float[Array, ""] = RATE,
+    prior: float | Float[Array, ""] = PRIOR,
+) -> Float[Array, " A"]:
+    """Coefficients whose map misfits least, plus `prior` times their mean square, by `steps` of Adam."""
+    adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
+
+    def cost(coefficients: Float[Array, " A"]) -> Float[Array, ""]:
+        return misfit(decoder.decode(coefficients)) + prior * jnp.mean(coefficients**2)
+
+    def step(state, _):
+        coefficients, moments = state
+        update, moments = adam.update(jax.grad(cost)(coefficients), moments)
+        return (coefficients + update, moments), None
+
+    (found, _), _ = jax.lax.scan(step, (start, adam.init(start)), length=steps)
+    return found
+
+
+def stitch(
+    texture: Float[Array, "S S 3"], known: Float[Array, "S S"], completed: Float[Array, "S S 3"]
+) -> Float[Array, "S S 3"]:
+    """`texture` where `known` is 1, `completed` elsewhere, blended band by band across the edge.
+
+    Before that the texture is carried on beyond its edge, as the completed map and what it lacked in colour nearby.
+    """
+    kernel = scaled_kernel(SEAM, len(known), least=3)
+    weight = known * box_blur(erode(known, kernel), kernel)
+    levels = min(LEVELS, (len(known) & -len(known)).bit_length() - 1)
+    beyond = completed + carry_on((texture - completed) * known[..., None], known, levels)
+    given = jnp.where(known[..., None] > 0, texture, beyond)
+    return jnp.clip(pyramid_blend(completed, given, weight, levels), 0.0, 1.0)
+
+
+def carry_on(values: Float[Array, "S S 3"], known: Float[Array, "S S"], levels: int) -> Float[Array, "S S 3"]:
+    """Values, 0 where not known, carried on smoothly from where they are, and fading within about 2^levels texels.
+
+    Each halving averages what is known around; what is not known in one comes from the next, coarser one.
+    """
+    pyramid = gaussian_pyramid(jnp.concatenate([values, known[..., None]], axis=-1), levels)
+    filled = pyramid[-1][..., :3]
+    for level in reversed(pyramid[:-1]):
+        share = level[..., 3:]
+        filled = level[..., :3] + (1 - share) * double(filled)  # the mean of the known, by their share
+    return filled
+
+
+def exposure(
+    source: Float[Array, "H W 3"], target: Float[Array, "H W 3"], known: Float[Array, "H W"]
+) -> Float[Array, " 3"]:
+    """The gain in linear light, channel by channel, from one map's mean to another's: exposure and white balance.
+
+    Unlike a match of contrasts it cannot make eyes or lips garish where the known skin is unevenly lit.
+    """
+    means = [jnp.einsum("hw,hwc->c", known, srgb_to_linear(jnp.clip(x, 0.0, 1.0))) for x in (target, source)]
+    return jnp.where(means[0] * means[1] > 0, means[0] / jnp.maximum(means[1], 1e-6), 1.0)
+
+
+def expose(texture: Float[Array, "H W 3"], gain: Float[Array, " 3"]) -> Float[Array, "H W 3"]:
+    """Display values after a gain in linear light."""
+    return linear_to_srgb(gain * srgb_to_linear(texture))
+
+
+def seen_when_turned(
+    model: FaceModel, params: FaceParams, texels: Texels, *, yaws: Sequence[float] = YAWS, side: int = SIDE
+) -> Float[Array, "S S"]:
+    """How much each texel shows in the views of a turned head: the mean of its cosines to their lines of sight."""
+
+    def one(yaw: Float[Array, ""]) -> Float[Array, "S S"]:
+        view = unwrap_view(model, turn(model, params, yaw, side=side), jnp.zeros((side, side, 3)), texels)
+        return view.facing * view.valid
+
+    return jnp.mean(jax.lax.map(one, jnp.asarray(yaws, jnp.float32)), axis=0)
+
+
+def turn(model: FaceModel, params: FaceParams, yaw: float | Float[Array, ""], *, side: int = SIDE) -> FaceParams:
+    """The same face under even light, upright and turned by `yaw` degrees about its middle, in a view of its own."""
+    vertices = decode(model, params)
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    radius = 0.5 * jnp.linalg.norm(high - low)
+    zero = jnp.zeros(())
+    rotation = axis_angle_to_quaternion(jnp.stack([zero, jnp.deg2rad(jnp.asarray(yaw, vertices.dtype)), zero]))
+    middle = (low + high) / 2 @ quaternion_to_matrix(rotation).T
+    translation = jnp.stack([zero, zero, -AWAY * radius]) - middle
+    camera = PerspectiveCamera(jnp.asarray(0.5 * side * FILLS * AWAY), jnp.full(2, 0.5 * side))
+    return replace(params, pose=Pose(rotation, translation), camera=camera, light=uniform_light())
+
+
+@partial(jit, static_argnames="side")
+def _look(
+    model: FaceModel,
+    params: FaceParams,
+    texture: Float[Array, "S S 3"],
+    given: Float[Array, "S S"],
+    patchwork: _Patchwork,
+    yaw: float | Float[Array, ""],
+    *,
+    side: int,
+) -> tuple[FaceParams, TurnedView]:
+    """The turned head and its picture, of what was given and what the views so far completed."""
+    known = jnp.maximum(given, patchwork.facing > 0)
+    current = jnp.where(given[..., None] > 0, texture, patchwork.texture)
+    turned = turn(model, params, yaw, side=side)
+    bare = render(model, turned, size=(side, side), texture=current, edges=False)
+    head = (bare.triangle >= 0).astype(current.dtype)
+    seen = sample_texture(jnp.concatenate([current * known[..., None], known[..., None]], axis=-1), bare.uv)
+    sure = head * (seen[..., 3] > SURE)
+    return turned, TurnedView(sure[..., None] * seen[..., :3], sure, head, bare.uv)
+
+
+@jit
+def _take(
+    model: FaceModel,
+    turned: FaceParams,
+    texture: Float[Array, "S S 3"],
+    given: Float[Array, "S S"],
+    patchwork: _Patchwork,
+    texels: Texels,
+    completed: Float[Array, "P P 3"],
+    head: Float[Array, "P P"],
+    number: int | Int[Array, ""],
+) -> _Patchwork:
+    """The completed picture unwrapped and put where it faces the head more than the pictures before it."""
+    view = unwrap_view(model, turned, completed, texels, parsing=head)
+    current = jnp.where(given[..., None] > 0, texture, patchwork.texture)
+    seen = jnp.where(view.valid > SURE, 1.0, 0.0)  # no background within the footprint
+    common = seen * jnp.maximum(given, patchwork.facing > 0)
+    enough = jnp.sum(common) > ENOUGH * jnp.sum(seen)
+    colors = expose(view.color, exposure(view.color, current, jnp.where(enough, common, 0.0)))
+    better = seen * (view.facing > patchwork.facing) > 0
+    return _Patchwork(
+        jnp.where(better[..., None], colors, patchwork.texture),
+        jnp.where(better, view.facing, patchwork.facing),
+        jnp.where(better, number, patchwork.view),
+    )
+
+
+def _resized(
+    texture: Float[Array, "S S 3"], known: Float[Array, "S S"], weight: Float[Array, "S S"], side: int
+) -> tuple[Float[Array, "T T 3"], Float[Array, "T T"]]:
+    """Known colours and their weight at another size; unknown texels do not bleed in."""
+    stacked = jnp.concatenate([texture * known[..., None], known[..., None], weight[..., None]], axis=-1)
+    small = jax.image.resize(stacked, (side, side, 5), "linear")
+    color, share = small[..., :3], small[..., 3]
+    return color / jnp.maximum(share, 1e-3)[..., None], jnp.where(share > 0.5, small[..., 4], 0.0)
+
+
+def _robust_mean(difference: Float[Array, "H W 3"], weight: Float[Array, "H W"]) -> Float[Array, ""]:
+    """Charbonnier's: about the absolute difference where it is large, its square where it is small."""
+    each = jnp.sqrt(difference**2 + ROBUST**2).sum(axis=-1) - 3 * ROBUST
+    return jnp.sum(weight * each) / jnp.maximum(jnp.sum(weight), 1e-6)
