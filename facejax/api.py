@@ -229,7 +229,7 @@ def fit(
         landmarks: 68 points in the iBUG order, (68, 2) for one photograph or one set each, pixels with (0, 0) at the
             image's top-left corner. None: those of `start`.
         recipe: the stages to run, see `facejax.fitting.recipes`; None: `DEFAULT` for the default head, `LINEAR` for
-            other models.
+            other models. One that paints ("gar") runs at its generator's own size.
         focal: focal length in pixels of the photographs, where it is known; one for all or one each.
         start: what `regress` said of these faces, one for each photograph.
         tools: the albedo models and networks that the recipe's stages name; by default the package's own
@@ -246,6 +246,7 @@ def fit(
             start = _regress_each(images)
         landmarks, recipe = start.landmarks, _without_outline(recipe)
     tools = tools_for(recipe, model=model) if tools is None else tools
+    recipe = replace(recipe, size=tools.painter_side() or recipe.size)
     landmarks = [np.asarray(points) for points in landmarks]
     known = None if start is None else face_start(model, start)
     crops = prepare_crops(images, landmarks, recipe=recipe, focal=focal, start=known)

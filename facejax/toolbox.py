@@ -16,6 +16,7 @@ from facejax.fitting import (
 )
 from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
+from facejax.generative_renderer import GARAppearance, GenerativeRenderer, load_gar, normals_network
 from facejax.regress.regressor import load_regressor
 from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
 
@@ -49,6 +50,7 @@ def tools_for(
     model: FaceModel | None = None,
     lpips: tuple[Path, ...] = (),
     arcface: Path | None = None,
+    renderer: GenerativeRenderer | str | Path = "default",
 ) -> Tools:
     """What the stages of a recipe name, and nothing else.
 
@@ -58,26 +60,31 @@ def tools_for(
         lpips: weights of LPIPS for "perceptual" (docs/weights.md), one file or two; without them it is the shipped
             regressor's encoder.
         arcface: weights of ArcFace for "recognition", which has no substitute.
+        renderer: a generative renderer, the folder of one, or "default" for the package's own.
 
     Raises ValueError for a recipe that needs something else, and like the loaders.
     """
     albedos = {stage.albedo for stage in recipe.stages} - {OWN}
     roles = {TERMS[term].network for stage in recipe.stages for term, _ in stage.weights if term in TERMS}
     drawn, networks = {}, {}
-    if unknown := albedos - {"decoder", "decoder_z", "detailed"}:
+    if unknown := albedos - {"decoder", "decoder_z", "detailed", "gar"}:
         raise ValueError(f"recipe {recipe.name!r} draws {', '.join(sorted(unknown))}: pass your own Tools(albedos=...)")
-    if albedos and decoder == "default" and model is not None and model.name != HEAD:
+    if albedos - {"gar"} and decoder == "default" and model is not None and model.name != HEAD:
         raise ValueError(
             f"recipe {recipe.name!r}: the package's texture decoder is laid out for its own head, not for "
             f"{model.name!r}; use the linear recipe, or give a decoder of that layout"
         )
-    if albedos:
+    if albedos - {"gar"}:
         loaded = decoder if isinstance(decoder, TextureDecoder) else load_decoder(decoder)
         drawn = {"decoder": loaded, "decoder_z": MappedTexture(loaded), "detailed": DetailedTexture(loaded)}
+    if "gar" in albedos or "normals" in roles:
+        painter = renderer if isinstance(renderer, GenerativeRenderer) else load_gar(renderer)
+        drawn["gar"] = GARAppearance(painter)
+        networks |= {"normals": normals_network(painter)} if "normals" in roles else {}
     if "perceptual" in roles:
         networks["perceptual"] = read_lpips(lpips) if lpips else own_encoder()
     if "recognition" in roles:
         if arcface is None:
             raise ValueError(f"recipe {recipe.name!r} needs a recognition network: give the weights of ArcFace")
         networks["recognition"] = arcface_network(import_arcface(arcface))
-    return Tools({name: drawn[name] for name in sorted(albedos)}, networks)
+    return Tools({name: drawn[name] for name in sorted(albedos)}, dict(sorted(networks.items())))

@@ -17,6 +17,7 @@ FLOORS = [
     "face_model conventions evaluation objectives nets",
     "render checkpoints texture",
     "fitting synthetic",
+    "generative_renderer",
     "unwrap",
     "regress",
     "export toolbox",

@@ -65,7 +65,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path, monkeypatch):
     assert min(jax.tree.leaves(moved)) > 0  # every parameter learns
 
     logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "parts")]
-    assert logs[0][0] == ",".join(loop.Log.COLUMNS) and len(logs[0]) == 4
+    assert logs[0][0] == ",".join(("step", *loop.COLUMNS)) and len(logs[0]) == 4
     assert logs[1][1].split(",")[:6] == logs[0][1].split(",")[:6] and logs[1][3] == logs[0][3]
     with Image.open(tmp_path / "parts" / "sheets" / "step_000000003.png") as sheet:
         assert sheet.size == (64, 8)

@@ -90,7 +90,7 @@ def fit_subjects(
         faces = jax.block_until_ready(compile_fit(model, crops, recipe=recipe, tools=tools)(model, crops, tools))
         for k, subject in enumerate(group[: len(subjects) - first]):
             crop, face = jax.tree.map(lambda leaf, k=k: leaf[k], crops), faces[k]
-            albedo = albedo_map(last, face.params)
+            albedo = albedo_map(last, face.params, subject.read(), subject.points)
             texels = mesh_texels(model, len(albedo)) if texels is None else texels
             found.append(measure(model, last, recipe, subject, crop, face, albedo, texels))
             progress(1)

@@ -34,6 +34,11 @@ from texture_gan.recipes import Recipe
 from texture_gan.training import State
 
 REFERENCE = 10**8  # steps from here on are batches for measuring
+COLUMNS = (
+    *("generator", "judge", "made", "real", "real sign", "slope", "path penalty", "path length"),
+    *("augmentation", "reconstruction", "frechet"),
+)
+SHOWN = ("generator", "judge", "reconstruction", "frechet")
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,14 @@ def run(
 ) -> State:
     """Train to the recipe's end on all local devices, each of which takes its part of every batch."""
     every = intervals or Intervals()
-    whole, parts = _shardings(recipe, devices)
+    whole, parts = shardings(recipe.batch, devices)
     store = TrainingStore(out / "state", schema="facejax.texture_gan.training")
     key = jax.random.key(seed)
     state = jax.device_put(training.init_state(recipe, jax.random.fold_in(key, 0)), whole)
     first, state = store.restore_latest(state) or (0, state)
     state = jax.device_put(state, whole)
-    _describe(out, recipe)
-    log = Log(out / "log.csv", first)
+    describe(out, recipe)
+    log = Log(out / "log.csv", first, COLUMNS, SHOWN)
     step = compiled_step(replace(recipe, steps=0), parts)
     watch = Watch(out, recipe, source, every, features, parts)
     watch.real()
@@ -91,11 +96,11 @@ def run(
     return state
 
 
-def _shardings(recipe: Recipe, devices: list[jax.Device] | None) -> tuple[NamedSharding, NamedSharding]:
+def shardings(batch: int, devices: list[jax.Device] | None) -> tuple[NamedSharding, NamedSharding]:
     """Everything on each device, and a batch cut into equal parts."""
     devices = devices or jax.local_devices()
-    if recipe.batch % (2 * len(devices)) and len(devices) > 1:
-        raise ValueError(f"a batch of {recipe.batch} on {len(devices)} devices: use a multiple of {2 * len(devices)}")
+    if batch % (2 * len(devices)) and len(devices) > 1:
+        raise ValueError(f"a batch of {batch} on {len(devices)} devices: use a multiple of {2 * len(devices)}")
     mesh = Mesh(np.array(devices), ("data",))
     return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
@@ -206,14 +211,9 @@ def _make(recipe: Recipe, generator, z, psi):
 class Log:
     """Rows of a CSV file: the mean of each term since the last row."""
 
-    COLUMNS = (
-        *("step", "generator", "judge", "made", "real", "real sign", "slope", "path penalty", "path length"),
-        *("augmentation", "reconstruction", "frechet"),
-    )
-    SHOWN = ("generator", "judge", "reconstruction", "frechet")
-
-    def __init__(self, path: Path, first: int):
-        self.path, self.terms = path, {}
+    def __init__(self, path: Path, first: int, columns: tuple[str, ...], shown: tuple[str, ...]):
+        self.path, self.columns, self.shown = path, ("step", *columns), shown
+        self.terms: dict[str, list[Any]] = {}
         old = path.read_text().splitlines()[1:] if path.exists() else []
         self.rows = [row for row in old if int(row.split(",")[0]) <= first]  # later ones are made again
 
@@ -225,9 +225,9 @@ class Log:
         """Writes a row; returns what to show beside the bar."""
         mean = {name: float(np.mean(jax.device_get(values))) for name, values in self.terms.items()}
         self.terms = {}
-        self.rows.append(",".join([str(step), *(f"{mean[k]:.6g}" if k in mean else "" for k in self.COLUMNS[1:])]))
-        write_text(self.path, "\n".join([",".join(self.COLUMNS), *self.rows]) + "\n")
-        return ", ".join(f"{name} {mean[name]:.3g}" for name in self.SHOWN if name in mean)
+        self.rows.append(",".join([str(step), *(f"{mean[k]:.6g}" if k in mean else "" for k in self.columns[1:])]))
+        write_text(self.path, "\n".join([",".join(self.columns), *self.rows]) + "\n")
+        return ", ".join(f"{name} {mean[name]:.3g}" for name in self.shown if name in mean)
 
 
 def export(path: Path, recipe: Recipe, state: State, *, count: int = 10_000) -> None:
@@ -237,7 +237,7 @@ def export(path: Path, recipe: Recipe, state: State, *, count: int = 10_000) -> 
     save_decoder(path, decoder)
 
 
-def _describe(out: Path, recipe: Recipe) -> None:
+def describe(out: Path, recipe: Any) -> None:
     """Write recipe.json, or check that this run was begun with the same one; it may go on longer."""
     path, told = out / "recipe.json", json.loads(json.dumps(asdict(recipe)))
     if path.exists():

@@ -40,10 +40,13 @@ class Fit:
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
     recipe: str | None = None
-    """what is fitted: "landmarks" only, "linear" (landmarks, pixels), "default" (the same, then a texture decoder), or
-    a published recipe, see docs/fitting.md. Default: "default" for the default head, "linear" for other models"""
+    """what is fitted: "landmarks" only, "linear" (landmarks, pixels), "default" (the same, then a texture decoder),
+    "gar" (a generative renderer run backwards), or a published recipe, see docs/fitting.md. Default: "default" for the
+    default head, "linear" for other models"""
     decoder: Path | None = None
     """folder of a texture decoder, for recipes that use one (default: the package's own)"""
+    renderer: Path | None = None
+    """folder of a generative renderer, for the recipe "gar" (default: the package's own)"""
     lpips: tuple[Path, ...] = ()
     """weights of LPIPS, one file or two, for recipes with a perceptual term (default: the regressor's encoder)"""
     arcface: Path | None = None
@@ -65,7 +68,8 @@ def run_fit(command: Fit) -> int:
     boxes = [None] * len(command.photos) if command.boxes is None else boxes_of(command.photos, command.boxes)
     recipe = recipe_for(model) if command.recipe is None else RECIPES[command.recipe]
     decoder = command.decoder or "default"
-    tools = tools_for(recipe, decoder, model=model, lpips=command.lpips, arcface=command.arcface)
+    weights = {"lpips": command.lpips, "arcface": command.arcface, "renderer": command.renderer or "default"}
+    tools = tools_for(recipe, decoder, model=model, **weights)
     recipe = replace(recipe, contour=command.contour)
     regressor = load_regressor() if command.landmarks is None else None
     command.out.mkdir(parents=True, exist_ok=True)

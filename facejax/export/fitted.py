@@ -13,11 +13,12 @@ from facejax.camera import quaternion_to_euler, to_camera, transform_camera
 from facejax.compilation import jit
 from facejax.evaluation.nme import nme
 from facejax.export.obj import write_obj
+from facejax.export.painted import painted_picture, unwrapped_photo
 from facejax.export.params import save_params
 from facejax.export.pictures import bake_vertex_colors, draw_landmarks, panels, write_png
 from facejax.export.summary import versions, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, neutral_vertices
-from facejax.fitting import FittedFaces, Recipe, Tools
+from facejax.fitting import GAR, FittedFaces, Painter, Recipe, Tools
 from facejax.fitting.scene import face_mask
 from facejax.fitting.stages import describe_stage
 from facejax.images.crop import apply_crop, face_crop
@@ -26,6 +27,7 @@ from facejax.render import Rendering, render, render_mesh
 
 PICTURE = 512  # side of each panel of the overlay, pixels
 TEXTURE = 512  # side of the albedo baked from per-vertex colours, texels
+WHOLE = GAR.margin  # of an overlay whose second panel is a painter's
 CLAY = 0.72  # display value of the untextured geometry
 
 
@@ -46,7 +48,7 @@ def write_fitted_face(
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     params = face.params
-    albedo = albedo_map(model, params)
+    albedo = albedo_map(model, params, photo, observed)
     uv, uv_faces = model.uv, model.topology.uv_faces
     write_obj(folder / "mesh.obj", decode(model, params), model.faces, uv=uv, uv_faces=uv_faces, texture=albedo)
     write_obj(folder / "neutral.obj", neutral_vertices(model, params), model.faces, uv=uv, uv_faces=uv_faces)
@@ -77,8 +79,18 @@ def write_fitted_face(
     )
 
 
-def albedo_map(model: FaceModel, params: FaceParams) -> Float[np.ndarray, "T T 3"]:
-    """The albedo as a UV map, row 0 on top; baked where the model stores it per vertex."""
+def albedo_map(
+    model: FaceModel,
+    params: FaceParams,
+    photo: Float[np.ndarray, "H W 3"],
+    observed: Float[np.ndarray, "68 2"],
+) -> Float[np.ndarray, "T T 3"]:
+    """The albedo as a UV map, row 0 on top; baked where the model stores it per vertex.
+
+    A painter has none: the photograph takes its place, looked up through the fitted geometry.
+    """
+    if isinstance(model.albedo, Painter):
+        return unwrapped_photo(model, params, photo, observed)
     albedo = np.clip(np.asarray(_albedo(model, params)), 0.0, 1.0)
     if albedo.ndim == 3:
         return albedo
@@ -97,22 +109,40 @@ def overlay(
     albedo: Float[np.ndarray, "T T 3"],
     fitted: Float[Array, "68 2"] | None = None,
 ) -> Float[np.ndarray, "_ _ 3"]:
-    """Photo with landmarks, the face region's render over the photo, shaded geometry, and albedo, side by side."""
-    crop = face_crop(observed, PICTURE, margin=0.45)
+    """Photo with landmarks, the face region's render over the photo, shaded geometry, and albedo, side by side.
+
+    Of a painter the whole picture.
+    """
+    pictures = fit_pictures(model, params, photo, observed, albedo, fitted)
+    return panels(list(pictures.values()), list(pictures), height=PICTURE)
+
+
+def fit_pictures(
+    model: FaceModel,
+    params: FaceParams,
+    photo: Float[np.ndarray, "H W 3"],
+    observed: Float[np.ndarray, "68 2"],
+    albedo: Float[np.ndarray, "T T 3"],
+    fitted: Float[Array, "68 2"] | None = None,
+) -> dict[str, np.ndarray]:
+    """The panels of `overlay`, by their captions."""
+    paints = isinstance(model.albedo, Painter)
+    crop = face_crop(observed, PICTURE, margin=WHOLE if paints else 0.45)
     background, _ = apply_crop(photo, crop, PICTURE)
     camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
-    params = jax.tree.map(jnp.asarray, replace(params, camera=camera, albedo=np.zeros(0, np.float32)))
-    textured, clay = _draw(replace(model, albedo=None), params, jnp.asarray(albedo), jnp.asarray(background))
+    placed = replace(params, camera=camera)
+    bare = jax.tree.map(jnp.asarray, replace(placed, albedo=np.zeros(0, np.float32)))
+    textured, clay = _draw(replace(model, albedo=None), bare, jnp.asarray(albedo), jnp.asarray(background))
+    shown = painted_picture(model, placed, PICTURE) if paints else np.asarray(textured)
     marked = draw_landmarks(background, crop.apply_points(observed), color=(0.2, 1.0, 0.3))
     if fitted is not None:
         marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=1.5)
-    captions = [
-        "photo: given green, fitted red" if fitted is not None else "photo",
-        "fit over the photo",
-        "geometry",
-        "albedo",
-    ]
-    return panels([marked, np.asarray(textured), np.asarray(clay), albedo], captions, height=PICTURE)
+    return {
+        "photo: given green, fitted red" if fitted is not None else "photo": marked,
+        "painted" if paints else "fit over the photo": shown,
+        "geometry": np.asarray(clay),
+        "photo unwrapped" if paints else "albedo": albedo,
+    }
 
 
 @jit

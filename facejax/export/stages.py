@@ -31,7 +31,7 @@ def write_stages(
     for number, (name, model) in enumerate(models.items()):
         place, params = folder / f"{number}_{name}", face.stages[name]
         place.mkdir(parents=True, exist_ok=True)
-        albedo = albedo_map(model, params)
+        albedo = albedo_map(model, params, photo, observed)
         layout = {"uv": model.uv, "uv_faces": model.topology.uv_faces, "texture": albedo}
         write_obj(place / "mesh.obj", decode(model, params), model.faces, **layout)
         write_png(place / "overlay.png", overlay(model, params, photo, observed, albedo))

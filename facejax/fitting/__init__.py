@@ -8,7 +8,8 @@
 - `terms`: `TERMS`, `Term`
 - `tools`: `Tools`, `FeatureNetwork`: albedo models and networks that a recipe may draw on
 - `networks`: `lpips_network`, `arcface_network`, `encoder_network`
-- `recipe`, `recipes`: `Recipe`, `DEFAULT`, `ACCELERATOR`, `LINEAR`, `LANDMARKS`, `RECIPES`; `ffhq_uv`: published ones
+- `recipe`, `recipes`: `Recipe`, `DEFAULT`, `ACCELERATOR`, `LINEAR`, `LANDMARKS`, `GAR`, `RECIPES`
+- `ffhq_uv`: published recipes
 """
 
 from facejax.fitting.fit import Crops as Crops
@@ -27,6 +28,7 @@ from facejax.fitting.priors import Priors as Priors
 from facejax.fitting.recipe import Recipe as Recipe
 from facejax.fitting.recipes import ACCELERATOR as ACCELERATOR
 from facejax.fitting.recipes import DEFAULT as DEFAULT
+from facejax.fitting.recipes import GAR as GAR
 from facejax.fitting.recipes import LANDMARKS as LANDMARKS
 from facejax.fitting.recipes import LINEAR as LINEAR
 from facejax.fitting.recipes import RECIPES as RECIPES
@@ -35,4 +37,5 @@ from facejax.fitting.stages import run_stage as run_stage
 from facejax.fitting.terms import TERMS as TERMS
 from facejax.fitting.terms import Term as Term
 from facejax.fitting.tools import FeatureNetwork as FeatureNetwork
+from facejax.fitting.tools import Painter as Painter
 from facejax.fitting.tools import Tools as Tools

@@ -18,7 +18,7 @@ from facejax.fitting.landmarks import JAW, FaceStart, box_size, fit_landmarks
 from facejax.fitting.light import solve_light
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
-from facejax.fitting.scene import Observation, look
+from facejax.fitting.scene import Observation, face_mask, look
 from facejax.fitting.stages import check_stage, run_stage, switch_albedo
 from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
@@ -91,7 +91,8 @@ def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe, tools: Tools) -> 
     drawn, albedo = model, OWN
     for stage in recipe.stages:
         if stage.albedo != albedo:
-            drawn, params = switch_albedo(drawn, params, tools.albedo(stage.albedo, model), stage.start)
+            albedo_model = tools.albedo(stage.albedo, model)
+            drawn, params = switch_albedo(drawn, params, albedo_model, stage.start, photo=seen.image)
             albedo = stage.albedo
         params, traces[stage.name] = run_stage(drawn, params, seen, stage=stage, priors=recipe.priors, tools=tools)
         after[stage.name] = params
@@ -105,7 +106,7 @@ def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe, tools: Tools) -> 
         params=in_photo(params),
         landmarks=(scene.landmarks - crop.offset) / crop.scale,
         moving=start.moving,
-        psnr_face=psnr(scene.rendering.color, crop.images, scene.mask),
+        psnr_face=psnr(scene.rendering.color, crop.images, face_mask(drawn, scene.rendering) * crop.valid),
         losses={"landmarks": start.costs} | {name: trace.losses for name, trace in traces.items()},
         terms={name: trace.terms for name, trace in traces.items()},
         converged={"landmarks": start.converged} | {name: trace.converged for name, trace in traces.items()},

@@ -89,6 +89,47 @@ ACCELERATOR = Recipe(
 )
 """The same with FFHQ-UV's number of steps and larger crops: for many faces at once, and larger decoders."""
 
+GAR = Recipe(
+    name="gar",
+    stages=(
+        Stage(
+            name="appearance",
+            steps=40,
+            rates=(("albedo", 0.05), ("details", 0.1)),
+            weights=(("pixels", 1.0), ("perceptual", 0.3), ("albedo", 0.002), ("details", 0.1)),
+            albedo="gar",
+            rampdown=0.5,
+        ),
+        Stage(
+            name="geometry",
+            steps=80,
+            rates=(
+                ("identity", 0.03),
+                ("expression", 0.01),
+                ("albedo", 0.03),
+                ("details", 0.05),
+                ("rotation", 0.003),
+                ("translation", 0.2),
+            ),
+            weights=(
+                ("pixels", 1.0),
+                ("perceptual", 0.3),
+                ("normals", 0.2),
+                ("outline", 0.2),
+                ("albedo", 0.002),
+                ("details", 0.1),
+                ("identity", 0.02),
+                ("expression", 0.012),
+            ),
+            albedo="gar",
+        ),
+    ),
+    size=128,
+    margin=0.52,
+)
+"""GAR's inversion: the picture is painted by a generator from the head's normals. The encoder's latents and the noise
+are refined with the geometry held, then everything together."""
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -96,6 +137,7 @@ RECIPES = {
         ACCELERATOR,
         LINEAR,
         LANDMARKS,
+        GAR,
         ffhq_uv.FFHQ_UV_CODE,
         ffhq_uv.FFHQ_UV_PAPER,
         ffhq_uv.FFHQ_UV_CROPFACE,

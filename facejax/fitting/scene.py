@@ -13,7 +13,7 @@ from facejax.camera import project, to_camera, transform_camera
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.landmarks import landmark_candidates, place_landmarks
 from facejax.fitting.priors import PRIORS, Priors
-from facejax.fitting.tools import NO_TOOLS, Tools
+from facejax.fitting.tools import NO_TOOLS, Painter, Tools
 from facejax.mesh import points_on_faces
 from facejax.render import Rendering, render
 
@@ -76,10 +76,16 @@ def look(
     targets: Mapping[str, Any] = MappingProxyType({}),
     albedo: Float[Array, "*S 3"] | None = None,
 ) -> Scene:
-    """Render the parameters and project the landmarks, one face. `albedo` spares decoding one that does not change."""
+    """Render the parameters and project the landmarks, one face. `albedo` spares decoding one that does not change.
+
+    What a painter made is compared with all of the photograph, not with the face alone.
+    """
     side = seen.image.shape[-2]
-    rendering = render(model, params, size=(side, side), texture=albedo, background=seen.image, edges=False)
-    mask = face_mask(model, rendering) * seen.valid
+    if isinstance(model.albedo, Painter):
+        rendering, mask = model.albedo.draw(model, params, size=(side, side)), seen.valid
+    else:
+        rendering = render(model, params, size=(side, side), texture=albedo, background=seen.image, edges=False)
+        mask = face_mask(model, rendering) * seen.valid
     points = project_landmarks(model, params, seen.moving)
     return Scene(model, priors, params, seen, rendering, mask, points, tools, targets)
 

@@ -14,7 +14,7 @@ from facejax.face_model import AlbedoModel, FaceModel, FaceParams, decode_albedo
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.scene import Observation, look, resize, split_details
 from facejax.fitting.terms import TERMS, Term
-from facejax.fitting.tools import LINEAR, NO_TOOLS, Tools
+from facejax.fitting.tools import LINEAR, NO_TOOLS, Painter, Tools
 
 DIVERGED = 4.0  # a loss this many times the first one (in absolute value) is not followed any further
 
@@ -103,11 +103,21 @@ def apply_increment(params: FaceParams, increment: Increment) -> FaceParams:
 
 
 def switch_albedo(
-    model: FaceModel, params: FaceParams, albedo: AlbedoModel | None, start: Literal["near", "normal"] = "near"
+    model: FaceModel,
+    params: FaceParams,
+    albedo: AlbedoModel | None,
+    start: Literal["near", "normal"] = "near",
+    *,
+    photo: Float[Array, "S S 3"] | None = None,
 ) -> tuple[FaceModel, FaceParams]:
-    """The model with another albedo model, and coefficients near the old albedo, or always the same normal numbers."""
+    """The model with another albedo model, and coefficients near the old albedo, or always the same normal numbers.
+
+    A `Painter` begins with what it sees in the photograph.
+    """
     if albedo is None:
         found = jnp.zeros(0)
+    elif isinstance(albedo, Painter):
+        found = jnp.zeros(albedo.count) if photo is None else albedo.begin(photo)
     elif start == "near":
         found = albedo.encode(decode_albedo(model, params))
     else:
@@ -136,7 +146,8 @@ def run_stage(
         seen, params = resize(seen, params, stage.size)
     rates = dict(stage.rates)
     moves = rates.get("albedo") or rates.get("details")
-    still = None if moves else decode_albedo(model, params)  # decoded once, where it does not move
+    paints = isinstance(model.albedo, Painter)
+    still = None if moves or paints else decode_albedo(model, params)  # decoded once, where it does not move
     targets = _targets(stage, seen, tools, terms)
     pace = schedule(stage)
     adam = optax.scale_by_adam(*stage.betas)

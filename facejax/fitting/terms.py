@@ -11,6 +11,7 @@ from facejax.fitting.priors import expression_std
 from facejax.fitting.scene import Scene
 from facejax.objectives import (
     absolute_photometric,
+    coverage_distance,
     deep3d_landmark_distance,
     gamma_spread,
     geodesic_cross,
@@ -18,6 +19,7 @@ from facejax.objectives import (
     light_below_zero,
     light_colour,
     mean_square,
+    normal_consistency,
     robust_photometric,
 )
 
@@ -40,6 +42,10 @@ def _through(role: str) -> Term:
     return Term(value, role)
 
 
+def _normals(s: Scene) -> Float[Array, "S S 3"]:
+    return s.rendering.normal * s.rendering.alpha[..., None]
+
+
 def _sum_square(x: Float[Array, " N"]) -> Float[Array, ""]:
     return jnp.sum(x * x)
 
@@ -50,6 +56,10 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "absolute_pixels": Term(lambda s: absolute_photometric(s.rendering.color, s.seen.image, s.mask)),
         "perceptual": _through("perceptual"),
         "recognition": _through("recognition"),
+        "normals": Term(lambda s: normal_consistency(s.targets["normals"][0], _normals(s)), "normals"),
+        "outline": Term(
+            lambda s: coverage_distance(s.rendering.alpha, s.targets["normals"][1], s.seen.valid), "normals"
+        ),
         "landmarks": Term(
             lambda s: landmark_distance(s.landmarks, s.seen.landmarks, s.seen.landmark_weights, s.seen.size)
         ),

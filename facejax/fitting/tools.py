@@ -1,13 +1,14 @@
-"""What a fit may draw on besides the face model: other albedo models, and networks to compare pictures with."""
+"""What a fit may draw on besides the face model: other albedo models, painters, networks to compare pictures with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float
 
-from facejax.face_model import AlbedoModel, FaceModel
+from facejax.face_model import AlbedoModel, FaceModel, FaceParams
+from facejax.render import Rendering
 
 LINEAR = "linear"  # the face model's own albedo
 
@@ -26,10 +27,31 @@ class FeatureNetwork:
     name: str = field(metadata={"static": True})  # for the summary
 
 
+@runtime_checkable
+class Painter(AlbedoModel, Protocol):
+    """In the place of an albedo model: it makes the whole picture of a posed head, hair, light and background too.
+
+    Its coefficients are what the picture is painted with, and there is no light; `decode` gives no map, and raises.
+    """
+
+    @property
+    def side(self) -> int:
+        """Pixels along a side of its pictures: the size at which it is best fitted."""
+        ...
+
+    def draw(self, model: FaceModel, params: FaceParams, *, size: tuple[int, int]) -> Rendering:
+        """The picture of one face, differentiable in geometry and coefficients; the camera is in its pixels."""
+        ...
+
+    def begin(self, photo: Float[Array, "S S 3"]) -> Float[Array, " A"]:
+        """Coefficients that the photograph may have been painted with (display values, its crop as it was fitted)."""
+        ...
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Tools:
-    """Albedo models by the names that stages use, and networks by their role ("perceptual", "recognition")."""
+    """Albedo models and painters by the names that stages use, and networks by their role ("perceptual", "normals")."""
 
     albedos: Mapping[str, AlbedoModel] = field(default_factory=dict)
     networks: Mapping[str, FeatureNetwork] = field(default_factory=dict)
@@ -44,6 +66,10 @@ class Tools:
                 f"there is no albedo model {name!r}: known are {known}; pass Tools(albedos={{{name!r}: ...}})"
             )
         return self.albedos[name]
+
+    def painter_side(self) -> int | None:
+        """Pixels along a side of the first painter's pictures; None without one."""
+        return next((one.side for one in self.albedos.values() if isinstance(one, Painter)), None)
 
 
 NO_TOOLS = Tools()

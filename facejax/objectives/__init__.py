@@ -4,6 +4,7 @@ pixels, landmarks, priors, skin, perceptual: rendered faces against photographs 
 latents: what a texture decoder is given.
 coefficients, distances, weights, parameter_costs: coefficient vectors against labels (3DDFA).
 prediction, eighteen, landmark_map, consistency, adversarial: 2DASL.
+pairs: GAR's, of pictures that share a geometry or a code.
 joint: several losses at once (3DDFA_V2). likelihood: landmarks with an uncertainty. totals: published weights.
 """
 
@@ -39,6 +40,11 @@ from facejax.objectives.landmarks import landmark_distance as landmark_distance
 from facejax.objectives.latents import geodesic_cross as geodesic_cross
 from facejax.objectives.likelihood import chance_within as chance_within
 from facejax.objectives.likelihood import landmark_likelihood as landmark_likelihood
+from facejax.objectives.pairs import coverage_distance as coverage_distance
+from facejax.objectives.pairs import normal_consistency as normal_consistency
+from facejax.objectives.pairs import pairing as pairing
+from facejax.objectives.pairs import same_code as same_code
+from facejax.objectives.pairs import same_geometry as same_geometry
 from facejax.objectives.parameter_costs import PARAMETER_COSTS as PARAMETER_COSTS
 from facejax.objectives.perceptual import cosine_distance as cosine_distance
 from facejax.objectives.perceptual import feature_distance as feature_distance

@@ -6,7 +6,7 @@ network makes it so.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +38,25 @@ def path_lengths(
     |J_w^T y| of Karras et al., CVPR 2020, section 3.2: y is the noise over the square root of the number of pixels,
     and the squares are averaged over the layers.
     """
-    images, pull = jax.vjp(synthesis, ws)
-    (moved,) = pull((noise / jnp.sqrt(1.0 * noise.shape[1] * noise.shape[2])).astype(images.dtype))
+    return _latent_length(*_pulled(synthesis, (ws,), noise))
+
+
+def conditioned_path_lengths(
+    synthesis: Callable[[Array, Any], Array], ws: Float[Array, "N L D"], maps: Any, noise: Float[Array, "N H W C"]
+) -> Float[Array, " N"]:
+    """`path_lengths` plus the length of the slope at every map (N, ...) of the tree `maps`: GAR's, for its normals."""
+    moved, *slopes = _pulled(synthesis, (ws, maps), noise)
+    lengths = [jnp.sqrt(jnp.sum(jnp.square(s.reshape(len(ws), -1)), axis=1) + 1e-12) for s in jax.tree.leaves(slopes)]
+    return sum(lengths, _latent_length(moved))
+
+
+def _pulled(synthesis: Callable[..., Array], inputs: tuple[Any, ...], noise: Array) -> Any:
+    """What each input would have to do for every picture to move towards the noise."""
+    images, pull = jax.vjp(synthesis, *inputs)
+    return pull((noise / jnp.sqrt(1.0 * noise.shape[1] * noise.shape[2])).astype(images.dtype))
+
+
+def _latent_length(moved: Float[Array, "N L D"]) -> Float[Array, " N"]:
     return jnp.sqrt(jnp.mean(jnp.sum(jnp.square(moved), axis=2), axis=1))
 
 

@@ -6,11 +6,13 @@ StyleGAN2's noise inputs hold what is different at every texel and nowhere else.
 
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from facejax.nets.stylegan2 import StyleGANConfig, generator_shapes
 from facejax.texture.decoder import TextureDecoder
 
 UNIT = 0.1  # a detail of 1, in the noise that a generator is trained with
@@ -35,7 +37,7 @@ class DetailedTexture:
     @property
     def detail_count(self) -> int:
         """How many of the coefficients, the last ones, are details."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self._fine(self.decoder.weights.noise)))
+        return count_details(self.decoder.config, self.coarsest)
 
     @property
     def count(self) -> int:
@@ -45,16 +47,27 @@ class DetailedTexture:
         """Display values, not clipped."""
         latents, details = jnp.split(coefficients, [self.decoder.count])
         weights = self.decoder.weights
-        maps, shape = jax.tree.flatten(self._fine(weights.noise))
-        ends = [0, *accumulate(leaf.size for leaf in maps)]
-        parts = (details[a:b].reshape(old.shape) for (a, b), old in zip(pairwise(ends), maps, strict=True))
-        moved = jax.tree.unflatten(shape, [old + UNIT * part for old, part in zip(maps, parts, strict=True)])
-        noise = {**weights.noise, **moved}
+        noise = add_details(weights.noise, UNIT * details, self.coarsest)
         return replace(self.decoder, weights=weights._replace(noise=noise)).decode(latents)
 
     def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
         """The decoder's start, without details."""
         return jnp.concatenate([self.decoder.encode(albedo), jnp.zeros(self.detail_count)])
 
-    def _fine(self, noise: dict) -> dict:
-        return {f"b{side}": noise[f"b{side}"] for side in self.decoder.config.resolutions if side >= self.coarsest}
+
+def count_details(config: StyleGANConfig, coarsest: int) -> int:
+    """Texels of all noise maps of `coarsest` texels a side and finer."""
+    return sum(leaf.size for leaf in jax.tree.leaves(_fine(generator_shapes(config).noise, coarsest)))
+
+
+def add_details(noise: Any, details: Float[Array, " D"], coarsest: int) -> Any:
+    """`Generator.noise` with numbers added to its finer maps, one after the other."""
+    maps, shape = jax.tree.flatten(_fine(noise, coarsest))
+    ends = [0, *accumulate(leaf.size for leaf in maps)]
+    parts = (details[a:b].reshape(old.shape) for (a, b), old in zip(pairwise(ends), maps, strict=True))
+    moved = jax.tree.unflatten(shape, [old + part for old, part in zip(maps, parts, strict=True)])
+    return {**noise, **moved}
+
+
+def _fine(noise: Any, coarsest: int) -> Any:
+    return {name: maps for name, maps in noise.items() if int(name[1:]) >= coarsest}

@@ -107,11 +107,14 @@ def apply_synthesis(
     *,
     noise: NoiseMode = "const",
     key: Key[Array, ""] | None = None,
+    places: Any = None,
 ) -> Float[Array, "N R R 3"]:
     """Pictures from one latent for each layer; display values, 0 at -1 and white at 1, not clamped.
 
     `noise`: "const" is the same in every picture, "random" is drawn with `key` for each, "none" leaves it out. All
-    pictures go through the same convolutions, also under `jax.vmap`. Raises ValueError on another number of layers.
+    pictures go through the same convolutions, also under `jax.vmap`. `places`: a scale and a shift for every pixel of
+    each convolution's result, (N, side, side, 2) in the tree of `Generator.noise` (`nets.place_maps`); None: 1 and 0.
+    Raises ValueError on another number of layers.
     """
     if ws.shape[1:] != (config.layers, config.latent):
         raise ValueError(f"latents of shape {ws.shape}: this generator takes (N, {config.layers}, {config.latent})")
@@ -120,13 +123,13 @@ def apply_synthesis(
     maps = {"const": generator.noise, "none": None}.get(noise)
     if key is not None:
         maps = draw_noise(config, key, ws.shape[:1])
-    return _synthesise(config, generator.params["synthesis"], ws, maps)
+    return _synthesise(config, generator.params["synthesis"], ws, maps, places)
 
 
 @partial(jax.jit, static_argnums=0)
-def _synthesise(config: StyleGANConfig, params: Any, ws: Array, noise: Any) -> Array:
+def _synthesise(config: StyleGANConfig, params: Any, ws: Array, noise: Any, places: Any) -> Array:
     """A function of its own, so that a program that makes pictures in several places traces the network once."""
-    return _Synthesis(config).apply({"params": params}, ws, noise)  # type: ignore[return-value]
+    return _Synthesis(config).apply({"params": params}, ws, noise, places)  # type: ignore[return-value]
 
 
 class _Mapping(nn.Module):
@@ -147,19 +150,20 @@ class _Block(nn.Module):
     resolution: int
 
     @nn.compact
-    def __call__(self, x, colours, ws, noise):
+    def __call__(self, x, colours, ws, noise, places):
         config, side = self.config, self.resolution
         features = config.channels(side)
         first, second, last = layer_index(config.resolutions.index(side))
-        noise = {} if noise is None else noise
+        noise, places = noise or {}, places or {}
         if x is None:
             const = self.param("const", nn.initializers.zeros, (4, 4, features))
             x = jnp.broadcast_to(const, (len(ws), *const.shape))
         else:
             x = x.astype(jnp.bfloat16) if config.is_half(side) else x
             layer = ModulatedConv(features, up=True, clamp=config.clamp, name="conv0")
-            x = layer(x, ws[:, first], noise.get("conv0"))
-        x = ModulatedConv(features, clamp=config.clamp, name="conv1")(x, ws[:, second], noise.get("conv1"))
+            x = layer(x, ws[:, first], noise.get("conv0"), places.get("conv0"))
+        layer = ModulatedConv(features, clamp=config.clamp, name="conv1")
+        x = layer(x, ws[:, second], noise.get("conv1"), places.get("conv1"))
         found = ToRGB(clamp=config.clamp, name="torgb")(x, ws[:, last])
         return x, found if colours is None else upsample(colours) + found
 
@@ -168,9 +172,10 @@ class _Synthesis(nn.Module):
     config: StyleGANConfig
 
     @nn.compact
-    def __call__(self, ws, noise):
+    def __call__(self, ws, noise, places=None):
         x = colours = None
         for side in self.config.resolutions:
             name = f"b{side}"
-            x, colours = _Block(self.config, side, name=name)(x, colours, ws, None if noise is None else noise[name])
+            block = _Block(self.config, side, name=name)
+            x, colours = block(x, colours, ws, (noise or {}).get(name), (places or {}).get(name))
         return colours

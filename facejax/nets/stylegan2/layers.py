@@ -68,6 +68,7 @@ class Conv(nn.Module):
 class ModulatedConv(nn.Module):
     """A style scales the inputs, and every output is brought back to unit variance; then noise, bias, activation.
 
+    Where `place` is given, its two maps (N, H, W, 2) scale and shift every pixel before the noise, all channels alike.
     Scaling what goes in and comes out, instead of the kernel, is the same sum in another order (Karras et al., CVPR
     2020, equations 1-3), and lets pictures of different styles share one convolution.
     """
@@ -77,7 +78,7 @@ class ModulatedConv(nn.Module):
     clamp: float | None = None
 
     @nn.compact
-    def __call__(self, x, w, noise):
+    def __call__(self, x, w, noise, place=None):
         weight = self.param("kernel", _LATER, (3, 3, x.shape[-1], self.features))
         style = Dense(x.shape[-1], name="affine")(w)
         power = jnp.square(style) @ jnp.sum(jnp.square(weight), axis=(0, 1))
@@ -85,6 +86,8 @@ class ModulatedConv(nn.Module):
         scaled = (x * style[:, None, None]).astype(x.dtype)
         y = conv_up(scaled, weight) if self.up else conv(scaled, weight, padding=1)
         y = y * demodulation[:, None, None]
+        if place is not None:
+            y = y * place[..., :1] + place[..., 1:]
         strength = self.param("strength", _LATER, ())
         if noise is not None:
             y = y + strength * noise[..., None]

@@ -1,0 +1,89 @@
+"""Do normals say where everything is, and codes who it is? Measured on held-out geometries and codes.
+
+Pictures are painted in pairs of pairs (`facejax.objectives.pairing`), with codes that the encoder sees in held-out
+pictures and with random ones, and looked at by the shipped regressor.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from facejax.compilation import jit
+from facejax.generative_renderer import GenerativeRenderer, guess_latents, paint, shrink_normals, to_ws
+from facejax.nets.stylegan2 import apply_mapping, to_layers
+from facejax.objectives import pairing
+from facejax.regress.regressor import Regressor
+from gar import training
+from gar.data import Pictures, take
+from gar.training import Look, PairGeometry
+
+BATCH = 16
+
+
+class Disentanglement(NamedTuple):
+    landmarks: float  # mean distance of landmarks between pictures of one geometry, % of the face's size
+    truth: float  # and of each picture's from where the geometry has them
+    same: float  # distance of the persons that the regressor sees, one code on two heads of one shape
+    other: float  # two codes on the same two heads
+
+    @property
+    def ratio(self) -> float:
+        """1: a code says nothing of the person; 0: everything."""
+        return self.same / self.other
+
+
+def measure(
+    gar: GenerativeRenderer, regressor: Regressor, pictures: Pictures, *, codes: str = "encoded", seed: int = 0
+) -> Disentanglement:
+    """Over all of `pictures`, in batches of 16. `codes`: "encoded" (from the pictures) or "random"."""
+    rows = np.random.default_rng(seed).permutation(len(pictures.image))
+    run = jit(lambda gar, regressor, batch, key: _look_at_pairs(gar, regressor, batch, key, encoded=codes == "encoded"))
+    found = []
+    for number in range(len(rows) // BATCH):
+        batch = take(pictures, rows[number * BATCH : (number + 1) * BATCH])
+        found.append(jax.device_get(run(gar, regressor, batch, jax.random.key(number))))
+    return Disentanglement(*(float(np.mean([one[k] for one in found])) for k in range(4)))
+
+
+def _look_at_pairs(gar, regressor: Regressor, batch: Pictures, key, *, encoded: bool) -> tuple[Array, ...]:
+    config, pairs = gar.config, pairing(BATCH)
+    geometry = training.pair_geometry(BATCH, config.side, regressor.model, batch.params)
+    if encoded:
+        images = training.from_bytes(batch.image)[BATCH // 2 :]
+        ws = to_ws(config, gar.weights, guess_latents(config, gar.weights, images))
+    else:
+        z = jax.random.normal(key, (BATCH // 2, config.generator.latent))
+        ws = to_layers(config.generator, apply_mapping(config.generator, gar.weights.generator, z))
+    made = paint(config, gar.weights, ws[pairs.code], shrink_normals(geometry.normals))
+    return compare(training.look(regressor, made, geometry.points), geometry, regressor)
+
+
+def compare(seen: Look, geometry: PairGeometry, regressor: Regressor) -> tuple[Array, ...]:
+    """The four numbers of `Disentanglement`, one batch."""
+    low, high = geometry.points.min(axis=1), geometry.points.max(axis=1)
+    side = regressor.config.margin * jnp.max(high - low, axis=1)
+    size = jnp.sqrt(jnp.prod(high - low, axis=1)) / (side / 2)  # of the face, half sides of the crop
+    wanted = (geometry.points - ((low + high) / 2)[:, None]) / (side / 2)[:, None, None]
+    apart = jnp.linalg.norm(seen.landmarks[0::2] - seen.landmarks[1::2], axis=-1).mean(axis=1) / size[0::2]
+    astray = jnp.linalg.norm(seen.landmarks - wanted, axis=-1).mean(axis=1) / size
+    half = len(seen.person) // 2
+    first, second = seen.person[:half], seen.person[half:]
+    neighbour = jnp.arange(half) ^ 1  # the other code on the same geometry
+    same, other = (jnp.linalg.norm(first - x, axis=-1).mean() for x in (second, second[neighbour]))
+    return 100 * apart.mean(), 100 * astray.mean(), same, other
+
+
+def table(found: dict[str, dict[str, list[Disentanglement]]]) -> str:
+    """Runs by name, kinds of codes, seeds."""
+    lines = ["| run | codes | same normals: landmarks apart, % | from the geometry's, % | same code : other code |"]
+    lines.append("|---|---|---|---|---|")
+    for name, kinds in found.items():
+        for kind, several in kinds.items():
+            columns = [[one.landmarks for one in several], [one.truth for one in several]]
+            cells = [f"{np.mean(c):.2f} ± {np.std(c):.2f}" for c in columns]
+            ratio = [one.ratio for one in several]
+            lines.append(f"| {name} | {kind} | {' | '.join(cells)} | {np.mean(ratio):.3f} ± {np.std(ratio):.3f} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,182 @@
+"""Train the generative renderer (GAR): normals of a posed head and a latent to a photograph.
+
+    python experiments/train_regressor.py render --pool POOL --size 128 --shards 24     # rendered pictures; resumes
+    python experiments/train_gar.py train --pool POOL --out RUN                         # resumes exactly after a kill
+    python experiments/train_gar.py train --photos DIR --out RUN --recipe small
+    python experiments/train_gar.py ablate --pool POOL --out DIR                        # with and without the pairs
+    python experiments/train_gar.py measure --pool POOL --runs RUN... --out DIR         # disentanglement, held out
+    python experiments/train_gar.py sheet --pool POOL --gar RUN/gar --out sheet.png
+
+RUN/sheets shows pictures beside their copies, one code on several heads, several codes on one head; RUN/log.csv how it
+goes. All devices of the machine share each batch.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from gar import data, loop, measure
+from gar.recipes import RECIPES
+
+from facejax.cli import cache_compilations
+from facejax.compilation import jit
+from facejax.export import write_text
+from facejax.export.pictures import write_png
+from facejax.generative_renderer import load_gar
+from facejax.regress.regressor import load_regressor
+
+HELD_OUT = 256  # pictures of a pool, the last ones, that no run learns from
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a generator, its normal injection and the encoder of its latents."""
+
+    out: Path
+    """folder of the run"""
+    pool: Path | None = None
+    """rendered pictures; or --photos"""
+    photos: Path | None = None
+    """folder of photographs, whose geometry the regressor sees"""
+    recipe: str = "tiny"
+    """a name in experiments/gar/recipes.py"""
+    steps: int | None = None
+    """another length than the recipe's"""
+    batch: int | None = None
+    """another batch size than the recipe's"""
+    start: Path | None = None
+    """checkpoint (RUN/gar) of fewer pixels, whose layers the new ones are put on"""
+    reader: Path | None = None
+    """checkpoint (RUN/gar) whose reader of normals is taken, instead of training one"""
+    normal_steps: int | None = None
+    """another length of the training of the network that reads normals"""
+    limit: int | None = None
+    """only the first files of the pool, of 256 pictures"""
+    save: int = 500
+    """steps between two checkpoints"""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """Train with and without the pairwise losses, some seeds each, and measure: the table of docs/gar.md."""
+
+    pool: Path
+    out: Path
+    recipes: tuple[str, ...] = ("tiny", "unpaired")
+    seeds: int = 3
+    steps: int = 500
+    reader: Path | None = None
+    """as for training"""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure how well normals and codes are taken apart, on pictures that no run learned from."""
+
+    pool: Path
+    runs: tuple[Path, ...]
+    """runs or their gar/ folders; those that differ in a last "_<seed>" alone are averaged"""
+    out: Path
+    """folder for table.md"""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Draw held-out pictures, their normals and copies, then one code a row on every head."""
+
+    pool: Path
+    gar: Path
+    out: Path
+    count: int = 8
+
+
+def main() -> None:
+    command = tyro.cli(
+        Annotated[Train, tyro.conf.subcommand("train")]
+        | Annotated[Ablate, tyro.conf.subcommand("ablate")]
+        | Annotated[Measure, tyro.conf.subcommand("measure")]
+        | Annotated[Sheet, tyro.conf.subcommand("sheet")],  # type: ignore[arg-type]
+        description=__doc__,
+    )
+    {Train: train, Ablate: ablate, Measure: measure_runs, Sheet: sheet}[type(command)](command)
+
+
+def train(command: Train) -> None:
+    recipe = RECIPES[command.recipe]
+    changes = {name: getattr(command, name) for name in ("steps", "batch", "normal_steps")}
+    recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+    regressor, side = load_regressor(), recipe.config.side
+    if (command.pool is None) == (command.photos is None):
+        raise ValueError("pass one of --pool DIR and --photos DIR")
+    if command.pool is not None:
+        pictures = data.read_rendered(command.pool, regressor.model, side, limit=command.limit)
+        pictures, _ = data.split(pictures, HELD_OUT)
+    else:
+        assert command.photos is not None
+        pictures = data.read_photos(command.photos, regressor, side)
+    print(f"{len(pictures.image)} pictures", file=sys.stderr)
+    source = data.batches(pictures, recipe.batch, seed=command.seed)
+    begun, reader = (None if path is None else load_gar(path) for path in (command.start, command.reader))
+    reader = begun if reader is None else reader
+    loop.run(
+        command.out,
+        recipe,
+        source,
+        regressor,
+        seed=command.seed,
+        save=command.save,
+        begun=None if begun is None else begun.weights,
+        reader=None if reader is None else reader.reader,
+    )
+
+
+def ablate(command: Ablate) -> None:
+    runs = []
+    for seed in range(command.seeds):
+        for name in command.recipes:
+            runs.append(command.out / f"{name}_{seed}")
+            train(
+                Train(
+                    runs[-1],
+                    pool=command.pool,
+                    recipe=name,
+                    steps=command.steps,
+                    reader=command.reader,
+                    save=command.steps,
+                    seed=seed,
+                )
+            )
+    measure_runs(Measure(command.pool, tuple(runs), command.out))
+
+
+def measure_runs(command: Measure) -> None:
+    regressor, found = load_regressor(), {}
+    for path in command.runs:
+        gar = load_gar(path / "gar" if (path / "gar").exists() else path)
+        _, pictures = data.split(data.read_rendered(command.pool, regressor.model, gar.config.side), HELD_OUT)
+        name, _, seed = path.name.rpartition("_")
+        kinds = found.setdefault(name if seed.isdigit() else path.name, {"encoded": [], "random": []})
+        for kind, several in kinds.items():
+            several.append(measure.measure(gar, regressor, pictures, codes=kind))
+    text = measure.table(found)
+    write_text(command.out / "table.md", text)
+    print(text)
+
+
+def sheet(command: Sheet) -> None:
+    gar, model = load_gar(command.gar), load_regressor().model
+    _, pictures = data.split(data.read_rendered(command.pool, model, gar.config.side), HELD_OUT)
+    some = data.take(pictures, slice(command.count))
+    write_png(command.out, np.clip(np.asarray(jit(loop.sheet)(gar, some)), 0, 1))
+
+
+if __name__ == "__main__":
+    try:
+        cache_compilations()
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,64 @@
+"""GAR's pairwise disentanglement: pictures of one geometry share landmarks, pictures of one code share a person.
+
+Piao et al., CVPR 2021. A batch holds codes (z1, z2, z1, z2) on geometries (n1, n1, n2, n2); the released code's index
+rule, for any batch that is a multiple of four: neighbours 2k and 2k + 1 share their geometry, i and i + B/2 their code.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+
+class Pairing(NamedTuple):
+    code: Int[np.ndarray, " B"]  # which of B/2 codes
+    geometry: Int[np.ndarray, " B"]  # which of B/2 geometries
+    person: Int[np.ndarray, " G"]  # whose shape each of the B/2 geometries has
+
+
+def pairing(batch: int) -> Pairing:
+    """Codes and geometries of a batch. Raises ValueError unless it is a multiple of four.
+
+    The two geometries of a code are of one person, in another pose with another expression: otherwise the identity loss
+    would fight the geometry. `person` says which geometry lends its shape coefficients.
+    """
+    if batch < 4 or batch % 4:
+        raise ValueError(f"a batch of {batch}: pairs of pairs need a multiple of four")
+    half = batch // 2
+    return Pairing(np.tile(np.arange(half), 2), np.arange(batch) // 2, np.arange(half) % (half // 2))
+
+
+def same_geometry(points: Float[Array, "B 68 2"], *, size: float | Float[Array, " B"] = 1.0) -> Float[Array, ""]:
+    """Smooth L1 between the landmarks of neighbours, in units of `size`, averaged over all coordinates."""
+    size = jnp.broadcast_to(jnp.asarray(size), points.shape[:1])[:, None, None]
+    scaled = points / size
+    return jnp.mean(smooth_l1(scaled[0::2] - scaled[1::2]))
+
+
+def same_code(features: Float[Array, "B F"]) -> Float[Array, ""]:
+    """Mean squared distance between the features of the first half and of the second."""
+    half = len(features) // 2
+    return jnp.mean(jnp.square(features[:half] - features[half:]))
+
+
+def normal_consistency(
+    predicted: Float[Array, "*N S S 3"], normals: Float[Array, "*N S S 3"], *, threshold: float = 1e-3
+) -> Float[Array, ""]:
+    """Smooth L1 between normals read from pictures and those that they were painted from, where there is a head."""
+    there = (jnp.sum(jnp.square(normals), axis=-1) > threshold).astype(predicted.dtype)
+    each = jnp.mean(smooth_l1(predicted - normals), axis=-1)
+    return jnp.sum(there * each) / jnp.maximum(jnp.sum(there), 1.0)
+
+
+def coverage_distance(
+    alpha: Float[Array, "S S"], coverage: Float[Array, "S S"], valid: Float[Array, "S S"]
+) -> Float[Array, ""]:
+    """Mean absolute difference of two coverages, the silhouette term: its gradient lives at the outline of `alpha`."""
+    return jnp.sum(valid * jnp.abs(alpha - coverage)) / jnp.maximum(jnp.sum(valid), 1.0)
+
+
+def smooth_l1(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """Half the square below 1, the absolute value less a half beyond."""
+    size = jnp.abs(x)
+    return jnp.where(size < 1.0, 0.5 * jnp.square(x), size - 0.5)
