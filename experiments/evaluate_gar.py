@@ -90,17 +90,12 @@ def main(args: Args) -> None:
 def fit_all(
     model: FaceModel, images: list[np.ndarray], start: RegressResult, recipe: Recipe, tools: Tools, batch: int
 ) -> list[FitResult]:
-    groups = range(0, len(images), batch)
-    return [
-        fit(
-            model,
-            images[k : k + batch],
-            recipe=recipe,
-            start=join([start[i] for i in range(k, min(k + batch, len(images)))]),
-            tools=tools,
-        )
-        for k in tqdm(groups, desc=recipe.name, unit="group")
-    ]
+    results = []
+    for first in tqdm(range(0, len(images), batch), desc=recipe.name, unit="group"):
+        rows = range(first, min(first + batch, len(images)))
+        begun = join([start[k] for k in rows])
+        results.append(fit(model, [images[k] for k in rows], recipe=recipe, start=begun, tools=tools))
+    return results
 
 
 def errors(

@@ -8,7 +8,7 @@ import pytest
 from toy import toy_model
 
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT, LANDMARKS, LINEAR, RECIPES
+from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR, RECIPES, Painter
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.texture import DetailedTexture, MappedTexture, save_decoder, texture_decoder
 from facejax.toolbox import recipe_for, tools_for
@@ -38,6 +38,14 @@ def test_a_recipe_gets_what_it_names_and_nothing_else(decoder, tmp_path):
     one_z = tuple(replace(stage, albedo="decoder_z", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
     mapped = tools_for(replace(DEFAULT, stages=one_z), tmp_path / "decoder").albedos["decoder_z"]
     assert isinstance(mapped, MappedTexture) and mapped.decoder.config == TINY
+
+
+def test_inversion_takes_the_packages_own_generator():
+    tools = tools_for(GAR)
+    assert set(tools.albedos) == {"gar"} and set(tools.networks) == {"normals", "perceptual"}
+    painter = tools.albedos["gar"]
+    assert isinstance(painter, Painter) and tools.painter_side() == painter.side == GAR.size
+    assert tools_for(DEFAULT).painter_side() is None
 
 
 def test_what_cannot_be_had_is_named(decoder):

@@ -78,12 +78,13 @@ def compare(seen: Look, geometry: PairGeometry, regressor: Regressor) -> tuple[A
 
 def table(found: dict[str, dict[str, list[Disentanglement]]]) -> str:
     """Runs by name, kinds of codes, seeds."""
-    lines = ["| run | codes | same normals: landmarks apart, % | from the geometry's, % | same code : other code |"]
-    lines.append("|---|---|---|---|---|")
+    head = ["run", "codes", "same normals: landmarks apart, %", "from the geometry's, %", "same code: persons apart"]
+    lines = [f"| {' | '.join([*head, 'as a share of other codes'])} |", "|" + "---|" * 6]
     for name, kinds in found.items():
         for kind, several in kinds.items():
             columns = [[one.landmarks for one in several], [one.truth for one in several]]
             cells = [f"{np.mean(c):.2f} ± {np.std(c):.2f}" for c in columns]
-            ratio = [one.ratio for one in several]
-            lines.append(f"| {name} | {kind} | {' | '.join(cells)} | {np.mean(ratio):.3f} ± {np.std(ratio):.3f} |")
+            columns = [[one.same for one in several], [one.ratio for one in several]]
+            cells += [f"{np.mean(c):.3f} ± {np.std(c):.3f}" for c in columns]
+            lines.append(f"| {name} | {kind} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -77,7 +77,9 @@ def go_on(state: State, smaller: GARWeights) -> State:
 
     def take(path, fresh):
         found = old.get(jax.tree_util.keystr(path))
-        if found is None or found.shape[:-1] != fresh.shape[:-1] or found.shape[-1] > fresh.shape[-1]:
+        if found is None or found.shape == fresh.shape:
+            return fresh if found is None else found
+        if found.shape[:-1] != fresh.shape[:-1] or found.shape[-1] > fresh.shape[-1]:
             return fresh
         return fresh.at[..., : found.shape[-1]].set(found)  # the encoder answers for more layers now
 
@@ -126,7 +128,8 @@ def maker_phase(
         copy = paint(config, weights, ws, normals, noise="random", key=again)
         terms["reconstruction"] = pyramid_distance(copy, real)
         terms["features"] = feature_gap(onlookers.regressor, copy, real)
-        made = paint_pairs(recipe, weights, z, geometry.normals, scattered)
+        codes = z.at[::2].set(jax.lax.stop_gradient(guess.z[: len(z) : 2]))  # every other code is a real picture's
+        made = paint_pairs(recipe, weights, codes, geometry.normals, scattered)
         terms["adversarial"] = jnp.mean(fooling_loss(apply_discriminator(recipe.judge, state.judge, made)))
         read, _ = apply_normal_net(recipe.config.reader, onlookers.normal_net, (made + 1) / 2)
         terms["normals"] = normal_consistency(read, geometry.normals)
@@ -189,7 +192,7 @@ def pair_terms(
 
 class Look(NamedTuple):
     landmarks: Float[Array, "N 68 2"]  # half sides of a crop that depends on the geometry only
-    person: Float[Array, "N F"]  # coefficients of shape and skin: what the regressor knows a person by
+    person: Float[Array, "N F"]  # coefficients of skin, brows and lips: what of a person is not in the normals
 
 
 def look(regressor: Regressor, images: Float[Array, "N R R 3"], points: Float[Array, "N 68 2"]) -> Look:
@@ -207,7 +210,7 @@ def look(regressor: Regressor, images: Float[Array, "N R R 3"], points: Float[Ar
     crops = jax.vmap(cut)((images + 1) / 2, points)
     seen = apply_regressor(regressor, crops)
     blocks = split_blocks(regressor.config, seen.coefficients)
-    return Look(seen.landmarks, jnp.concatenate([blocks["identity"], blocks["albedo"]], axis=-1))
+    return Look(seen.landmarks, blocks["albedo"])
 
 
 def feature_gap(regressor: Regressor, made: Float[Array, "N R R 3"], real: Float[Array, "N R R 3"]) -> Float[Array, ""]:

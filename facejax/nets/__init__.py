@@ -11,6 +11,9 @@
 | `dpr_light.py` | DPR's light of a portrait: `apply_dpr` |
 | `fan.py` | 68 landmarks: `apply_fan`, `heatmap_landmarks` |
 | `critic.py` | 2DASL's self-critic: `CriticConfig`, `init_critic`, `apply_critic` |
+| `stylegan2/` | generator and discriminator; see there |
+| `normal_injection.py` | GAR's scale and shift from normals: `init_injection`, `place_maps` |
+| `normal_net.py` | a U-Net that reads a head's normals from a picture: `init_normal_net`, `apply_normal_net` |
 
 Each takes its config first, which is static and hashable: `jax.jit(apply_resnet, static_argnums=0)`. Those with batch
 normalisation keep its running averages apart from what is trained, in a `Network` of `params` and `statistics`:
