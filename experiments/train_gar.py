@@ -5,6 +5,7 @@
     python experiments/train_gar.py train --photos DIR --out RUN --recipe small
     python experiments/train_gar.py ablate --pool POOL --out DIR                        # with and without the pairs
     python experiments/train_gar.py measure --pool POOL --runs RUN... --out DIR         # disentanglement, held out
+    python experiments/train_gar.py ship --run RUN                                      # into facejax/assets
     python experiments/train_gar.py sheet --pool POOL --gar RUN/gar --out sheet.png
 
 RUN/sheets shows pictures beside their copies, one code on several heads, several codes on one head; RUN/log.csv how it
@@ -25,9 +26,11 @@ from facejax.cli import cache_compilations
 from facejax.compilation import jit
 from facejax.export import write_text
 from facejax.export.pictures import write_png
-from facejax.generative_renderer import load_gar
+from facejax.generative_renderer import generative_renderer, load_gar, save_gar
+from facejax.generative_renderer.renderer import ASSET
 from facejax.regress.regressor import load_regressor
 
+LIMIT = 15_000_000  # bytes of what is shipped
 HELD_OUT = 256  # pictures of a pool, the last ones, that no run learns from
 
 
@@ -85,6 +88,14 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Ship:
+    """Copy a run's weights to where facejax loads them from, with statistics of 100,000 draws."""
+
+    run: Path
+    out: Path = ASSET
+
+
+@dataclass(frozen=True)
 class Sheet:
     """Draw held-out pictures, their normals and copies, then one code a row on every head."""
 
@@ -99,10 +110,11 @@ def main() -> None:
         Annotated[Train, tyro.conf.subcommand("train")]
         | Annotated[Ablate, tyro.conf.subcommand("ablate")]
         | Annotated[Measure, tyro.conf.subcommand("measure")]
+        | Annotated[Ship, tyro.conf.subcommand("ship")]
         | Annotated[Sheet, tyro.conf.subcommand("sheet")],  # type: ignore[arg-type]
         description=__doc__,
     )
-    {Train: train, Ablate: ablate, Measure: measure_runs, Sheet: sheet}[type(command)](command)
+    {Train: train, Ablate: ablate, Measure: measure_runs, Ship: ship, Sheet: sheet}[type(command)](command)
 
 
 def train(command: Train) -> None:
@@ -165,6 +177,15 @@ def measure_runs(command: Measure) -> None:
     text = measure.table(found)
     write_text(command.out / "table.md", text)
     print(text)
+
+
+def ship(command: Ship) -> None:
+    gar = load_gar(command.run / "gar")
+    save_gar(command.out, generative_renderer(gar.config, gar.weights, gar.reader, count=100_000))
+    size = sum(path.stat().st_size for path in command.out.rglob("*") if path.is_file())
+    if size > LIMIT:
+        raise ValueError(f"{command.out}: {size / 1e6:.1f} MB, more than the {LIMIT / 1e6:.0f} MB that may be shipped")
+    print(f"{command.out}: {size / 1e6:.1f} MB")
 
 
 def sheet(command: Sheet) -> None:
