@@ -128,9 +128,9 @@ def test_the_same_person_is_seen_as_one():
     low, high = points.min(axis=1, keepdims=True), points.max(axis=1, keepdims=True)
     side = 1.35 * jnp.max(high - low, axis=(1, 2))[:, None, None]
     truth = (points - (low + high) / 2) / (side / 2)
-    apart, astray, same, other = measure.compare(training.Look(truth, codes[pairs.code]), geometry, regressor)
+    apart, astray, same, other = measure.compare(training.Look(truth, codes[pairs.code], codes[pairs.code]), geometry, regressor)
     assert max(float(apart), float(astray), float(same)) < 1e-4 < float(other)
-    *_, same, other = measure.compare(training.Look(truth, codes[pairs.geometry]), geometry, regressor)
+    *_, same, other = measure.compare(training.Look(truth, codes[pairs.geometry], codes[pairs.geometry]), geometry, regressor)
     assert float(same) > 0.5
 
 

@@ -26,7 +26,7 @@ BATCH = 16
 class Disentanglement(NamedTuple):
     landmarks: float  # mean distance of landmarks between pictures of one geometry, % of the face's size
     truth: float  # and of each picture's from where the geometry has them
-    same: float  # distance of the persons that the regressor sees, one code on two heads of one shape
+    same: float  # distance of the skins that the regressor sees, one code on two heads of one shape
     other: float  # two codes on the same two heads
 
     @property
@@ -69,8 +69,8 @@ def compare(seen: Look, geometry: PairGeometry, regressor: Regressor) -> tuple[A
     wanted = (geometry.points - ((low + high) / 2)[:, None]) / (side / 2)[:, None, None]
     apart = jnp.linalg.norm(seen.landmarks[0::2] - seen.landmarks[1::2], axis=-1).mean(axis=1) / size[0::2]
     astray = jnp.linalg.norm(seen.landmarks - wanted, axis=-1).mean(axis=1) / size
-    half = len(seen.person) // 2
-    first, second = seen.person[:half], seen.person[half:]
+    half = len(seen.skin) // 2
+    first, second = seen.skin[:half], seen.skin[half:]
     neighbour = jnp.arange(half) ^ 1  # the other code on the same geometry
     same, other = (jnp.linalg.norm(first - x, axis=-1).mean() for x in (second, second[neighbour]))
     return 100 * apart.mean(), 100 * astray.mean(), same, other
@@ -78,7 +78,7 @@ def compare(seen: Look, geometry: PairGeometry, regressor: Regressor) -> tuple[A
 
 def table(found: dict[str, dict[str, list[Disentanglement]]]) -> str:
     """Runs by name, kinds of codes, seeds."""
-    head = ["run", "codes", "same normals: landmarks apart, %", "from the geometry's, %", "same code: persons apart"]
+    head = ["run", "codes", "same normals: landmarks apart, %", "from the geometry's, %", "same code: skins apart"]
     lines = [f"| {' | '.join([*head, 'as a share of other codes'])} |", "|" + "---|" * 6]
     for name, kinds in found.items():
         for kind, several in kinds.items():

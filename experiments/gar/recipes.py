@@ -43,7 +43,7 @@ class Recipe:
     normal_batch: int = 16
 
 
-PAIRED = Weights(landmarks=300.0, identity=20.0)
+PAIRED = Weights(landmarks=50.0, identity=0.5)
 
 
 def _sizes(side: int) -> GARConfig:

@@ -128,8 +128,7 @@ def maker_phase(
         copy = paint(config, weights, ws, normals, noise="random", key=again)
         terms["reconstruction"] = pyramid_distance(copy, real)
         terms["features"] = feature_gap(onlookers.regressor, copy, real)
-        codes = z.at[::2].set(jax.lax.stop_gradient(guess.z[: len(z) : 2]))  # every other code is a real picture's
-        made = paint_pairs(recipe, weights, codes, geometry.normals, scattered)
+        made = paint_pairs(recipe, weights, z, geometry.normals, scattered)
         terms["adversarial"] = jnp.mean(fooling_loss(apply_discriminator(recipe.judge, state.judge, made)))
         read, _ = apply_normal_net(recipe.config.reader, onlookers.normal_net, (made + 1) / 2)
         terms["normals"] = normal_consistency(read, geometry.normals)
@@ -192,7 +191,8 @@ def pair_terms(
 
 class Look(NamedTuple):
     landmarks: Float[Array, "N 68 2"]  # half sides of a crop that depends on the geometry only
-    person: Float[Array, "N F"]  # coefficients of skin, brows and lips: what of a person is not in the normals
+    person: Float[Array, "N F"]  # coefficients of shape and skin: what the regressor knows a person by
+    skin: Float[Array, "N A"]  # of skin, brows and lips alone: what of a person is not in the normals
 
 
 def look(regressor: Regressor, images: Float[Array, "N R R 3"], points: Float[Array, "N 68 2"]) -> Look:
@@ -210,7 +210,8 @@ def look(regressor: Regressor, images: Float[Array, "N R R 3"], points: Float[Ar
     crops = jax.vmap(cut)((images + 1) / 2, points)
     seen = apply_regressor(regressor, crops)
     blocks = split_blocks(regressor.config, seen.coefficients)
-    return Look(seen.landmarks, blocks["albedo"])
+    person = jnp.concatenate([blocks["identity"], blocks["albedo"]], axis=-1)
+    return Look(seen.landmarks, person, blocks["albedo"])
 
 
 def feature_gap(regressor: Regressor, made: Float[Array, "N R R 3"], real: Float[Array, "N R R 3"]) -> Float[Array, ""]:
