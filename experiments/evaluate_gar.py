@@ -5,10 +5,10 @@
 The last `--count` pictures of a pool of rendered faces, none of which the renderer may have learned from
 (`train_gar.py` keeps the last 256 out), are fitted three ways, each from what the regressor sees: not at all, with the
 texture decoder, and by inverting the generative renderer; no stage is given landmarks. The true box says where the
-face is. Mean distance of the face's vertices from the true ones after the best similarity (percent of nothing: mm of
-the true head), and of the 68 projected landmarks, percent of the face's size.
+face is. Mean distance of the face's vertices from the true ones after the best similarity, mm, and of the 68 projected
+landmarks, percent of the face's size.
 
-Writes OUT/table.md, OUT/table.json, OUT/renders.png, OUT/photos.jpg (photograph, inversion, geometry: look at it).
+Writes OUT/table.md, OUT/table.json, OUT/renders.jpg, OUT/photos.jpg (photograph, inversion, geometry: look at it).
 """
 
 import sys
@@ -144,7 +144,7 @@ def photo_sheet(args: Args, model: FaceModel) -> None:
     """Photograph, inversion and geometry of every photograph with a face."""
     assert args.photos is not None
     paths = sorted(path for path in args.photos.rglob("*") if path.suffix.lower() in data.SUFFIXES)
-    found = regress([path for path in paths])
+    found = regress(paths)
     images = [read_image(paths[k]) for k in found.photo]
     recipe = GAR
     tools = tools_for(recipe, model=model, renderer=args.gar or "default")

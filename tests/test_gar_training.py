@@ -1,6 +1,7 @@
 """Training of the generative renderer on tiny pictures: it resumes exactly, lowers its losses, and is measured."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,7 +26,7 @@ from facejax.generative_renderer import GARConfig, load_gar  # noqa: E402
 from facejax.nets.encoder import EncoderConfig, init_encoder  # noqa: E402
 from facejax.nets.normal_net import NormalNetConfig  # noqa: E402
 from facejax.nets.stylegan2 import StyleGANConfig  # noqa: E402
-from facejax.regress.regressor import Regressor, RegressorConfig, block_sizes  # noqa: E402
+from facejax.regress.regressor import Regressor, RegressorConfig, block_sizes, load_regressor  # noqa: E402
 
 SIDE, COUNT = 16, 12
 SIZES = StyleGANConfig(resolution=SIDE, channel_base=64, channel_max=8, latent=8, mapping_layers=2, clamp=None)
@@ -128,9 +129,12 @@ def test_the_same_person_is_seen_as_one():
     low, high = points.min(axis=1, keepdims=True), points.max(axis=1, keepdims=True)
     side = 1.35 * jnp.max(high - low, axis=(1, 2))[:, None, None]
     truth = (points - (low + high) / 2) / (side / 2)
-    apart, astray, same, other = measure.compare(training.Look(truth, codes[pairs.code], codes[pairs.code]), geometry, regressor)
+    of_code, of_geometry = codes[pairs.code], codes[pairs.geometry]
+    seen = training.Look(truth, of_code, of_code)
+    apart, astray, same, other = measure.compare(seen, geometry, regressor)
     assert max(float(apart), float(astray), float(same)) < 1e-4 < float(other)
-    *_, same, other = measure.compare(training.Look(truth, codes[pairs.geometry], codes[pairs.geometry]), geometry, regressor)
+    seen = training.Look(truth, of_geometry, of_geometry)
+    *_, same, other = measure.compare(seen, geometry, regressor)
     assert float(same) > 0.5
 
 
@@ -147,6 +151,15 @@ def test_pictures_of_a_folder_and_too_few(tmp_path, pictures, regressor):
     assert len(kept.image) == COUNT - 4 and np.array_equal(held.image, pictures.image[-4:])
     with pytest.raises(ValueError, match="pass one of"):
         script.train(script.Train(tmp_path))
+
+
+def test_photographs_get_the_geometry_that_the_regressor_sees(shared, tmp_path):
+    shutil.copy(shared / "photos" / "eos_image_0010.png", tmp_path)
+    found = data.read_photos(tmp_path, load_regressor(), 32)
+    assert found.image.shape == (1, 32, 32, 3) and found.params.identity.shape == (1, 100)
+    there = np.linalg.norm(np.asarray(found.normals[0], np.float32), axis=-1)
+    assert there[14:22, 12:20].min() > 0.5 and there[:, :3].max() == 0  # a head in the middle
+    assert found.normals[0, 16, 16, 2] > 0.7  # that looks at the viewer
 
 
 @pytest.mark.slow

@@ -68,12 +68,11 @@ def read_photos(folder: Path, regressor: Regressor, side: int) -> Pictures:
     for path in tqdm(paths, unit="photo"):
         photo = read_image(path)
         seen = regress_photos(regressor, [photo], names=[path.name], batch=1)
-        for face in range(len(seen.faces)):
-            crop = face_crop(np.asarray(seen.faces[face].landmarks), side, margin=MARGIN)
+        for regression in (face.regression for face in seen.faces):
+            crop = face_crop(np.asarray(regression.landmarks), side, margin=MARGIN)
             images.append(np.round(255 * apply_crop(photo, crop, side)[0]).astype(np.uint8))
-            params = seen.faces[face].params
-            camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
-            found.append(replace(params, camera=camera))
+            camera = transform_camera(regression.params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
+            found.append(replace(regression.params, camera=camera))
     if not images:
         raise ValueError(f"{folder}: no photograph with a face")
     params = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *found)

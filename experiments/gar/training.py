@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 from texture_gan.training import crowding, pyramid_distance
@@ -278,7 +279,7 @@ def move_maker(recipe: Recipe, state: State, gradient: Any) -> State:
     return state._replace(weights=weights, maker_moments=moments)
 
 
-def from_bytes(images: Array) -> Float[Array, "N R R 3"]:
+def from_bytes(images: Array | np.ndarray) -> Float[Array, "N R R 3"]:
     """Display values in [-1, 1]."""
     return jnp.asarray(images).astype(jnp.float32) / 127.5 - 1.0
 
