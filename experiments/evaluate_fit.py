@@ -18,8 +18,7 @@ import numpy as np
 import tyro
 
 import facejax
-from facejax.cli import cache_compilations
-from facejax.compilation import jit
+from facejax.compilation import cache_compilations, jit
 from facejax.evaluation.nme import nme, nme_by_yaw
 from facejax.export import versions, write_summary
 from facejax.fitting import LINEAR, RECIPES, fit_landmarks

@@ -19,7 +19,6 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from gar import data
 from regressor.pool import read_pool
 from regressor.pool import to_params as pool_params
 from texture_fit.tables import caption, markdown, write_sheet
@@ -27,7 +26,7 @@ from tqdm import tqdm
 
 from facejax import fit, regress
 from facejax.api import FitResult, RegressResult, join
-from facejax.cli import cache_compilations
+from facejax.compilation import cache_compilations
 from facejax.evaluation.nme import nme
 from facejax.evaluation.surface import aligned_vertex_distance
 from facejax.export import versions, write_summary, write_text
@@ -35,7 +34,7 @@ from facejax.export.fitted import albedo_map, fit_pictures
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, GAR, Recipe, Tools
-from facejax.images import read_image
+from facejax.images import list_photos, read_image
 from facejax.toolbox import tools_for
 
 SIDE = 192  # pixels of the sheets' pictures
@@ -143,7 +142,7 @@ def drawn_panels(result: FitResult, index: int) -> dict[str, np.ndarray]:
 def photo_sheet(args: Args, model: FaceModel) -> None:
     """Photograph, inversion and geometry of every photograph with a face."""
     assert args.photos is not None
-    paths = sorted(path for path in args.photos.rglob("*") if path.suffix.lower() in data.SUFFIXES)
+    paths = [photo.source for photo in list_photos([args.photos])]
     found = regress(paths)
     images = [read_image(paths[k]) for k in found.photo]
     recipe = GAR

@@ -24,7 +24,7 @@ from texture_fit.side_views import VIEWS, read_views, side_views
 from texture_fit.tables import caption, markdown, mean, write_sheet
 from tqdm import tqdm
 
-from facejax.cli import cache_compilations
+from facejax.compilation import cache_compilations
 from facejax.export import versions, write_summary, write_text
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES, Recipe, Tools

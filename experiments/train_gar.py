@@ -1,10 +1,12 @@
 """Train the generative renderer (GAR): normals of a posed head and a latent to a photograph.
 
     python experiments/train_regressor.py render --pool POOL --size 128 --shards 24     # rendered pictures; resumes
-    python experiments/train_gar.py train --pool POOL --out RUN                         # resumes exactly after a kill
+    python experiments/train_regressor.py render --pool PEOPLE --size 96 --shards 32 --views 4 --seed 1
+    python experiments/train_gar.py recognise --people PEOPLE --out RECOGNISER          # tells people apart
+    python experiments/train_gar.py train --pool POOL --recogniser RECOGNISER --out RUN # resumes exactly after a kill
     python experiments/train_gar.py train --photos DIR --out RUN --recipe small
-    python experiments/train_gar.py ablate --pool POOL --out DIR                        # with and without the pairs
-    python experiments/train_gar.py measure --pool POOL --runs RUN... --out DIR         # disentanglement, held out
+    python experiments/train_gar.py ablate --pool POOL --recogniser A --judge B --out DIR   # with and without pairs
+    python experiments/train_gar.py measure --pool POOL --judge B --runs RUN... --out DIR   # disentanglement, held out
     python experiments/train_gar.py ship --run RUN                                      # into facejax/assets
     python experiments/train_gar.py sheet --pool POOL --gar RUN/gar --out sheet.png
 
@@ -21,9 +23,9 @@ import numpy as np
 import tyro
 from gar import data, loop, measure
 from gar.recipes import RECIPES
+from gar.recogniser import load_recogniser, read_people, save_recogniser, train_recogniser
 
-from facejax.cli import cache_compilations
-from facejax.compilation import jit
+from facejax.compilation import cache_compilations, jit
 from facejax.export import write_text
 from facejax.export.pictures import write_png
 from facejax.generative_renderer import generative_renderer, load_gar, save_gar
@@ -32,6 +34,19 @@ from facejax.regress.regressor import load_regressor
 
 LIMIT = 15_000_000  # bytes of what is shipped
 HELD_OUT = 256  # pictures of a pool, the last ones, that no run learns from
+
+
+@dataclass(frozen=True)
+class Recognise:
+    """Train the network that tells people apart."""
+
+    people: Path
+    """pool with several views of everybody"""
+    out: Path
+    views: int = 4
+    """as it was rendered with"""
+    steps: int = 3000
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,8 @@ class Train:
     """checkpoint (RUN/gar) of fewer pixels, whose layers the new ones are put on"""
     reader: Path | None = None
     """checkpoint (RUN/gar) whose reader of normals is taken, instead of training one"""
+    recogniser: Path | None = None
+    """network that tells people apart, for the identity loss (default: the regressor's coefficients)"""
     normal_steps: int | None = None
     """another length of the training of the network that reads normals"""
     limit: int | None = None
@@ -69,6 +86,10 @@ class Ablate:
 
     pool: Path
     out: Path
+    recogniser: Path
+    """for the identity loss"""
+    judge: Path
+    """for the measurement: trained with another seed"""
     recipes: tuple[str, ...] = ("tiny", "unpaired")
     seeds: int = 3
     steps: int = 500
@@ -81,6 +102,8 @@ class Measure:
     """Measure how well normals and codes are taken apart, on pictures that no run learned from."""
 
     pool: Path
+    judge: Path
+    """network that tells people apart"""
     runs: tuple[Path, ...]
     """runs or their gar/ folders; those that differ in a last "_<seed>" alone are averaged"""
     out: Path
@@ -107,14 +130,23 @@ class Sheet:
 
 def main() -> None:
     command = tyro.cli(
-        Annotated[Train, tyro.conf.subcommand("train")]
+        Annotated[Recognise, tyro.conf.subcommand("recognise")]
+        | Annotated[Train, tyro.conf.subcommand("train")]
         | Annotated[Ablate, tyro.conf.subcommand("ablate")]
         | Annotated[Measure, tyro.conf.subcommand("measure")]
         | Annotated[Ship, tyro.conf.subcommand("ship")]
         | Annotated[Sheet, tyro.conf.subcommand("sheet")],  # type: ignore[arg-type]
         description=__doc__,
     )
-    {Train: train, Ablate: ablate, Measure: measure_runs, Ship: ship, Sheet: sheet}[type(command)](command)
+    run = {Recognise: recognise, Train: train, Ablate: ablate, Measure: measure_runs, Ship: ship, Sheet: sheet}
+    run[type(command)](command)
+
+
+def recognise(command: Recognise) -> None:
+    people = read_people(command.people, command.views)
+    params, found = train_recogniser(people, steps=command.steps, seed=command.seed)
+    save_recogniser(command.out, params, found)
+    print(f"{command.out}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
 
 
 def train(command: Train) -> None:
@@ -143,6 +175,7 @@ def train(command: Train) -> None:
         save=command.save,
         begun=None if begun is None else begun.weights,
         reader=None if reader is None else reader.reader,
+        recogniser=None if command.recogniser is None else load_recogniser(command.recogniser),
     )
 
 
@@ -158,22 +191,23 @@ def ablate(command: Ablate) -> None:
                     recipe=name,
                     steps=command.steps,
                     reader=command.reader,
+                    recogniser=command.recogniser,
                     save=command.steps,
                     seed=seed,
                 )
             )
-    measure_runs(Measure(command.pool, tuple(runs), command.out))
+    measure_runs(Measure(command.pool, command.judge, tuple(runs), command.out))
 
 
 def measure_runs(command: Measure) -> None:
-    regressor, found = load_regressor(), {}
+    regressor, judge, found = load_regressor(), load_recogniser(command.judge), {}
     for path in command.runs:
         gar = load_gar(path / "gar" if (path / "gar").exists() else path)
         _, pictures = data.split(data.read_rendered(command.pool, regressor.model, gar.config.side), HELD_OUT)
         name, _, seed = path.name.rpartition("_")
         kinds = found.setdefault(name if seed.isdigit() else path.name, {"encoded": [], "random": []})
         for kind, several in kinds.items():
-            several.append(measure.measure(gar, regressor, pictures, codes=kind))
+            several.append(measure.measure(gar, regressor, judge, pictures, codes=kind))
     text = measure.table(found)
     write_text(command.out / "table.md", text)
     print(text)

@@ -43,6 +43,8 @@ class Render:
     """what is in them: a name in experiments/regressor/recipes.py"""
     size: int = 176
     seed: int = 0
+    views: int = 1
+    """pictures of every person"""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,14 @@ def render(command: Render) -> None:
     model, generator = load_face_model(), named(GENERATORS, command.pictures)
     with tqdm(total=len(shards) * pool.SHARD, unit="picture") as bar:
         pool.render_pool(
-            command.pool, model, generator, shards=shards, size=command.size, seed=command.seed, progress=bar.update
+            command.pool,
+            model,
+            generator,
+            shards=shards,
+            size=command.size,
+            seed=command.seed,
+            views=command.views,
+            progress=bar.update,
         )
 
 

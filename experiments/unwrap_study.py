@@ -26,8 +26,7 @@ from texture_fit.tables import caption, markdown, mean, write_sheet
 
 from facejax.api import fit
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
-from facejax.cli import cache_compilations
-from facejax.compilation import jit
+from facejax.compilation import cache_compilations, jit
 from facejax.export import versions, write_summary, write_text
 from facejax.face_model import FaceModel, FaceParams, decode_albedo, neutral_params
 from facejax.face_model.load import load_face_model

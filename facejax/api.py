@@ -1,7 +1,7 @@
 """`regress` and `fit`: photographs in, faces out, and their files."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from jaxtyping import Float
 
 from facejax.camera import quaternion_to_euler
 from facejax.evaluation.nme import nme
-from facejax.export.fitted import write_fitted_face
+from facejax.export.fitted import FILES, File, write_fitted_face
 from facejax.export.regressed import save_regression
 from facejax.export.stages import write_stages
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting import FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
+from facejax.fitting import FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, over_devices, prepare_crops
 from facejax.regress.photos import Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regress.regressor import Regression, Regressor, load_regressor
 from facejax.toolbox import recipe_for, tools_for
@@ -72,6 +72,7 @@ class FitResult:
         image: str,
         extra: dict[str, object] | None = None,
         keep_stages: bool = False,
+        files: Container[File] = FILES,
     ) -> Path:
         """Write the files of one face into `folder`; `image` and `extra` go into its summary."""
         if keep_stages:
@@ -88,6 +89,7 @@ class FitResult:
             image=image,
             seconds=self.seconds,
             extra=extra,
+            files=files,
         )
         return folder
 
@@ -218,7 +220,7 @@ def fit(
     start: RegressResult | None = None,
     tools: Tools | None = None,
 ) -> FitResult:
-    """Fit the faces of one or many photographs, all in one compiled program.
+    """Fit the faces of one or many photographs, all in one compiled program, spread over all local devices.
 
     Without landmarks the largest face of each photograph is found and regressed (`regress`), and the fit starts from
     its landmarks, their confidences and its coefficients.
@@ -251,9 +253,12 @@ def fit(
     known = None if start is None else face_start(model, start)
     crops = prepare_crops(images, landmarks, recipe=recipe, focal=focal, start=known)
     begin = time.perf_counter()
-    program = compile_fit(model, crops, recipe=recipe, tools=tools)
+    everywhere = over_devices(model, crops, tools)
+    program = compile_fit(*everywhere[:2], recipe=recipe, tools=everywhere[2])
     compiled = time.perf_counter()
-    faces = jax.block_until_ready(program(model, crops, tools))
+    faces = jax.block_until_ready(program(*everywhere))
+    if len(faces) > len(images):
+        faces = jax.tree.map(lambda leaf: leaf[: len(images)], faces)
     seconds = {"compile": compiled - begin, "fit": time.perf_counter() - compiled}
     names = ["landmarks", *(stage.name for stage in recipe.stages)]
     after = {name: model_after(model, recipe, tools, name) for name in names}

@@ -1,12 +1,9 @@
 """The command line: its commands are in a table, each has `--help`."""
 
-import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jax
 import tyro
 
 from facejax.commands.build_uv_dataset import BuildUvDataset, run_build_uv_dataset
@@ -16,6 +13,7 @@ from facejax.commands.fit import Fit, run_fit
 from facejax.commands.measure_textures import MeasureTextures, run_measure_textures
 from facejax.commands.regress import Regress, run_regress
 from facejax.commands.unwrap import Unwrap, run_unwrap
+from facejax.compilation import cache_compilations
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "fit": (Fit, run_fit),
@@ -43,21 +41,6 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"facejax: error: {_one_line(error)}", file=sys.stderr)
         return 2
-
-
-def cache_compilations() -> None:
-    """Keep compiled programs in FACEJAX_CACHE (default: the user's cache folder), so a second run starts at once.
-
-    An environment variable of jax's own for this (JAX_COMPILATION_CACHE_DIR) wins; an empty FACEJAX_CACHE
-    switches it off.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = os.environ.get("FACEJAX_CACHE", str(Path(base) / "facejax"))
-    if folder:
-        jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,7 +1,9 @@
-"""`jit` with the compiler options that the renderer wants, in one place."""
+"""How programs are compiled, in one place: the compiler options that the renderer wants, and a cache on disk."""
 
 import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -51,3 +53,18 @@ def _known() -> bool:
     except Exception:  # the error type for an option this version of XLA lacks is not documented
         return False
     return True
+
+
+def cache_compilations() -> None:
+    """Keep compiled programs in FACEJAX_CACHE (default: the user's cache folder), so a second run starts at once.
+
+    An environment variable of jax's own for this (JAX_COMPILATION_CACHE_DIR) wins; an empty FACEJAX_CACHE
+    switches it off.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = os.environ.get("FACEJAX_CACHE", str(Path(base) / "facejax"))
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -30,7 +30,12 @@ def model():
 @pytest.fixture(scope="module")
 def draw():
     clean = Generator(camera=0.0)
-    return jit(lambda keys, model: jax.lax.map(lambda key: generate(key, model, size=SIZE, generator=clean), keys))
+
+    def one(key, who, model):
+        return generate(key, model, size=SIZE, generator=clean, who=who)
+
+    several = jit(lambda keys, whos, model: jax.lax.map(lambda pair: one(*pair, model), (keys, whos)))
+    return lambda keys, model, whos=None: several(keys, keys if whos is None else whos, model)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,17 @@ def test_a_key_decides_its_picture_alone(model, draw, pictures):
     keys = jax.random.split(jax.random.key(0), 12)
     again = draw(keys[::-1], model)
     np.testing.assert_array_equal(np.asarray(again.image)[::-1], np.asarray(pictures.image))
+
+
+def test_one_person_in_other_pictures(model, draw, pictures):
+    """Who it is stays, how and where does not."""
+    keys = jax.random.split(jax.random.key(0), 12)
+    other = draw(jax.random.split(jax.random.key(9), 12), model, keys)
+    for name in ("identity", "albedo"):
+        np.testing.assert_array_equal(getattr(other.params, name), getattr(pictures.params, name))
+    assert np.abs(other.params.expression - pictures.params.expression).max(axis=1).min() > 0.01
+    assert np.abs(other.params.light - pictures.params.light).max(axis=(1, 2)).min() > 0.01
+    assert np.abs(other.image - pictures.image).mean(axis=(1, 2, 3)).min() > 0.03
 
 
 def test_the_face_is_where_its_parameters_put_it(model, pictures):

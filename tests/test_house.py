@@ -22,6 +22,7 @@ FLOORS = [
     "regress",
     "export toolbox",
     "api",
+    "engine",
     "commands",
     "cli",
 ]

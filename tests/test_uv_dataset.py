@@ -14,9 +14,10 @@ from facejax.cli import main
 from facejax.commands import build_uv_dataset
 from facejax.commands.demo import portrait, random_face
 from facejax.export import write_png
+from facejax.export.manifest import append_group, difference, whole_groups
 from facejax.face_model.load import load_face_model
 from facejax.images import read_image
-from facejax.unwrap.dataset import Filters, append_group, count_lines, difference, whole_groups
+from facejax.unwrap.dataset import Filters, count_lines
 
 OPTIONS = ["--size", "64", "--recipe", "landmarks", "--batch", "2", "--max-bs", "100", "--max-strange", "1"]
 
@@ -185,7 +186,7 @@ def test_other_photos_and_other_folders_are_refused(whole, photos, tmp_path, cap
     shutil.copytree(photos, fewer)
     (fewer / "dora.png").unlink()
     assert main(["build-uv-dataset", str(fewer), "--out", str(whole), "--landmarks", str(photos), *OPTIONS]) == 2
-    assert "7 photos, now 6, such as dora.png" in capfd.readouterr().err
+    assert "other photos (7, now 6)" in capfd.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/precious.txt").write_text("keep")
     assert build(photos, tmp_path / "mine") == 2
@@ -223,13 +224,19 @@ def test_a_manifest_is_read_up_to_its_last_whole_group(tmp_path):
     append_group(path, [{"file": "a", "group": 0}, {"file": "b", "group": 0}])
     first = path.read_bytes()
     append_group(path, [{"file": "c", "group": 1}])
-    assert len(whole_groups(path.read_bytes(), names, 2)[0]) == 3
+    assert sorted(whole_groups(path.read_bytes(), names, 2)[0]) == [0, 1]
     for end in range(len(first), len(path.read_bytes())):
         assert whole_groups(path.read_bytes()[:end], names, 2)[1] == len(first)
     for end in range(len(first)):
-        assert whole_groups(path.read_bytes()[:end], names, 2) == ([], 0)
+        assert whole_groups(path.read_bytes()[:end], names, 2) == ({}, 0)
     with pytest.raises(ValueError, match="line 1: 'a'"):
         whole_groups(first, ["x", "b"], 2)
+    earlier = b'{"file": "z", "group": null}\n'
+    late = b'{"file": "c", "group": 1}\n' + earlier + first  # in the order in which workers were done
+    assert [line["file"] for line in whole_groups(late, names, 2)[0][0]] == ["a", "b"]
+    assert whole_groups(late[:-1], names, 2)[1] == len(late) - len(first)
+    with pytest.raises(ValueError, match="line 3: 'a'"):
+        whole_groups(first + first, names, 2)
 
 
 def test_counts_and_differences():

@@ -15,12 +15,11 @@ from regressor.pool import to_params as pool_params
 from tqdm import tqdm
 
 from facejax.camera import transform_camera
-from facejax.commands.build_uv_dataset import SUFFIXES
 from facejax.compilation import jit
 from facejax.export.atomic import atomic_path
 from facejax.face_model import FaceModel, FaceParams
 from facejax.generative_renderer import render_normals
-from facejax.images import read_image
+from facejax.images import list_photos, read_image
 from facejax.images.crop import apply_crop, face_crop
 from facejax.regress.photos import regress_photos
 from facejax.regress.regressor import Regressor
@@ -64,17 +63,16 @@ def read_rendered(folder: Path, model: FaceModel, side: int, *, limit: int | Non
 def read_photos(folder: Path, regressor: Regressor, side: int) -> Pictures:
     """A folder of photographs, cut out around the faces that the regressor finds, with the geometry that it sees."""
     images, found = [], []
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    for path in tqdm(paths, unit="photo"):
-        photo = read_image(path)
-        seen = regress_photos(regressor, [photo], names=[path.name], batch=1)
+    for one in tqdm(list_photos([folder]), unit="photo"):
+        photo = read_image(one)
+        seen = regress_photos(regressor, [photo], names=[one.name], batch=1)
         for regression in (face.regression for face in seen.faces):
             crop = face_crop(np.asarray(regression.landmarks), side, margin=MARGIN)
             images.append(np.round(255 * apply_crop(photo, crop, side)[0]).astype(np.uint8))
             camera = transform_camera(regression.params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
             found.append(replace(regression.params, camera=camera))
     if not images:
-        raise ValueError(f"{folder}: no photograph with a face")
+        raise ValueError(f"{folder}: no face in any photograph")
     params = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *found)
     return with_normals(regressor.model, np.stack(images), params)
 

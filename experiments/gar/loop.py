@@ -55,17 +55,19 @@ def run(
     save: int = 500,
     begun: GARWeights | None = None,
     reader: Any = None,
+    recogniser: Any = None,
     devices: list[jax.Device] | None = None,
 ) -> State:
     """Train to the recipe's end on all local devices, each of which takes its part of every batch.
 
     `begun`: weights of fewer pixels to go on from. `reader`: a trained reader of normals; None: one is trained first.
+    `recogniser`: what persons are told apart by; None: the regressor.
     """
     whole, parts = shardings(recipe.batch, devices)
     describe(out, recipe)
     key = jax.random.key(seed)
     reader = train_normals(out, recipe, source, key, whole, parts).params if reader is None else reader
-    onlookers = jax.device_put(Onlookers(regressor, reader), whole)
+    onlookers = jax.device_put(Onlookers(regressor, reader, recogniser), whole)
     store = TrainingStore(out / "state", schema="facejax.gar.training")
     state = training.init_state(recipe, jax.random.fold_in(key, 0))
     state = jax.device_put(state if begun is None else training.go_on(state, begun), whole)

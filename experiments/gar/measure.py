@@ -1,10 +1,11 @@
 """Do normals say where everything is, and codes who it is? Measured on held-out geometries and codes.
 
 Pictures are painted in pairs of pairs (`facejax.objectives.pairing`), with codes that the encoder sees in held-out
-pictures and with random ones, and looked at by the shipped regressor.
+pictures and with random ones, and looked at by the shipped regressor and a network that tells people apart: best one
+that the painter was not trained with.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from facejax.objectives import pairing
 from facejax.regress.regressor import Regressor
 from gar import training
 from gar.data import Pictures, take
-from gar.training import Look, PairGeometry
+from gar.training import PairGeometry
 
 BATCH = 16
 
@@ -26,7 +27,7 @@ BATCH = 16
 class Disentanglement(NamedTuple):
     landmarks: float  # mean distance of landmarks between pictures of one geometry, % of the face's size
     truth: float  # and of each picture's from where the geometry has them
-    same: float  # distance of the skins that the regressor sees, one code on two heads of one shape
+    same: float  # distance of the persons (unit vectors), one code on two heads of one shape
     other: float  # two codes on the same two heads
 
     @property
@@ -36,19 +37,26 @@ class Disentanglement(NamedTuple):
 
 
 def measure(
-    gar: GenerativeRenderer, regressor: Regressor, pictures: Pictures, *, codes: str = "encoded", seed: int = 0
+    gar: GenerativeRenderer,
+    regressor: Regressor,
+    recogniser: Any,
+    pictures: Pictures,
+    *,
+    codes: str = "encoded",
+    seed: int = 0,
 ) -> Disentanglement:
     """Over all of `pictures`, in batches of 16. `codes`: "encoded" (from the pictures) or "random"."""
     rows = np.random.default_rng(seed).permutation(len(pictures.image))
-    run = jit(lambda gar, regressor, batch, key: _look_at_pairs(gar, regressor, batch, key, encoded=codes == "encoded"))
+    encoded = codes == "encoded"
+    run = jit(lambda gar, a, b, batch, key: _look_at_pairs(gar, a, b, batch, key, encoded=encoded))
     found = []
     for number in range(len(rows) // BATCH):
         batch = take(pictures, rows[number * BATCH : (number + 1) * BATCH])
-        found.append(jax.device_get(run(gar, regressor, batch, jax.random.key(number))))
+        found.append(jax.device_get(run(gar, regressor, recogniser, batch, jax.random.key(number))))
     return Disentanglement(*(float(np.mean([one[k] for one in found])) for k in range(4)))
 
 
-def _look_at_pairs(gar, regressor: Regressor, batch: Pictures, key, *, encoded: bool) -> tuple[Array, ...]:
+def _look_at_pairs(gar, regressor: Regressor, recogniser, batch: Pictures, key, *, encoded: bool) -> tuple[Array, ...]:
     config, pairs = gar.config, pairing(BATCH)
     geometry = training.pair_geometry(BATCH, config.side, regressor.model, batch.params)
     if encoded:
@@ -58,19 +66,20 @@ def _look_at_pairs(gar, regressor: Regressor, batch: Pictures, key, *, encoded: 
         z = jax.random.normal(key, (BATCH // 2, config.generator.latent))
         ws = to_layers(config.generator, apply_mapping(config.generator, gar.weights.generator, z))
     made = paint(config, gar.weights, ws[pairs.code], shrink_normals(geometry.normals))
-    return compare(training.look(regressor, made, geometry.points), geometry, regressor)
+    points = training.look(regressor, made, geometry.points).landmarks
+    return compare(points, training.look_at_people(recogniser, made, geometry.points), geometry, regressor)
 
 
-def compare(seen: Look, geometry: PairGeometry, regressor: Regressor) -> tuple[Array, ...]:
+def compare(seen: Array, person: Array, geometry: PairGeometry, regressor: Regressor) -> tuple[Array, ...]:
     """The four numbers of `Disentanglement`, one batch."""
     low, high = geometry.points.min(axis=1), geometry.points.max(axis=1)
     side = regressor.config.margin * jnp.max(high - low, axis=1)
     size = jnp.sqrt(jnp.prod(high - low, axis=1)) / (side / 2)  # of the face, half sides of the crop
     wanted = (geometry.points - ((low + high) / 2)[:, None]) / (side / 2)[:, None, None]
-    apart = jnp.linalg.norm(seen.landmarks[0::2] - seen.landmarks[1::2], axis=-1).mean(axis=1) / size[0::2]
-    astray = jnp.linalg.norm(seen.landmarks - wanted, axis=-1).mean(axis=1) / size
-    half = len(seen.skin) // 2
-    first, second = seen.skin[:half], seen.skin[half:]
+    apart = jnp.linalg.norm(seen[0::2] - seen[1::2], axis=-1).mean(axis=1) / size[0::2]
+    astray = jnp.linalg.norm(seen - wanted, axis=-1).mean(axis=1) / size
+    half = len(person) // 2
+    first, second = person[:half], person[half:]
     neighbour = jnp.arange(half) ^ 1  # the other code on the same geometry
     same, other = (jnp.linalg.norm(first - x, axis=-1).mean() for x in (second, second[neighbour]))
     return 100 * apart.mean(), 100 * astray.mean(), same, other
@@ -78,7 +87,7 @@ def compare(seen: Look, geometry: PairGeometry, regressor: Regressor) -> tuple[A
 
 def table(found: dict[str, dict[str, list[Disentanglement]]]) -> str:
     """Runs by name, kinds of codes, seeds."""
-    head = ["run", "codes", "same normals: landmarks apart, %", "from the geometry's, %", "same code: skins apart"]
+    head = ["run", "codes", "same normals: landmarks apart, %", "from the geometry's, %", "same code: persons apart"]
     lines = [f"| {' | '.join([*head, 'as a share of other codes'])} |", "|" + "---|" * 6]
     for name, kinds in found.items():
         for kind, several in kinds.items():

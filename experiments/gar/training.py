@@ -40,9 +40,10 @@ from facejax.objectives.gan import (
     slope_penalty,
 )
 from facejax.objectives.pairs import normal_consistency, pairing, same_code, same_geometry
-from facejax.regress.regressor import Regressor, apply_regressor, split_blocks
+from facejax.regress.regressor import Regressor, RegressorConfig, apply_regressor, split_blocks
 from gar.data import Pictures, head_normals
 from gar.recipes import Recipe
+from gar.recogniser import CROP, recognise
 
 BLUR = 0.1  # of the z of pictures made again, in their standard deviations
 
@@ -62,6 +63,7 @@ class Onlookers(NamedTuple):
 
     regressor: Regressor  # its model is the geometry's
     normal_net: Any
+    recogniser: Any = None  # tells people apart; None: by the regressor's coefficients
 
 
 def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
@@ -133,7 +135,7 @@ def maker_phase(
         terms["adversarial"] = jnp.mean(fooling_loss(apply_discriminator(recipe.judge, state.judge, made)))
         read, _ = apply_normal_net(recipe.config.reader, onlookers.normal_net, (made + 1) / 2)
         terms["normals"] = normal_consistency(read, geometry.normals)
-        terms["landmarks"], terms["identity"] = pair_terms(onlookers.regressor, made, geometry)
+        terms["landmarks"], terms["identity"] = pair_terms(onlookers, made, geometry)
         terms["crowding"] = crowding(guess.z)
         terms["astray"] = jnp.mean(jnp.square(guess.offsets))
         for name, value in terms.items():
@@ -183,36 +185,48 @@ def paint_pairs(
 
 
 def pair_terms(
-    regressor: Regressor, made: Float[Array, "N R R 3"], geometry: PairGeometry
+    onlookers: Onlookers, made: Float[Array, "N R R 3"], geometry: PairGeometry
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """What neighbours' landmarks, and what the persons of the two halves, differ by, as the regressor sees them."""
-    seen = look(regressor, made, geometry.points)
-    return same_geometry(seen.landmarks), same_code(seen.person)
+    """What neighbours' landmarks, and what the persons of the two halves, differ by, as the networks see them."""
+    seen = look(onlookers.regressor, made, geometry.points)
+    if onlookers.recogniser is None:
+        return same_geometry(seen.landmarks), same_code(seen.person)
+    person = look_at_people(onlookers.recogniser, made, geometry.points)
+    return same_geometry(seen.landmarks), same_code(person * person.shape[-1] ** 0.5)
 
 
 class Look(NamedTuple):
     landmarks: Float[Array, "N 68 2"]  # half sides of a crop that depends on the geometry only
     person: Float[Array, "N F"]  # coefficients of shape and skin: what the regressor knows a person by
-    skin: Float[Array, "N A"]  # of skin, brows and lips alone: what of a person is not in the normals
 
 
 def look(regressor: Regressor, images: Float[Array, "N R R 3"], points: Float[Array, "N 68 2"]) -> Look:
     """Pictures in [-1, 1] seen in crops around the landmarks that their geometry has."""
-    size, margin = regressor.config.encoder.size, regressor.config.margin
+    seen = apply_regressor(regressor, cut_faces(regressor.config, images, points))
+    blocks = split_blocks(regressor.config, seen.coefficients)
+    return Look(seen.landmarks, jnp.concatenate([blocks["identity"], blocks["albedo"]], axis=-1))
+
+
+def look_at_people(recogniser: Any, images: Float[Array, "N R R 3"], points: Float[Array, "N 68 2"]) -> Array:
+    """Unit vectors (N, F) that say who it is."""
+    return recognise(recogniser, cut_faces(CROP, images, points))
+
+
+def cut_faces(
+    config: RegressorConfig, images: Float[Array, "N R R 3"], points: Float[Array, "N 68 2"]
+) -> Float[Array, "N S S 3"]:
+    """Crops, display values, of pictures in [-1, 1]; where they are depends on the points only."""
+    size = config.encoder.size
 
     def cut(image, points):
         low, high = points.min(axis=0), points.max(axis=0)
-        side = margin * jnp.max(high - low)
+        side = config.margin * jnp.max(high - low)
         scale, middle = size / side, (low + high) / 2
         shift = size / 2 - scale * middle
         scales = jnp.stack([scale, scale])
         return jax.image.scale_and_translate(image, (size, size, 3), (0, 1), scales, shift[::-1], "linear")
 
-    crops = jax.vmap(cut)((images + 1) / 2, points)
-    seen = apply_regressor(regressor, crops)
-    blocks = split_blocks(regressor.config, seen.coefficients)
-    person = jnp.concatenate([blocks["identity"], blocks["albedo"]], axis=-1)
-    return Look(seen.landmarks, person, blocks["albedo"])
+    return jax.vmap(cut)((images + 1) / 2, points)
 
 
 def feature_gap(regressor: Regressor, made: Float[Array, "N R R 3"], real: Float[Array, "N R R 3"]) -> Float[Array, ""]:

@@ -25,21 +25,30 @@ def render_pool(
     shards: range,
     size: int = 192,
     seed: int = 0,
+    views: int = 1,
     progress: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Render shards of pictures into `folder`; those that are there already are left alone, so a killed run goes on.
 
-    Shard k always holds the same pictures: they depend on the seed, k and the generator only.
+    Shard k always holds the same pictures: they depend on the seed, k and the generator only. `views` pictures in a row
+    show one person.
     """
+    if SHARD % views:
+        raise ValueError(f"--views {views}: pictures of one person lie in one file of {SHARD}; pass a divisor of it")
     folder.mkdir(parents=True, exist_ok=True)
-    describe_pool(folder, generator, size, seed)
-    draw = jit(lambda keys, model: jax.lax.map(lambda key: generate(key, model, size=size, generator=generator), keys))
+    describe_pool(folder, generator, size, seed, views)
+
+    def one(keys, model):
+        key, who = keys
+        return generate(key, model, size=size, generator=generator, who=who)
+
+    draw = jit(lambda keys, model: jax.lax.map(lambda pair: one(pair, model), keys))
     for shard in shards:
         path = shard_path(folder, shard)
         if path.exists():
             continue
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), shard), SHARD)
-        pictures = jax.device_get(draw(keys, model))
+        pictures = jax.device_get(draw((keys, keys[np.arange(SHARD) // views * views]), model))
         with atomic_path(path) as partial:
             np.savez(partial, **to_arrays(pictures))
         progress(SHARD)
@@ -49,9 +58,10 @@ def shard_path(folder: Path, shard: int) -> Path:
     return folder / f"shard_{shard:05d}.npz"
 
 
-def describe_pool(folder: Path, generator: Generator, size: int, seed: int) -> None:
+def describe_pool(folder: Path, generator: Generator, size: int, seed: int, views: int = 1) -> None:
     """Write pool.json, or check that the pool in `folder` was made alike."""
-    text = json.dumps({"generator": asdict(generator), "size": size, "seed": seed}, indent=1)
+    several = {} if views == 1 else {"views": views}
+    text = json.dumps({"generator": asdict(generator), "size": size, "seed": seed, **several}, indent=1)
     path = folder / "pool.json"
     if not path.exists():
         write_text(path, text)

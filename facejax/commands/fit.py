@@ -1,138 +1,121 @@
-"""`facejax fit`: read, fit in batches, write a folder a photo. One bad photo does not stop the others."""
+"""`facejax fit`: photographs to folders of faces; a long run notes what is done and can be stopped and resumed."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 import tyro
-from tqdm import tqdm
 
-from facejax.commands.faces import Face, about_start, check_names, check_source, find_faces, fit_padded
-from facejax.commands.regress import boxes_of
-from facejax.face_model import FaceModel
-from facejax.face_model.load import load_face_model
-from facejax.fitting import RECIPES, Recipe, Tools
-from facejax.regress.photos import Faces
-from facejax.regress.regressor import load_regressor
-from facejax.toolbox import recipe_for, tools_for
+from facejax.engine.batches import choose_batch
+from facejax.engine.faces import check_source
+from facejax.engine.run import Engine, Run, fit_here, parse_shard
+from facejax.engine.signals import STOPPED, progress, stop_on_signal
+from facejax.engine.worker import FAILED, FitOptions
+from facejax.export import write_summary
+from facejax.export.manifest import Line
+from facejax.images import Photo, box_of, list_photos, read_boxes
+from facejax.images.sources import check_folders, is_collection
+
+FEW = 20  # photos, of which each gets a line on the screen
 
 
-@dataclass(frozen=True)
-class Fit:
+@dataclass(frozen=True, kw_only=True)
+class Fit(FitOptions):
     """Fit the faces of photographs: a textured 3D face, pose and light for each, under OUT/<stem of the photo>/.
 
-    Without --landmarks the faces are found and a network gives the first landmarks and coefficients.
+    Without --landmarks the faces are found and a network gives the first landmarks and coefficients. OUT/manifest.jsonl
+    has a line for every photo; a run that was stopped goes on with --resume. Example:
+
+        facejax fit photos/ more.tar --out faces --files params mesh
     """
 
-    photos: tyro.conf.Positional[tuple[Path, ...]]
-    """photographs"""
-    out: Path
-    """folder for the results; each photo gets a folder of its own in it"""
-    landmarks: Path | None = None
-    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on; without
-    them the face is looked for and its landmarks are regressed"""
-    boxes: Path | None = None
-    """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
-    faces: Faces = "largest"
-    """without landmarks, of the faces found in a photo: the largest, or all (in folders <stem>_0, <stem>_1, ...)"""
-    model: str = "default"
-    """face model: "default", or the path of a model file or folder (see docs/models.md)"""
-    recipe: str | None = None
-    """what is fitted: "landmarks" only, "linear" (landmarks, pixels), "default" (the same, then a texture decoder),
-    "gar" (a generative renderer run backwards), or a published recipe, see docs/fitting.md. Default: "default" for the
-    default head, "linear" for other models"""
-    decoder: Path | None = None
-    """folder of a texture decoder, for recipes that use one (default: the package's own)"""
-    renderer: Path | None = None
-    """folder of a generative renderer, for the recipe "gar" (default: the package's own)"""
-    lpips: tuple[Path, ...] = ()
-    """weights of LPIPS, one file or two, for recipes with a perceptual term (default: the regressor's encoder)"""
-    arcface: Path | None = None
-    """weights of ArcFace, for recipes with a recognition term"""
-    contour: Literal["auto", "static", "moving"] = "auto"
-    """jaw points: fixed on the surface (3D annotations), on the visible outline (2D detectors), or what fits better"""
-    fov: float | None = None
-    """angle in degrees that the longer side of the photos spans, if you know it"""
-    keep_stages: bool = False
-    """also write the face after every stage, and the losses as a table and a plot, to OUT/<stem>/stages/"""
-    batch: int = 8
-    """faces fitted at once in one compiled program"""
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """photographs, folders of them, lists (.txt, a path a line), archives (.tar), tables with encoded images
+    (.parquet), or URLs of those that fsspec can read"""
+    batch: int | Literal["auto"] = "auto"
+    """faces fitted at once in one compiled program; auto: as many as the device's memory is good for"""
+    resume: bool = False
+    """go on with the run in OUT where it was stopped"""
+    shard: str = "0/1"
+    """k/n: only every n-th photo, beginning with the k-th, for several processes or a job array with one OUT"""
+    engine: Literal["local", "ray"] = "local"
+    """ray: spread over the workers of a Ray cluster, or those of this machine (pip install 'facejax[ray]')"""
+    workers: int | None = None
+    """of ray; default: one for each accelerator of the cluster, or one where there is none"""
 
 
 def run_fit(command: Fit) -> int:
-    """Returns the exit status: 0, or 1 when some photos failed."""
-    check_command(command)
-    model = load_face_model(command.model)
-    boxes = [None] * len(command.photos) if command.boxes is None else boxes_of(command.photos, command.boxes)
-    recipe = recipe_for(model) if command.recipe is None else RECIPES[command.recipe]
-    decoder = command.decoder or "default"
-    weights = {"lpips": command.lpips, "arcface": command.arcface, "renderer": command.renderer or "default"}
-    tools = tools_for(recipe, decoder, model=model, **weights)
-    recipe = replace(recipe, contour=command.contour)
-    regressor = load_regressor() if command.landmarks is None else None
-    command.out.mkdir(parents=True, exist_ok=True)
-    size = min(command.batch, len(command.photos)) if command.faces == "largest" else command.batch
-    failed: set[Path] = set()
-    with tqdm(total=len(command.photos), unit="photo", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for begin in range(0, len(command.photos), size):
-            some = slice(begin, begin + size)
-            faces, failures = find_faces(
-                command.photos[some], boxes[some], regressor, landmarks=command.landmarks, faces=command.faces
-            )
-            for first in range(0, len(faces), size):
-                failures |= fit_group(model, faces[first : first + size], size, command, recipe, tools, bar.write)
-            for failure in failures.values():
-                bar.write(f"facejax: error: {failure}", file=sys.stderr)
-            failed |= set(failures)
-            bar.update(len(command.photos[some]))
-    if failed:
-        done = len(command.photos) - len(failed)
-        print(f"{done} of {len(command.photos)} photos fitted", file=sys.stderr)
-    return 1 if failed else 0
+    """Returns the exit status: 0, 1 when some photos failed, 143 when it was asked to stop."""
+    shard = parse_shard(command.shard)
+    photos = list_photos(command.sources, without=command.out)
+    check_command(command, photos)
+    run = Run(
+        command,
+        photos,
+        batch=choose_batch(command, len(photos[shard[0] :: shard[1]])) if command.batch == "auto" else command.batch,
+        shard=shard,
+        resume=command.resume,
+    )
+    with stop_on_signal() as stopped, progress(len(run.photos), run.finished) as bar:
+        for lines in run.go_on(choose_engine(command), lambda: bool(stopped)):
+            for line in lines:
+                if line["status"] == FAILED or "error" in line:
+                    bar.write(f"facejax: error: {line['error']}", file=sys.stderr)
+                if len(run.photos) <= FEW:
+                    for text in describe(command, line):
+                        bar.write(text, file=sys.stdout)
+            bar.update(len(lines))
+    return report(command, run)
 
 
-def fit_group(
-    model: FaceModel,
-    faces: list[Face],
-    size: int,
-    command: Fit,
-    recipe: Recipe,
-    tools: Tools,
-    write: Callable[..., object],
-) -> dict[Path, str]:
-    """Fit and write at most `size` faces; returns a line for each photo that failed."""
-    failures = {}
-    result = fit_padded(model, faces, size, command.fov, recipe, tools)
-    for index, face in enumerate(faces):
-        if not bool(result.faces.finite[index]):
-            failures[face.path] = f"{face.path}: the fit did not stay finite; check that the landmarks are its own"
-            continue
-        folder = result.save_one(
-            index,
-            command.out / face.name,
-            image=face.path.name,
-            extra=about_start(face),
-            keep_stages=command.keep_stages,
-        )
-        quality = float(result.faces.psnr_face[index])
-        line = f"{folder}: landmarks {result.landmark_nme(index):.2f} % of the face, pixels {quality:.1f} dB"
-        write(line, file=sys.stdout)
-    return failures
+def choose_engine(command: Fit) -> Engine:
+    if command.engine == "local":
+        return fit_here
+    from facejax.engine.ray_cluster import RayCluster
+
+    return RayCluster(command.workers)
 
 
-def check_command(command: Fit) -> None:
-    """What can be wrong before anything is read."""
+def describe(command: Fit, line: Line) -> list[str]:
+    """A line for each face of a photo."""
+    return [
+        f"{command.out / face['folder']}: landmarks {face['landmark_nme_percent']:.2f} % of the face, "
+        f"pixels {face['psnr_face'] or 0.0:.1f} dB"
+        for face in line.get("faces", ())
+    ]
+
+
+def report(command: Fit, run: Run) -> int:
+    """What became of the photos, on the screen and in OUT/summary.json; the exit status."""
+    counts = run.counts()
+    if run.finished < len(run.photos):
+        print(f"stopped after {run.finished} of {len(run.photos)} photos; --resume goes on", file=sys.stderr)
+        return STOPPED
+    name = "summary.json" if command.shard == "0/1" else f"summary.{command.shard.replace('/', '-of-')}.json"
+    write_summary(command.out / name, counts)
+    if counts[FAILED] or counts["photos"] > FEW:
+        print(f"{counts['ok']} of {counts['photos']} photos fitted, {counts['faces']} faces", file=sys.stderr)
+        for cause, count in counts["failed_by"].items():
+            print(f"  {count:6d} {cause}", file=sys.stderr)
+    return 1 if counts[FAILED] else 0
+
+
+def check_command(command: Fit, photos: list[Photo]) -> None:
+    """What can be wrong before a photo is read."""
     check_source(
-        command.photos,
+        photos,
         landmarks=command.landmarks,
         boxes=command.boxes,
         recipe=command.recipe,
-        batch=command.batch,
+        batch=1 if command.batch == "auto" else command.batch,
     )
     if command.fov is not None and not 0 < command.fov < 180:
         raise ValueError(f"--fov {command.fov}: an angle between 0 and 180 degrees")
     if command.landmarks is not None and command.faces == "all":
         raise ValueError("--landmarks says where the faces are: leave out --boxes and --faces, or --landmarks")
-    check_names(command.photos)
+    if command.boxes is not None:
+        boxes = read_boxes(command.boxes)
+        if boxes and all(box_of(photo, boxes) is None for photo in photos):
+            raise ValueError(f"{command.boxes}: names none of the photos; its keys are file names such as {photos[0]}")
+    if not any(map(is_collection, command.sources)):
+        check_folders(photos)

@@ -1,6 +1,7 @@
 """`facejax regress`: find faces, regress them in one pass of the network, write one file for all."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import tyro
 from tqdm import tqdm
 
 from facejax.api import collect
-from facejax.images import read_boxes
+from facejax.images import Photo, box_of, read_boxes
+from facejax.images.sources import photo_file
 from facejax.regress.photos import Faces, RegressedPhotos, regress_photos
 from facejax.regress.regressor import load_regressor
 
@@ -34,7 +36,7 @@ class Regress:
 def run_regress(command: Regress) -> int:
     """Returns the exit status: 0, or 1 when some photos failed. Without any face nothing is written."""
     check_command(command)
-    boxes = None if command.boxes is None else boxes_of(command.photos, command.boxes)
+    boxes = None if command.boxes is None else boxes_of([photo_file(path) for path in command.photos], command.boxes)
     regressor = load_regressor(command.checkpoint)
     with tqdm(total=len(command.photos), unit="photo", disable=not sys.stderr.isatty(), leave=False) as bar:
         found = regress_photos(
@@ -57,10 +59,10 @@ def check_command(command: Regress) -> None:
         raise ValueError(f"--batch {command.batch}: at least 1 face at once")
 
 
-def boxes_of(photos: tuple[Path, ...], file: Path) -> list:
+def boxes_of(photos: Sequence[Photo], file: Path) -> list:
     """The boxes of each photo, None for those the file does not name; a file that names none of them is a mistake."""
     boxes = read_boxes(file)
-    mine = [boxes.get(photo.name, boxes.get(str(photo))) for photo in photos]
+    mine = [box_of(photo, boxes) for photo in photos]
     if boxes and all(one is None for one in mine):
         raise ValueError(f"{file}: names none of the photos; its keys are file names such as {photos[0].name}")
     return mine

@@ -12,13 +12,13 @@ from jaxtyping import Array, Float
 
 from facejax.api import FitResult
 from facejax.camera import Pose, quaternion_to_matrix
-from facejax.commands.faces import Face, check_source, find_faces, fit_padded
 from facejax.compilation import jit
+from facejax.engine.faces import UNSOUND, Face, check_source, find_faces, fit_padded
 from facejax.export import versions, write_png, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES, Recipe, Tools
-from facejax.images import read_image
+from facejax.images import Photo, read_image
 from facejax.regress.regressor import Regressor, load_regressor
 from facejax.toolbox import tools_for
 from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, unwrap_photos
@@ -82,7 +82,7 @@ class Fitted(NamedTuple):
         return self.result.landmarks[self.row]
 
 
-def check_options(photos: Sequence[Path], options: TextureOptions) -> None:
+def check_options(photos: Sequence[Photo], options: TextureOptions) -> None:
     """What can be wrong before anything is read."""
     check_source(
         photos,
@@ -110,8 +110,8 @@ def set_up(options: TextureOptions) -> Setup:
 
 
 def find_portraits(
-    setup: Setup, photos: Sequence[Path], boxes: Sequence[np.ndarray | None]
-) -> tuple[list[Portrait], dict[Path, str]]:
+    setup: Setup, photos: Sequence[Photo], boxes: Sequence[np.ndarray | None]
+) -> tuple[list[Portrait], dict[Photo, str]]:
     """The largest face of each photo that can be read, and a line for each photo without one, or without its mask."""
     faces, failures = find_faces(photos, boxes, setup.regressor, landmarks=setup.options.landmarks)
     portraits = []
@@ -119,26 +119,26 @@ def find_portraits(
         try:
             portraits.append(Portrait(face, _read_mask(setup.options.masks, face)))
         except (ValueError, OSError) as error:
-            failures[face.path] = " ".join(str(error).split())
+            failures[face.photo] = " ".join(str(error).split())
     return portraits, failures
 
 
 def _read_mask(folder: Path | None, face: Face) -> Float[np.ndarray, "H W"] | None:
     if folder is None:
         return None
-    path = folder / f"{face.path.stem}.png"
+    path = folder / f"{face.photo.stem}.png"
     if not path.is_file():
-        raise FileNotFoundError(f"{face.path}: has no mask; add {path}, or leave out --masks")
+        raise FileNotFoundError(f"{face.photo}: has no mask; add {path}, or leave out --masks")
     mask = read_image(path)[..., 0]
     if mask.shape != face.image.shape[:2]:
         size, wanted = (f"{shape[1]} x {shape[0]}" for shape in (mask.shape, face.image.shape))
         raise ValueError(
-            f"{face.path}: its mask is of another size ({size} pixels): give one of {wanted}, as the photo"
+            f"{face.photo}: its mask is of another size ({size} pixels): give one of {wanted}, as the photo"
         )
     return mask
 
 
-def fit_portraits(setup: Setup, portraits: list[Portrait], size: int) -> tuple[list[Fitted], dict[Path, str]]:
+def fit_portraits(setup: Setup, portraits: list[Portrait], size: int) -> tuple[list[Fitted], dict[Photo, str]]:
     """Fit a group of at most `size` faces, and a line for each whose fit failed.
 
     Where one of them cannot be fitted at all, each is fitted alone.
@@ -150,17 +150,15 @@ def fit_portraits(setup: Setup, portraits: list[Portrait], size: int) -> tuple[l
         result = fit_padded(setup.model, faces, size, None, setup.recipe, setup.tools)
     except ValueError as error:
         if len(portraits) == 1:
-            path = portraits[0].face.path
-            return [], {path: f"{path}: {' '.join(str(error).split())}"}
+            photo = portraits[0].face.photo
+            return [], {photo: f"{photo}: {' '.join(str(error).split())}"}
         each = [fit_portraits(setup, [one], size) for one in portraits]
-        failures = {path: line for _, some in each for path, line in some.items()}
+        failures = {photo: line for _, some in each for photo, line in some.items()}
         return [one for fitted, _ in each for one in fitted], failures
     sound = np.asarray(result.faces.finite)
     fitted = [Fitted(one, result, row) for row, one in enumerate(portraits) if sound[row]]
-    unsound = [one.face.path for row, one in enumerate(portraits) if not sound[row]]
-    return fitted, {
-        path: f"{path}: the fit did not stay finite; check that the landmarks are its own" for path in unsound
-    }
+    unsound = [one.face.photo for row, one in enumerate(portraits) if not sound[row]]
+    return fitted, {photo: UNSOUND.format(photo) for photo in unsound}
 
 
 def unwrap_fitted(setup: Setup, faces: Sequence[Fitted]) -> Unwrapped:

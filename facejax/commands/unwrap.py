@@ -12,7 +12,6 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from facejax.commands.faces import check_names
 from facejax.commands.regress import boxes_of
 from facejax.commands.textures import (
     Setup,
@@ -27,6 +26,8 @@ from facejax.commands.textures import (
     unwrap_fitted,
     write_texture,
 )
+from facejax.images import Photo
+from facejax.images.sources import check_folders, photo_file
 from facejax.unwrap.agreement import LEAST_AGREEMENT, find_stranger, view_agreement_jit
 from facejax.unwrap.photos import Unwrapped
 
@@ -77,18 +78,18 @@ def run_unwrap(command: Unwrap) -> int:
     return 1 if failed else 0
 
 
-def check_command(command: Unwrap) -> tuple[Path, ...]:
+def check_command(command: Unwrap) -> list[Photo]:
     """What can be wrong before anything is read; returns the photographs."""
     if command.photos and command.views:
         raise ValueError("photos and --views: name photos of a face each, or --views of one face, not both")
-    photos = command.views or command.photos
+    photos = [photo_file(path) for path in command.views or command.photos]
     check_options(photos, command)
-    check_names(photos)
+    check_folders(photos)
     return photos
 
 
 def unwrap_group(
-    setup: Setup, photos: Sequence[Path], boxes: Sequence[Any], size: int, out: Path
+    setup: Setup, photos: Sequence[Photo], boxes: Sequence[Any], size: int, out: Path
 ) -> tuple[list[str], list[str]]:
     """Unwrap and write at most `size` photos; a line for each that went well, and for each that did not."""
     begin = time.perf_counter()
@@ -102,18 +103,18 @@ def unwrap_group(
         unwrapped = unwrap_fitted(setup, [one])
         quality = texture_figures(unwrapped)
         summary = {
-            "image": face.path.name,
+            "image": face.photo.name,
             **about(setup),
             "fit": fit_figures(one),
             "quality": quality,
             "seconds": {"fit": shared, "unwrap": time.perf_counter() - begin},
         }
-        write_texture(out / face.name, pictures(unwrapped, ["seen"]), summary)
-        lines.append(describe(out / face.name, quality))
+        write_texture(out / face.folder, pictures(unwrapped, ["seen"]), summary)
+        lines.append(describe(out / face.folder, quality))
     return lines, [*failures.values(), *unsound.values()]
 
 
-def unwrap_views(setup: Setup, photos: Sequence[Path], boxes: Sequence[Any], command: Unwrap) -> list[str]:
+def unwrap_views(setup: Setup, photos: Sequence[Photo], boxes: Sequence[Any], command: Unwrap) -> list[str]:
     """Unwrap and write one face from all of the photos, or return a line for each that stands in the way."""
     begin = time.perf_counter()
     portraits, failures = find_portraits(setup, photos, boxes)
@@ -127,15 +128,15 @@ def unwrap_views(setup: Setup, photos: Sequence[Path], boxes: Sequence[Any], com
         return [f"{photos[stranger.view]}: {stranger.reason}"]
     quality = texture_figures(unwrapped)
     summary = {
-        "images": [path.name for path in photos],
+        "images": [photo.name for photo in photos],
         **about(setup),
-        "fit": {one.portrait.face.path.name: fit_figures(one) for one in fitted},
+        "fit": {one.portrait.face.photo.name: fit_figures(one) for one in fitted},
         "quality": quality,
         "agreement": np.round(agreement, 4),
         "seconds": {"all": time.perf_counter() - begin},
     }
     folder = command.out / photos[0].stem
-    write_texture(folder, pictures(unwrapped, [f"seen_{path.stem}" for path in photos]), summary)
+    write_texture(folder, pictures(unwrapped, [f"seen_{photo.stem}" for photo in photos]), summary)
     print(describe(folder, quality))
     return []
 

@@ -1,8 +1,10 @@
 """The folder of one fitted face: meshes, texture, pictures, parameters, summary."""
 
 import time
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,8 @@ from facejax.images.crop import apply_crop, face_crop
 from facejax.lighting import uniform_light
 from facejax.render import Rendering, render, render_mesh
 
+File = Literal["mesh", "neutral", "overlay", "params"]
+FILES: tuple[File, ...] = get_args(File)
 PICTURE = 512  # side of each panel of the overlay, pixels
 TEXTURE = 512  # side of the albedo baked from per-vertex colours, texels
 WHOLE = GAR.margin  # of an overlay whose second panel is a painter's
@@ -43,17 +47,25 @@ def write_fitted_face(
     image: str,
     seconds: dict[str, float],
     extra: dict[str, object] | None = None,
+    files: Container[File] = FILES,
 ) -> None:
-    """Write one face (no batch axis). `summary.json` comes last: where it is, the folder is complete."""
+    """Write one face (no batch axis). `summary.json` comes last: where it is, the folder is complete.
+
+    `files`: "mesh" (with its texture), "neutral" (the mesh without the expression), "overlay" and "params".
+    """
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     params = face.params
-    albedo = albedo_map(model, params, photo, observed)
-    uv, uv_faces = model.uv, model.topology.uv_faces
-    write_obj(folder / "mesh.obj", decode(model, params), model.faces, uv=uv, uv_faces=uv_faces, texture=albedo)
-    write_obj(folder / "neutral.obj", neutral_vertices(model, params), model.faces, uv=uv, uv_faces=uv_faces)
-    write_png(folder / "overlay.png", overlay(model, params, photo, observed, albedo, face.landmarks))
-    save_params(folder / "params.npz", params, model.name)
+    shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
+    albedo = albedo_map(model, params, photo, observed) if "mesh" in files or "overlay" in files else None
+    if "mesh" in files:
+        write_obj(folder / "mesh.obj", decode(model, params), model.faces, **shared, texture=albedo)
+    if "neutral" in files:
+        write_obj(folder / "neutral.obj", neutral_vertices(model, params), model.faces, **shared)
+    if "overlay" in files and albedo is not None:
+        write_png(folder / "overlay.png", overlay(model, params, photo, observed, albedo, face.landmarks))
+    if "params" in files:
+        save_params(folder / "params.npz", params, model.name)
     pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)
     write_summary(
         folder / "summary.json",

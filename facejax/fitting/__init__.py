@@ -1,6 +1,6 @@
 """Fitting as data: stages and recipes, the landmark solver, the light in closed form, and the compiled whole.
 
-- `fit`: `fit_crops` (pure), `prepare_crops`, `compile_fit`, `FittedFaces`
+- `fit`: `fit_crops` (pure), `prepare_crops`, `compile_fit`, `over_devices`, `FittedFaces`
 - `priors`: `Priors`
 - `landmarks`: `fit_landmarks`, `FaceStart`
 - `light`: `solve_light`
@@ -17,6 +17,7 @@ from facejax.fitting.fit import FittedFaces as FittedFaces
 from facejax.fitting.fit import compile_fit as compile_fit
 from facejax.fitting.fit import fit_crops as fit_crops
 from facejax.fitting.fit import model_after as model_after
+from facejax.fitting.fit import over_devices as over_devices
 from facejax.fitting.fit import prepare_crops as prepare_crops
 from facejax.fitting.landmarks import FaceStart as FaceStart
 from facejax.fitting.landmarks import fit_landmarks as fit_landmarks

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from facejax.camera import transform_camera
@@ -177,12 +179,30 @@ def compile_fit(
 ) -> Callable[[FaceModel, Crops, Tools], FittedFaces]:
     """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
     leaves, tree = jax.tree.flatten((model, crops, tools))
-    key = (recipe, tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+    key = (recipe, tree, tuple((leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves))
     if key not in _programs:
         log.info("compiling recipe %s for %d faces", recipe.name, len(crops.scale))
         program = jit(lambda model, crops, tools: fit_crops(model, crops, recipe=recipe, tools=tools))
         _programs[key] = program.lower(model, crops, tools).compile()
     return _programs[key]
+
+
+def over_devices(
+    model: FaceModel, crops: Crops, tools: Tools = NO_TOOLS, *, devices: Sequence[jax.Device] | None = None
+) -> tuple[FaceModel, Crops, Tools]:
+    """The same with the faces spread over all local devices, each of which has the model and the tools.
+
+    The last face is repeated until every device has as many. On one device nothing is moved.
+    """
+    count = len(crops.scale)
+    devices = (jax.local_devices() if devices is None else devices)[:count]
+    if len(devices) == 1:
+        return model, crops, tools
+    mesh = Mesh(np.array(devices), ("faces",))
+    rows = np.minimum(np.arange(-(-count // len(devices)) * len(devices)), count - 1)
+    filled = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], crops)
+    model, tools = jax.device_put((model, tools), NamedSharding(mesh, P()))
+    return model, jax.device_put(filled, NamedSharding(mesh, P("faces"))), tools
 
 
 _programs: dict[Any, Callable[[FaceModel, Crops, Tools], FittedFaces]] = {}

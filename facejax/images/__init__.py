@@ -1,27 +1,32 @@
 """Photographs in: reading, landmark files, crops.
 
 - `read`: `read_image`
+- `sources`: `list_photos` of folders, lists, tar archives, Parquet tables; `Photo`, where one of them is
 - `landmark_files`: `read_landmarks`, `find_landmarks`
-- `box_files`: `read_boxes`
+- `box_files`: `read_boxes`, `box_of`
 - `detect`: `detect_faces`
 - `crop`: `Crop`, `face_crop`, `apply_crop`
 - `align`: `align_face`, by five points, differentiable
 """
 
 from facejax.images.align import align_face
-from facejax.images.box_files import read_boxes
+from facejax.images.box_files import box_of, read_boxes
 from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.images.detect import detect_faces
 from facejax.images.landmark_files import find_landmarks, read_landmarks
 from facejax.images.read import read_image
+from facejax.images.sources import Photo, list_photos
 
 __all__ = [
     "Crop",
+    "Photo",
     "align_face",
     "apply_crop",
+    "box_of",
     "detect_faces",
     "face_crop",
     "find_landmarks",
+    "list_photos",
     "read_boxes",
     "read_image",
     "read_landmarks",

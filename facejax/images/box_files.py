@@ -1,11 +1,14 @@
 """Box files: where the faces are, for photos in which nothing is found or the wrong face would be."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+
+from facejax.images.sources import Photo
 
 EXPECTED = "[left, top, right, bottom] in pixels"
 
@@ -42,3 +45,8 @@ def check_boxes(boxes: Any, where: str) -> Float[np.ndarray, "K 4"]:
             numbers = [round(float(number), 2) for number in row]
             raise ValueError(f"{where}: the box {numbers} is not 4 pixels wide and high; expected {EXPECTED}")
     return rows
+
+
+def box_of(photo: Photo, boxes: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """By the photo's name alone, its name in its collection, or where it is."""
+    return next((boxes[key] for key in (photo.name, photo.file, photo.source) if key in boxes), None)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from facejax.images.sources import Photo
+
 SUFFIXES = (".pts", ".npy", ".npz", ".json", ".ljson")
 COUNT = 68
 _NPZ_KEYS = ("landmarks", "landmarks68", "points")
@@ -39,9 +41,9 @@ def read_landmarks(path: str | Path) -> Float[np.ndarray, "68 2"]:
     return _checked(points, path)
 
 
-def find_landmarks(source: str | Path, photo: str | Path) -> Path:
+def find_landmarks(source: str | Path, photo: str | Path | Photo) -> Path:
     """The landmark file of a photo: `source` itself, or `<stem of the photo>.pts|.npy|.npz|.json|.ljson` inside it."""
-    source, photo = Path(source), Path(photo)
+    source, photo = Path(source), photo if isinstance(photo, Photo) else Path(photo)
     if source.is_file():
         return source
     if not source.is_dir():

@@ -4,15 +4,18 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageCms, ImageOps
 
+from facejax.images.sources import Photo, is_url, photo_file
+
 log = logging.getLogger(__name__)
 
 
-def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
+def read_image(path: str | Path | Photo) -> Float[np.ndarray, "H W 3"]:
     """A photograph as display-valued (sRGB) RGB in [0, 1], row 0 on top, the EXIF orientation applied.
 
     Grey, palette, CMYK and 16-bit files become RGB (floating-point ones are taken as values in [0, 1]); transparency is
@@ -21,31 +24,40 @@ def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
     Raises FileNotFoundError, or ValueError for a file that is no image, is damaged, or is larger than Pillow's limit
     for decompression bombs (179 megapixels): one line with the file's name.
     """
-    path = Path(path)
+    photo = path if isinstance(path, Photo) else photo_file(path)
+    if not is_url(photo.source):
+        _check_file(Path(photo.source), str(photo))
+    with photo.open() as file:
+        return _decode(file, str(photo))
+
+
+def _check_file(path: Path, name: str) -> None:
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such photo")
+        raise FileNotFoundError(f"{name}: no such photo")
     if path.is_dir():
-        raise ValueError(f"{path}: is a folder, expected a photo")
+        raise ValueError(f"{name}: is a folder, expected a photo")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty")
+        raise ValueError(f"{name}: the file is empty")
+
+
+def _decode(file: Any, name: str) -> Float[np.ndarray, "H W 3"]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large but allowed photos, odd EXIF blocks
-            with Image.open(path) as file:
-                file.load()
-                pixels = _to_rgb(_upright(file))
+            with Image.open(file) as image:
+                image.load()
+                return _to_rgb(_upright(image))
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise ValueError(f"{path}: more than {limit} megapixels; scale it down first") from None
+        raise ValueError(f"{name}: more than {limit} megapixels; scale it down first") from None
     except Image.UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image in a known format; convert it to JPEG or PNG") from None
+        raise ValueError(f"{name}: not an image in a known format; convert it to JPEG or PNG") from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
         raise ValueError(
-            f"{path}: damaged or cut short ({str(error).splitlines()[0] if str(error) else error!r})"
+            f"{name}: damaged or cut short ({str(error).splitlines()[0] if str(error) else error!r})"
         ) from error
-    return pixels
 
 
 def _upright(image: Image.Image) -> Image.Image:

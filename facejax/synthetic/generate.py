@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from facejax.camera import PerspectiveCamera, project, quaternion_to_matrix, to_camera
@@ -41,6 +42,9 @@ class Generator:
     camera: float = 1.0  # strength of the camera's effects; 0 leaves the rendering as it is
 
 
+LASTING = np.array([2, 3, 4, 11, 12])  # of the keys below: brows, gloss, hair and beard, whether they are there
+
+
 class Labelled(NamedTuple):
     """A picture with everything that made it."""
 
@@ -58,10 +62,22 @@ class _Layer(NamedTuple):
     depth: Float[Array, "S S"]
 
 
-def generate(key: Key[Array, ""], model: FaceModel, *, size: int = 176, generator: Generator = Generator()) -> Labelled:
-    """One labelled picture of `size` x `size` pixels. vmap over keys on accelerators, `jax.lax.map` on the CPU."""
-    keys = iter(jax.random.split(key, 24))
-    params = person(next(keys), model, size, generator.people)
+def generate(
+    key: Key[Array, ""],
+    model: FaceModel,
+    *,
+    size: int = 176,
+    generator: Generator = Generator(),
+    who: Key[Array, ""] | None = None,
+) -> Labelled:
+    """One labelled picture of `size` x `size` pixels. vmap over keys on accelerators, `jax.lax.map` on the CPU.
+
+    Pictures with one `who` show one person: shape, skin, brows, hair and beard. All else is the key's own.
+    """
+    split = jax.random.split(key, 24)
+    persons = split if who is None else jax.random.split(who, 24)
+    keys = iter(split.at[LASTING].set(persons[LASTING]))
+    params = person(next(keys), model, size, generator.people, who=persons[0])
     around, lamp = lights(next(keys))
     vertices = move_brows(next(keys), model, decode(model, params), generator.people)
     head = Head(model, vertices, vertex_normals(vertices, model.faces))

@@ -43,12 +43,18 @@ class Lamp:
 jax.tree_util.register_dataclass(Lamp)
 
 
-def person(key: Key[Array, ""], model: FaceModel, size: int, people: People) -> FaceParams:
-    """One person in front of a camera; the light is left at the neutral one (see `lights`)."""
+def person(
+    key: Key[Array, ""], model: FaceModel, size: int, people: People, *, who: Key[Array, ""] | None = None
+) -> FaceParams:
+    """One person in front of a camera; the light is left at the neutral one (see `lights`).
+
+    `who`: of shape and skin, where they are not the key's own.
+    """
     keys = jax.random.split(key, 6)
-    identity = _gaussian(keys[0], len(model.identity_std), people.identity)
+    form, skin = keys[:2] if who is None else jax.random.split(who, 6)[:2]
+    identity = _gaussian(form, len(model.identity_std), people.identity)
     shades = 0 if model.albedo is None else model.albedo.count
-    albedo = _gaussian(keys[1], shades, people.albedo)
+    albedo = _gaussian(skin, shades, people.albedo)
     expression = random_expression(keys[2], model, people.neutral)
     face = FaceParams(
         identity, expression, albedo, Pose(jnp.array([1.0, 0, 0, 0]), jnp.zeros(3)), _unit_camera(), uniform_light()

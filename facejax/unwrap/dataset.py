@@ -1,15 +1,8 @@
-"""The bookkeeping of a set of textures made from many photographs: filters, and a manifest that survives being killed.
+"""Which textures of many photographs are good enough for a set, and what there is to say about the set."""
 
-Photographs are taken in fixed groups in the order of their names. A group's lines are added to the manifest at once,
-when all of its files are written; what is found beyond the last whole group is cut off and that group is made again.
-"""
-
-import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,53 +46,6 @@ def _within(figures: Mapping[str, float | None], name: str, limit: float, sign: 
     return value is not None and sign * value >= sign * limit
 
 
-def read_manifest(path: Path, names: Sequence[str], batch: int) -> list[Line]:
-    """The lines of the whole groups; what follows them in the file is cut off. No file: no lines.
-
-    Raises ValueError for a manifest that is not of these photographs.
-    """
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    lines, length = whole_groups(content, names, batch)
-    if length < len(content):
-        with path.open("r+b") as file:
-            file.truncate(length)
-            os.fsync(file.fileno())
-    return lines
-
-
-def whole_groups(content: bytes, names: Sequence[str], batch: int) -> tuple[list[Line], int]:
-    """The lines of a manifest's whole groups, and how many bytes they take."""
-    lines, ends, length = [], [], 0
-    for raw in content.splitlines(keepends=True):
-        try:
-            line = json.loads(raw) if raw.endswith(b"\n") else None
-        except ValueError:
-            line = None
-        if not isinstance(line, dict):  # torn; nothing after it can be trusted
-            break
-        length += len(raw)
-        lines.append(line)
-        ends.append(length)
-    for k, line in enumerate(lines):
-        if k >= len(names) or line.get("file") != names[k] or line.get("group") != k // batch:
-            raise ValueError(
-                f"manifest.jsonl, line {k + 1}: {line.get('file')!r} is not what this run would have there"
-            )
-    count = len(lines) if len(lines) == len(names) else len(lines) // batch * batch
-    return lines[:count], ends[count - 1] if count else 0
-
-
-def append_group(path: Path, lines: Iterable[Line]) -> None:
-    """Add a group's lines in one write, and wait until they are on the disk."""
-    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-    with path.open("ab") as file:
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def count_lines(lines: Sequence[Line]) -> dict[str, Any]:
     """Counts by status and by cause, and each figure's mean, over the set and over all photographs with a face."""
     reasons = Counter(reason for line in lines for reason in line.get("reasons", ()))
@@ -123,11 +69,3 @@ def _means(figures: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
             if value is not None:
                 values.setdefault(name, []).append(value)
     return {name: round(float(np.mean(each)), 4) for name, each in sorted(values.items())}
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """The first entry in which two runs' descriptions differ, in words; None where they are equal."""
-    for name in [*old, *(name for name in new if name not in old)]:
-        if old.get(name) != new.get(name):
-            return f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
-    return None

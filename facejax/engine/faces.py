@@ -1,6 +1,7 @@
-"""What the commands that fit share: the faces of photographs, and the fit of a group of them."""
+"""The faces of photographs, and the fit of a group of them; a photo that cannot be used becomes a line of text."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,23 +11,25 @@ from facejax.api import FitResult, RegressResult, collect, fit, join
 from facejax.camera import focal_from_fov
 from facejax.face_model import FaceModel
 from facejax.fitting import RECIPES, Recipe, Tools
-from facejax.images import find_landmarks, read_image, read_landmarks
+from facejax.images import Photo, find_landmarks, read_image, read_landmarks
 from facejax.regress.photos import Faces, regress_photos
 from facejax.regress.regressor import Regressor
+
+UNSOUND = "{}: the fit did not stay finite; check that the landmarks are its own"
 
 
 class Face(NamedTuple):
     """One face to fit."""
 
-    path: Path  # of its photo
-    name: str  # of its folder
+    photo: Photo
+    folder: str  # of its results
     image: np.ndarray
     landmarks: np.ndarray
     start: RegressResult | None  # of this face alone; None: the landmarks were given
 
 
 def check_source(
-    photos: Sequence[Path], *, landmarks: Path | None, boxes: Path | None, recipe: str | None, batch: int
+    photos: Sequence[Photo], *, landmarks: Path | None, boxes: Path | None, recipe: str | None, batch: int
 ) -> None:
     """What can be wrong with what these commands share, before anything is read."""
     if not photos:
@@ -43,43 +46,44 @@ def check_source(
         raise ValueError(f"--landmarks {landmarks}: no such file or folder")
 
 
-def check_names(photos: tuple[Path, ...]) -> None:
-    """Two photos of one stem would write into one folder."""
-    seen: dict[str, Path] = {}
-    for path in photos:
-        if path.stem in seen:
-            raise ValueError(
-                f"{path} and {seen[path.stem]} would both write to {path.stem}/: rename one, or fit it alone"
-            )
-        seen[path.stem] = path
-
-
 def find_faces(
-    photos: Sequence[Path],
+    photos: Sequence[Photo],
     boxes: Sequence[np.ndarray | None],
     regressor: Regressor | None,
     *,
     landmarks: Path | None = None,
     faces: Faces = "largest",
-) -> tuple[list[Face], dict[Path, str]]:
+) -> tuple[list[Face], dict[Photo, str]]:
     """The faces of the photos that can be read, and a line for each photo that cannot or has none.
 
     Without a regressor `landmarks` says where their points are.
     """
     found, failures = [], {}
-    for path, box in zip(photos, boxes, strict=True):
+    for photo, box in zip(photos, boxes, strict=True):
         try:
-            image = read_image(path)
+            image = read_image(photo)
             if regressor is None:
                 assert landmarks is not None
-                points = _inside(read_landmarks(find_landmarks(landmarks, path)), image)
-                found.append(Face(path, path.stem, image, points, None))
+                points = _inside(read_landmarks(find_landmarks(landmarks, photo)), image)
+                found.append(Face(photo, photo.folder, image, points, None))
             else:
-                found += regress_faces(path, image, box, regressor, faces)
+                found += regress_faces(photo, image, box, regressor, faces)
         except (ValueError, OSError) as error:
             line = " ".join(str(error).split())
-            failures[path] = line if path.name in line else f"{path}: {line}"
+            failures[photo] = line if photo.name in line else f"{photo}: {line}"
     return found, failures
+
+
+def failure(photo: Photo, error: str, options: Mapping[str, Path | None] | None = None) -> dict[str, str]:
+    """`error` as a manifest has it, and its `cause`: the same without what is this photo's own.
+
+    Nothing in it says where files lie: the photo goes by its name, folders that `options` gave by the option.
+    """
+    error = error.replace(str(photo), photo.file)
+    for option, given in (options or {}).items():
+        error = error if given is None else error.replace(str(given), option)
+    cause = re.sub(r"^--[^:]*: ", "", error.removeprefix(f"{photo.file}: ")).replace(photo.name, "it")
+    return {"cause": re.split(r"[;(:]", cause)[0].strip(), "error": error}
 
 
 def _inside(points: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -94,16 +98,16 @@ def _inside(points: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def regress_faces(
-    path: Path, image: np.ndarray, box: np.ndarray | None, regressor: Regressor, faces: Faces
+    photo: Photo, image: np.ndarray, box: np.ndarray | None, regressor: Regressor, faces: Faces
 ) -> list[Face]:
     """The faces of one photo, the largest first."""
-    seen = regress_photos(regressor, [image], boxes=[box], faces=faces, names=[path.name], batch=1)
+    seen = regress_photos(regressor, [image], boxes=[box], faces=faces, names=[photo.name], batch=1)
     if not seen.faces:
         raise ValueError(seen.failures[0])
     result = collect(regressor, seen)
     several = len(result) > 1 or faces == "all"
-    names = [f"{path.stem}_{k}" if several else path.stem for k in range(len(result))]
-    return [Face(path, name, image, result.landmarks[k], result[k]) for k, name in enumerate(names)]
+    folders = [f"{photo.folder}_{k}" if several else photo.folder for k in range(len(result))]
+    return [Face(photo, folder, image, result.landmarks[k], result[k]) for k, folder in enumerate(folders)]
 
 
 def fit_padded(

@@ -1,0 +1,39 @@
+"""Reading, computing and writing at the same time, in bounded memory and in order."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Ready = TypeVar("Ready")
+Worked = TypeVar("Worked")
+Result = TypeVar("Result")
+
+
+def overlapped(
+    items: Iterable[Item],
+    prepare: Callable[[Item], Ready],
+    work: Callable[[Ready], Worked],
+    finish: Callable[[Worked], Result],
+    *,
+    ahead: int = 1,
+) -> Iterator[Result]:
+    """`finish(work(prepare(item)))` of every item, in order; `work` runs in this thread, the others in one each.
+
+    At most `ahead` items are prepared or finished beside the one that is worked on. An exception ends it where that
+    item's result would have come.
+    """
+    rest = iter(items)
+    with ThreadPoolExecutor(1, "prepare") as before, ThreadPoolExecutor(1, "finish") as after:
+        ready: deque[Future[Ready]] = deque(before.submit(prepare, item) for item in islice(rest, ahead))
+        done: deque[Future[Result]] = deque()
+        while ready:
+            item = ready.popleft().result()
+            ready.extend(before.submit(prepare, item) for item in islice(rest, 1))
+            done.append(after.submit(finish, work(item)))
+            while len(done) > ahead:
+                yield done.popleft().result()
+        for future in done:
+            yield future.result()

@@ -1,0 +1,75 @@
+"""The groups of a run on the workers of a Ray cluster (Ray Data, the extra `facejax[ray]`).
+
+Each worker is an actor with one accelerator, or with a core where there is none. It reads photographs and writes
+folders itself, so OUT and the photographs must be where every worker can reach them; only names and lines of the
+manifest travel. A group whose worker dies is given to another one, which writes the same files.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import jax
+
+from facejax.compilation import cache_compilations
+from facejax.engine.worker import FitOptions, FitWorker, Group
+from facejax.export.manifest import Line
+from facejax.images import Photo
+
+
+class RayCluster:
+    """An `Engine` (`facejax.engine.run`); connects to the cluster that RAY_ADDRESS names, or starts one here."""
+
+    def __init__(self, workers: int | None = None):
+        try:
+            import ray
+            import ray.data
+        except ImportError:
+            raise ValueError("--engine ray needs Ray: pip install 'facejax[ray]'") from None
+        if workers is not None and workers < 1:
+            raise ValueError(f"--workers {workers}: at least 1")
+        self.ray, self.workers = ray, workers
+
+    def __call__(
+        self, options: FitOptions, groups: Sequence[Group], batch: int, stopped: Callable[[], bool]
+    ) -> Iterator[tuple[int, list[Line]]]:
+        ray = self.ray
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False, include_dashboard=False, logging_level="warning")
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        workers = min(self.workers or max(gpus, 1), len(groups))
+        rows = [{"group": one.number, "photos": json.dumps([asdict(photo) for photo in one.photos])} for one in groups]
+        blocks = ray.data.from_items(rows, override_num_blocks=len(rows))  # a group that is lost is done again alone
+        lines = blocks.map_batches(
+            _Worker,
+            fn_constructor_args=(options, batch, os.environ.get("JAX_PLATFORMS")),
+            batch_size=1,
+            batch_format="numpy",
+            concurrency=workers,
+            num_gpus=1 if gpus else 0,
+            num_cpus=None if gpus else 1,
+        )
+        for row in lines.iter_rows():
+            yield int(row["group"]), json.loads(row["lines"])
+            if stopped():
+                return
+
+
+class _Worker:
+    """One process of the cluster."""
+
+    def __init__(self, options: FitOptions, batch: int, platforms: str | None):
+        if platforms is not None:
+            jax.config.update("jax_platforms", platforms)
+        cache_compilations()
+        self.worker = FitWorker(options, batch)
+
+    def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
+        done = []
+        for number, text in zip(rows["group"], rows["photos"], strict=True):
+            group = Group(int(number), [Photo(**photo) for photo in json.loads(text)])
+            done.append(self.worker.write(self.worker.fit(self.worker.find(group))))
+        return {"group": [number for number, _ in done], "lines": [json.dumps(lines) for _, lines in done]}

@@ -1,0 +1,154 @@
+"""Many photographs through a fit: in groups, noted in a manifest, here or on the workers of a Ray cluster."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from facejax.engine.faces import failure
+from facejax.engine.pipeline import overlapped
+from facejax.engine.worker import FAILED, OK, FitOptions, FitWorker, Group
+from facejax.export.manifest import (
+    MANIFEST,
+    RUN,
+    Line,
+    append_group,
+    check_run,
+    describe_run,
+    keep_others,
+    read_manifest,
+    read_run,
+)
+from facejax.images import Photo
+from facejax.images.sources import taken_folders
+
+SHARED = ("out",)  # options that a run may have otherwise when it is resumed
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Fits groups and gives their lines, in whatever order they are done; stops early when `stopped` says so."""
+
+    def __call__(
+        self, options: FitOptions, groups: Sequence[Group], batch: int, stopped: Callable[[], bool]
+    ) -> Iterator[tuple[int, list[Line]]]: ...
+
+
+def fit_here(
+    options: FitOptions, groups: Sequence[Group], batch: int, stopped: Callable[[], bool]
+) -> Iterator[tuple[int, list[Line]]]:
+    """In this process, on all of its devices: while one group is fitted the next is read and the last is written."""
+    worker = FitWorker(options, batch)
+    yield from overlapped((group for group in groups if not stopped()), worker.find, worker.fit, worker.write)
+
+
+class Run:
+    """A run in a folder: its photographs, its groups, and what is done.
+
+    `shard`: this process takes every n-th photograph, beginning with the k-th (k, n), and keeps a manifest of its own.
+    """
+
+    def __init__(
+        self,
+        options: FitOptions,
+        photos: Sequence[Photo],
+        *,
+        batch: int,
+        shard: tuple[int, int] = (0, 1),
+        resume: bool = False,
+    ):
+        first, every = shard
+        self.options, self.photos = options, photos[first::every]
+        taken = taken_folders(photos)
+        self.taken = {photo: taken[photo] for photo in self.photos if photo in taken}
+        part = "" if every == 1 else f".{first}-of-{every}"
+        self.manifest, self.about = (_with_part(options.out / name, part) for name in (MANIFEST, RUN))
+        self.names = [photo.file for photo in self.photos]
+        begun = read_run(self.about) if self.about.exists() else None
+        self.batch = begun["options"]["batch"] if resume and begun else batch
+        described = self._describe()
+        if begun and resume:
+            check_run(self.about, described, self.names)
+        elif begun and 0 < (done := self._count(begun)) < begun["photos"]["count"]:
+            raise ValueError(
+                f"--out {options.out}: holds a run that was stopped after {done} of {begun['photos']['count']} photos: "
+                "pass --resume to go on with it, or take another --out"
+            )
+        else:
+            keep_others(self.manifest, self.names)
+            describe_run(self.about, described, self.names)
+        self.done = read_manifest(self.manifest, self.names, self.batch)
+
+    def _describe(self) -> dict[str, Any]:
+        options = {field.name: getattr(self.options, field.name) for field in fields(FitOptions)}
+        options = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+        return {name: value for name, value in options.items() if name not in SHARED} | {"batch": self.batch}
+
+    def _count(self, begun: dict[str, Any]) -> int:
+        """Lines of the run that was begun here."""
+        if not self.manifest.exists():
+            return 0
+        return sum(b'"group": null' not in line for line in self.manifest.read_bytes().splitlines())
+
+    @property
+    def finished(self) -> int:
+        """Photographs with a line."""
+        return sum(map(len, self.done.values()))
+
+    def rest(self) -> list[Group]:
+        """What is still to do."""
+        starts = range(0, len(self.photos), self.batch)
+        groups = (Group(number, self.photos[begin : begin + self.batch]) for number, begin in enumerate(starts))
+        return [group for group in groups if group.number not in self.done]
+
+    def go_on(self, engine: Engine, stopped: Callable[[], bool]) -> Iterator[list[Line]]:
+        """Fit what is left; the lines of every group, when they are in the manifest."""
+        rest = {group.number: group for group in self.rest()}
+        free = [Group(one.number, [p for p in one.photos if p not in self.taken]) for one in rest.values()]
+        empty = [(one.number, []) for one in free if not one.photos]
+        for number, lines in _chained(empty, engine, self.options, free, self.batch, stopped):
+            found = {line["file"]: line for line in lines}
+            found |= {photo.file: self._taken_line(photo) for photo in rest[number].photos if photo in self.taken}
+            # The name and the group come first in a line.
+            ordered = [found[photo.file] for photo in rest[number].photos]
+            self.done[number] = [{"file": line["file"], "group": number} | line for line in ordered]
+            append_group(self.manifest, self.done[number])
+            yield self.done[number]
+
+    def _taken_line(self, photo: Photo) -> Line:
+        error = f"{photo}: its folder is taken (by {self.taken[photo].name}); rename it"
+        return {"file": photo.file, "status": FAILED, **failure(photo, error)}
+
+    def counts(self) -> dict[str, Any]:
+        """Photographs by how they ended, and failures by cause."""
+        lines = [line for number in sorted(self.done) for line in self.done[number]]
+        causes = Counter(line["cause"] for line in lines if line["status"] == FAILED)
+        return {
+            "photos": len(lines),
+            OK: sum(line["status"] == OK for line in lines),
+            FAILED: sum(line["status"] == FAILED for line in lines),
+            "faces": sum(len(line.get("faces", ())) for line in lines),
+            "failed_by": dict(causes.most_common()),
+        }
+
+
+def _chained(empty, engine: Engine, options: FitOptions, groups: list[Group], batch: int, stopped) -> Iterator:
+    yield from empty
+    if some := [group for group in groups if group.photos]:
+        yield from engine(options, some, batch, stopped)
+
+
+def _with_part(path: Path, part: str) -> Path:
+    return path.with_name(f"{path.stem}{part}{path.suffix}")
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """ "2/8" to (2, 8). Raises ValueError."""
+    try:
+        first, every = (int(number) for number in text.split("/"))
+    except ValueError:
+        first, every = 0, 0
+    if not 0 <= first < every:
+        raise ValueError(f"--shard {text}: write k/n with 0 <= k < n, such as 0/8")
+    return first, every

@@ -1,0 +1,250 @@
+"""Where photographs come from: files, folders, lists, tar archives (WebDataset) and Parquet tables.
+
+All are listed first, which reads names only, so that a run knows what it has to do and in which order; the pixels are
+read one photograph at a time, wherever they are needed. A URL (s3://, gs://, https://, ...) is read through fsspec.
+"""
+
+import io
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+ARCHIVES = (".tar", ".parquet")
+IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
+NAME_COLUMNS = ("file_name", "filename", "path", "key", "__key__", "id")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """Where one photograph is; small, so that it can be sent to another process instead of its pixels."""
+
+    file: str  # what it is called in its collection, "/" between folders
+    source: str  # path or URL of the file that holds it
+    offset: int = 0  # of its bytes, in a tar archive
+    size: int | None = None  # of its bytes; None: the whole file
+    row: int | None = None  # of a Parquet table
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.file).name
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.file).stem
+
+    @property
+    def folder(self) -> str:
+        """Where its results belong: its name without the suffix, folders and all."""
+        return str(PurePosixPath(self.file).with_suffix(""))
+
+    def __str__(self) -> str:
+        return self.source if self.size is None and self.row is None else f"{self.source}: {self.file}"
+
+    def open(self) -> Any:
+        """Its bytes. Raises OSError, or ValueError when the table holds none."""
+        if self.row is not None:
+            return io.BytesIO(_table(self.source).image(self.row))
+        if self.size is None:
+            return open_file(self.source)
+        with open_file(self.source) as file:
+            file.seek(self.offset)
+            return io.BytesIO(file.read(self.size))
+
+
+def photo_file(path: str | Path) -> Photo:
+    """A photograph that is a file of its own, called by its name alone."""
+    return Photo(PurePosixPath(Path(path).as_posix()).name, str(path))
+
+
+def list_photos(sources: Sequence[str | Path], *, without: Path | None = None) -> list[Photo]:
+    """All photographs of some sources, in their order; of a folder, in the order of the names.
+
+    A source is a photo, a folder (with its folders; hidden files and those below `without` are left out), a `.txt` list
+    (a path or URL a line, relative to the list's folder), a `.tar` archive or a `.parquet` table; folders and lists may
+    hold archives and tables. A photo that is not there is found out when it is read. Raises ValueError or
+    FileNotFoundError for a collection that is not there, or empty, and when two photographs have one name.
+    """
+    photos = [photo for source in sources for photo in _photos_of(str(source), without)]
+    seen: dict[str, Photo] = {}
+    for photo in photos:
+        if (other := seen.setdefault(photo.file, photo)) is not photo:
+            raise ValueError(f"{photo} and {other} would both write to {photo.folder}/: rename one, or take it alone")
+    return photos
+
+
+def taken_folders(photos: Iterable[Photo]) -> dict[Photo, Photo]:
+    """Those that would write where another one does already, and that other one."""
+    first: dict[str, Photo] = {}
+    return {photo: first[photo.folder] for photo in photos if first.setdefault(photo.folder, photo) != photo}
+
+
+def check_folders(photos: Iterable[Photo]) -> None:
+    """Raises ValueError where two photographs would write into one folder."""
+    for photo, other in taken_folders(photos).items():
+        raise ValueError(f"{photo} and {other} would both write to {photo.folder}/: rename one, or take it alone")
+
+
+def is_collection(source: str | Path) -> bool:
+    """Not a single photograph."""
+    suffix = PurePosixPath(str(source)).suffix.lower()
+    return suffix in (*ARCHIVES, ".txt") or (not is_url(source) and Path(source).is_dir()) or str(source).endswith("/")
+
+
+def is_url(source: str | Path) -> bool:
+    return "://" in str(source)
+
+
+def open_file(path: str) -> Any:
+    """A local file or a URL, opened for reading."""
+    return _fsspec(path).open(path, "rb") if is_url(path) else open(path, "rb")
+
+
+def _photos_of(source: str, without: Path | None) -> list[Photo]:
+    suffix = PurePosixPath(source).suffix.lower()
+    if not is_url(source) and suffix not in SUFFIXES and not Path(source).exists():
+        raise FileNotFoundError(f"{source}: no such photo, folder, list, archive or table")
+    if suffix == ".txt":
+        found = _photos_of_list(source)
+    elif suffix in ARCHIVES:
+        found = _photos_of_archive(source)
+    elif source.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
+        raise ValueError(f"{source}: photos are read in place, which a compressed archive does not allow: unpack it")
+    elif is_collection(source):
+        found = list(_photos_of_folder(source, without))
+    else:
+        return [photo_file(source)]
+    if not found:
+        raise ValueError(f"{source}: holds no photographs ({', '.join(SUFFIXES)})")
+    return found
+
+
+def _photos_of_folder(folder: str, without: Path | None) -> Iterator[Photo]:
+    """Photographs, and those of the archives and tables in it."""
+    if is_url(folder):
+        found = {name: f"{folder.rstrip('/')}/{name}" for name in _remote_files(folder)}
+    else:
+        root, out = Path(folder), None if without is None else without.resolve()
+        files = (path for path in root.rglob("*") if path.is_file())
+        files = (path for path in files if out is None or not path.resolve().is_relative_to(out))
+        found = {path.relative_to(root).as_posix(): str(path) for path in files}
+    for name in sorted(found):
+        suffix = PurePosixPath(name).suffix.lower()
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        if suffix in SUFFIXES:
+            yield Photo(name, found[name])
+        elif suffix in ARCHIVES:
+            yield from _photos_of_archive(found[name])
+
+
+def _remote_files(folder: str) -> list[str]:
+    system = _fsspec(folder)
+    root = system._strip_protocol(folder).rstrip("/")
+    return [str(path)[len(root) + 1 :] for path in system.find(root)]
+
+
+def _photos_of_list(path: str) -> list[Photo]:
+    with open_file(path) as file:
+        lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines()]
+    base = path.rpartition("/")[0] if is_url(path) else str(Path(path).parent)
+    photos = []
+    for line in (line for line in lines if line and not line.startswith("#")):
+        place = line if is_url(line) or line.startswith("/") else f"{base}/{line}" if base else line
+        if PurePosixPath(line).suffix.lower() in ARCHIVES:
+            photos += _photos_of_archive(place)
+        else:
+            photos.append(Photo(line.rpartition("://")[2].lstrip("/"), place))
+    return photos
+
+
+def _photos_of_archive(path: str) -> list[Photo]:
+    return list(_photos_of_tar(path) if PurePosixPath(path).suffix.lower() == ".tar" else _photos_of_table(path))
+
+
+def _photos_of_tar(path: str) -> Iterator[Photo]:
+    """The members with a photo's suffix; only headers are read."""
+    try:
+        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                if member.isfile() and PurePosixPath(name).suffix.lower() in SUFFIXES:
+                    yield Photo(name, path, member.offset_data, member.size)
+    except tarfile.TarError as error:
+        raise ValueError(f"{path}: not a whole tar archive ({error}); pack it again, without compression") from error
+
+
+def _photos_of_table(path: str) -> list[Photo]:
+    return [Photo(name, path, row=row) for row, name in enumerate(_table(path).names)]
+
+
+class Table:
+    """A Parquet file with encoded images in one column: bytes, or the {bytes, path} of Hugging Face data sets."""
+
+    def __init__(self, path: str):
+        self.path = path
+        with self._opened() as table:
+            schema, metadata = table.schema_arrow, table.metadata
+            column = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
+            if column is None:
+                raise ValueError(f"{path}: no column of images; name one of its columns {IMAGE_COLUMNS[0]!r}")
+            self.column = column
+            self.names = self._names(table, str(schema.field(column).type))
+            counts = [metadata.row_group(k).num_rows for k in range(table.num_row_groups)]
+        self.starts = [sum(counts[:k]) for k in range(len(counts) + 1)]
+        self.images = lru_cache(2)(self._images)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        try:
+            import pyarrow.parquet as parquet
+        except ImportError:
+            raise ValueError(f"{self.path}: reading Parquet needs pyarrow: pip install 'facejax[parquet]'") from None
+        with open_file(self.path) as file:
+            try:
+                table = parquet.ParquetFile(file)
+            except Exception as error:
+                raise ValueError(f"{self.path}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+            yield table
+
+    def _names(self, table: Any, kind: str) -> list[str]:
+        """Of every row, from a column of names, or numbers."""
+        column = next((name for name in NAME_COLUMNS if name in table.schema_arrow.names), None)
+        stem, count = PurePosixPath(self.path).stem, table.metadata.num_rows
+        if column is not None:
+            found: Iterable[Any] = table.read([column]).column(0).to_pylist()
+        elif kind.startswith("struct") and "path" in kind:
+            found = [one.get("path") for one in table.read([f"{self.column}.path"]).column(0).to_pylist()]
+        else:
+            found = [None] * count
+        names = [f"{stem}/{row:08d}" if name is None else str(name) for row, name in enumerate(found)]
+        return names if len(set(names)) == len(names) else [f"{stem}/{row:08d}" for row in range(count)]
+
+    def image(self, row: int) -> bytes:
+        group = max(k for k, start in enumerate(self.starts[:-1]) if start <= row)
+        value = self.images(group)[row - self.starts[group]].as_py()
+        value = value.get("bytes") if isinstance(value, dict) else value
+        if not value:
+            raise ValueError(f"{self.path}: {self.names[row]}: the table holds no image there")
+        return value
+
+    def _images(self, group: int) -> Any:
+        with self._opened() as table:
+            return table.read_row_group(group, [self.column]).column(0)
+
+
+_table = lru_cache(8)(Table)
+
+
+def _fsspec(url: str) -> Any:
+    """The file system of a URL."""
+    try:
+        import fsspec
+
+        return fsspec.core.url_to_fs(url)[0]
+    except ImportError as error:
+        raise ValueError(f"{url}: {error}; install what it names, or copy the files here first") from None

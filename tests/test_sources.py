@@ -1,0 +1,119 @@
+"""Photographs from folders, lists, archives and tables: the same names, order and pixels wherever they lie."""
+
+import io
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from PIL import Image
+
+from facejax.images import list_photos, read_image
+from facejax.images.sources import check_folders, photo_file, taken_folders
+
+
+def picture(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (5, 4, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+NAMES = ("a.png", "sub/b.png", "sub/c.png")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The same three pictures in every kind of place."""
+    root = tmp_path_factory.mktemp("photos")
+    for seed, name in enumerate(NAMES):
+        (root / "all" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "all" / name).write_bytes(picture(seed))
+    (root / "all" / ".hidden.png").write_bytes(picture(9))
+    (root / "all" / "notes.md").write_text("no photo")
+    (root / "list.txt").write_text("# which\n" + "\n\n".join(f"all/{name}" for name in NAMES))
+    with tarfile.open(root / "all.tar", "w") as archive:
+        for seed, name in enumerate(NAMES):
+            for suffix, content in ((name, picture(seed)), (name[:-3] + "json", b"{}")):
+                member = tarfile.TarInfo(f"./{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    images = [picture(seed) for seed in range(3)]
+    parquet.write_table(pa.table({"image": images, "file_name": list(NAMES)}), root / "all.parquet", row_group_size=2)
+    nested = [{"bytes": image, "path": name} for image, name in zip(images, NAMES, strict=True)]
+    parquet.write_table(pa.table({"image": nested}), root / "nested.parquet", row_group_size=2)
+    parquet.write_table(pa.table({"image": [images[0], None]}), root / "bare.parquet")
+    return root
+
+
+@pytest.mark.parametrize("source", ["all", "all.tar", "all.parquet", "nested.parquet", "list.txt"])
+@pytest.mark.parametrize("remote", [False, True])
+def test_every_place_gives_the_same_photographs(folder, source, remote):
+    place = f"file://{folder / source}" if remote else folder / source
+    if remote and source == "all":
+        place += "/"
+    photos = list_photos([place])
+    prefix = "all/" if source == "list.txt" else ""
+    assert [photo.file for photo in photos] == [prefix + name for name in NAMES]
+    assert [photo.folder for photo in photos] == [prefix + name[:-4] for name in NAMES]
+    for seed in (2, 0, 1):  # in any order
+        want = np.asarray(Image.open(io.BytesIO(picture(seed))), np.float32) / 255
+        np.testing.assert_array_equal(read_image(photos[seed]), want)
+
+
+def test_archives_in_folders_and_several_sources(folder, tmp_path):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.tar").write_bytes((folder / "all.tar").read_bytes())
+    photos = list_photos([tmp_path / "shards", folder / "bare.parquet", "elsewhere.jpg"])
+    assert [photo.file for photo in photos[:3]] == list(NAMES)
+    assert [photo.file for photo in photos[3:]] == ["bare/00000000", "bare/00000001", "elsewhere.jpg"]
+    with pytest.raises(ValueError, match=r"bare\.parquet: bare/00000001: the table holds no image there"):
+        read_image(photos[4])
+    with pytest.raises(FileNotFoundError, match=r"elsewhere\.jpg: no such photo"):
+        read_image(photos[5])
+
+
+def test_results_are_no_photographs(folder):
+    photos = list_photos([folder / "all"], without=folder / "all" / "sub")
+    assert [photo.file for photo in photos] == ["a.png"]
+
+
+def test_damaged_pictures_in_archives_are_named(folder, tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        member = tarfile.TarInfo("bad.jpg")
+        member.size = 5
+        archive.addfile(member, io.BytesIO(b"abcde"))
+    (photo,) = list_photos([tmp_path / "x.tar"])
+    with pytest.raises(ValueError, match=r"x\.tar: bad\.jpg: not an image"):
+        read_image(photo)
+
+
+def test_what_cannot_be_listed_says_why(folder, tmp_path):
+    (tmp_path / "torn.tar").write_bytes((folder / "all.tar").read_bytes()[100:900])
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "z.tar.gz").write_bytes(b"")
+    parquet.write_table(pa.table({"age": [1]}), tmp_path / "ages.parquet")
+    (tmp_path / "empty").mkdir()
+    for name, message in {
+        "torn.tar": "not a whole tar archive",
+        "torn.parquet": "not a whole Parquet file",
+        "empty.txt": "holds no photographs",
+        "empty": "holds no photographs",
+        "z.tar.gz": "unpack it",
+        "ages.parquet": "no column of images",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            list_photos([tmp_path / name])
+    with pytest.raises(FileNotFoundError, match=r"nowhere: no such photo, folder"):
+        list_photos([tmp_path / "nowhere"])
+    with pytest.raises(ValueError, match="would both write to a/"):
+        list_photos([folder / "all", folder / "all.tar"])
+
+
+def test_two_photographs_of_one_folder_are_found():
+    photos = [photo_file(name) for name in ("x/a.png", "b.png", "y/a.jpg")]
+    assert taken_folders(photos) == {photos[2]: photos[0]}
+    with pytest.raises(ValueError, match=r"y/a\.jpg and x/a\.png would both write to a/"):
+        check_folders(photos)
