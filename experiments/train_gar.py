@@ -30,6 +30,7 @@ from facejax.export import write_text
 from facejax.export.pictures import write_png
 from facejax.generative_renderer import generative_renderer, load_gar, save_gar
 from facejax.generative_renderer.renderer import ASSET
+from facejax.hosts import Hosts
 from facejax.regress.regressor import load_regressor
 
 LIMIT = 15_000_000  # bytes of what is shipped
@@ -50,7 +51,7 @@ class Recognise:
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Hosts):
     """Train a generator, its normal injection and the encoder of its latents."""
 
     out: Path
@@ -150,6 +151,7 @@ def recognise(command: Recognise) -> None:
 
 
 def train(command: Train) -> None:
+    command.join()
     recipe = RECIPES[command.recipe]
     changes = {name: getattr(command, name) for name in ("steps", "batch", "normal_steps")}
     recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})

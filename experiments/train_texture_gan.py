@@ -24,6 +24,7 @@ from texture_set.ingredients import load_ingredients
 
 from facejax.export.pictures import write_png
 from facejax.face_model.load import load_face_model
+from facejax.hosts import Hosts
 from facejax.lighting import linear_to_srgb
 from facejax.texture import load_decoder, sample_textures, save_decoder, texture_decoder
 from facejax.texture.decoder import ASSET
@@ -32,7 +33,7 @@ LIMIT = 15_000_000  # bytes of what is shipped
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Hosts):
     """Train a generator."""
 
     out: Path
@@ -95,6 +96,7 @@ def main() -> None:
 
 
 def train(command: Train) -> None:
+    command.join()
     if command.recipe not in RECIPES:
         raise ValueError(f"--recipe {command.recipe}: not one of {', '.join(RECIPES)}")
     recipe = RECIPES[command.recipe]

@@ -324,7 +324,19 @@ def test_faces_are_spread_over_all_devices(tmp_path):
 
 @pytest.mark.slow
 def test_a_cluster_gives_what_one_process_gives(photos, whole, tmp_path):
-    """Ray on this machine, two workers."""
+    """Ray on this machine, two workers, of which one is killed."""
     pytest.importorskip("ray")
-    assert fit(photos, tmp_path, "--engine", "ray", "--workers", "2") == 1
-    assert contents(tmp_path) == contents(whole)
+    arguments = ["fit", photos, "--landmarks", photos, "--out", tmp_path, *OPTIONS, "--engine", "ray", "--workers", "2"]
+    line = [sys.executable, "-m", "facejax.cli", *map(str, arguments)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        victim = None
+        while victim is None and process.poll() is None:
+            listed = subprocess.run(["pgrep", "-f", "ray::.*Worker"], capture_output=True, text=True).stdout.split()
+            victim = int(listed[0]) if len(listed) > 1 else time.sleep(0.2)
+        if victim is not None:
+            time.sleep(5)
+            os.kill(victim, signal.SIGKILL)
+        assert process.wait() == 1, process.stderr.read()[-3000:]
+    assert victim is not None and contents(tmp_path) == contents(whole)

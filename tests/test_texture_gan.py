@@ -1,6 +1,7 @@
 """Training of the texture decoder on tiny maps: it resumes exactly, shares batches between devices, and measures."""
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ import train_texture_gan as script  # noqa: E402
 from texture_gan import data, loop, quality, training  # noqa: E402
 from texture_gan.recipes import Recipe  # noqa: E402
 
+from facejax.checkpoints import TrainingStore  # noqa: E402
 from facejax.face_model.load import load_face_model  # noqa: E402
 from facejax.nets.stylegan2 import StyleGANConfig  # noqa: E402
 from facejax.nets.stylegan2.resample import downsample  # noqa: E402
@@ -113,6 +115,54 @@ def test_two_devices_take_the_steps_of_one(tmp_path):
         [sys.executable, "-c", program, str(tmp_path)], env={**os.environ, **flags}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+HOSTS = """
+import sys
+sys.path[:0] = [{experiments!r}, {tests!r}]
+import jax
+from pathlib import Path
+from facejax.hosts import Hosts, first_host
+out, port, process = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+if port != "alone":
+    Hosts(coordinator="localhost:" + port, processes=2, process=process).join()
+    assert jax.process_count() == 2 == jax.device_count() and first_host() == (process == 0)
+import test_texture_gan as t
+from texture_gan import data, loop
+from dataclasses import replace
+recipe = replace(t.RECIPE, steps=2)
+source = data.folder_source(t.MAPS, recipe.batch, seed=0)
+state = loop.run(out, recipe, source, intervals=t.QUIET, features=t.simple_features)
+assert int(state.step) == 2
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    """As on two hosts: one checkpoint of both, the same as of one process alone."""
+    program = HOSTS.format(experiments=str(EXPERIMENTS), tests=str(Path(__file__).parent))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+
+    def start(name, port, process):
+        line = [sys.executable, "-c", program, str(tmp_path / name), port, str(process)]
+        return subprocess.Popen(line, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stderr=subprocess.PIPE, text=True)
+
+    for several in ([start("alone", "alone", 0)], [start("both", port, k) for k in range(2)]):
+        errors = [process.communicate()[1] for process in several]
+        assert [process.returncode for process in several] == [0] * len(several), errors[-1][-3000:]
+    start_state = training.init_state(replace(RECIPE, steps=2), jax.random.fold_in(jax.random.key(0), 0))
+    states = [
+        TrainingStore(tmp_path / name / "state", schema="facejax.texture_gan.training").restore_latest(start_state)
+        for name in ("alone", "both")
+    ]
+    assert states[0] is not None and states[1] is not None and states[0][0] == states[1][0] == 2
+    compare = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)  # noqa: E731
+    jax.tree.map(compare, states[0][1].generator, states[1][1].generator)
+    jax.tree.map(compare, states[0][1].judge, states[1][1].judge)
+    names = [{p.relative_to(tmp_path / n) for p in (tmp_path / n).rglob("*.png")} for n in ("alone", "both")]
+    assert names[0] == names[1] and len(names[0]) > 1
 
 
 def test_a_growing_run_first_makes_smaller_maps(tmp_path):

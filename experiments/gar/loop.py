@@ -33,6 +33,7 @@ from facejax.generative_renderer import (
     shrink_normals,
     to_ws,
 )
+from facejax.hosts import first_host, spread
 from facejax.nets.stylegan2 import apply_mapping, to_layers
 from facejax.regress.regressor import Regressor
 from gar import training
@@ -58,7 +59,7 @@ def run(
     recogniser: Any = None,
     devices: list[jax.Device] | None = None,
 ) -> State:
-    """Train to the recipe's end on all local devices, each of which takes its part of every batch.
+    """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch.
 
     `begun`: weights of fewer pixels to go on from. `reader`: a trained reader of normals; None: one is trained first.
     `recogniser`: what persons are told apart by; None: the regressor.
@@ -67,16 +68,16 @@ def run(
     describe(out, recipe)
     key = jax.random.key(seed)
     reader = train_normals(out, recipe, source, key, whole, parts).params if reader is None else reader
-    onlookers = jax.device_put(Onlookers(regressor, reader, recogniser), whole)
+    onlookers = spread(Onlookers(regressor, reader, recogniser), whole)
     store = TrainingStore(out / "state", schema="facejax.gar.training")
     state = training.init_state(recipe, jax.random.fold_in(key, 0))
-    state = jax.device_put(state if begun is None else training.go_on(state, begun), whole)
+    state = state if begun is None else training.go_on(state, begun)
     first, state = store.restore_latest(state) or (0, state)
-    state = jax.device_put(state, whole)
+    state = spread(state, whole)
     log, step = Log(out / "log.csv", first, COLUMNS, (*TERMS[:2], "normals", "judge")), Step(recipe)
-    with tqdm(total=recipe.steps, initial=first, unit="step") as bar:
+    with tqdm(total=recipe.steps, initial=first, unit="step", disable=not first_host()) as bar:
         for number in range(first, recipe.steps):
-            batch = jax.device_put(source(number), parts)
+            batch = spread(source(number), parts)
             state, terms = step(state, number, jax.random.fold_in(key, number + 1), batch, onlookers)
             log.add(terms)
             bar.update()
@@ -98,17 +99,17 @@ def train_normals(
     store = TrainingStore(out / "normal_state", schema="facejax.gar.normals", keep=1)
     state = training.init_normals(recipe, jax.random.fold_in(key, 10**6))
     first, state = store.restore_latest(state) or (0, state)
-    state = jax.device_put(state, whole)
+    state = spread(state, whole)
     log = Log(out / "normals.csv", first, ("normal gap", "cover"), ("normal gap", "cover"))
     step = jit(lambda state, batch: training.normal_phase(recipe, state, batch), donate_argnums=0)
     if first == recipe.normal_steps:
         return state
     share = recipe.normal_batch // recipe.batch
-    with tqdm(total=recipe.normal_steps, initial=first, unit="step", desc="normals") as bar:
+    with tqdm(total=recipe.normal_steps, initial=first, unit="step", desc="normals", disable=not first_host()) as bar:
         for number in range(first, recipe.normal_steps):
             several = [source(number * share + k) for k in range(share)]
             batch = jax.tree.map(lambda *leaves: np.concatenate(leaves), *several)
-            state, terms = step(state, jax.device_put(batch, parts))
+            state, terms = step(state, spread(batch, parts))
             log.add(terms)
             bar.update()
             if (number + 1) % LOG == 0:
@@ -156,7 +157,8 @@ def write_sheet(path: Path, gar: GenerativeRenderer, source: Source, batch: int,
     """Always of the same pictures."""
     parts = [source(10**6 + k) for k in range(-(-count // batch))]
     some = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
-    write_png(path, np.clip(np.asarray(_draw(gar, some)), 0, 1))
+    if first_host():
+        write_png(path, np.clip(np.asarray(_draw(gar, some)), 0, 1))
 
 
 def sheet(gar: GenerativeRenderer, batch: Pictures) -> jax.Array:

@@ -26,6 +26,7 @@ from facejax.checkpoints import TrainingStore
 from facejax.compilation import jit
 from facejax.export.atomic import write_text
 from facejax.export.pictures import write_png
+from facejax.hosts import first_host, gathered, spread
 from facejax.nets.stylegan2 import apply_mapping, apply_synthesis, to_layers, truncate
 from facejax.texture import save_decoder, texture_decoder
 from texture_gan import quality, training
@@ -63,22 +64,22 @@ def run(
     features: quality.Features | None = None,
     devices: list[jax.Device] | None = None,
 ) -> State:
-    """Train to the recipe's end on all local devices, each of which takes its part of every batch."""
+    """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch."""
     every = intervals or Intervals()
     whole, parts = shardings(recipe.batch, devices)
     store = TrainingStore(out / "state", schema="facejax.texture_gan.training")
     key = jax.random.key(seed)
-    state = jax.device_put(training.init_state(recipe, jax.random.fold_in(key, 0)), whole)
+    state = training.init_state(recipe, jax.random.fold_in(key, 0))
     first, state = store.restore_latest(state) or (0, state)
-    state = jax.device_put(state, whole)
+    state = spread(state, whole)
     describe(out, recipe)
     log = Log(out / "log.csv", first, COLUMNS, SHOWN)
     step = compiled_step(replace(recipe, steps=0), parts)
     watch = Watch(out, recipe, source, every, features, parts)
     watch.real()
-    with tqdm(total=recipe.steps, initial=first, unit="step") as bar:
+    with tqdm(total=recipe.steps, initial=first, unit="step", disable=not first_host()) as bar:
         for number in range(first, recipe.steps):
-            maps = jax.device_put(source(number), parts)
+            maps = spread(source(number), parts)
             state, terms = step(state, number, jax.random.fold_in(key, number + 1), maps)
             log.add(terms)
             bar.update()
@@ -98,7 +99,7 @@ def run(
 
 def shardings(batch: int, devices: list[jax.Device] | None) -> tuple[NamedSharding, NamedSharding]:
     """Everything on each device, and a batch cut into equal parts."""
-    devices = devices or jax.local_devices()
+    devices = devices or jax.devices()
     if batch % (2 * len(devices)) and len(devices) > 1:
         raise ValueError(f"a batch of {batch} on {len(devices)} devices: use a multiple of {2 * len(devices)}")
     mesh = Mesh(np.array(devices), ("data",))
@@ -178,17 +179,19 @@ class Watch:
         for number in range(-(-count // self.recipe.batch)):
             key = jax.random.fold_in(jax.random.key(seed), number)
             z = jax.random.normal(key, (self.recipe.batch, self.recipe.generator.latent))
-            yield jax.device_put(z, self.parts)
+            yield spread(z, self.parts)
 
     def sheet(self, state: State) -> None:
-        maps = [np.asarray(self.make(training.averaged(state), z, 0.7)) for z in self.latents(self.every.shown, 1)]
+        maps = [gathered(self.make(training.averaged(state), z, 0.7)) for z in self.latents(self.every.shown, 1)]
         page = quality.sheet(np.concatenate(maps)[: self.every.shown], columns=8)
-        write_png(self.out / "sheets" / f"step_{int(state.step):09d}.png", page)
+        if first_host():
+            write_png(self.out / "sheets" / f"step_{int(state.step):09d}.png", page)
 
     def real(self) -> None:
         count = -(-self.every.shown // self.recipe.batch)
         maps = np.concatenate([self.source(REFERENCE + k) for k in range(count)])[: self.every.shown]
-        write_png(self.out / "sheets" / "real.png", quality.sheet(maps, columns=8))
+        if first_host():
+            write_png(self.out / "sheets" / "real.png", quality.sheet(maps, columns=8))
 
     def distance(self, state: State) -> float:
         """Frechet distance of the averaged generator's maps from real ones."""
@@ -198,7 +201,10 @@ class Watch:
             count = -(-self.every.measured // self.recipe.batch)
             shown = (training.from_bytes(jnp.asarray(self.source(REFERENCE + k))) for k in range(count))
             self._real = quality.moments(features, shown)
-        made = (self.make(training.averaged(state), z, 1.0) for z in self.latents(self.every.measured, 2))
+        made = (
+            jnp.asarray(gathered(self.make(training.averaged(state), z, 1.0)))
+            for z in self.latents(self.every.measured, 2)
+        )
         return quality.frechet_distance(self._real, quality.moments(features, made))
 
 
@@ -226,7 +232,8 @@ class Log:
         mean = {name: float(np.mean(jax.device_get(values))) for name, values in self.terms.items()}
         self.terms = {}
         self.rows.append(",".join([str(step), *(f"{mean[k]:.6g}" if k in mean else "" for k in self.columns[1:])]))
-        write_text(self.path, "\n".join([",".join(self.columns), *self.rows]) + "\n")
+        if first_host():
+            write_text(self.path, "\n".join([",".join(self.columns), *self.rows]) + "\n")
         return ", ".join(f"{name} {mean[name]:.3g}" for name in self.shown if name in mean)
 
 
@@ -245,4 +252,5 @@ def describe(out: Path, recipe: Any) -> None:
         changed = [name for name, value in told.items() if name != "steps" and old.get(name) != value]
         if changed:
             raise ValueError(f"{path}: begun with another {changed[0]!r}; use a new folder, or the old setting")
-    write_text(path, json.dumps(told, indent=1) + "\n")
+    if first_host():
+        write_text(path, json.dumps(told, indent=1) + "\n")

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facejax.hosts import agreed, first_host, wait_for_hosts
+
 _ITEM = "tree"  # the name of the one item in each Orbax folder
 _HALF_MAX = float(np.finfo(np.float16).max)
 
@@ -31,8 +33,9 @@ def save(path: str | Path, tree: Any, *, schema: str, version: int, half: bool =
 
     `schema` says what the tree is and `version` how it is laid out; `metadata` is anything that JSON can hold. With
     `half`, float32 arrays are stored in 16 bits (11 bits of precision, up to 65504) and come back as float32. Leaves
-    are arrays, numbers or random keys. Raises ValueError when a leaf cannot be stored, and when `path` is something
-    other than a checkpoint.
+    are arrays, numbers or random keys. Of several hosts (`facejax.hosts`) all call this, with one path that all can
+    reach and leaves that are whole on each. Raises ValueError when a leaf cannot be stored, and when `path` is
+    something other than a checkpoint.
     """
     from orbax.checkpoint import v1 as ocp
 
@@ -50,17 +53,19 @@ def save(path: str | Path, tree: Any, *, schema: str, version: int, half: bool =
     about = {"schema": schema, "version": version, "half": half, "empty": empty, "metadata": metadata}
     nested = _nest({name: value for name, value in leaves.items() if value.size})
     path.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
+    mark = f"{agreed(secrets.randbits(31)):08x}"
     fresh, old = (path.with_name(f".{path.name}.{mark}.{part}") for part in ("tmp", "old"))
     try:
         ocp.save(str(fresh), nested, checkpointable_name=_ITEM, custom_metadata=about)
-        (fresh / "commit_success.txt").unlink(missing_ok=True)  # says where it was written, and is not needed
-        if path.exists():
-            os.replace(path, old)
-        os.replace(fresh, path)
+        if first_host():
+            (fresh / "commit_success.txt").unlink(missing_ok=True)  # says where it was written, and is not needed
+            if path.exists():
+                os.replace(path, old)
+            os.replace(fresh, path)
     finally:
-        for leftover in (fresh, old, fresh.with_name(fresh.name + ".orbax-checkpoint-tmp")):
+        for leftover in (fresh, old, fresh.with_name(fresh.name + ".orbax-checkpoint-tmp")) if first_host() else ():
             shutil.rmtree(leftover, ignore_errors=True)
+    wait_for_hosts(f"saved {path}")
 
 
 def load(path: str | Path, *, schema: str, version: int, like: Any = None) -> Checkpoint:

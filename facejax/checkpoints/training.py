@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from facejax.checkpoints.store import load, save
+from facejax.hosts import first_host
 
 _STEP = re.compile(r"step_(\d{9})")
 
@@ -37,6 +38,8 @@ class TrainingStore:
         if later:
             raise ValueError(f"{self.folder}: holds step {later[-1]}, later than {step}; resume it or use a new folder")
         save(self._path(step), state, schema=self.schema, version=self.version, **metadata)
+        if not first_host():
+            return
         for leftover in self.folder.glob(".step_*"):
             shutil.rmtree(leftover, ignore_errors=True)
         for old in self.steps()[: -self.keep]:

@@ -6,6 +6,7 @@ manifest travel. A group whose worker dies is given to another one, which writes
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -36,8 +37,9 @@ class RayCluster:
         self, options: FitOptions, groups: Sequence[Group], batch: int, stopped: Callable[[], bool]
     ) -> Iterator[tuple[int, list[Line]]]:
         ray = self.ray
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         if not ray.is_initialized():
-            ray.init(log_to_driver=False, include_dashboard=False, logging_level="warning")
+            ray.init(log_to_driver=False, include_dashboard=False, logging_level="error")
         ray.data.DataContext.get_current().enable_progress_bars = False
         gpus = int(ray.cluster_resources().get("GPU", 0))
         workers = min(self.workers or max(gpus, 1), len(groups))
@@ -48,7 +50,7 @@ class RayCluster:
             fn_constructor_args=(options, batch, os.environ.get("JAX_PLATFORMS")),
             batch_size=1,
             batch_format="numpy",
-            concurrency=workers,
+            compute=ray.data.ActorPoolStrategy(size=workers),
             num_gpus=1 if gpus else 0,
             num_cpus=None if gpus else 1,
         )
