@@ -1,7 +1,7 @@
 """`regress` and `fit`: photographs in, faces out, and their files."""
 
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,10 @@ class FitResult:
     def save(self, out: str | Path, names: Sequence[str] | None = None, *, keep_stages: bool = False) -> list[Path]:
         """Write the files of every face to `out/<name>/` and return those folders.
 
-        mesh.obj with mesh.mtl and albedo.png (expressive, un-posed, millimetres), neutral.obj, overlay.png, params.npz,
-        and summary.json, which is written last. Names default to face0, face1, ... With `keep_stages` also the face
-        after every stage, and the losses as losses.csv and losses.png, in `stages/`.
+        mesh.obj with mesh.mtl and albedo.png (expressive, un-posed, millimetres), face.glb (metres, with its
+        expressions as morph targets), neutral.obj, overlay.png, params.npz, and summary.json, which is written last.
+        Names default to face0, face1, ... With `keep_stages` also the face after every stage, and the losses as
+        losses.csv and losses.png, in `stages/`.
         """
         names = [f"face{index}" for index in range(len(self))] if names is None else list(names)
         if len(names) != len(self) or len(set(names)) != len(names):
@@ -72,7 +73,7 @@ class FitResult:
         image: str,
         extra: dict[str, object] | None = None,
         keep_stages: bool = False,
-        files: Container[File] = FILES,
+        files: Collection[File] = FILES,
     ) -> Path:
         """Write the files of one face into `folder`; `image` and `extra` go into its summary."""
         if keep_stages:

@@ -14,7 +14,7 @@ from facejax.face_model import decode
 from facejax.face_model.load import load_face_model
 from facejax.images import read_image
 
-FILES = {"mesh.obj", "mesh.mtl", "albedo.png", "neutral.obj", "overlay.png", "params.npz", "summary.json"}
+FILES = {"face.glb", "mesh.obj", "mesh.mtl", "albedo.png", "neutral.obj", "overlay.png", "params.npz", "summary.json"}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,8 @@ def test_fit_writes_the_files_of_every_photo(photos, tmp_path, capfd):
     status = main(["fit", *names, "--landmarks", str(photos), "--out", str(tmp_path), "--recipe", "landmarks"])
     errors = capfd.readouterr().err
     assert status == 1 and "broken.jpg" in errors and "Traceback" not in errors
-    assert {path.name for path in tmp_path.iterdir()} == {"anna", "bela"}
+    run = {"manifest.jsonl", "run.json", "summary.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"anna", "bela"} | run
     for name in ("anna", "bela"):
         folder = tmp_path / name
         assert {path.name for path in folder.iterdir()} == FILES

@@ -2,6 +2,7 @@
 
 - `atomic`: `atomic_path`, `write_text`
 - `obj`: `write_obj`
+- `glb`: `write_glb`
 - `params`: `save_params`, `load_params`
 - `pictures`: `to_uint8`, `write_png`, `panels`, `draw_landmarks`, `alpha_over`, `bake_vertex_colors`
 - `regressed`: `save_regression`
@@ -10,6 +11,7 @@
 """
 
 from facejax.export.atomic import atomic_path, write_text
+from facejax.export.glb import write_glb
 from facejax.export.obj import write_obj
 from facejax.export.params import load_params, save_params
 from facejax.export.pictures import alpha_over, bake_vertex_colors, draw_landmarks, panels, to_uint8, write_png
@@ -27,6 +29,7 @@ __all__ = [
     "save_regression",
     "to_uint8",
     "versions",
+    "write_glb",
     "write_obj",
     "write_png",
     "write_summary",

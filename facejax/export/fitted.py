@@ -1,7 +1,7 @@
 """The folder of one fitted face: meshes, texture, pictures, parameters, summary."""
 
 import time
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from facejax.camera import quaternion_to_euler, to_camera, transform_camera
 from facejax.compilation import jit
 from facejax.evaluation.nme import nme
+from facejax.export.glb import write_glb
 from facejax.export.obj import write_obj
 from facejax.export.painted import painted_picture, unwrapped_photo
 from facejax.export.params import save_params
@@ -25,9 +26,10 @@ from facejax.fitting.scene import face_mask
 from facejax.fitting.stages import describe_stage
 from facejax.images.crop import apply_crop, face_crop
 from facejax.lighting import uniform_light
+from facejax.mesh import vertex_normals
 from facejax.render import Rendering, render, render_mesh
 
-File = Literal["mesh", "neutral", "overlay", "params"]
+File = Literal["mesh", "glb", "neutral", "overlay", "params"]
 FILES: tuple[File, ...] = get_args(File)
 PICTURE = 512  # side of each panel of the overlay, pixels
 TEXTURE = 512  # side of the albedo baked from per-vertex colours, texels
@@ -47,19 +49,23 @@ def write_fitted_face(
     image: str,
     seconds: dict[str, float],
     extra: dict[str, object] | None = None,
-    files: Container[File] = FILES,
+    files: Collection[File] = FILES,
 ) -> None:
     """Write one face (no batch axis). `summary.json` comes last: where it is, the folder is complete.
 
-    `files`: "mesh" (with its texture), "neutral" (the mesh without the expression), "overlay" and "params".
+    `files`: "mesh" (with its texture), "glb" (the same as glTF, with the expressions as morph targets), "neutral" (the
+    mesh without the expression), "overlay" and "params".
     """
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     params = face.params
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
-    albedo = albedo_map(model, params, photo, observed) if "mesh" in files or "overlay" in files else None
+    colored = {"mesh", "glb", "overlay"} & set(files)
+    albedo = albedo_map(model, params, photo, observed) if colored else None
     if "mesh" in files:
         write_obj(folder / "mesh.obj", decode(model, params), model.faces, **shared, texture=albedo)
+    if "glb" in files:
+        write_face_glb(folder / "face.glb", model, params, texture=albedo)
     if "neutral" in files:
         write_obj(folder / "neutral.obj", neutral_vertices(model, params), model.faces, **shared)
     if "overlay" in files and albedo is not None:
@@ -88,6 +94,30 @@ def write_fitted_face(
             "versions": versions(),
         }
         | (extra or {}),
+    )
+
+
+def write_face_glb(
+    path: str | Path, model: FaceModel, params: FaceParams, *, texture: Array | np.ndarray | None, posed: bool = False
+) -> Path:
+    """One face as binary glTF: the neutral mesh, every expression a morph target, set as the face has it.
+
+    `posed`: the node stands where the camera sees it; otherwise at the origin, upright.
+    """
+    neutral = neutral_vertices(model, params)
+    basis = np.asarray(model.expression_basis) * np.asarray(model.expression_std)[:, None, None]
+    return write_glb(
+        path,
+        neutral,
+        model.faces,
+        normals=vertex_normals(neutral, model.faces),
+        uv=model.uv,
+        uv_faces=model.topology.uv_faces,
+        texture=texture,
+        targets=dict(zip(model.expression_names, basis, strict=True)),
+        weights=params.expression,
+        rotation=params.pose.rotation if posed else None,
+        translation=params.pose.translation if posed else None,
     )
 
 

@@ -1,0 +1,191 @@
+"""Binary glTF 2.0 (.glb): one file with mesh, texture and blendshapes, for Blender, three.js and the systems' viewers.
+
+Khronos Group, "glTF 2.0 specification", registry.khronos.org/glTF. Metres, y up, the face looks along +z; the mesh is
+the neutral face, and each expression a morph target of its name, set as the face has it.
+"""
+
+import io
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+from PIL import Image
+
+from facejax.export.atomic import atomic_path
+from facejax.export.pictures import to_uint8
+
+METRES = 1e-3  # a millimetre
+FLOAT, UINT = 5126, 5125  # component types
+ARRAY, ELEMENTS = 34962, 34963  # buffer views' targets
+LEAST = 1e-3  # mm: what a blendshape moves less is left out
+SPARSE = 0.6  # share of moved vertices below which only those are stored
+
+
+def write_glb(
+    path: str | Path,
+    vertices: Float[Array | np.ndarray, "V 3"],
+    faces: Int[Array | np.ndarray, "F 3"],
+    *,
+    normals: Float[Array | np.ndarray, "V 3"] | None = None,
+    uv: Float[Array | np.ndarray, "U 2"] | None = None,
+    uv_faces: Int[Array | np.ndarray, "F 3"] | None = None,
+    texture: Float[Array | np.ndarray, "T1 T2 3"] | None = None,
+    targets: Mapping[str, Float[Array | np.ndarray, "_ 3"]] | None = None,
+    weights: Float[Array | np.ndarray, " E"] | None = None,
+    rotation: Float[Array | np.ndarray, " 4"] | None = None,
+    translation: Float[Array | np.ndarray, " 3"] | None = None,
+    name: str = "face",
+) -> Path:
+    """Write one mesh, whole or not at all.
+
+    Args:
+        vertices: mm; `normals`: unit, one for each.
+        uv: v up; `uv_faces` may be left out when it has one row per vertex. texture: display values, row 0 on top.
+        targets: offsets in mm by name; weights: how much of each the face shows (0 where left out).
+        rotation: quaternion w, x, y, z of the mesh's node; translation: mm.
+
+    Raises ValueError for values that are not finite, indices out of range, or a texture without uv.
+    """
+    path = Path(path)
+    points, triangles = np.asarray(vertices, np.float64), np.asarray(faces)
+    shapes = {key: np.asarray(value, np.float64) for key, value in (targets or {}).items()}
+    amounts = np.zeros(len(shapes)) if weights is None else np.asarray(weights, np.float64)
+    _check(path.name, points, triangles, shapes, amounts)
+    if texture is not None and uv is None:
+        raise ValueError(f"{path.name}: a texture needs uv coordinates: pass uv (and uv_faces)")
+    corners, rows, chart = _split_seams(path.name, triangles, len(points), uv, uv_faces)
+
+    file = _Glb()
+    attributes = {"POSITION": file.vectors(points[rows] * METRES, bounds=True)}
+    if normals is not None:
+        attributes["NORMAL"] = file.vectors(_unit(np.asarray(normals, np.float64))[rows])
+    if chart is not None:
+        attributes["TEXCOORD_0"] = file.vectors(chart * [1, -1] + [0, 1])  # v counts from the top here
+    primitive: dict[str, Any] = {"attributes": attributes, "indices": file.indices(corners), "material": 0}
+    mesh: dict[str, Any] = {"name": name, "primitives": [primitive]}
+    if shapes:
+        primitive["targets"] = [{"POSITION": file.offsets(offset[rows])} for offset in shapes.values()]
+        mesh |= {"weights": amounts.tolist(), "extras": {"targetNames": list(shapes)}}
+    node: dict[str, Any] = {"name": name, "mesh": 0}
+    if rotation is not None:
+        w, x, y, z = _unit(np.asarray(rotation, np.float64)).tolist()
+        node["rotation"] = [x, y, z, w]
+    if translation is not None:
+        node["translation"] = (np.asarray(translation, np.float64) * METRES).tolist()
+    surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 0.65}
+    scene = {
+        "asset": {"version": "2.0", "generator": "facejax"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [node],
+        "meshes": [mesh],
+        "materials": [{"name": name, "pbrMetallicRoughness": surface}],
+    }
+    if texture is not None:
+        scene |= {"images": [file.picture(np.asarray(texture))], "textures": [{"source": 0, "sampler": 0}]}
+        scene["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
+        surface["baseColorTexture"] = {"index": 0}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(file.content(scene))
+    return path
+
+
+def _check(name: str, points: np.ndarray, faces: np.ndarray, shapes: Mapping[str, np.ndarray], amounts: np.ndarray):
+    for label, values in {"vertices": points, "weights": amounts, **shapes}.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name}: {label} are not finite: not written")
+    if faces.size and (faces.min() < 0 or faces.max() >= len(points)):
+        raise ValueError(f"{name}: faces point outside 0..{len(points) - 1}")
+    for label, values in shapes.items():
+        if values.shape != points.shape:
+            raise ValueError(f"{name}: target {label} has shape {values.shape}, the vertices {points.shape}")
+    if amounts.shape != (len(shapes),):
+        raise ValueError(f"{name}: {amounts.shape} weights for {len(shapes)} targets: pass one each")
+
+
+def _split_seams(name: str, faces: np.ndarray, count: int, uv: Any, uv_faces: Any):
+    """Corners, the vertex of every row, and its uv: glTF has one index for both, so seams are split."""
+    if uv is None:
+        return faces, np.arange(count), None
+    chart = np.asarray(uv, np.float64)
+    if uv_faces is None:
+        if len(chart) != count:
+            raise ValueError(f"{name}: {len(chart)} uv rows for {count} vertices: pass uv_faces")
+        return faces, np.arange(count), chart
+    pairs = np.stack([faces.reshape(-1), np.asarray(uv_faces).reshape(-1)], axis=1)
+    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+    return inverse.reshape(faces.shape), unique[:, 0], chart[unique[:, 1]]
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    fallback = np.eye(vectors.shape[-1])[-1]
+    return np.where(length > 1e-12, vectors / np.maximum(length, 1e-12), fallback)
+
+
+class _Glb:
+    """The binary part, and the accessors into it."""
+
+    def __init__(self):
+        self.bytes = bytearray()
+        self.views: list[dict[str, Any]] = []
+        self.accessors: list[dict[str, Any]] = []
+
+    def view(self, content: bytes, target: int | None = None) -> int:
+        self.bytes += b"\0" * (-len(self.bytes) % 4)
+        placed = {"buffer": 0, "byteOffset": len(self.bytes), "byteLength": len(content)}
+        self.views.append(placed if target is None else placed | {"target": target})
+        self.bytes += content
+        return len(self.views) - 1
+
+    def add(self, accessor: dict[str, Any]) -> int:
+        self.accessors.append(accessor)
+        return len(self.accessors) - 1
+
+    def vectors(self, values: np.ndarray, *, bounds: bool = False) -> int:
+        values = np.asarray(values, "<f4")
+        kind = {2: "VEC2", 3: "VEC3"}[values.shape[1]]
+        accessor = {"bufferView": self.view(values.tobytes(), ARRAY), "componentType": FLOAT}
+        return self.add(accessor | {"count": len(values), "type": kind} | (_bounds(values) if bounds else {}))
+
+    def indices(self, corners: np.ndarray) -> int:
+        content = np.asarray(corners, "<u4").tobytes()
+        accessor = {"bufferView": self.view(content, ELEMENTS), "componentType": UINT, "type": "SCALAR"}
+        return self.add(accessor | {"count": corners.size})
+
+    def offsets(self, offset: np.ndarray) -> int:
+        """A morph target; only what it moves, where that is less."""
+        values = np.asarray(offset * METRES, "<f4")
+        moved = np.flatnonzero(np.abs(offset).max(axis=1) > LEAST)
+        values[np.setdiff1d(np.arange(len(values)), moved)] = 0
+        if len(moved) > SPARSE * len(values):
+            return self.vectors(values, bounds=True)
+        accessor = {"componentType": FLOAT, "count": len(values), "type": "VEC3"} | _bounds(values)
+        if len(moved):
+            where = {"bufferView": self.view(moved.astype("<u4").tobytes()), "componentType": UINT}
+            what = {"bufferView": self.view(values[moved].tobytes())}
+            accessor["sparse"] = {"count": len(moved), "indices": where, "values": what}
+        return self.add(accessor)
+
+    def picture(self, texture: np.ndarray) -> dict[str, Any]:
+        buffer = io.BytesIO()
+        Image.fromarray(to_uint8(texture)).save(buffer, format="PNG")
+        return {"bufferView": self.view(buffer.getvalue()), "mimeType": "image/png", "name": "albedo"}
+
+    def content(self, scene: dict[str, Any]) -> bytes:
+        """The file: a header, then the scene as JSON and the binary part, each padded to four bytes."""
+        self.bytes += b"\0" * (-len(self.bytes) % 4)
+        tables = {"accessors": self.accessors, "bufferViews": self.views}
+        text = json.dumps(scene | tables | {"buffers": [{"byteLength": len(self.bytes)}]}, allow_nan=False).encode()
+        text += b" " * (-len(text) % 4)
+        chunks = struct.pack("<I4s", len(text), b"JSON") + text
+        chunks += struct.pack("<I4s", len(self.bytes), b"BIN\0") + bytes(self.bytes)
+        return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def _bounds(values: np.ndarray) -> dict[str, list[float]]:
+    return {"min": values.min(axis=0).tolist(), "max": values.max(axis=0).tolist()}
