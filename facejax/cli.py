@@ -10,6 +10,7 @@ from facejax.commands.build_uv_dataset import BuildUvDataset, run_build_uv_datas
 from facejax.commands.demo import Demo, run_demo
 from facejax.commands.evaluate import Evaluate, run_evaluate
 from facejax.commands.fit import Fit, run_fit
+from facejax.commands.info import Info, run_info
 from facejax.commands.measure_textures import MeasureTextures, run_measure_textures
 from facejax.commands.regress import Regress, run_regress
 from facejax.commands.unwrap import Unwrap, run_unwrap
@@ -23,6 +24,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "measure-textures": (MeasureTextures, run_measure_textures),
     "evaluate": (Evaluate, run_evaluate),
     "demo": (Demo, run_demo),
+    "info": (Info, run_info),
 }
 
 

@@ -61,10 +61,15 @@ def cache_compilations() -> None:
     An environment variable of jax's own for this (JAX_COMPILATION_CACHE_DIR) wins; an empty FACEJAX_CACHE
     switches it off.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = os.environ.get("FACEJAX_CACHE", str(Path(base) / "facejax"))
-    if folder:
-        jax.config.update("jax_compilation_cache_dir", folder)
+    folder = cache_folder()
+    if folder is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def cache_folder() -> Path | None:
+    """Where compiled programs are kept; None where that is switched off."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    own = os.environ.get("FACEJAX_CACHE", str(Path(base) / "facejax"))
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", own)
+    return Path(folder) if folder else None

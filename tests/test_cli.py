@@ -42,7 +42,7 @@ def test_fit_writes_the_files_of_every_photo(photos, tmp_path, capfd):
     status = main(["fit", *names, "--landmarks", str(photos), "--out", str(tmp_path), "--recipe", "landmarks"])
     errors = capfd.readouterr().err
     assert status == 1 and "broken.jpg" in errors and "Traceback" not in errors
-    run = {"manifest.jsonl", "run.json", "summary.json"}
+    run = {"manifest.jsonl", "run.json", "summary.json", "report.html"}
     assert {path.name for path in tmp_path.iterdir()} == {"anna", "bela"} | run
     for name in ("anna", "bela"):
         folder = tmp_path / name

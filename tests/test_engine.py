@@ -67,7 +67,7 @@ def contents(out):
     """Everything that a run wrote, but for the time it took."""
     found = {}
     for path in sorted(out.rglob("*")):
-        if path.is_dir():
+        if path.is_dir() or path.suffix == ".html":  # the report shows times
             continue
         content = path.read_bytes()
         if path.suffix == ".json":
@@ -104,6 +104,9 @@ def test_every_photo_has_one_line(whole):
             "params.npz",
             "summary.json",
         }
+    page = (whole / "report.html").read_text()
+    assert page.index("broken.jpg") < page.index("anna.png") < page.index("dora2.png")
+    assert page.count("<tr class=") == 5 and "damaged or cut short" in page and "http" not in page
     counts = json.loads((whole / "summary.json").read_text())
     assert counts == {"photos": 5, "ok": 4, "failed": 1, "faces": 4, "failed_by": {"damaged or cut short": 1}}
 

@@ -12,6 +12,7 @@ from facejax.engine.run import Engine, Run, fit_here, parse_shard
 from facejax.engine.signals import STOPPED, progress, stop_on_signal
 from facejax.engine.worker import FAILED, FitOptions
 from facejax.export import write_summary
+from facejax.export.fit_report import write_fit_report
 from facejax.export.manifest import Line
 from facejax.images import Photo, box_of, list_photos, read_boxes
 from facejax.images.sources import check_folders, is_collection
@@ -24,7 +25,7 @@ class Fit(FitOptions):
     """Fit the faces of photographs: a textured 3D face, pose and light for each, under OUT/<stem of the photo>/.
 
     Without --landmarks the faces are found and a network gives the first landmarks and coefficients. OUT/manifest.jsonl
-    has a line for every photo; a run that was stopped goes on with --resume. Example:
+    has a line for every photo, OUT/report.html their pictures; a run that was stopped goes on with --resume. Example:
 
         facejax fit photos/ more.tar --out faces --files params mesh
     """
@@ -91,8 +92,9 @@ def report(command: Fit, run: Run) -> int:
     if run.finished < len(run.photos):
         print(f"stopped after {run.finished} of {len(run.photos)} photos; --resume goes on", file=sys.stderr)
         return STOPPED
-    name = "summary.json" if command.shard == "0/1" else f"summary.{command.shard.replace('/', '-of-')}.json"
-    write_summary(command.out / name, counts)
+    part = "" if command.shard == "0/1" else f".{command.shard.replace('/', '-of-')}"
+    write_summary(command.out / f"summary{part}.json", counts)
+    write_fit_report(command.out / f"report{part}.html", run.lines(), counts)
     if counts[FAILED] or counts["photos"] > FEW:
         print(f"{counts['ok']} of {counts['photos']} photos fitted, {counts['faces']} faces", file=sys.stderr)
         for cause, count in counts["failed_by"].items():

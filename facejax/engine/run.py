@@ -120,9 +120,13 @@ class Run:
         error = f"{photo}: its folder is taken (by {self.taken[photo].name}); rename it"
         return {"file": photo.file, "status": FAILED, **failure(photo, error)}
 
+    def lines(self) -> list[Line]:
+        """Of the photographs that are done, in their order."""
+        return [line for number in sorted(self.done) for line in self.done[number]]
+
     def counts(self) -> dict[str, Any]:
         """Photographs by how they ended, and failures by cause."""
-        lines = [line for number in sorted(self.done) for line in self.done[number]]
+        lines = self.lines()
         causes = Counter(line["cause"] for line in lines if line["status"] == FAILED)
         return {
             "photos": len(lines),

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from facejax.export.atomic import atomic_path, write_text
+from facejax.export.atomic import atomic_path
+from facejax.export.page import Row, write_page
 
 CELL = 128  # pixels a side of each picture on a sheet
 ROWS, COLUMNS = 8, 8  # faces on a sheet, two pictures each
@@ -58,75 +59,29 @@ def write_crop(path: Path, image: np.ndarray, side: int = 2 * CELL) -> None:
 
 
 def write_index(path: Path, lines: Sequence[dict[str, Any]], counts: dict[str, Any]) -> None:
-    """One row a photo, failures first; a click on a column's name sorts by it. Needs no network."""
+    """One row a photo, failures first."""
     figures = list(dict.fromkeys(name for line in lines for name in line.get("figures", {})))
     ordered = sorted(lines, key=lambda line: STATUSES.index(line["status"]))  # stable: by name within a status
-    heads = ["", "", "file", "status", "why", *(name.replace("_", " ") for name in figures)]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
-    rows = "\n".join(_row(line, figures) for line in ordered)
-    total = ", ".join(f"{counts[name]} {name}" for name in reversed(STATUSES))
     why = {**counts["filtered_by"], **counts["failed_by"]}
-    causes = "; ".join(f"{html.escape(name)}: {count}" for name, count in why.items())
     sheets = " ".join(
         f'<a href="sheets/{quote(one.name)}">{html.escape(one.stem)}</a>'
         for one in sorted((path.parent / "sheets").glob("*.jpg"))
     )
-    page = _PAGE.format(total=f"{counts['photos']} photos: {total}", causes=causes, sheets=sheets, head=head, rows=rows)
-    write_text(path, page)
-
-
-def _row(line: dict[str, Any], figures: Sequence[str]) -> str:
-    folder, values = line.get("folder"), line.get("figures", {})
-    pictures = "<td></td><td></td>"
-    if folder is not None:
-        at = quote(folder)
-        pictures = "".join(
-            f'<td><a href="{at}/{name}"><img loading="lazy" src="{at}/{name}" alt=""></a></td>'
-            for name in ("photo.jpg", "albedo.png")
-        )
-    why = line.get("error") or ", ".join(line.get("reasons", ()))
-    texts = "".join(f"<td>{html.escape(text)}</td>" for text in (line["file"], line["status"], why))
-    numbers = "".join(
-        '<td data-v=""></td>'
-        if values.get(name) is None
-        else f'<td class="n" data-v="{values[name]}">{values[name]:.4g}</td>'
-        for name in figures
+    write_page(
+        path,
+        title="UV textures",
+        heading=f"{counts['photos']} photos: " + ", ".join(f"{counts[name]} {name}" for name in reversed(STATUSES)),
+        notes=["; ".join(f"{html.escape(name)}: {count}" for name, count in why.items()), f"sheets: {sheets}"],
+        pictures=2,
+        texts=("file", "status", "why"),
+        numbers=[name.replace("_", " ") for name in figures],
+        rows=[_row(line, figures) for line in ordered],
     )
-    return f'<tr class="{line["status"]}">{pictures}{texts}{numbers}</tr>'
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>UV textures</title>
-<style>
-body {{ font: 14px sans-serif; margin: 1.5em; color: #222; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: 4px 8px; border-bottom: 1px solid #ddd; text-align: left; vertical-align: middle; }}
-th {{ position: sticky; top: 0; background: #fff; cursor: pointer; }}
-td.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
-td img {{ width: 96px; height: 96px; display: block; }}
-tr.failed {{ background: #fdeaea; }} tr.filtered {{ background: #fdf6e3; }}
-</style></head><body>
-<h1>{total}</h1>
-<p>{causes}</p>
-<p>sheets: {sheets}</p>
-<table><thead><tr>{head}</tr></thead><tbody>
-{rows}
-</tbody></table>
-<script>
-const body = document.querySelector("tbody");
-document.querySelectorAll("th").forEach((head, column) => {{
-  let up = false;
-  head.addEventListener("click", () => {{
-    up = !up;
-    const value = row => row.cells[column].dataset.v ?? row.cells[column].textContent;
-    const compare = (a, b) => {{
-      const x = value(a), y = value(b);
-      if (x === "" || y === "") return (x === "") - (y === "");
-      const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
-      return up ? order : -order;
-    }};
-    body.append(...[...body.rows].sort(compare));
-  }});
-}});
-</script></body></html>
-"""
+def _row(line: dict[str, Any], figures: Sequence[str]) -> Row:
+    folder, values = line.get("folder"), line.get("figures", {})
+    places = [] if folder is None else [f"{folder}/{name}" for name in ("photo.jpg", "albedo.png")]
+    why = line.get("error") or ", ".join(line.get("reasons", ()))
+    texts = line["file"], line["status"], why
+    return Row(line["status"], [(at, at) for at in places], texts, [values.get(name) for name in figures])
