@@ -14,10 +14,12 @@ from facejax.commands.info import Info, run_info
 from facejax.commands.measure_textures import MeasureTextures, run_measure_textures
 from facejax.commands.regress import Regress, run_regress
 from facejax.commands.unwrap import Unwrap, run_unwrap
+from facejax.commands.view import View, run_view
 from facejax.compilation import cache_compilations
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "fit": (Fit, run_fit),
+    "view": (View, run_view),
     "regress": (Regress, run_regress),
     "unwrap": (Unwrap, run_unwrap),
     "build-uv-dataset": (BuildUvDataset, run_build_uv_dataset),

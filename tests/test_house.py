@@ -22,7 +22,7 @@ FLOORS = [
     "regress",
     "export toolbox",
     "api",
-    "engine",
+    "engine viewer",
     "commands",
     "cli",
 ]

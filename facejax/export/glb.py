@@ -25,8 +25,17 @@ LEAST = 1e-3  # mm: what a blendshape moves less is left out
 SPARSE = 0.6  # share of moved vertices below which only those are stored
 
 
-def write_glb(
-    path: str | Path,
+def write_glb(path: str | Path, vertices: Float[Array | np.ndarray, "V 3"], *rest: Any, **options: Any) -> Path:
+    """`glb_bytes` as a file, whole or not at all."""
+    path = Path(path)
+    content = glb_bytes(path.name, vertices, *rest, **options)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def glb_bytes(
+    title: str,
     vertices: Float[Array | np.ndarray, "V 3"],
     faces: Int[Array | np.ndarray, "F 3"],
     *,
@@ -38,26 +47,27 @@ def write_glb(
     weights: Float[Array | np.ndarray, " E"] | None = None,
     rotation: Float[Array | np.ndarray, " 4"] | None = None,
     translation: Float[Array | np.ndarray, " 3"] | None = None,
+    unlit: bool = False,
     name: str = "face",
-) -> Path:
-    """Write one mesh, whole or not at all.
+) -> bytes:
+    """One mesh; `title` names it in errors.
 
     Args:
         vertices: mm; `normals`: unit, one for each.
         uv: v up; `uv_faces` may be left out when it has one row per vertex. texture: display values, row 0 on top.
         targets: offsets in mm by name; weights: how much of each the face shows (0 where left out).
+        unlit: the texture is shown as it is, whatever the light.
         rotation: quaternion w, x, y, z of the mesh's node; translation: mm.
 
     Raises ValueError for values that are not finite, indices out of range, or a texture without uv.
     """
-    path = Path(path)
     points, triangles = np.asarray(vertices, np.float64), np.asarray(faces)
     shapes = {key: np.asarray(value, np.float64) for key, value in (targets or {}).items()}
     amounts = np.zeros(len(shapes)) if weights is None else np.asarray(weights, np.float64)
-    _check(path.name, points, triangles, shapes, amounts)
+    _check(title, points, triangles, shapes, amounts)
     if texture is not None and uv is None:
-        raise ValueError(f"{path.name}: a texture needs uv coordinates: pass uv (and uv_faces)")
-    corners, rows, chart = _split_seams(path.name, triangles, len(points), uv, uv_faces)
+        raise ValueError(f"{title}: a texture needs uv coordinates: pass uv (and uv_faces)")
+    corners, rows, chart = _split_seams(title, triangles, len(points), uv, uv_faces)
 
     file = _Glb()
     attributes = {"POSITION": file.vectors(points[rows] * METRES, bounds=True)}
@@ -77,7 +87,7 @@ def write_glb(
     if translation is not None:
         node["translation"] = (np.asarray(translation, np.float64) * METRES).tolist()
     surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 0.65}
-    scene = {
+    scene: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "facejax"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
@@ -89,9 +99,10 @@ def write_glb(
         scene |= {"images": [file.picture(np.asarray(texture))], "textures": [{"source": 0, "sampler": 0}]}
         scene["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
         surface["baseColorTexture"] = {"index": 0}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(file.content(scene))
-    return path
+    if unlit:
+        scene["materials"][0]["extensions"] = {"KHR_materials_unlit": {}}
+        scene["extensionsUsed"] = ["KHR_materials_unlit"]
+    return file.content(scene)
 
 
 def _check(name: str, points: np.ndarray, faces: np.ndarray, shapes: Mapping[str, np.ndarray], amounts: np.ndarray):

@@ -1,0 +1,39 @@
+"""`facejax view`: results of a fit in the browser."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from facejax.face_model.load import load_face_model
+from facejax.viewer import view_results
+
+
+@dataclass(frozen=True)
+class View:
+    """Look at fitted faces in a browser: photo beside the turning mesh, expression and identity sliders, light, stages.
+
+    Only this machine can reach the page. Needs pip install 'facejax[view]'. Example:
+
+        facejax fit photo.jpg --out faces --keep-stages && facejax view faces
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """the --out of a fit, or one face's folder"""
+    model: str = "default"
+    """face model that the faces are of"""
+    port: int = 8080
+    """the next free one is taken where it is in use"""
+
+
+def run_view(command: View) -> int:
+    """Serves until it is interrupted."""
+    viewer = view_results(command.folder, load_face_model(command.model), port=command.port)
+    print(f"{viewer.address}  (Ctrl-C ends it)", flush=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        viewer.close()
+    return 0

@@ -1,0 +1,135 @@
+"""The page: a mesh that turns beside its photograph, sliders for what the model can change. Served by viser."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facejax.export.pictures import to_uint8
+from facejax.face_model import FaceModel
+from facejax.viewer.results import COMPONENTS, LOOKS, ShownFace, changed, draw_face, find_results, read_result
+
+LOCAL = "127.0.0.1"
+DISTANCE, OPENING = 0.8, 0.6  # metres from the camera to the head, radians from top to bottom
+ASIDE, SIDE = 0.3, 0.3  # metres: how far from the head the photograph hangs, and how large it is
+FACING = (0.0, 1.0, 0.0, 0.0)  # half a turn about x: pictures hang with their rows along -y here
+WIDE = 1200  # pixels of the panels on the page, about
+FITTED = "fitted"  # instead of a stage
+
+
+def view_results(folder: Path, model: FaceModel, *, port: int = 8080) -> "Viewer":
+    """Start the server in the background, for this machine only. Raises ValueError as `find_results` does."""
+    return Viewer(find_results(folder), model, port)
+
+
+class Viewer:
+    """One page; what is set on it holds for everybody who looks at it."""
+
+    def __init__(self, faces: dict[str, Path], model: FaceModel, port: int):
+        try:
+            import viser
+        except ImportError:
+            raise ValueError("the viewer needs viser: pip install 'facejax[view]'") from None
+        self.faces, self.model = faces, model
+        self.busy, self.stale, self.setting, self.drawn = threading.Lock(), False, False, b""
+        self.face = self.shown = self._read(next(iter(faces)))
+        self.server: Any = viser.ViserServer(host=LOCAL, port=port, verbose=False)
+        self.server.scene.set_up_direction("+y")
+        self.server.on_client_connect(self._look_at_the_face)
+        self._build()
+        self._show_face()
+
+    @property
+    def address(self) -> str:
+        return f"http://{LOCAL}:{self.server.get_port()}"
+
+    def close(self) -> None:
+        self.server.stop()
+
+    def _read(self, name: str) -> ShownFace:
+        return read_result(self.faces[name], name, self.model)
+
+    def _look_at_the_face(self, client: Any) -> None:
+        middle = self._middle()
+        client.camera.up_direction = (0.0, 1.0, 0.0)
+        client.camera.position = (-ASIDE / 2, middle[1], middle[2] + DISTANCE)
+        client.camera.look_at = (-ASIDE / 2, *middle[1:])
+        client.camera.fov = OPENING
+
+    def _middle(self) -> tuple[float, float, float]:
+        """Of the face in front, metres."""
+        mean = np.asarray(self.model.mean) / 1000
+        return 0.0, float((mean.min(axis=0)[1] + mean.max(axis=0)[1]) / 2), float(mean[:, 2].mean())
+
+    def _build(self) -> None:
+        """The panel on the right."""
+        gui = self.server.gui
+        self.which = gui.add_dropdown("face", tuple(self.faces), initial_value=self.face.name)
+        self.stage = gui.add_dropdown("stage", (FITTED,))
+        self.look = gui.add_dropdown("look", LOOKS, initial_value="shaded")
+        self.about = gui.add_markdown("")
+        self.photo = gui.add_image(np.zeros((4, 4, 3), np.uint8))
+        self.losses = gui.add_image(np.zeros((4, 4, 3), np.uint8), label="losses", visible=False)
+        self.reset = gui.add_button("as fitted")
+        self.sliders: dict[str, Any] = {}
+        low, high = (0.0, 1.0) if self.model.blendshapes else (-3.0, 3.0)
+        with gui.add_folder("expression", expand_by_default=False):
+            for name in self.model.expression_names:
+                self.sliders[name] = gui.add_slider(name, low, high, 0.01, low if self.model.blendshapes else 0.0)
+        with gui.add_folder("identity", expand_by_default=False):
+            for k in range(min(COMPONENTS, len(self.model.identity_std))):
+                self.sliders[f"identity {k + 1}"] = gui.add_slider(f"identity {k + 1}", -4.0, 4.0, 0.05, 0.0)
+        self.which.on_update(lambda _: self._show_face())
+        self.stage.on_update(lambda _: self._show_stage())
+        self.look.on_update(lambda _: self._draw())
+        self.reset.on_click(lambda _: self._show_stage())
+        for slider in self.sliders.values():
+            slider.on_update(lambda _: self._draw())
+
+    def _show_face(self) -> None:
+        """Another face: its photograph, figures and stages."""
+        self.face = self._read(self.which.value)
+        self.about.content = "\n".join(f"- {name}: {text}" for name, text in self.face.figures().items())
+        for image, name in ((self.photo, "overlay.png"), (self.losses, "stages/losses.png")):
+            picture = self.face.picture(name)
+            image.visible = picture is not None
+            if picture is not None:
+                image.image = to_uint8(
+                    picture[:: max(picture.shape[1] // 1200, 1), :: max(picture.shape[1] // 1200, 1)]
+                )
+        if (panel := self.face.photo_panel()) is not None:
+            place = (-ASIDE, *self._middle()[1:])
+            self.server.scene.add_image("/photo", to_uint8(panel), SIDE, SIDE, position=place, wxyz=FACING)
+        self.stage.options = (FITTED, *self.face.stages())
+        self._show_stage()
+
+    def _show_stage(self) -> None:
+        """The sliders where the fit, or a stage of it, had them."""
+        folder = self.face.stages().get(self.stage.value)
+        shown = self.face if folder is None else read_result(folder, self.face.name, self.model)
+        expression, identity = np.asarray(shown.params.expression), np.asarray(shown.params.identity)
+        self.shown, self.setting = shown, True
+        values = dict(zip(self.model.expression_names, expression, strict=True))
+        values |= {f"identity {k + 1}": value for k, value in enumerate(identity)}
+        for name, slider in self.sliders.items():
+            slider.value = float(np.clip(values[name], slider.min, slider.max))
+        self.setting = False
+        self._draw()
+
+    def _draw(self) -> None:
+        """What the sliders say; while one picture is made, later changes wait together for the next."""
+        self.stale = True
+        if self.setting or not self.busy.acquire(blocking=False):
+            return
+        try:
+            while self.stale:
+                self.stale = False
+                sliders = {name: slider.value for name, slider in self.sliders.items()}
+                params = changed(self.shown.params, self.model, sliders)
+                self.drawn = draw_face(self.model, params, self.shown.albedo, self.look.value)
+                self.server.scene.add_glb("/face", self.drawn)
+        finally:
+            self.busy.release()
+        if self.stale:  # changed between the last look and the release
+            self._draw()

@@ -1,0 +1,142 @@
+"""The faces of a folder of results, and what a viewer draws of them. No browser, no server."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from facejax.camera import quaternion_to_matrix
+from facejax.compilation import jit
+from facejax.export import load_params
+from facejax.export.fitted import CLAY, PICTURE
+from facejax.export.glb import glb_bytes
+from facejax.export.pictures import bake_vertex_colors
+from facejax.face_model import FaceModel, FaceParams, decode
+from facejax.images import read_image
+from facejax.lighting import linear_to_srgb, shade, srgb_to_linear
+from facejax.mesh import vertex_normals
+
+Look = Literal["albedo", "shaded", "normals", "geometry"]
+LOOKS: tuple[Look, ...] = get_args(Look)
+COMPONENTS = 12  # of identity, that have a slider
+
+
+@dataclass(frozen=True)
+class ShownFace:
+    """One face, or one of its stages, as its folder has it."""
+
+    name: str
+    folder: Path
+    params: FaceParams
+    albedo: Float[np.ndarray, "T T 3"]
+
+    def picture(self, name: str) -> np.ndarray | None:
+        path = self.folder / name
+        return read_image(path) if path.exists() else None
+
+    def photo_panel(self) -> np.ndarray | None:
+        """The photograph, cut out around the face: the first panel of the overlay."""
+        panels = self.picture("overlay.png")
+        return None if panels is None else panels[-PICTURE:, :PICTURE]
+
+    def stages(self) -> dict[str, Path]:
+        """Folders of the stages, first to last, where the run kept them."""
+        found = [path.parent for path in sorted((self.folder / "stages").glob("*/params.npz"))]
+        return {path.name: path for path in sorted(found, key=lambda path: int(path.name.split("_")[0]))}
+
+    def figures(self) -> dict[str, str]:
+        """What the summary says in short."""
+        path = self.folder / "summary.json"
+        if not path.exists():
+            return {}
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        turn = summary["pose_degrees"]
+        return {
+            "photo": summary["image"],
+            "recipe": summary["recipe"],
+            "landmarks": f"{summary['landmark_nme_percent']:.2f} % of the face",
+            "pixels": f"{summary['psnr_face'] or 0:.1f} dB",
+            "pitch, yaw, roll": ", ".join(f"{turn[name]:.0f}" for name in ("pitch", "yaw", "roll")),
+        }
+
+
+def find_results(folder: Path) -> dict[str, Path]:
+    """Folders of faces below `folder` (or itself), by name. Raises ValueError when there is none to show."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; name the --out of a fit")
+    paths = [path.parent for path in sorted(folder.rglob("params.npz")) if "stages" not in path.parts]
+    found = {path.relative_to(folder).as_posix(): path for path in paths if (path / "albedo.png").exists()}
+    if not found:
+        raise ValueError(
+            f"{folder}: holds no face with params.npz and albedo.png; fit with --files mesh params, or more of them"
+        )
+    return {folder.name if name == "." else name: path for name, path in found.items()}
+
+
+def read_result(folder: Path, name: str, model: FaceModel) -> ShownFace:
+    """Raises ValueError when the face is of another model than `model`."""
+    params, model_name = load_params(folder / "params.npz")
+    if model_name != model.name:
+        raise ValueError(f"{folder}: a face of the model {model_name!r}; pass its file with --model")
+    return ShownFace(name, folder, params, read_image(folder / "albedo.png"))
+
+
+def changed(params: FaceParams, model: FaceModel, sliders: Mapping[str, float]) -> FaceParams:
+    """The face with some expressions (by name) and identity components ("identity 1", ...) set to other values."""
+    expression, identity = np.array(params.expression), np.array(params.identity)
+    for name, value in sliders.items():
+        if name in model.expression_names:
+            expression[model.expression_names.index(name)] = value
+        else:
+            identity[int(name.removeprefix("identity ")) - 1] = value
+    return replace(params, expression=jnp.asarray(expression), identity=jnp.asarray(identity))
+
+
+_decode = jit(decode)
+
+
+def draw_face(model: FaceModel, params: FaceParams, albedo: Float[np.ndarray, "T T 3"], look: Look) -> bytes:
+    """A binary glTF of the face with its expression, at the origin, looking along +z."""
+    vertices = _decode(model, params)
+    normals = vertex_normals(vertices, model.faces)
+    texture = paint(model, params, np.asarray(normals), albedo, look)
+    return glb_bytes(
+        "face",
+        vertices,
+        model.faces,
+        normals=normals,
+        uv=model.uv,
+        uv_faces=model.topology.uv_faces,
+        texture=texture,
+        unlit=look != "geometry",
+    )
+
+
+def paint(
+    model: FaceModel,
+    params: FaceParams,
+    normals: Float[np.ndarray, "V 3"],
+    albedo: Float[np.ndarray, "T T 3"],
+    look: Look,
+) -> Float[np.ndarray, "_ _ 3"]:
+    """The texture of a look, display values: the light is the fitted one, as it falls on the posed face."""
+    if look == "albedo":
+        return albedo
+    if look == "geometry":
+        return np.full((4, 4, 3), CLAY, np.float32)
+    if look == "normals":
+        values = (normals + 1) / 2
+    else:
+        turned = jnp.asarray(normals) @ quaternion_to_matrix(params.pose.rotation).T
+        values = np.asarray(shade(turned, params.light))
+    side = albedo.shape[0]
+    baked = bake_vertex_colors(values, model.faces, model.uv, model.topology.uv_faces, side)
+    if look == "normals":
+        return baked.astype(np.float32)
+    light = jnp.maximum(jnp.asarray(baked, jnp.float32), 0)
+    return np.asarray(jnp.clip(linear_to_srgb(srgb_to_linear(jnp.asarray(albedo)) * light), 0, 1))

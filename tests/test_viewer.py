@@ -1,0 +1,108 @@
+"""The viewer: what it reads and draws; the page itself where viser is installed."""
+
+import dataclasses
+import io
+import json
+import struct
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from toy import toy_model
+
+from facejax.camera import PerspectiveCamera
+from facejax.export import save_params, write_png, write_summary
+from facejax.face_model import neutral_params
+from facejax.viewer import results
+
+
+@pytest.fixture(scope="module")
+def model():
+    return toy_model()
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    """Two faces as a fit leaves them, one of them with a stage."""
+    out = tmp_path_factory.mktemp("faces")
+    params = neutral_params(model, PerspectiveCamera(jnp.asarray(300.0), jnp.zeros(2)))
+    for name, amount in (("anna", 0.5), ("sub/bela", 1.0), ("anna/stages/0_landmarks", 0.25)):
+        one = dataclasses.replace(params, identity=jnp.full_like(params.identity, amount))
+        save_params(out / name / "params.npz", one, model.name)
+        write_png(out / name / "albedo.png", np.full((16, 16, 3), amount, np.float32))
+    write_png(out / "anna/overlay.png", np.concatenate([np.ones((20, 64, 3)), np.zeros((512, 64, 3))]))
+    pose = {"pitch": 1.0, "yaw": -20.0, "roll": 0.0}
+    summary = {"image": "anna.jpg", "recipe": "linear", "landmark_nme_percent": 1.234, "psnr_face": None}
+    write_summary(out / "anna/summary.json", summary | {"pose_degrees": pose})
+    (out / "only_params").mkdir()
+    save_params(out / "only_params/params.npz", params, model.name)
+    return out
+
+
+def texture(content: bytes) -> np.ndarray:
+    """The picture inside of a binary glTF."""
+    size = struct.unpack_from("<I", content, 12)[0]
+    scene, binary = json.loads(content[20 : 20 + size]), content[28 + size :]
+    view = scene["bufferViews"][scene["images"][0]["bufferView"]]
+    with Image.open(io.BytesIO(binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]])) as picture:
+        return np.asarray(picture)
+
+
+def test_faces_and_stages_are_found(folder, model, tmp_path):
+    found = results.find_results(folder)
+    assert list(found) == ["anna", "sub/bela"]
+    assert list(results.find_results(folder / "anna")) == ["anna"]
+    face = results.read_result(found["anna"], "anna", model)
+    assert list(face.stages()) == ["0_landmarks"] and face.picture("nothing.png") is None
+    assert face.photo_panel().shape[0] == 512 and not face.photo_panel().any()
+    assert face.figures()["landmarks"] == "1.23 % of the face" and face.figures()["pitch, yaw, roll"] == "1, -20, 0"
+    with pytest.raises(ValueError, match="holds no face with params"):
+        results.find_results(folder / "only_params")
+    with pytest.raises(ValueError, match="no such folder"):
+        results.find_results(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="pass its file with --model"):
+        results.read_result(found["anna"], "anna", dataclasses.replace(model, name="another"))
+
+
+def test_sliders_change_the_face(folder, model):
+    face = results.read_result(folder / "anna", "anna", model)
+    name = model.expression_names[1]
+    moved = results.changed(face.params, model, {name: 0.75, "identity 2": -1.5})
+    assert float(moved.expression[1]) == 0.75 and float(moved.identity[1]) == -1.5
+    assert float(moved.identity[0]) == 0.5 and not np.asarray(face.params.expression).any()
+
+
+def test_looks(folder, model):
+    """Albedo as it is; normals of the front are bluish; the light brightens; the geometry is grey."""
+    face = results.read_result(folder / "anna", "anna", model)
+    drawn = {look: texture(results.draw_face(model, face.params, face.albedo, look)) for look in results.LOOKS}
+    assert (drawn["albedo"] == 128).all() and np.ptp(drawn["geometry"]) == 0
+    middle = drawn["normals"][8, 8]
+    assert middle[2] > 230 and 90 < middle[0] < 165
+    dark = dataclasses.replace(face.params, light=0.3 * face.params.light)
+    assert texture(results.draw_face(model, dark, face.albedo, "shaded")).mean() < 0.8 * drawn["shaded"].mean()
+
+
+def test_the_page(folder, model):
+    pytest.importorskip("viser")
+    from facejax.viewer import view_results
+
+    viewer = view_results(folder, model, port=8790)
+    try:
+        assert viewer.address.startswith("http://127.0.0.1:")
+        assert viewer.about.content.startswith("- photo: anna.jpg") and viewer.photo.visible
+        first = viewer.drawn
+        viewer.sliders[model.expression_names[0]].value = 0.9
+        viewer._draw()
+        assert viewer.drawn != first
+        viewer._show_stage()  # as fitted
+        assert viewer.drawn == first
+        viewer.stage.value = "0_landmarks"
+        viewer._show_stage()
+        assert viewer.sliders["identity 1"].value == pytest.approx(0.25) and viewer.drawn != first
+        viewer.which.value = "sub/bela"
+        viewer._show_face()
+        assert not viewer.photo.visible and viewer.sliders["identity 1"].value == pytest.approx(1.0)
+    finally:
+        viewer.close()
