@@ -24,6 +24,8 @@ _HALF_MAX = float(np.finfo(np.float16).max)
 
 
 class Checkpoint(NamedTuple):
+    """What a checkpoint held."""
+
     tree: Any
     metadata: dict[str, Any]
 

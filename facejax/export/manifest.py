@@ -39,6 +39,7 @@ def check_run(path: Path, options: Mapping[str, Any], names: Sequence[str]) -> N
 
 
 def read_run(path: Path) -> dict[str, Any]:
+    """What `describe_run` wrote. Raises ValueError when it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -54,6 +54,8 @@ class Increment(NamedTuple):
 
 
 class StageTrace(NamedTuple):
+    """What a stage did, one face."""
+
     losses: Float[Array, " T"]  # weighted total before each step
     terms: dict[str, Float[Array, " T"]]  # the weighted terms that make it up
     frozen: Int[Array, ""]  # step from which on the face stayed as it was, since it diverged; -1: it never did
@@ -83,11 +85,13 @@ def describe_stage(stage: Stage, tools: Tools = NO_TOOLS, terms: Mapping[str, Te
 
 
 def no_increment(model: FaceModel, params: FaceParams) -> Increment:
+    """Where a stage begins: nothing added."""
     blocks = params.identity, params.expression, *split_details(model, params.albedo), params.light
     return Increment(*jax.tree.map(jnp.zeros_like, blocks), rotation=jnp.zeros(3), translation=jnp.zeros(3))
 
 
 def apply_increment(params: FaceParams, increment: Increment) -> FaceParams:
+    """The parameters after it; the rotation is turned in camera space, the translation moved by millimetres."""
     turn = cam.axis_angle_to_quaternion(increment.rotation)
     pose = cam.Pose(
         cam.quaternion_multiply(turn, params.pose.rotation), params.pose.translation + increment.translation

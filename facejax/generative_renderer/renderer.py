@@ -71,6 +71,8 @@ class GenerativeRenderer:
 
 
 class Guess(NamedTuple):
+    """The encoder's answer to a batch of pictures."""
+
     z: Float[Array, "N W"]  # of the length that the mapping network sees
     offsets: Float[Array, "N L W"]  # to be added to each layer's w
 

@@ -96,6 +96,7 @@ def is_collection(source: str | Path) -> bool:
 
 
 def is_url(source: str | Path) -> bool:
+    """With a scheme, such as s3://bucket/a.jpg."""
     return "://" in str(source)
 
 

@@ -61,6 +61,8 @@ def _latent_length(moved: Float[Array, "N L D"]) -> Float[Array, " N"]:
 
 
 class PathPenalty(NamedTuple):
+    """What `path_penalty` gives."""
+
     penalty: Float[Array, " N"]  # to be weighted by PATH_WEIGHT
     mean: Float[Array, ""]  # what the next step is to know
 

@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, Int
 
 
 class Pairing(NamedTuple):
+    """Who is who in a batch of pairs of pairs."""
+
     code: Int[np.ndarray, " B"]  # which of B/2 codes
     geometry: Int[np.ndarray, " B"]  # which of B/2 geometries
     person: Int[np.ndarray, " G"]  # whose shape each of the B/2 geometries has
