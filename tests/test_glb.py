@@ -5,12 +5,14 @@ import json
 import shutil
 import struct
 import subprocess
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
 from toy import toy_model
+from trimesh.visual.color import uv_to_color
 
 from facejax.camera import PerspectiveCamera
 from facejax.export import write_glb, write_obj
@@ -42,7 +44,8 @@ def square(path, writer):
     """Written with the textured side to +z, uv up as y is; read by trimesh."""
     points = np.concatenate([CORNERS * 100, np.zeros((4, 1))], axis=1)
     writer(path, points, FACES, uv=0.1 + 0.8 * CORNERS, texture=quadrants())
-    return trimesh.load_mesh(path, process=False)
+    mesh: Any = trimesh.load_mesh(path, process=False)
+    return mesh
 
 
 @pytest.mark.parametrize(("name", "writer", "unit"), [("a.glb", write_glb, 1e-3), ("a.obj", write_obj, 1.0)])
@@ -50,7 +53,7 @@ def test_colours_are_where_they_belong(tmp_path, name, writer, unit):
     mesh = square(tmp_path / name, writer)
     material = mesh.visual.material
     image = material.baseColorTexture if name.endswith("glb") else material.image
-    colours = trimesh.visual.color.uv_to_color(mesh.visual.uv, image)[:, :3]
+    colours = uv_to_color(mesh.visual.uv, image)[:, :3]
     order = [int(np.argmin(np.linalg.norm(CORNERS * 100 * unit - point, axis=1))) for point in mesh.vertices[:, :2]]
     np.testing.assert_array_equal(colours, COLOURS[order])
     assert sorted(set(order)) == [0, 1, 2, 3]
@@ -60,7 +63,7 @@ def test_colours_are_where_they_belong(tmp_path, name, writer, unit):
 def face(tmp_path_factory):
     model = toy_model()
     rng = np.random.default_rng(0)
-    params = neutral_params(model, PerspectiveCamera(np.float32(300.0), np.zeros(2, np.float32)))
+    params = neutral_params(model, PerspectiveCamera(jnp.asarray(300.0), jnp.zeros(2)))
     identity = jnp.asarray(rng.normal(size=params.identity.shape), jnp.float32)
     expression = jnp.asarray(rng.uniform(0, 1, params.expression.shape), jnp.float32)
     params = dataclasses.replace(params, identity=identity, expression=expression)
@@ -88,7 +91,7 @@ def parts(path):
         kind = {5126: "<f4", 5125: "<u4"}[accessor["componentType"]]
         if "bufferView" in accessor:
             return view(accessor["bufferView"], kind, columns)
-        values = np.zeros((accessor["count"], columns), kind)
+        values: Any = np.zeros((accessor["count"], columns), kind)
         if sparse := accessor.get("sparse"):
             rows = view(sparse["indices"]["bufferView"], "<u4", 1)[:, 0]
             values[rows] = view(sparse["values"]["bufferView"], kind, columns)
@@ -125,7 +128,8 @@ def test_morph_targets_make_the_fitted_face(face):
 
 def test_another_library_reads_it(face):
     model, params, path = face
-    mesh = trimesh.load(path, process=False).geometry["face"]
+    scene: Any = trimesh.load(path, process=False)
+    mesh = scene.geometry["face"]
     assert len(mesh.faces) == len(model.faces) and mesh.visual.material.baseColorTexture.size == (64, 64)
     np.testing.assert_allclose(
         np.ptp(mesh.vertices, axis=0), np.ptp(np.asarray(neutral_vertices(model, params)), axis=0) / 1000, rtol=1e-4

@@ -55,7 +55,8 @@ def test_faces_and_stages_are_found(folder, model, tmp_path):
     assert list(results.find_results(folder / "anna")) == ["anna"]
     face = results.read_result(found["anna"], "anna", model)
     assert list(face.stages()) == ["0_landmarks"] and face.picture("nothing.png") is None
-    assert face.photo_panel().shape[0] == 512 and not face.photo_panel().any()
+    panel = face.photo_panel()
+    assert panel is not None and panel.shape[0] == 512 and not panel.any()
     assert face.figures()["landmarks"] == "1.23 % of the face" and face.figures()["pitch, yaw, roll"] == "1, -20, 0"
     with pytest.raises(ValueError, match="holds no face with params"):
         results.find_results(folder / "only_params")

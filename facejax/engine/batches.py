@@ -1,6 +1,7 @@
 """How many faces at once."""
 
 import os
+from typing import Any
 
 import jax
 
@@ -35,7 +36,7 @@ def face_bytes(recipe: Recipe) -> float:
     return (PAINTED_BYTES if painted else known) * max((recipe.size / 224) ** 2, 1.0)
 
 
-def free_bytes(device: jax.Device) -> float:
+def free_bytes(device: Any) -> float:
     """Of an accelerator what jax may take, of a host what its devices have each."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
