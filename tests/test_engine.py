@@ -59,6 +59,11 @@ def fit(photos, out, *more, source=None):
     return main(["fit", *sources, "--landmarks", str(photos), "--out", str(out), *OPTIONS, *more])
 
 
+def options_of(photos, out):
+    """The same in Python."""
+    return FitOptions(out=out, landmarks=photos, recipe="landmarks", files=("params",))
+
+
 def manifest(out, name="manifest.jsonl"):
     return [json.loads(line) for line in (out / name).read_text().splitlines()]
 
@@ -127,6 +132,9 @@ def test_asked_to_stop_it_ends_soon_and_goes_on(photos, whole, tmp_path, capfd, 
     assert f"stopped after {done} of 5 photos: pass --resume" in capfd.readouterr().err
     assert fit(photos, out, "--resume", "--files", "params", "mesh") == 2
     assert "files was" in capfd.readouterr().err
+    assert fit(photos, out, "--resume", "--batch", "3") == 2
+    assert "batch was 2 and is now 3" in capfd.readouterr().err
+    assert Run(options_of(photos, out), list_photos([photos]), resume=True).batch == 2
     assert fit(photos, out, "--resume") == 1
     assert contents(out) == contents(whole)
 
@@ -204,7 +212,7 @@ def test_too_many_faces_for_the_memory_are_halved(photos, tmp_path, monkeypatch)
 
     fit_padded = worker.fit_padded
     monkeypatch.setattr(worker, "fit_padded", small_device)
-    one = FitWorker(FitOptions(out=tmp_path, landmarks=photos, recipe="landmarks", files=("params",)), 8)
+    one = FitWorker(options_of(photos, tmp_path), 8)
     some = [photo for photo in list_photos([photos]) if photo.name != "broken.jpg"]
     _, lines = one.write(one.fit(one.find(worker.Group(0, some))))
     assert sizes == [8, 4, 2, 2] and one.batch == 2 and [line["status"] for line in lines] == ["ok"] * 4
@@ -310,6 +318,7 @@ np.savez(sys.argv[2], identity=result.params.identity, landmarks=result.landmark
 """
 
 
+@pytest.mark.slow
 def test_faces_are_spread_over_all_devices(tmp_path):
     """Three faces on two devices, of which one has a face twice, and on one."""
     found = []

@@ -1,6 +1,7 @@
 """Photographs from folders, lists, archives and tables: the same names, order and pixels wherever they lie."""
 
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -77,6 +78,14 @@ def test_archives_in_folders_and_several_sources(folder, tmp_path):
 def test_results_are_no_photographs(folder):
     photos = list_photos([folder / "all"], without=folder / "all" / "sub")
     assert [photo.file for photo in photos] == ["a.png"]
+
+
+def test_names_that_are_no_text_are_made_readable(tmp_path):
+    strange = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    with open(strange, "wb") as file:
+        file.write(picture(1))
+    (photo,) = list_photos([tmp_path])
+    assert photo.file == "caf\ufffd.png" and photo.file.encode() and read_image(photo).shape == (5, 4, 3)
 
 
 def test_damaged_pictures_in_archives_are_named(folder, tmp_path):

@@ -9,6 +9,7 @@
 | `recipe.json` | what is trained |
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def run(
     state = state if begun is None else training.go_on(state, begun)
     first, state = store.restore_latest(state) or (0, state)
     state = spread(state, whole)
-    log, step = Log(out / "log.csv", first, COLUMNS, (*TERMS[:2], "normals", "judge")), Step(recipe)
+    log = Log(out / "log.csv", first, COLUMNS, (*TERMS[:2], "normals", "judge"))
+    step = compiled_step(recipe)
     with tqdm(total=recipe.steps, initial=first, unit="step", disable=not first_host()) as bar:
         for number in range(first, recipe.steps):
             batch = spread(source(number), parts)
@@ -151,6 +153,12 @@ class Step:
             state, more = self.judge[bool(recipe.r1) and number % recipe.r1_interval == 0](state, batch, made)
             terms |= more
         return self.close(state), terms
+
+
+@functools.cache
+def compiled_step(recipe: Recipe) -> Step:
+    """One for all runs of a recipe in this process."""
+    return Step(recipe)
 
 
 def write_sheet(path: Path, gar: GenerativeRenderer, source: Source, batch: int, *, count: int = 8) -> None:

@@ -6,7 +6,6 @@ from typing import Literal
 
 import tyro
 
-from facejax.engine.batches import choose_batch
 from facejax.engine.faces import check_source
 from facejax.engine.run import Engine, Run, fit_here, parse_shard
 from facejax.engine.signals import STOPPED, progress, stop_on_signal
@@ -53,7 +52,7 @@ def run_fit(command: Fit) -> int:
     run = Run(
         command,
         photos,
-        batch=choose_batch(command, len(photos[shard[0] :: shard[1]])) if command.batch == "auto" else command.batch,
+        batch=None if command.batch == "auto" else command.batch,
         shard=shard,
         resume=command.resume,
     )

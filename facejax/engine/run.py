@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from facejax.engine.batches import choose_batch
 from facejax.engine.faces import failure
 from facejax.engine.pipeline import overlapped
 from facejax.engine.worker import FAILED, OK, FitOptions, FitWorker, Group
@@ -46,7 +47,8 @@ def fit_here(
 class Run:
     """A run in a folder: its photographs, its groups, and what is done.
 
-    `shard`: this process takes every n-th photograph, beginning with the k-th (k, n), and keeps a manifest of its own.
+    `batch`: faces at once; None: that of the run that is resumed, or what the memory is good for. `shard`: this process
+    takes every n-th photograph, beginning with the k-th (k, n), and keeps a manifest of its own.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Run:
         options: FitOptions,
         photos: Sequence[Photo],
         *,
-        batch: int,
+        batch: int | None = None,
         shard: tuple[int, int] = (0, 1),
         resume: bool = False,
     ):
@@ -66,11 +68,13 @@ class Run:
         self.manifest, self.about = (_with_part(options.out / name, part) for name in (MANIFEST, RUN))
         self.names = [photo.file for photo in self.photos]
         begun = read_run(self.about) if self.about.exists() else None
-        self.batch = begun["options"]["batch"] if resume and begun else batch
+        if batch is None:
+            batch = begun["options"]["batch"] if resume and begun else choose_batch(options, len(self.photos))
+        self.batch: int = batch
         described = self._describe()
         if begun and resume:
             check_run(self.about, described, self.names)
-        elif begun and 0 < (done := self._count(begun)) < begun["photos"]["count"]:
+        elif begun and 0 < (done := self._lines_there()) < begun["photos"]["count"]:
             raise ValueError(
                 f"--out {options.out}: holds a run that was stopped after {done} of {begun['photos']['count']} photos: "
                 "pass --resume to go on with it, or take another --out"
@@ -85,8 +89,8 @@ class Run:
         options = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
         return {name: value for name, value in options.items() if name not in SHARED} | {"batch": self.batch}
 
-    def _count(self, begun: dict[str, Any]) -> int:
-        """Lines of the run that was begun here."""
+    def _lines_there(self) -> int:
+        """Of the run that was begun here, not of earlier ones."""
         if not self.manifest.exists():
             return 0
         return sum(b'"group": null' not in line for line in self.manifest.read_bytes().splitlines())

@@ -58,7 +58,7 @@ class Photo:
 
 def photo_file(path: str | Path) -> Photo:
     """A photograph that is a file of its own, called by its name alone."""
-    return Photo(PurePosixPath(Path(path).as_posix()).name, str(path))
+    return Photo(_readable(PurePosixPath(Path(path).as_posix()).name), str(path))
 
 
 def list_photos(sources: Sequence[str | Path], *, without: Path | None = None) -> list[Photo]:
@@ -87,6 +87,11 @@ def check_folders(photos: Iterable[Photo]) -> None:
     """Raises ValueError where two photographs would write into one folder."""
     for photo, other in taken_folders(photos).items():
         raise ValueError(f"{photo} and {other} would both write to {photo.folder}/: rename one, or take it alone")
+
+
+def _readable(name: str) -> str:
+    """A file's name without bytes that are no text, which no manifest could hold."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def is_collection(source: str | Path) -> bool:
@@ -138,7 +143,7 @@ def _photos_of_folder(folder: str, without: Path | None) -> Iterator[Photo]:
         if any(part.startswith(".") for part in name.split("/")):
             continue
         if suffix in SUFFIXES:
-            yield Photo(name, found[name])
+            yield Photo(_readable(name), found[name])
         elif suffix in ARCHIVES:
             yield from _photos_of_archive(found[name])
 
