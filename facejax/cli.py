@@ -1,12 +1,16 @@
 """The command line: its commands are in a table, each has `--help`."""
 
+import inspect
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
 
 import tyro
 
 from facejax.commands.build_uv_dataset import BuildUvDataset, run_build_uv_dataset
+from facejax.commands.convert import CONVERSIONS, run_convert
 from facejax.commands.demo import Demo, run_demo
 from facejax.commands.evaluate import Evaluate, run_evaluate
 from facejax.commands.fit import Fit, run_fit
@@ -17,7 +21,8 @@ from facejax.commands.unwrap import Unwrap, run_unwrap
 from facejax.commands.view import View, run_view
 from facejax.compilation import cache_compilations
 
-COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+Options = type | dict[str, type]  # of a command, or of each command under it
+COMMANDS: dict[str, tuple[Options, Callable[[Any], int]]] = {
     "fit": (Fit, run_fit),
     "view": (View, run_view),
     "regress": (Regress, run_regress),
@@ -25,6 +30,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "build-uv-dataset": (BuildUvDataset, run_build_uv_dataset),
     "measure-textures": (MeasureTextures, run_measure_textures),
     "evaluate": (Evaluate, run_evaluate),
+    "convert": (dict(CONVERSIONS), run_convert),
     "demo": (Demo, run_demo),
     "info": (Info, run_info),
 }
@@ -32,19 +38,44 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 when some photos failed, 2 when the command is wrong."""
-    command = tyro.extras.subcommand_cli_from_dict(  # gives the command itself: its class is what is called
-        {name: options for name, (options, _) in COMMANDS.items()},
-        prog="facejax",
-        description="Batched, differentiable 3D face reconstruction.",
-        args=argv,
-    )
-    run = {options: run for options, run in COMMANDS.values()}[type(command)]
+    command = parse(sys.argv[1:] if argv is None else argv)
+    run = next(run for options, run in COMMANDS.values() if type(command) in _classes(options))
     cache_compilations()
     try:
         return run(command)
     except (ValueError, OSError) as error:
         print(f"facejax: error: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+def parse(argv: Sequence[str]) -> Any:
+    """The command that the arguments ask for, with its options; nothing is run.
+
+    Exits with a message, as `tyro` does, for arguments that are wrong, for --help and for the completion scripts.
+    """
+    about = "Batched, differentiable 3D face reconstruction."
+    return tyro.cli(
+        _choice({name: options for name, (options, _) in COMMANDS.items()}, argv),
+        prog="facejax",
+        description=about,
+        args=argv,
+    )
+
+
+def _choice(commands: dict[str, Options], argv: Sequence[str]) -> Any:
+    """One of several commands. In the list the first sentence of each is enough; its own help has all."""
+    kinds = []
+    for name, options in commands.items():
+        nested = isinstance(options, dict)
+        text = inspect.getdoc(COMMANDS[name][1] if nested else options) or ""
+        about = text if name in argv else text.split("\n\n")[0]
+        kind = _choice(dict(options), argv) if nested else options
+        kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=about)])
+    return reduce(or_, kinds)
+
+
+def _classes(options: Options) -> Collection[type]:
+    return options.values() if isinstance(options, dict) else [options]
 
 
 def _one_line(error: BaseException) -> str:

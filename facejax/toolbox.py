@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from facejax.checkpoints import import_arcface, import_lpips
+from facejax.checkpoints import Released, import_arcface, import_lpips, load_released
 from facejax.face_model import FaceModel
 from facejax.fitting import (
     DEFAULT,
@@ -37,10 +37,24 @@ def own_encoder() -> FeatureNetwork:
 
 
 def read_lpips(files: tuple[Path, ...]) -> FeatureNetwork:
-    """LPIPS from one file, or from VGG16's and its own. Raises ValueError, and like `checkpoints.import_lpips`."""
+    """LPIPS from one file, from VGG16's and its own, or from the folder that `facejax convert` wrote.
+
+    Raises ValueError, and like `checkpoints.import_lpips` and `load_released`.
+    """
     if len(files) not in (1, 2):
         raise ValueError(f"LPIPS is one file or two, not {len(files)}: see facejax.checkpoints.import_lpips")
-    return lpips_network(import_lpips(*files))
+    converted = _converted(files[0], "vgg16") if len(files) == 1 else None
+    return lpips_network(converted or import_lpips(*files))
+
+
+def read_arcface(file: Path) -> FeatureNetwork:
+    """ArcFace from its authors' file, or from the folder that `facejax convert` wrote; raises like the importers."""
+    return arcface_network(_converted(file, "iresnet") or import_arcface(file))
+
+
+def _converted(path: Path, kind: str) -> Released | None:
+    """Of a folder the network in it; None for a file."""
+    return load_released(path, kind=kind) if path.is_dir() else None
 
 
 def tools_for(
@@ -57,9 +71,9 @@ def tools_for(
     Args:
         decoder: a texture decoder, the folder of one, or "default" for the package's own.
         model: what is fitted, to check that the package's own decoder has its texture layout.
-        lpips: weights of LPIPS for "perceptual" (docs/weights.md), one file or two; without them it is the shipped
-            regressor's encoder.
-        arcface: weights of ArcFace for "recognition", which has no substitute.
+        lpips: weights of LPIPS for "perceptual" (docs/weights.md), one file or two, or the folder that
+            `facejax convert` made of them; without them it is the shipped regressor's encoder.
+        arcface: weights of ArcFace for "recognition", a file or such a folder; they have no substitute.
         renderer: a generative renderer, the folder of one, or "default" for the package's own.
 
     Raises ValueError for a recipe that needs something else, and like the loaders.
@@ -86,5 +100,5 @@ def tools_for(
     if "recognition" in roles:
         if arcface is None:
             raise ValueError(f"recipe {recipe.name!r} needs a recognition network: give the weights of ArcFace")
-        networks["recognition"] = arcface_network(import_arcface(arcface))
+        networks["recognition"] = read_arcface(arcface)
     return Tools({name: drawn[name] for name in sorted(albedos)}, dict(sorted(networks.items())))

@@ -2,7 +2,7 @@
 
 | file | what lives there |
 |---|---|
-| `store.py` | `save`, `load`: a tree of arrays with a schema name and version, compared on load |
+| `store.py` | `save`, `load`, `read_metadata`: a tree of arrays with a schema name and version, compared on load |
 | `training.py` | `TrainingStore`: the newest states of a training run, to go on from after a kill |
 | `released.py` | `import_3ddfa`, `import_2dasl`, `import_deep3d`, what they regress, `save_released`, `load_released` |
 | `loss_networks.py` | `import_lpips`, `import_arcface`, `import_face_parsing`, `import_dpr_light`, `import_fan` |
@@ -36,7 +36,7 @@ from facejax.checkpoints.released import (
     regress_deep3d,
     save_released,
 )
-from facejax.checkpoints.store import Checkpoint, load, save
+from facejax.checkpoints.store import Checkpoint, load, read_metadata, save
 from facejax.checkpoints.training import TrainingStore
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "import_lpips",
     "load",
     "load_released",
+    "read_metadata",
     "read_whitening",
     "regress_2dasl",
     "regress_3ddfa",

@@ -192,15 +192,24 @@ def coefficients_257(outputs: Float[Array, "N 257"]) -> Coefficients257:
     return Coefficients257(**blocks | {"light": blocks["light"].reshape(-1, 3, 9)})
 
 
-def save_released(path: str | Path, released: Released) -> None:
-    """Writes an imported network as a checkpoint, which loads without PyTorch."""
+def save_released(path: str | Path, released: Released, *, half: bool = False, **notes: Any) -> None:
+    """Writes an imported network as a checkpoint, which loads without PyTorch.
+
+    `half` stores it in 16 bits; `notes` go into its metadata.
+    """
     kind = next(kind for kind, config in CONFIGS.items() if isinstance(released.config, config))
-    save(path, released, schema=SCHEMA, version=VERSION, kind=kind, config=asdict(released.config))
+    about = {"kind": kind, "config": asdict(released.config), **notes}
+    save(path, released, schema=SCHEMA, version=VERSION, half=half, **about)
 
 
-def load_released(path: str | Path) -> Released:
-    """What `save_released` wrote. Raises like `facejax.checkpoints.load`."""
+def load_released(path: str | Path, *, kind: str | None = None) -> Released:
+    """What `save_released` wrote; a ValueError when it is of another `kind` (one of CONFIGS).
+
+    Raises like `facejax.checkpoints.load`.
+    """
     tree, about = load(path, schema=SCHEMA, version=VERSION)
+    if kind not in (None, about["kind"]):
+        raise ValueError(f"{path}: holds a network of the kind {about['kind']!r}, wanted is {kind!r}; give another one")
     config = CONFIGS[about["kind"]](**{name: _tuples(value) for name, value in about["config"].items()})
     tree = jax.tree.map(jnp.asarray, tree)
     whitening = Whitening(**tree["whitening"]) if "whitening" in tree else None

@@ -81,15 +81,7 @@ def load(path: str | Path, *, schema: str, version: int, like: Any = None) -> Ch
     from orbax.checkpoint import v1 as ocp
 
     path = Path(path).absolute()
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such checkpoint; check the path")
-    if not _is_checkpoint(path):
-        raise ValueError(f"{path}: not a checkpoint; give a folder that facejax.checkpoints.save wrote")
-    try:
-        about: Any = ocp.metadata(str(path), checkpointable_name=_ITEM).custom_metadata
-    except Exception as error:  # Orbax and its storage fail in many ways on truncated files
-        raise _damaged(path, error) from None
-    about = about if isinstance(about, dict) else {}
+    about = _about(path)
     _compare(path, about, schema, version)
     try:
         leaves = _flat(ocp.load(str(path), checkpointable_name=_ITEM))
@@ -102,6 +94,32 @@ def load(path: str | Path, *, schema: str, version: int, like: Any = None) -> Ch
     return Checkpoint(tree, about["metadata"])
 
 
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its arrays: "schema", "version", "metadata" and how it is stored.
+
+    Raises like `load`.
+    """
+    path = Path(path).absolute()
+    about = _about(path)
+    if "schema" not in about:
+        raise _foreign(path)
+    return about
+
+
+def _about(path: Path) -> dict[str, Any]:
+    from orbax.checkpoint import v1 as ocp
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such checkpoint; check the path")
+    if not _is_checkpoint(path):
+        raise ValueError(f"{path}: not a checkpoint; give a folder that facejax.checkpoints.save wrote")
+    try:
+        about: Any = ocp.metadata(str(path), checkpointable_name=_ITEM).custom_metadata
+    except Exception as error:  # Orbax and its storage fail in many ways on truncated files
+        raise _damaged(path, error) from None
+    return about if isinstance(about, dict) else {}
+
+
 def _is_checkpoint(path: Path) -> bool:
     return (path / _ITEM).is_dir()
 
@@ -111,9 +129,13 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(f"{path}: the checkpoint is incomplete or damaged ({reason}); copy or download it again")
 
 
+def _foreign(path: Path) -> ValueError:
+    return ValueError(f"{path}: a checkpoint of another program; give one that facejax.checkpoints.save wrote")
+
+
 def _compare(path: Path, about: Mapping[str, Any], schema: str, version: int) -> None:
     if "schema" not in about:
-        raise ValueError(f"{path}: a checkpoint of another program; give one that facejax.checkpoints.save wrote")
+        raise _foreign(path)
     if about["schema"] != schema:
         raise ValueError(f"{path}: holds {about['schema']!r}, wanted is {schema!r}; give a checkpoint of that kind")
     if about["version"] > version:

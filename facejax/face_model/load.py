@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from facejax.face_model.formats import bfm, flame, gnm, hifi3dpp, ict
+from facejax.face_model.formats import bfm, flame, gnm, hifi3dpp, ict, plain
 from facejax.face_model.formats._common import GET_AGAIN, Landmarks, Options, fail, open_container
 from facejax.face_model.model import FaceModel, truncate
 
@@ -20,13 +20,14 @@ _LOADERS = {
     "flame": flame.load_flame,
     "hifi3dpp": hifi3dpp.load_hifi3dpp,
     "gnm": gnm.load_gnm,
-    "facejax": lambda path, data, options: _own_head(path, options),
+    "facejax": lambda path, data, options: _own_file(path, data, options),
 }
 FORMATS = tuple(_LOADERS)
 
 # Keys that tell a format; the first row whose keys are all in the file decides.
 _SIGNATURES = [
     (("facejax_head",), "facejax"),
+    ((plain.KEY,), "facejax"),
     (("template_vertex_positions", "vertex_identity_basis"), "gnm"),
     (("vertices", "identity_deltas"), "ict"),
     (("v_template", "shapedirs"), "flame"),
@@ -51,9 +52,10 @@ def load_face_model(
     """The face model in a file or folder, in millimetres and this library's conventions; "default" is the shipped head.
 
     What the file is, is told by its content: an ICT-FaceKit folder (or its .npz), Basel Face Model 2009 (.mat) and
-    2017/2019 (.h5), Deep3D's `BFM_model_front.mat`, FLAME (.pkl or .npz), HiFi3D++ (.mat), GNM Head (.npz), or a head
-    in the default head's own format; `format` (one of FORMATS) says it instead. docs/models.md tells where to get each
-    file and what is converted. Nothing is executed: pickles are read by a reader that admits arrays only.
+    2017/2019 (.h5), Deep3D's `BFM_model_front.mat`, FLAME (.pkl or .npz), HiFi3D++ (.mat), GNM Head (.npz), or what
+    `facejax convert model` or the builder of the default head wrote (.npz); `format` (one of FORMATS) says it instead.
+    docs/models.md tells where to get each file and what is converted. Nothing is executed: pickles are read by a reader
+    that admits arrays only.
 
     `identity`, `expression` and `albedo` keep that many first components (None, or more than the file has: all of
     them). `landmarks` replaces the file's landmarks, or gives them to a file without: 68 vertex indices, or 68
@@ -76,6 +78,11 @@ def load_face_model(
         path = _file_in_folder(path, format)
     with open_container(path) as data, np.errstate(all="ignore"):  # damaged numbers overflow; assembly refuses them
         return _LOADERS[format or _recognise(path, data)](path, data, options)
+
+
+def _own_file(path: Path, data: Mapping[str, Any], options: Options) -> FaceModel:
+    """Any model as it was written, or a head in the shipped one's encoding."""
+    return plain.load_plain(path, data, options) if plain.KEY in data else _own_head(path, options)
 
 
 def _own_head(source: Path | None, options: Options) -> FaceModel:

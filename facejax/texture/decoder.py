@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -192,10 +193,13 @@ def sample_textures(
     return jax.vmap(lambda w: decode_texture(decoder, w))(sample_latents(decoder, key, count, psi=psi))
 
 
-def save_decoder(path: str | Path, decoder: TextureDecoder, *, half: bool = True) -> None:
-    """Writes a checkpoint, in 16 bits unless `half` is False: 10 MB for `LIGHT`, 66 MB for config F."""
+def save_decoder(path: str | Path, decoder: TextureDecoder, *, half: bool = True, **notes: Any) -> None:
+    """Writes a checkpoint, in 16 bits unless `half` is False: 10 MB for `LIGHT`, 66 MB for config F.
+
+    `notes` go into its metadata.
+    """
     config = asdict(decoder.config)
-    save(path, decoder, schema=SCHEMA, version=VERSION, half=half, config=config)
+    save(path, decoder, schema=SCHEMA, version=VERSION, half=half, config=config, **notes)
 
 
 def load_decoder(path: str | Path = "default") -> TextureDecoder:
