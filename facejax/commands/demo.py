@@ -26,7 +26,12 @@ LANDMARK_NOISE = 0.005  # standard deviation, as a share of the face's size: abo
 
 @dataclass(frozen=True)
 class Demo:
-    """Render a synthetic portrait of the default head, fit it from scratch, and report the errors against the truth."""
+    """Render a synthetic portrait of the default head, fit it from scratch, and report the errors against the truth.
+
+    Example:
+
+        facejax demo --out out
+    """
 
     out: Path
     """folder for the results"""

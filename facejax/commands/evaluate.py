@@ -26,7 +26,12 @@ MEAN = "of the three bins' means, and their standard deviation; a bin holds its 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure the regressor's landmarks on a benchmark: a table, and OUT/<benchmark>.json and .png (error curve)."""
+    """Measure the regressor's landmarks on a benchmark: a table, and OUT/<benchmark>.json and .png (error curve).
+
+    Example:
+
+        facejax evaluate aflw2000 --data AFLW2000 --per-group
+    """
 
     benchmark: tyro.conf.Positional[Literal["aflw2000", "aflw"]]
     """aflw2000: AFLW2000-3D, 68 and 21 points; aflw: AFLW's crops, 21 points"""

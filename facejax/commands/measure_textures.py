@@ -30,7 +30,9 @@ class MeasureTextures:
     The BS error's kernel is 55 texels of a 1024 map, scaled with the map. The valid ratio is the share of a map's
     texels that its mask marks: <stem>_mask.png beside <stem>.png, or filled.png beside albedo.png. The identity spread
     is not ArcFace's: maps are rendered on the mean face and seen by the shipped regressor's encoder, so it compares
-    with numbers of this command alone.
+    with numbers of this command alone. Example:
+
+        facejax measure-textures textures --json textures.json
     """
 
     maps: tyro.conf.Positional[tuple[Path, ...]]

@@ -17,7 +17,12 @@ from facejax.regress.regressor import load_regressor
 
 @dataclass(frozen=True)
 class Regress:
-    """Landmarks, pose and coefficients of the faces in photographs, by the network alone (seconds for many photos)."""
+    """Landmarks, pose and coefficients of the faces in photographs, by the network alone (seconds for many photos).
+
+    Example:
+
+        facejax regress one.jpg two.jpg --out faces.npz --faces all
+    """
 
     photos: tyro.conf.Positional[tuple[Path, ...]]
     """photographs"""

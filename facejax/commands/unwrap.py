@@ -38,7 +38,9 @@ class Unwrap(TextureOptions):
 
     Writes OUT/<stem>/albedo.png, filled.png and repaired.png, seen.png (or seen_<stem>.png of each view) and
     summary.json. Of --views the folder bears the first one's stem; a view without a face, or of another person,
-    refuses them all.
+    refuses them all. Example:
+
+        facejax unwrap --views front.jpg left.jpg right.jpg --out textures
     """
 
     photos: tyro.conf.Positional[tuple[Path, ...]] = ()
