@@ -36,7 +36,7 @@ from facejax.nets.mobilenet import apply_mobilenet, mobilenet_shapes
 from facejax.nets.resnet import apply_resnet, resnet_shapes
 
 SCHEMA, VERSION = "released network", 1
-CONFIGS = {
+CONFIGS: dict[str, type[Any]] = {
     "resnet": ResNetConfig,
     "mobilenet": MobileNetConfig,
     "vgg16": VGG16Config,

@@ -20,7 +20,10 @@ class TrainingStore:
     def __init__(self, folder: str | Path, *, keep: int = 2, schema: str = "training", version: int = 1):
         if keep < 1:
             raise ValueError(f"keep={keep}: keep at least one checkpoint")
-        self.folder, self.keep, self.schema, self.version = Path(folder), keep, schema, version
+        self.folder: Path = Path(folder)
+        self.keep: int = keep
+        self.schema: str = schema
+        self.version: int = version
 
     def steps(self) -> list[int]:
         """The steps on disk, oldest first."""

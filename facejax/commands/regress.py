@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 from tqdm import tqdm
@@ -64,7 +65,7 @@ def check_command(command: Regress) -> None:
         raise ValueError(f"--batch {command.batch}: at least 1 face at once")
 
 
-def boxes_of(photos: Sequence[Photo], file: Path) -> list:
+def boxes_of(photos: Sequence[Photo], file: Path) -> list[Any]:
     """The boxes of each photo, None for those the file does not name; a file that names none of them is a mistake."""
     boxes = read_boxes(file)
     mine = [box_of(photo, boxes) for photo in photos]

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from facejax.images.sources import Photo, is_url, photo_file
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 def read_image(path: str | Path | Photo) -> Float[np.ndarray, "H W 3"]:

@@ -192,17 +192,17 @@ class Table:
     """A Parquet file with encoded images in one column: bytes, or the {bytes, path} of Hugging Face data sets."""
 
     def __init__(self, path: str):
-        self.path = path
+        self.path: str = path
         with self._opened() as table:
             schema, metadata = table.schema_arrow, table.metadata
             column = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
             if column is None:
                 raise ValueError(f"{path}: no column of images; name one of its columns {IMAGE_COLUMNS[0]!r}")
-            self.column = column
+            self.column: str = column
             self.names = self._names(table, str(schema.field(column).type))
             counts = [metadata.row_group(k).num_rows for k in range(table.num_row_groups)]
-        self.starts = [sum(counts[:k]) for k in range(len(counts) + 1)]
-        self.images = lru_cache(2)(self._images)
+        self.starts: list[int] = [sum(counts[:k]) for k in range(len(counts) + 1)]
+        self.images: Any = lru_cache(2)(self._images)
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:

@@ -86,7 +86,7 @@ def lazy_adam(rate: float, *, interval: int, betas: tuple[float, float] = (0.0, 
     return optax.adam(rate * share, b1=betas[0] ** share, b2=betas[1] ** share, eps=1e-8)
 
 
-def finite_gradients(gradients):
+def finite_gradients(gradients: Any) -> Any:
     """NaN becomes 0 and infinities plus or minus 1e5, so that one bad number does not end a run of days."""
     return jax.tree.map(lambda leaf: jnp.nan_to_num(leaf, nan=0.0, posinf=1e5, neginf=-1e5), gradients)
 

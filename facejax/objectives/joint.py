@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
 from facejax.objectives.coefficients import TINY
 
-State = PyTree[Any]
-Batch = PyTree[Any]
+State = Any  # a tree of arrays
+Batch = Any  # another
 
 
 def match_magnitude(term: Float[Array, ""], reference: Float[Array, ""]) -> Float[Array, ""]:

@@ -177,7 +177,9 @@ def start_state(recipe: Recipe, params: Any) -> State:
     return State(jnp.zeros((), jnp.int32), params, average, make_optimizer(recipe).init(params))
 
 
-def train_step(config: RegressorConfig, recipe: Recipe, anchors: Anchors, state: State, views: View):
+def train_step(
+    config: RegressorConfig, recipe: Recipe, anchors: Anchors, state: State, views: View
+) -> tuple[State, dict[str, Float[Array, ""]]]:
     """One step on a batch of views: the next state and the terms."""
 
     def total(params):

@@ -31,9 +31,14 @@ class Viewer:
             import viser
         except ImportError:
             raise ValueError("the viewer needs viser: pip install 'facejax[view]'") from None
-        self.faces, self.model = faces, model
-        self.busy, self.stale, self.setting, self.drawn = threading.Lock(), False, False, b""
-        self.face = self.shown = self._read(next(iter(faces)))
+        self.faces: dict[str, Path] = faces
+        self.model: FaceModel = model
+        self.busy: threading.Lock = threading.Lock()
+        self.stale: bool = False
+        self.setting: bool = False
+        self.drawn: bytes = b""
+        self.face: ShownFace = self._read(next(iter(faces)))
+        self.shown: ShownFace = self.face
         self.server: Any = viser.ViserServer(host=LOCAL, port=port, verbose=False)
         self.server.scene.set_up_direction("+y")
         self.server.on_client_connect(self._look_at_the_face)
@@ -65,13 +70,13 @@ class Viewer:
     def _build(self) -> None:
         """The panel on the right."""
         gui = self.server.gui
-        self.which = gui.add_dropdown("face", tuple(self.faces), initial_value=self.face.name)
-        self.stage = gui.add_dropdown("stage", (FITTED,))
-        self.look = gui.add_dropdown("look", LOOKS, initial_value="shaded")
-        self.about = gui.add_markdown("")
-        self.photo = gui.add_image(np.zeros((4, 4, 3), np.uint8))
-        self.losses = gui.add_image(np.zeros((4, 4, 3), np.uint8), label="losses", visible=False)
-        self.reset = gui.add_button("as fitted")
+        self.which: Any = gui.add_dropdown("face", tuple(self.faces), initial_value=self.face.name)
+        self.stage: Any = gui.add_dropdown("stage", (FITTED,))
+        self.look: Any = gui.add_dropdown("look", LOOKS, initial_value="shaded")
+        self.about: Any = gui.add_markdown("")
+        self.photo: Any = gui.add_image(np.zeros((4, 4, 3), np.uint8))
+        self.losses: Any = gui.add_image(np.zeros((4, 4, 3), np.uint8), label="losses", visible=False)
+        self.reset: Any = gui.add_button("as fitted")
         self.sliders: dict[str, Any] = {}
         low, high = (0.0, 1.0) if self.model.blendshapes else (-3.0, 3.0)
         with gui.add_folder("expression", expand_by_default=False):

@@ -25,8 +25,8 @@ class SurfaceIndex:
     """
 
     def __init__(self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], *, candidates: int = 8):
-        self.vertices = np.asarray(vertices, np.float64)
-        self.faces = np.asarray(faces, np.int64)
+        self.vertices: np.ndarray = np.asarray(vertices, np.float64)
+        self.faces: np.ndarray = np.asarray(faces, np.int64)
         used = np.unique(self.faces)
         self._used = used
         self._vertex_tree = KDTree(self.vertices[used])
