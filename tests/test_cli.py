@@ -2,13 +2,12 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 import trimesh
+from portraits import write_portrait
 
 from facejax.cli import main
-from facejax.commands.demo import portrait, random_face
 from facejax.export import load_params, write_png
 from facejax.face_model import decode
 from facejax.face_model.load import load_face_model
@@ -26,12 +25,8 @@ def own_cache(monkeypatch):
 def photos(tmp_path_factory):
     """Two synthetic portraits with their landmarks, in one folder."""
     folder = tmp_path_factory.mktemp("photos")
-    model = load_face_model()
     for name, seed in (("anna", 1), ("bela", 2)):
-        truth = random_face(model, key=jax.random.key(seed))
-        image, points = portrait(model, truth, key=jax.random.key(seed))
-        write_png(folder / f"{name}.png", image)
-        np.save(folder / f"{name}.npy", points)
+        write_portrait(folder, name, seed)
     return folder
 
 

@@ -6,16 +6,14 @@ import shutil
 import signal
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
+from portraits import write_portrait
 
 from facejax.cli import main
 from facejax.commands import build_uv_dataset
-from facejax.commands.demo import portrait, random_face
 from facejax.export import write_png
 from facejax.export.manifest import append_group, difference, whole_groups
-from facejax.face_model.load import load_face_model
 from facejax.images import read_image
 from facejax.unwrap.dataset import Filters, count_lines
 
@@ -31,11 +29,8 @@ def own_cache(monkeypatch):
 def photos(tmp_path_factory):
     """Four good portraits of two faces, a broken one, one without landmarks, one whose stem another has."""
     folder = tmp_path_factory.mktemp("photos")
-    model = load_face_model()
     for name, seed in (("anna", 1), ("dora", 2)):
-        image, points = portrait(model, random_face(model, key=jax.random.key(seed)), key=jax.random.key(seed))
-        write_png(folder / f"{name}.png", image)
-        np.save(folder / f"{name}.npy", points)
+        image, points = write_portrait(folder, name, seed)
         small = image.reshape(256, 2, 256, 2, 3).mean(axis=(1, 3))
         write_png(folder / f"more/{name}2.png", small)
         np.save(folder / f"{name}2.npy", points / 2)
@@ -186,7 +181,7 @@ def test_other_photos_and_other_folders_are_refused(whole, photos, tmp_path, cap
     shutil.copytree(photos, fewer)
     (fewer / "dora.png").unlink()
     assert main(["build-uv-dataset", str(fewer), "--out", str(whole), "--landmarks", str(photos), *OPTIONS]) == 2
-    assert "other photos (7, now 6)" in capfd.readouterr().err
+    assert "7 photos, now 6, such as dora.png" in capfd.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/precious.txt").write_text("keep")
     assert build(photos, tmp_path / "mine") == 2

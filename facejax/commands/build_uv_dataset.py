@@ -27,7 +27,7 @@ from facejax.commands.textures import (
     unwrap_fitted,
     write_texture,
 )
-from facejax.engine.faces import failure
+from facejax.engine.faces import TAKEN, failure
 from facejax.engine.signals import STOPPED, progress, stop_on_signal
 from facejax.export import write_summary
 from facejax.export.manifest import MANIFEST, RUN, Line, append_group, check_run, describe_run, read_manifest
@@ -123,7 +123,7 @@ def build_group(
     for photo in (photos[k] for k in free):  # of a run that was killed in this group
         for place in (command.out / photo.stem, command.out / "filtered" / photo.stem):
             shutil.rmtree(place, ignore_errors=True)
-    failures = {one: f"{one}: its folder is taken (by {taken[one]}); rename it" for one in photos if one in taken}
+    failures = {one: TAKEN.format(one, taken[one]) for one in photos if one in taken}
     portraits, unread = find_portraits(setup, [photos[k] for k in free], [boxes[k] for k in free])
     fitted, unsound = fit_portraits(setup, portraits, command.batch)
     failures |= unread | unsound

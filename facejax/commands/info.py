@@ -4,6 +4,7 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -51,7 +52,7 @@ def sections() -> dict[str, dict[str, str]]:
     }
 
 
-def _device(device: jax.Device) -> str:
+def _device(device: Any) -> str:
     stats = device.memory_stats() if device.platform != "cpu" else None
     memory = f", {stats['bytes_limit'] / 1e9:.1f} GB" if stats and "bytes_limit" in stats else ""
     return f"{device.device_kind}{memory}"

@@ -113,7 +113,9 @@ def find_portraits(
     setup: Setup, photos: Sequence[Photo], boxes: Sequence[np.ndarray | None]
 ) -> tuple[list[Portrait], dict[Photo, str]]:
     """The largest face of each photo that can be read, and a line for each photo without one, or without its mask."""
-    faces, failures = find_faces(photos, boxes, setup.regressor, landmarks=setup.options.landmarks)
+    faces, failures = find_faces(
+        photos, boxes, setup.regressor, landmarks=setup.options.landmarks, batch=min(setup.options.batch, len(photos))
+    )
     portraits = []
     for face in faces:
         try:

@@ -10,10 +10,10 @@ from facejax.fitting import RECIPES, Recipe
 from facejax.fitting.recipes import DEFAULT
 
 FACE_BYTES = {"landmarks": 20e6, "linear": 35e6}  # of a compiled fit at 224 pixels, by XLA's own count
-PAINTED_BYTES = 120e6  # of recipes with a texture decoder or a generative renderer
+PAINTED_BYTES = 120e6  # of recipes with a texture decoder (65 to 109 MB) or a generative renderer
 SHARE = 0.6  # of the memory that is there
-MOST = {"cpu": 16}  # faces a device, from where on more at once are no faster
-ELSEWHERE = 128
+MOST = {"cpu": 16}  # faces a device; more were not tried
+ELSEWHERE = 128  # not measured yet
 
 
 def choose_batch(options: FitOptions, count: int) -> int:

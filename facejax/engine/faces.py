@@ -1,6 +1,7 @@
 """The faces of photographs, and the fit of a group of them; a photo that cannot be used becomes a line of text."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from facejax.images import Photo, find_landmarks, read_image, read_landmarks
 from facejax.regress.photos import Faces, regress_photos
 from facejax.regress.regressor import Regressor
 
+TAKEN = "{}: its folder is taken (by {}); rename it"
 UNSOUND = "{}: the fit did not stay finite; check that the landmarks are its own"
 
 
@@ -53,24 +55,28 @@ def find_faces(
     *,
     landmarks: Path | None = None,
     faces: Faces = "largest",
+    batch: int = 1,
 ) -> tuple[list[Face], dict[Photo, str]]:
     """The faces of the photos that can be read, and a line for each photo that cannot or has none.
 
-    Without a regressor `landmarks` says where their points are.
+    Without a regressor `landmarks` says where their points are. `batch`: faces that the regressor takes at once.
     """
     found, failures = [], {}
-    for photo, box in zip(photos, boxes, strict=True):
+    images: dict[Photo, np.ndarray] = {}
+    for photo in photos:
         try:
-            image = read_image(photo)
-            if regressor is None:
-                assert landmarks is not None
-                points = _inside(read_landmarks(find_landmarks(landmarks, photo)), image)
-                found.append(Face(photo, photo.folder, image, points, None))
-            else:
-                found += regress_faces(photo, image, box, regressor, faces)
+            images[photo] = read_image(photo)
+            if landmarks is not None:
+                points = _inside(read_landmarks(find_landmarks(landmarks, photo)), images[photo])
+                found.append(Face(photo, photo.folder, images[photo], points, None))
         except (ValueError, OSError) as error:
+            images.pop(photo, None)
             line = " ".join(str(error).split())
             failures[photo] = line if photo.name in line else f"{photo}: {line}"
+    if regressor is not None:
+        known = [box for photo, box in zip(photos, boxes, strict=True) if photo in images]
+        found, unseen = regress_faces(images, known, regressor, faces, batch)
+        failures |= unseen
     return found, failures
 
 
@@ -98,16 +104,27 @@ def _inside(points: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def regress_faces(
-    photo: Photo, image: np.ndarray, box: np.ndarray | None, regressor: Regressor, faces: Faces
-) -> list[Face]:
-    """The faces of one photo, the largest first."""
-    seen = regress_photos(regressor, [image], boxes=[box], faces=faces, names=[photo.name], batch=1)
-    if not seen.faces:
-        raise ValueError(seen.failures[0])
-    result = collect(regressor, seen)
-    several = len(result) > 1 or faces == "all"
-    folders = [f"{photo.folder}_{k}" if several else photo.folder for k in range(len(result))]
-    return [Face(photo, folder, image, result.landmarks[k], result[k]) for k, folder in enumerate(folders)]
+    images: Mapping[Photo, np.ndarray],
+    boxes: Sequence[np.ndarray | None],
+    regressor: Regressor,
+    faces: Faces,
+    batch: int,
+) -> tuple[list[Face], dict[Photo, str]]:
+    """The faces of photos that were read, each photo's largest first, and a line for each photo without one."""
+    photos = list(images)
+    names = [photo.name for photo in photos]
+    seen = regress_photos(regressor, list(images.values()), boxes=boxes, faces=faces, names=names, batch=batch)
+    failures = {photos[k]: line for k, line in zip(seen.failed, seen.failures, strict=True)}
+    result = collect(regressor, seen) if seen.faces else None
+    found, count = [], Counter(face.photo for face in seen.faces)
+    number: Counter[int] = Counter()
+    for row, face in enumerate(seen.faces):
+        assert result is not None
+        photo, k = photos[face.photo], number[face.photo]
+        number[face.photo] += 1
+        folder = f"{photo.folder}_{k}" if faces == "all" or count[face.photo] > 1 else photo.folder
+        found.append(Face(photo, folder, images[photo], result.landmarks[row], result[row]))
+    return found, failures
 
 
 def fit_padded(

@@ -9,7 +9,8 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from facejax.compilation import cache_compilations
 from facejax.engine.worker import FitOptions, FitWorker, Group
 from facejax.export.manifest import Line
 from facejax.images import Photo
+from facejax.images.sources import is_url
 
 
 class RayCluster:
@@ -43,11 +45,11 @@ class RayCluster:
         ray.data.DataContext.get_current().enable_progress_bars = False
         gpus = int(ray.cluster_resources().get("GPU", 0))
         workers = min(self.workers or max(gpus, 1), len(groups))
-        rows = [{"group": one.number, "photos": json.dumps([asdict(photo) for photo in one.photos])} for one in groups]
+        rows = [{"group": one.number, "what": _to_text(one)} for one in groups]
         blocks = ray.data.from_items(rows, override_num_blocks=len(rows))  # a group that is lost is done again alone
         lines = blocks.map_batches(
             _Worker,
-            fn_constructor_args=(options, batch, os.environ.get("JAX_PLATFORMS")),
+            fn_constructor_args=(_anywhere(options), batch, os.environ.get("JAX_PLATFORMS")),
             batch_size=1,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(size=workers),
@@ -58,6 +60,22 @@ class RayCluster:
             yield int(row["group"]), json.loads(row["lines"])
             if stopped():
                 return
+
+
+def _to_text(group: Group) -> str:
+    """A group's photographs, where any worker finds them."""
+    photos = [photo if is_url(photo.source) else replace(photo, source=os.path.abspath(photo.source))
+              for photo in group.photos]  # fmt: skip
+    return json.dumps([[asdict(photo) for photo in photos], dict(group.taken)])
+
+
+def _anywhere(options: FitOptions) -> FitOptions:
+    """The same with absolute paths: workers may run in another folder."""
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    paths = {name: value.absolute() for name, value in given.items() if isinstance(value, Path)}
+    weights = tuple(path.absolute() for path in options.lpips)
+    model = options.model if options.model == "default" else os.path.abspath(options.model)
+    return replace(options, **paths, lpips=weights, model=model)
 
 
 class _Worker:
@@ -71,7 +89,8 @@ class _Worker:
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         done = []
-        for number, text in zip(rows["group"], rows["photos"], strict=True):
-            group = Group(int(number), [Photo(**photo) for photo in json.loads(text)])
+        for number, text in zip(rows["group"], rows["what"], strict=True):
+            photos, taken = json.loads(text)
+            group = Group(int(number), [Photo(**photo) for photo in photos], taken)
             done.append(self.worker.write(self.worker.fit(self.worker.find(group))))
         return {"group": [number for number, _ in done], "lines": [json.dumps(lines) for _, lines in done]}

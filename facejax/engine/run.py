@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from facejax.engine.batches import choose_batch
-from facejax.engine.faces import failure
 from facejax.engine.pipeline import overlapped
 from facejax.engine.worker import FAILED, OK, FitOptions, FitWorker, Group
 from facejax.export.manifest import (
@@ -68,21 +67,27 @@ class Run:
         self.manifest, self.about = (_with_part(options.out / name, part) for name in (MANIFEST, RUN))
         self.names = [photo.file for photo in self.photos]
         begun = read_run(self.about) if self.about.exists() else None
+        self.resumed = resume and begun is not None
         if batch is None:
             batch = begun["options"]["batch"] if resume and begun else choose_batch(options, len(self.photos))
-        self.batch: int = batch
-        described = self._describe()
+        elif options.faces == "largest":
+            batch = min(batch, max(len(self.photos), 1))
+        self.batch = batch
         if begun and resume:
-            check_run(self.about, described, self.names)
-        elif begun and 0 < (done := self._lines_there()) < begun["photos"]["count"]:
+            check_run(self.about, self._describe(), self.names)
+        elif begun and 0 < (done := self._lines_there()) < len(begun["photos"]):
             raise ValueError(
-                f"--out {options.out}: holds a run that was stopped after {done} of {begun['photos']['count']} photos: "
+                f"--out {options.out}: holds a run that was stopped after {done} of {len(begun['photos'])} photos: "
                 "pass --resume to go on with it, or take another --out"
             )
-        else:
+        self.done = read_manifest(self.manifest, self.names, self.batch) if self.resumed else {}
+
+    def _begin(self) -> None:
+        """Note what this run is: when its first group is done, so that a wrong command leaves an older run alone."""
+        if not self.resumed:
             keep_others(self.manifest, self.names)
-            describe_run(self.about, described, self.names)
-        self.done = read_manifest(self.manifest, self.names, self.batch)
+            describe_run(self.about, self._describe(), self.names)
+        self.resumed = True
 
     def _describe(self) -> dict[str, Any]:
         options = {field.name: getattr(self.options, field.name) for field in fields(FitOptions)}
@@ -102,27 +107,22 @@ class Run:
 
     def rest(self) -> list[Group]:
         """What is still to do."""
-        starts = range(0, len(self.photos), self.batch)
-        groups = (Group(number, self.photos[begin : begin + self.batch]) for number, begin in enumerate(starts))
+        groups = []
+        for number, begin in enumerate(range(0, len(self.photos), self.batch)):
+            photos = self.photos[begin : begin + self.batch]
+            taken = {photo.file: self.taken[photo].name for photo in photos if photo in self.taken}
+            groups.append(Group(number, photos, taken))
         return [group for group in groups if group.number not in self.done]
 
     def go_on(self, engine: Engine, stopped: Callable[[], bool]) -> Iterator[list[Line]]:
         """Fit what is left; the lines of every group, when they are in the manifest."""
-        rest = {group.number: group for group in self.rest()}
-        free = [Group(one.number, [p for p in one.photos if p not in self.taken]) for one in rest.values()]
-        empty = [(one.number, []) for one in free if not one.photos]
-        for number, lines in _chained(empty, engine, self.options, free, self.batch, stopped):
-            found = {line["file"]: line for line in lines}
-            found |= {photo.file: self._taken_line(photo) for photo in rest[number].photos if photo in self.taken}
+        rest = self.rest()
+        for number, lines in engine(self.options, rest, self.batch, stopped) if rest else ():
+            self._begin()
             # The name and the group come first in a line.
-            ordered = [found[photo.file] for photo in rest[number].photos]
-            self.done[number] = [{"file": line["file"], "group": number} | line for line in ordered]
+            self.done[number] = [{"file": line["file"], "group": number} | line for line in lines]
             append_group(self.manifest, self.done[number])
             yield self.done[number]
-
-    def _taken_line(self, photo: Photo) -> Line:
-        error = f"{photo}: its folder is taken (by {self.taken[photo].name}); rename it"
-        return {"file": photo.file, "status": FAILED, **failure(photo, error)}
 
     def lines(self) -> list[Line]:
         """Of the photographs that are done, in their order."""
@@ -139,12 +139,6 @@ class Run:
             "faces": sum(len(line.get("faces", ())) for line in lines),
             "failed_by": dict(causes.most_common()),
         }
-
-
-def _chained(empty, engine: Engine, options: FitOptions, groups: list[Group], batch: int, stopped) -> Iterator:
-    yield from empty
-    if some := [group for group in groups if group.photos]:
-        yield from engine(options, some, batch, stopped)
 
 
 def _with_part(path: Path, part: str) -> Path:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from jax.errors import JaxRuntimeError
 
 from facejax.api import FitResult
-from facejax.engine.faces import UNSOUND, Face, about_start, failure, find_faces, fit_padded
+from facejax.engine.faces import TAKEN, UNSOUND, Face, about_start, failure, find_faces, fit_padded
 from facejax.export.fitted import FILES, File
 from facejax.export.manifest import Line
 from facejax.face_model.load import load_face_model
@@ -70,6 +70,7 @@ class Group(NamedTuple):
 
     number: int
     photos: Sequence[Photo]
+    taken: Mapping[str, str]  # of those whose folder is another photo's: their name to that one's
 
 
 class Found(NamedTuple):
@@ -93,7 +94,7 @@ class FitWorker:
 
     def __init__(self, options: FitOptions, batch: int):
         """`batch`: faces in one compiled program; halved when they do not fit into the device's memory."""
-        self.options, self.batch = options, batch
+        self.options, self.batch, self.together = options, batch, batch
         self.model = load_face_model(options.model)
         recipe = recipe_for(self.model) if options.recipe is None else RECIPES[options.recipe]
         weights: dict[str, Any] = {"lpips": options.lpips, "arcface": options.arcface}
@@ -105,10 +106,14 @@ class FitWorker:
 
     def find(self, group: Group) -> Found:
         """Read the photographs and look for their faces."""
-        begun, photos = time.perf_counter(), group.photos
+        begun, options = time.perf_counter(), self.options
+        photos = [photo for photo in group.photos if photo.file not in group.taken]
         boxes = [box_of(photo, self.boxes) for photo in photos]
-        options = self.options
-        faces, failures = find_faces(photos, boxes, self.regressor, landmarks=options.landmarks, faces=options.faces)
+        faces, failures = find_faces(
+            photos, boxes, self.regressor, landmarks=options.landmarks, faces=options.faces, batch=self.together
+        )
+        for photo in (photo for photo in group.photos if photo.file in group.taken):
+            failures[photo] = TAKEN.format(photo, group.taken[photo.file])
         return Found(group, faces, failures, begun)
 
     def fit(self, found: Found) -> Fitted:

@@ -1,6 +1,7 @@
 """`report.html` of a run of `facejax fit`: every face's pictures and figures on one page, failures first."""
 
 import base64
+import html
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -25,17 +26,13 @@ def write_fit_report(path: Path, lines: Sequence[dict[str, Any]], counts: dict[s
         path,
         title="facejax fit",
         heading=f"{counts['photos']} photos: {counts['ok']} fitted, {counts['failed']} failed",
-        notes=[_escaped(causes), "A click on a column's name sorts by it; a click on a picture opens its folder."],
+        notes=[html.escape(causes), "A click on a column's name sorts by it; a click on a picture opens its folder."],
         pictures=1,
         texts=("photo", "status", "stages that still fell, or why"),
         numbers=NUMBERS,
         rows=[row for line in ordered for row in _rows(path.parent, line, width)],
         width=width,
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _rows(out: Path, line: dict[str, Any], width: int) -> Iterator[Row]:

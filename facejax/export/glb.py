@@ -171,8 +171,8 @@ class _Glb:
     def offsets(self, offset: np.ndarray) -> int:
         """A morph target; only what it moves, where that is less."""
         values = np.asarray(offset * METRES, "<f4")
-        moved = np.flatnonzero(np.abs(offset).max(axis=1) > LEAST)
-        values[np.setdiff1d(np.arange(len(values)), moved)] = 0
+        moves = np.abs(offset).max(axis=1) > LEAST
+        values, moved = np.where(moves[:, None], values, np.float32(0)), np.flatnonzero(moves)
         if len(moved) > SPARSE * len(values):
             return self.vectors(values, bounds=True)
         accessor = {"componentType": FLOAT, "count": len(values), "type": "VEC3"} | _bounds(values)

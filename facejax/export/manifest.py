@@ -8,7 +8,6 @@ off and that group is made again, so an interrupted run ends like an unbroken on
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,11 @@ def check_run(path: Path, options: Mapping[str, Any], names: Sequence[str]) -> N
     for part in ("options", "versions"):
         if (words := difference(begun[part], json.loads(json.dumps(new[part], default=str)))) is not None:
             raise ValueError(f"{path.parent}: was begun otherwise: {words}; take that again, or another --out")
-    if begun["photos"] != new["photos"]:
-        first = begun["photos"]["count"]
+    if begun["photos"] != list(names):
+        changed = sorted(set(begun["photos"]) ^ set(names)) or ["their order"]
         raise ValueError(
-            f"{path.parent}: was begun with other photos ({first}, now {len(names)}): bring them back, or take another "
-            "--out"
+            f"{path.parent}: was begun with {len(begun['photos'])} photos, now {len(names)}, such as {changed[0]}: "
+            "bring them back, or take another --out"
         )
 
 
@@ -47,8 +46,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def _description(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    digest = sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
-    return {"options": dict(options), "versions": versions(), "photos": {"count": len(names), "sha256": digest}}
+    return {"options": dict(options), "versions": versions(), "photos": list(names)}
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:

@@ -51,6 +51,7 @@ class RegressedPhotos:
     names: list[str]  # of the photos
     faces: list[RegressedFace]
     failures: list[str]
+    failed: list[int]  # the photo of each failure, its position in the list
 
 
 class _Portrait(NamedTuple):
@@ -97,6 +98,7 @@ def regress_photos(
     program = compile_regressor(regressor, batch)
     found: list[RegressedFace] = []
     failures: list[str] = []
+    failed: list[int] = []
     for start in range(0, len(photos), batch):
         group = range(start, min(start + batch, len(photos)))
         portraits: list[_Portrait] = []
@@ -105,6 +107,7 @@ def regress_photos(
                 portraits += _portraits(regressor, photos[index], index, given[index])
             except (ValueError, OSError) as error:
                 failures.append(_named(error, photos[index], names[index]))
+                failed.append(index)
         regressed = _regress_portraits(program, regressor, portraits, batch)
         for index in group:
             mine = [k for k, portrait in enumerate(portraits) if portrait.photo == index]
@@ -112,11 +115,12 @@ def regress_photos(
             found += chosen
             if mine and not chosen:
                 failures.append(_named(ValueError(NOT_FOUND), photos[index], names[index]))
+                failed.append(index)
         if progress is not None:
             progress(len(group))
     for failure in failures:
         log.info("%s", failure)
-    return RegressedPhotos(names, found, failures)
+    return RegressedPhotos(names, found, failures, failed)
 
 
 def regress_in_photo(
