@@ -1,20 +1,26 @@
 """Which triangle is seen at each pixel centre: hard visibility, without a gradient, in plain XLA.
 
 Every triangle's pixel box is cut into square tiles; the (triangle, tile) pairs form one work list, made without
-sorting, and each pair tests its tile's pixel centres and competes for them with a 32-bit key (nearness above, triangle
+sorting, and each pair tests its tile's pixel centres and competes for them with a 31-bit key (nearness above, triangle
 number below) through a scatter-min. Triangles that span many tiles use a second list with larger tiles. A list longer
 than its capacity is worked off in passes, so the result never depends on the capacity.
+
+NVIDIA GPUs have a program of their own in `visibility_triton`, which shares the mathematics below.
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-once = jax.lax.optimization_barrier  # keeps XLA:CPU from repeating a step inside each of its uses
+from facejax.kernels.barrier import once
+
+Implementation = Literal["xla", "triton", "interpreted"]
 EMPTY = -1
+NO_KEY = 0x7F800000  # keys are below it, so that their bits are those of positive finite floats too, in the same order
 SMALL_TILE, LARGE_TILE = 4, 32  # pixels
 LARGE_TILES_PER_PASS = 16
 MAX_SMALL_TILES = 48  # a triangle with more tiles than this goes to the list of large ones
@@ -25,8 +31,8 @@ SLACK = 1e-5  # barycentric tolerance, so that no centre falls between two trian
 class _Setup(NamedTuple):
     """Per triangle: corner a, and the affine functions of (pixel - a)."""
 
-    plane: Float[Array, "F 9"]  # a.x, a.y, grad w_b (2), grad w_c (2), nearness at a, its grad (2)
-    box: Int[Array, "F 4"]  # first and last pixel column, first and last pixel row
+    plane: tuple[Float[Array, " F"], ...]  # a.x, a.y, grad w_b (2), grad w_c (2), nearness at a, its grad (2)
+    box: tuple[Int[Array, " F"], ...]  # first and last pixel column, first and last pixel row
     drawn: Bool[Array, " F"]
 
 
@@ -43,14 +49,18 @@ def nearest_triangle(
     perspective: bool,
     near: float,
     capacity: int | None = None,
+    implementation: Implementation | None = None,
 ) -> Int[Array, "H W"]:
     """The front-facing triangle nearest to the camera at each pixel centre, `EMPTY` where there is none.
 
     `points` are (x, y, depth): pixels, y down, and depth in front of the camera. Front faces are counter-clockwise to
     the viewer. Not drawn: back faces, triangles thinner than `MIN_AREA`, with a corner that is not finite, or, with
-    `perspective`, with a corner nearer than `near`. Depths that agree to about 2^-(32 - bits of the triangle count) of
+    `perspective`, with a corner nearer than `near`. Depths that agree to about 2^-(31 - bits of the triangle count) of
     the range in view count as equal; then the lower triangle number wins. `capacity` is the number of (triangle, tile)
     pairs a pass handles: memory and time, never the result.
+
+    `implementation`: "triton" (NVIDIA GPUs), "xla" (everything), "interpreted" (the former step by step, for tests);
+    None: "triton" where the program is lowered for a GPU, else "xla".
     """
     count = faces.shape[0]
     id_bits = count.bit_length()
@@ -59,15 +69,15 @@ def nearest_triangle(
     if count == 0:
         return jnp.full(size, EMPTY, jnp.int32)
     setup = _setup(jax.lax.stop_gradient(points), faces, size, perspective, near, id_bits)
-    tiles = _tile_counts(setup, SMALL_TILE)
-    small = tiles <= MAX_SMALL_TILES
-    keys = jnp.full(size[0] * size[1], 2**32 - 1, jnp.uint32)
-    chunk = capacity or default_capacity(size, count)
-    draw = partial(_draw_list, setup, size=size, id_bits=id_bits)
-    keys = draw(keys, setup.drawn & small, tile=SMALL_TILE, chunk=chunk)
-    keys = draw(keys, setup.drawn & ~small, tile=LARGE_TILE, chunk=LARGE_TILES_PER_PASS)
-    triangle = (keys & jnp.uint32(2**id_bits - 1)).astype(jnp.int32)
-    return jnp.where(keys == jnp.uint32(2**32 - 1), EMPTY, triangle).reshape(size)
+    by_lists = partial(_draw_lists, size=size, id_bits=id_bits, chunk=capacity or default_capacity(size, count))
+    by_lanes = partial(_draw_lanes, size=size, id_bits=id_bits)
+    if implementation is None:
+        keys = jax.lax.platform_dependent(setup, cuda=by_lanes, default=by_lists)
+    elif implementation == "xla":
+        keys = by_lists(setup)
+    else:
+        keys = by_lanes(setup, interpret=implementation == "interpreted")
+    return jnp.where(keys == NO_KEY, EMPTY, keys & (2**id_bits - 1)).reshape(size)
 
 
 def _setup(points, faces, size, perspective, near, id_bits) -> _Setup:
@@ -94,8 +104,7 @@ def _setup(points, faces, size, perspective, near, id_bits) -> _Setup:
     scale = jnp.where(spread > 0, (_levels(id_bits) - 4) / jnp.where(spread > 0, spread, 1.0), 0.0)
     la, lb, lc = (1 + (z - lowest) * scale for z in far)
     slope = [b * (lb - la) + c * (lc - la) for b, c in zip(grad_b, grad_c, strict=True)]
-    plane = jnp.stack([x[0], y[0], *grad_b, *grad_c, la, *slope], axis=1)
-    return _Setup(*once((plane, jnp.stack(box, axis=1), drawn)))
+    return _Setup((x[0], y[0], *grad_b, *grad_c, la, *slope), tuple(box), drawn)
 
 
 def _lowest(corners):
@@ -118,17 +127,50 @@ def _last(high, side):
 
 def _levels(id_bits: int) -> float:
     """Depth levels above the triangle number in a key; no more than float32 counts exactly."""
-    return 2.0 ** min(32 - id_bits, 24)
+    return float(min(NO_KEY >> id_bits, 2**24))
 
 
-def _tile_counts(setup: _Setup, tile: int) -> Int[Array, " F"]:
-    x0, x1, y0, y1 = (setup.box // tile).T
-    return jnp.where(setup.drawn, (x1 - x0 + 1) * (y1 - y0 + 1), 0)
+def _empty_keys(size: tuple[int, int]) -> Array:
+    return jnp.full(size[0] * size[1], NO_KEY, jnp.int32)
 
 
-def _draw_list(setup: _Setup, keys: Array, chosen: Array, *, size, id_bits: int, tile: int, chunk: int) -> Array:
-    """Compete for the pixels with all tiles of the chosen triangles, `chunk` (triangle, tile) pairs a pass."""
-    counts = jnp.where(chosen, _tile_counts(setup, tile), 0)
+def cover(plane: Sequence[Any], x: Array, y: Array, *, id_bits: int) -> tuple[Array, Array]:
+    """Whether triangles cover the centres of pixels, and their levels there; `plane` is `_Setup.plane`."""
+    px, py = x.astype(jnp.float32) + 0.5 - plane[0], y.astype(jnp.float32) + 0.5 - plane[1]
+    wb = plane[2] * px + plane[3] * py
+    wc = plane[4] * px + plane[5] * py
+    level = plane[6] + plane[7] * px + plane[8] * py
+    inside = (wb >= -SLACK) & (wc >= -SLACK) & (wb + wc <= 1 + SLACK)
+    return inside, jnp.clip(level, 0, _levels(id_bits) - 2)
+
+
+def _draw_lanes(setup: _Setup, *, size, id_bits: int, interpret: bool = False) -> Array:
+    from facejax.kernels.visibility_triton import draw_triangles
+
+    box = [jnp.where(setup.drawn, side, empty) for side, empty in zip(setup.box, (0, -1, 0, -1), strict=True)]
+    within = partial(cover, id_bits=id_bits)
+    keys = _empty_keys(size)
+    return draw_triangles(setup.plane, box, keys, width=size[1], id_bits=id_bits, cover=within, interpret=interpret)
+
+
+def _draw_lists(setup: _Setup, *, size, id_bits: int, chunk: int) -> Array:
+    plane, box, drawn = once((jnp.stack(setup.plane, axis=1), jnp.stack(setup.box, axis=1), setup.drawn))
+    counts = [jnp.where(drawn, _tile_counts(box, tile), 0) for tile in (SMALL_TILE, LARGE_TILE)]
+    small = counts[0] <= MAX_SMALL_TILES
+    draw = partial(_draw_list, plane, box, size=size, id_bits=id_bits)
+    keys = draw(_empty_keys(size), jnp.where(small, counts[0], 0), tile=SMALL_TILE, chunk=chunk)
+    return draw(keys, jnp.where(small, 0, counts[1]), tile=LARGE_TILE, chunk=LARGE_TILES_PER_PASS)
+
+
+def _tile_counts(box: Int[Array, "F 4"], tile: int) -> Int[Array, " F"]:
+    x0, x1, y0, y1 = (box // tile).T
+    return (x1 - x0 + 1) * (y1 - y0 + 1)
+
+
+def _draw_list(
+    planes: Array, boxes: Array, keys: Array, counts: Array, *, size, id_bits: int, tile: int, chunk: int
+) -> Array:
+    """Compete for the pixels with `counts` tiles of each triangle, `chunk` (triangle, tile) pairs a pass."""
     ends = jnp.cumsum(counts)
     starts, total = ends - counts, ends[-1]
     order = jnp.arange(counts.shape[0], dtype=jnp.int32)
@@ -143,20 +185,14 @@ def _draw_list(setup: _Setup, keys: Array, chosen: Array, *, size, id_bits: int,
         marked = jnp.zeros(chunk, jnp.int32).at[slot].max(order, mode="drop")
         owner = once(jax.lax.cummax(marked))
         entry = begin + jnp.arange(chunk, dtype=jnp.int32)
-        box, plane, start = once((setup.box[owner], setup.plane[owner], starts[owner]))
+        box, plane, start = once((boxes[owner], planes[owner], starts[owner]))
         first_column, across = box[:, 0] // tile, box[:, 1] // tile - box[:, 0] // tile + 1
         local = entry - start
         column, row = once(((first_column + local % across) * tile, (box[:, 2] // tile + local // across) * tile))
         x, y = column[:, None] + dx, row[:, None] + dy
-        px = x.astype(plane.dtype) + 0.5 - plane[:, :1]
-        py = y.astype(plane.dtype) + 0.5 - plane[:, 1:2]
-        wb = plane[:, 2:3] * px + plane[:, 3:4] * py
-        wc = plane[:, 4:5] * px + plane[:, 5:6] * py
-        level = plane[:, 6:7] + plane[:, 7:8] * px + plane[:, 8:9] * py
-        inside = (wb >= -SLACK) & (wc >= -SLACK) & (wb + wc <= 1 + SLACK)
+        inside, level = cover([plane[:, k : k + 1] for k in range(9)], x, y, id_bits=id_bits)
         inside &= (x < width) & (y < height) & (entry < total)[:, None]
-        level = jnp.clip(level, 0, _levels(id_bits) - 2)
-        key = (level.astype(jnp.uint32) << id_bits) | owner[:, None].astype(jnp.uint32)
+        key = (level.astype(jnp.int32) << id_bits) | owner[:, None]
         pixel, key = once((jnp.where(inside, y * width + x, height * width), key))
         return begin + chunk, keys.at[pixel.reshape(-1)].min(key.reshape(-1), mode="drop")
 

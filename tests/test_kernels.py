@@ -62,3 +62,21 @@ def test_too_many_triangles_say_how_many_are_allowed():
     points = jax.ShapeDtypeStruct((3, 3), jnp.float32)
     with pytest.raises(ValueError, match="at most 16777215"):
         jax.eval_shape(lambda p, f: nearest_triangle(p, f, size=(8, 8), perspective=True, near=1.0), points, faces)
+
+
+def test_a_lane_a_triangle_sees_what_the_lists_see():
+    """The program for GPUs, step by step: small triangles, ones that fill the picture, ones outside of it, batches."""
+    unit, faces = sphere(2)
+    ball = jnp.asarray(unit * [20, -20, 20] + [16, 16, 100], jnp.float32)
+    large = jnp.array([[-50, -50, 10], [300, 20, 12], [20, 300, 15], [-30, -30, 5], [10, 40, 5], [40, 10, 5.0]])
+
+    def seen(points, faces, size, implementation):
+        return nearest_triangle(points, faces, size=size, perspective=True, near=1.0, implementation=implementation)
+
+    for points, corners, size in ((ball, faces, (32, 24)), (large, [[0, 2, 1], [3, 4, 5]], (40, 48))):
+        lists, lanes = (seen(points, jnp.asarray(corners), size, how) for how in ("xla", "interpreted"))
+        np.testing.assert_array_equal(lanes, lists)
+        assert len(np.unique(lists)) > 1
+    two = jnp.stack([ball, 1.5 * ball])
+    batched = jax.vmap(lambda points: seen(points, jnp.asarray(faces), (16, 16), "interpreted"))(two)
+    np.testing.assert_array_equal(batched, [seen(points, jnp.asarray(faces), (16, 16), "xla") for points in two])

@@ -17,8 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from facejax.camera import NEAR
 from facejax.kernels import gather_rows
-
-once = jax.lax.optimization_barrier  # keeps XLA:CPU from repeating a step inside each of its uses
+from facejax.kernels.barrier import once
 
 
 class Crossings(NamedTuple):

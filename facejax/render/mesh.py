@@ -90,16 +90,16 @@ def render_mesh(
     table = normals if painted is None else jnp.concatenate([normals, painted], axis=1)
     surface = interpolate(points, table, faces, triangle, perspective=camera.perspective)
     normal = safe_normalize(surface.attributes[..., :3])
+    covered = triangle >= 0
     seen_uv = jnp.zeros((*size, 2), vertices.dtype)
     if uv is not None:
         seen_uv = interpolate_corners(uv, faces if uv_faces is None else uv_faces, triangle, surface.barycentric)
     if texture is not None:
         if uv is None:
             raise ValueError("render_mesh got a texture without uv: pass uv (and uv_faces) too")
-        albedo = sample_texture(texture, seen_uv)
+        albedo = sample_texture(texture, seen_uv, covered)
     else:
         albedo = jnp.full_like(normal, 0.6) if painted is None else surface.attributes[..., 3:]
-    covered = triangle >= 0
     back = jnp.zeros(3, vertices.dtype) if background is None else background
     color = jnp.where(covered[..., None], lit(albedo, normal, light, linear=linear), back)
     alpha, overflow = covered.astype(vertices.dtype), jnp.zeros((), jnp.int32)

@@ -1,16 +1,20 @@
 """Texture lookup."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from facejax.kernels import gather_rows
 
 
-def sample_texture(texture: Float[Array, "T S C"], uv: Float[Array, "*N 2"]) -> Float[Array, "*N C"]:
+def sample_texture(
+    texture: Float[Array, "T S C"], uv: Float[Array, "*N 2"], seen: Bool[Array, "*N"] | None = None
+) -> Float[Array, "*N C"]:
     """Bilinear lookup: u right, v up, (0, 0) the lower-left corner of the image, whose row 0 is on top.
 
     Texel centres are at half-integers; beyond the outermost centres the border texel goes on. Differentiable in the
-    texture and in uv (piecewise; zero beyond the border).
+    texture and in uv (piecewise; zero beyond the border). Where `seen` is false the result is zero and nothing reaches
+    the texture: without it, all pixels beside a head would send their gradients to the one texel at uv (0, 0), which on
+    an accelerator costs ten times what the rest does.
     """
     height, width, channels = texture.shape
     limit = jnp.array([width - 1, height - 1], uv.dtype)
@@ -23,7 +27,8 @@ def sample_texture(texture: Float[Array, "T S C"], uv: Float[Array, "*N 2"]) -> 
     flat = texture.reshape(-1, channels)
 
     def tap(y, x, weight):
-        return weight[..., None] * gather_rows(flat, y * width + x)
+        index = y * width + x
+        return weight[..., None] * gather_rows(flat, index if seen is None else jnp.where(seen, index, height * width))
 
     top = tap(row, column, (1 - fx) * (1 - fy)) + tap(row, right, fx * (1 - fy))
     return top + tap(below, column, (1 - fx) * fy) + tap(below, right, fx * fy)

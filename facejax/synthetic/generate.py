@@ -162,8 +162,9 @@ class _Studio(NamedTuple):
         triangle = rasterize(points, faces, size=size, perspective=camera.perspective)
         turned = normals @ quaternion_to_matrix(pose.rotation).T
         seen = interpolate(points, turned, faces, triangle, perspective=camera.perspective)
-        sampled = sample_texture(texture, interpolate_corners(uv, uv_faces, triangle, seen.barycentric))
         covered = triangle >= 0
+        place = interpolate_corners(uv, uv_faces, triangle, seen.barycentric)
+        sampled = sample_texture(texture, place, covered)
         opacity = covered * (sampled[..., 3] if texture.shape[-1] == 4 else 1.0)
         surface = [sampled[..., :3], safe_normalize(seen.attributes), jnp.broadcast_to(gloss, (*size, 2))]
         return _Layer(jnp.concatenate(surface, axis=-1), opacity, jnp.where(covered, seen.depth, jnp.inf))
