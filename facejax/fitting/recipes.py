@@ -84,10 +84,11 @@ shape; the decoder's latents go on from it, first alone, then with everything el
 
 ACCELERATOR = Recipe(
     name="accelerator",
-    stages=(_colour, _all, replace(_texture, steps=150), replace(_everything, steps=150)),
+    stages=(_colour, _all, replace(_texture, steps=100), replace(_everything, steps=200)),
     size=256,
 )
-"""The same with FFHQ-UV's number of steps and larger crops: for many faces at once, and larger decoders."""
+"""The same with FFHQ-UV's number of steps (100 and 200) and larger crops: for many faces at once, and larger
+decoders."""
 
 GAR = Recipe(
     name="gar",

@@ -96,7 +96,7 @@ class ModulatedConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Features to colours: a modulated 1x1 convolution without demodulation."""
+    """Features to colours, in float32: a modulated 1x1 convolution without demodulation."""
 
     clamp: float | None = None
 
@@ -106,7 +106,7 @@ class ToRGB(nn.Module):
         weight = self.param("kernel", _LATER, (1, 1, inputs, 3))
         style = Dense(inputs, name="affine")(w) / math.sqrt(inputs)
         bias = self.param("bias", _LATER, (3,))
-        return limit(conv((x * style[:, None, None]).astype(x.dtype), weight) + bias, self.clamp)
+        return limit(conv(x * style[:, None, None], weight) + bias, self.clamp)
 
 
 def draw(shapes: Any, key: jax.Array) -> Any:

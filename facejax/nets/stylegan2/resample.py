@@ -2,7 +2,8 @@
 
 StyleGAN2 filters wherever it resamples (Karras et al., CVPR 2020; Zhang, "Making convolutional networks
 shift-invariant again", ICML 2019). Pictures and features are (N, H, W, C), zero beyond their border; kernels are
-(height, width, inputs, outputs). Convolutions sum in float32 whatever their inputs are.
+(height, width, inputs, outputs). Convolutions of bfloat16 sum in float32, as every back end's units do, and round once
+to bfloat16: asking for float32 results instead makes accelerators compute in float32 from the start.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,7 @@ def conv(
     stride: int = 1,
     padding: int = 0,
 ) -> Float[Array, "N _ _ O"]:
-    """Correlation with `kernel`, in float32 or better."""
-    out = jnp.promote_types(x.dtype, jnp.float32)
+    """Correlation with `kernel`."""
     pads = [(padding, padding)] * 2
     return jax.lax.conv_general_dilated(
         x,
@@ -31,7 +31,6 @@ def conv(
         (stride, stride),
         pads,
         dimension_numbers=_LAYOUT,
-        preferred_element_type=out,
     )
 
 
@@ -76,9 +75,7 @@ def conv_up(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Floa
     small = _even_odd(_even_odd(kernel, 0), 1).reshape(4 * inputs, outputs * 4).astype(x.dtype)
     wide = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     seen = [wide[:, a : a + height + 1, b : b + width + 1] for a in (0, 1) for b in (0, 1)]
-    y = jnp.matmul(
-        jnp.concatenate(seen, axis=-1), small, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32)
-    )
+    y = jnp.matmul(jnp.concatenate(seen, axis=-1), small)
     y = y.reshape(count, height + 1, width + 1, outputs, 2, 2).transpose(0, 1, 4, 2, 5, 3)
     y = y.reshape(count, 2 * height + 2, 2 * width + 2, outputs)
     return blur(y[:, :-1, :-1], (1, 1), gain=4.0)
