@@ -3,6 +3,7 @@
     python experiments/benchmarks/fit_batches.py --out DIR                       # table.md, table.json, faces.png
     python experiments/benchmarks/fit_batches.py --out DIR --recipes default --batches 1 16 --devices 2
     python experiments/benchmarks/fit_batches.py --out DIR --folder 64           # `facejax fit` beside the bare loop
+    python experiments/benchmarks/fit_batches.py --out DIR --recipes accelerator --batches 32 --decoder large
 
 Every row is a process of its own, so that memory and compiled programs are no other row's. Starts are from the
 start of Python until the first fit can begin, the first with an empty cache of compiled programs.
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -32,12 +33,15 @@ class Args:
     batches: tuple[int, ...] = (1, 4, 16)
     sizes: tuple[int, ...] = (224,)
     """sides of the crops"""
-    decoder: Path | None = None
-    """another texture decoder than the package's"""
+    decoder: str | None = None
+    """another texture decoder than the package's: its folder, or "large": `facejax.texture.LARGE` (512 texels) with
+    random weights, which take as long as any"""
     devices: int | None = None
     """parts that a processor is split into; default: 1"""
     folder: int = 0
     """portraits for the comparison of the engine with the bare loop; 0: none"""
+    cache: Path | None = None
+    """folder that keeps the compiled programs; then only one start of each row is measured"""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ def main() -> None:
     for recipe in args.recipes:
         for size in args.sizes:
             for batch in args.batches:
-                decoder = None if args.decoder is None else str(args.decoder)
-                rows.append(measure(Case(recipe, size, batch, args.devices, decoder, args.folder)))
+                case = Case(recipe, size, batch, args.devices, args.decoder, args.folder)
+                rows.append(measure(case) if args.cache is None else measure_once(case, args.cache))
                 print(line(rows[-1]), file=sys.stderr)
     (args.out / "table.json").write_text(json.dumps(rows, indent=1))
     text = table(rows)
@@ -80,8 +84,15 @@ def measure(case: Case) -> dict:
     return asdict(case) | warm | starts
 
 
-def in_process(case: Case, cache: str) -> dict:
-    environment = {**os.environ, "FACEJAX_CACHE": cache}
+def measure_once(case: Case, cache: Path) -> dict:
+    """A row as it starts with what the cache holds."""
+    row = in_process(case, cache)
+    unknown = {"cold": float("nan"), "from_cache": float("nan")}
+    return asdict(case) | row | unknown | {"warm": row["ready"]}
+
+
+def in_process(case: Case, cache: Path | str) -> dict:
+    environment = {**os.environ, "FACEJAX_CACHE": str(cache)}
     line = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
     done = subprocess.run(line, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -100,7 +111,6 @@ def run_case(case: Case, began: float) -> dict:
     """In this process."""
     begin = time.perf_counter() - began
     import resource
-    from dataclasses import replace
 
     import jax
 
@@ -117,7 +127,8 @@ def run_case(case: Case, began: float) -> dict:
     cache_compilations()
     model = load_face_model()
     recipe = RECIPES[case.recipe]
-    tools = tools_for(recipe, case.decoder or "default", model=model)
+    decoder = random_decoder() if case.decoder == "large" else case.decoder or "default"
+    tools = tools_for(recipe, decoder, model=model)
     recipe = replace(recipe, size=tools.painter_side() or case.size)
     loaded = time.perf_counter()
     portraits = [
@@ -155,6 +166,16 @@ def run_case(case: Case, began: float) -> dict:
     return row | (folder_overhead(case, images, points) if case.folder else {})
 
 
+def random_decoder():
+    """`LARGE` without training."""
+    import jax
+
+    from facejax.nets.stylegan2 import init_generator
+    from facejax.texture import LARGE, texture_decoder
+
+    return texture_decoder(LARGE, init_generator(LARGE, jax.random.key(0)), count=2000)
+
+
 def folder_overhead(case: Case, images: list, points: list) -> dict:
     """Seconds a face of the compiled loop alone, and of the engine that reads, fits and writes parameters."""
     import jax
@@ -179,7 +200,7 @@ def folder_overhead(case: Case, images: list, points: list) -> dict:
             contour="static",
         )
         worker = FitWorker(options, case.batch)
-        worker.fit(worker.find(Group(0, photos[: case.batch])))  # compiles
+        worker.fit(worker.find(Group(0, photos[: case.batch], {})))  # compiles
         some = [[images[k % 2] for k in range(case.batch)], [points[k % 2] for k in range(case.batch)]]
         crops = prepare_crops(*some, recipe=worker.recipe)
         everything = over_devices(worker.model, crops, worker.tools)
@@ -190,18 +211,12 @@ def folder_overhead(case: Case, images: list, points: list) -> dict:
             for _ in range(case.folder // case.batch):
                 jax.block_until_ready(program(*everything))
             bare.append(time.perf_counter() - start)
-            run = Run(replace_out(options, Path(place) / f"out{round_}"), photos, batch=case.batch)
+            run = Run(replace(options, out=Path(place) / f"out{round_}"), photos, batch=case.batch)
             start = time.perf_counter()
             for _ in run.go_on(fit_here, lambda: False):
                 pass
             engine.append(time.perf_counter() - start)
     return {"bare_loop": min(bare) / case.folder, "engine": min(engine) / case.folder}
-
-
-def replace_out(options, out: Path):
-    from dataclasses import replace
-
-    return replace(options, out=out)
 
 
 def line(row: dict) -> str:

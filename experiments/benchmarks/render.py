@@ -1,11 +1,14 @@
 """Time and memory of the renderer, beside a SoftRas-style reference in the same run.
 
 Forward, and forward + backward (to vertices, camera and light, of a photometric, silhouette and depth loss), at each
-size and batch, with compilation time and the program's temporary memory, and the ratios that the renderer is held to.
+size and batch, with compilation time and the program's temporary memory, the ratios that the renderer is held to, and
+the floor: the bytes that it has to move, at the speed at which the device copies.
 The mesh is the default head when the package has it, else a made-up head of 20,480 triangles. The SoftRas reference
 touches every triangle at every pixel: it is timed on a few rows of pixels and scaled to the image.
 
     python experiments/benchmarks/render.py --sizes 224 512 --batches 1 4 16 --out render.json
+
+On a GPU the visibility is timed with both of its implementations (`facejax.kernels.nearest_triangle`).
 """
 
 import argparse
@@ -20,6 +23,7 @@ from tqdm import tqdm
 
 from facejax.camera import PerspectiveCamera, axis_angle_to_quaternion, project, quaternion_to_matrix
 from facejax.compilation import jit
+from facejax.kernels import nearest_triangle
 from facejax.mesh import face_neighbors
 from facejax.render import render_mesh
 from facejax.render.softras import render_softras
@@ -103,6 +107,35 @@ def timed(function, arguments, repeats: int, *, jit=jit) -> dict[str, float]:
     }
 
 
+def visibility(faces, side: int, implementation):
+    """Which triangle is seen where, alone."""
+    return lambda vertices, view: nearest_triangle(
+        project(view, vertices),
+        faces,
+        size=(side, side),
+        perspective=True,
+        near=1.0,
+        implementation=implementation,
+    )
+
+
+def least_bytes(side: int, vertices: int, triangles: int) -> float:
+    """What forward + backward has to move for a face, each thing once: a pixel's triangle, its three corners of six
+    numbers, what is drawn there, the gradients of colour, alpha, depth and of the corners; the mesh both ways."""
+    corners = 3 * (1 + 6) * 4
+    drawn = (3 + 1 + 1 + 3 + 2 + 1 + 3) * 4
+    forward = corners + drawn
+    backward = corners + 4 + (3 + 3 + 1 + 1) * 4 + 2 * 3 * 6 * 4
+    return side**2 * (forward + backward) + 2 * (vertices * 6 * 4 + triangles * 3 * 4)
+
+
+def copied_bytes_a_second(count: int) -> float:
+    """Read plus written, while an array of `count` floats is copied again and again."""
+    times = 10
+    copy = jax.jit(lambda x: jax.lax.fori_loop(0, times, lambda _, x: x * 1.0001, x))
+    return 2 * 4 * count * times / (1e-3 * timed(copy, (jnp.ones(count),), 3, jit=jax.jit)["ms"])
+
+
 def time_softras(vertices, faces, view, side: int, rows: int) -> float:
     """Milliseconds of forward + backward for one image, from `rows` of its rows."""
     colors = jnp.full(vertices.shape, 0.6)
@@ -131,26 +164,34 @@ def main() -> None:
     topology = jnp.asarray(faces), face_neighbors(jnp.asarray(faces))
     device = f"{jax.devices()[0].device_kind} ({jax.default_backend()}), jax {jax.__version__}"
     print(f"{name}: {len(vertices)} vertices, {len(faces)} triangles, on {device}")
+    speed = copied_bytes_a_second(2**28 if jax.default_backend() == "gpu" else 2**25)
+    print(f"copies {speed / 1e9:.0f} GB/s")
     rows = []
     for side in options.sizes:
         for batch in tqdm(options.batches, desc=f"{side} px", leave=False):
             placed, view = scene(vertices, side, batch)
             row = {"side": side, "batch": batch}
-            for kind, function in programs(*topology, side).items():
+            kinds = programs(*topology, side)
+            names = ["xla", "triton"] if jax.default_backend() == "gpu" else ["xla"]
+            kinds |= {f"visibility, {name}": visibility(topology[0], side, name) for name in names}
+            for kind, function in kinds.items():
                 row[kind] = timed(jax.vmap(function, (0, None)), (placed, view), options.repeats)
+            row["floor_ms"] = 1e3 * batch * least_bytes(side, len(vertices), len(faces)) / speed
             rows.append(row)
     reference = {}
     for side in options.sizes if options.softras_rows else []:
         placed, view = scene(vertices, side, 1)
         reference[side] = time_softras(placed[0], topology[0], view, side, options.softras_rows)
     report(rows, reference)
-    summary = {"mesh": name, "triangles": len(faces), "device": device, "rows": rows, "softras_ms": reference}
+    about = {"mesh": name, "triangles": len(faces), "device": device, "bytes_a_second": speed}
+    summary = about | {"rows": rows, "softras_ms": reference}
     options.out.write_text(json.dumps(summary, indent=1))
 
 
 def report(rows: list[dict], reference: dict[int, float]) -> None:
     head = f"{'px':>4} {'batch':>5} | {'fwd ms/face':>11} {'f+b ms/face':>11} {'f+b / fwd':>9} | {'compile s':>9}"
-    print(f"{head} {'temp MB/face':>12} | {'SoftRas / ours':>14} {'per face vs 1':>13}")
+    head += f" {'temp MB/face':>12} | {'SoftRas / ours':>14} {'per face vs 1':>13} | {'f+b / floor':>11}"
+    print(f"{head} visibility ms")
     first = {}
     for row in rows:
         side, batch, forward, backward = row["side"], row["batch"], row["forward"], row["forward+backward"]
@@ -161,6 +202,8 @@ def report(rows: list[dict], reference: dict[int, float]) -> None:
             f"{side:4d} {batch:5d} | {forward['ms'] / batch:11.2f} {each:11.2f} {backward['ms'] / forward['ms']:9.2f} |"
         )
         line += f" {backward['compile_s']:9.1f} {backward['temp_mb'] / batch:12.1f} | {slower:>14} {each / base:13.2f}"
+        line += f" | {backward['ms'] / row['floor_ms']:11.1f} "
+        line += ", ".join(f"{kind[12:]} {row[kind]['ms']:.3f}" for kind in row if kind.startswith("visibility"))
         print(line)
 
 
