@@ -5,12 +5,14 @@ import json
 import shutil
 import struct
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
+from scipy.spatial import KDTree
 from toy import toy_model
 from trimesh.visual.color import uv_to_color
 
@@ -18,6 +20,8 @@ from facejax.camera import PerspectiveCamera
 from facejax.export import write_glb, write_obj
 from facejax.export.fitted import write_face_glb
 from facejax.face_model import decode, neutral_params, neutral_vertices
+from facejax.face_model.load import load_face_model
+from facejax.mesh import vertex_normals
 
 VALIDATE = """
 const {validateBytes} = require("gltf-validator");
@@ -126,6 +130,54 @@ def test_morph_targets_make_the_fitted_face(face):
     np.testing.assert_allclose(node["rotation"], [0, 0, 0, 1], atol=1e-6)
 
 
+def test_morph_targets_turn_the_normals_along(face):
+    """Summed as viewers do, they are near those of the face with its expression; the neutral ones are not."""
+    model, params, path = face
+    scene, read = parts(path)
+    (primitive,) = scene["meshes"][0]["primitives"]
+    rest, weights = read(primitive["attributes"]["NORMAL"]), scene["meshes"][0]["weights"]
+    moved = rest + sum(w * read(t["NORMAL"]) for w, t in zip(weights, primitive["targets"], strict=True))
+    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+    base = read(primitive["attributes"]["POSITION"])
+    _, vertex = KDTree(np.asarray(neutral_vertices(model, params)) / 1000).query(base)
+    wanted = np.asarray(vertex_normals(decode(model, params), model.faces))[vertex]
+
+    def degrees(normals):
+        return np.degrees(np.arccos(np.clip(np.sum(normals * wanted, axis=1), -1, 1)))
+
+    bent = degrees(rest) > 1
+    assert bent.sum() > 20 and degrees(moved)[bent].mean() < 0.3 * degrees(rest)[bent].mean()
+    assert degrees(moved).max() < 15
+
+
+def test_a_statistical_model_has_no_normals_of_targets(face, tmp_path):
+    """They would be those of one standard deviation, which faces exceed on both sides."""
+    model, params, _ = face
+    write_face_glb(tmp_path / "a.glb", dataclasses.replace(model, blendshapes=False), params, texture=None)
+    scene, _ = parts(tmp_path / "a.glb")
+    assert [set(target) for target in scene["meshes"][0]["primitives"][0]["targets"]] == [{"POSITION"}] * 3
+
+
+ARKIT = """
+browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft cheekSquintRight
+eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight eyeLookOutLeft eyeLookOutRight
+eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight jawForward jawLeft jawOpen jawRight
+mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft
+mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight mouthRollLower mouthRollUpper mouthShrugLower
+mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight
+noseSneerLeft noseSneerRight tongueOut
+"""  # developer.apple.com/documentation/arkit/arfaceanchor/blendshapelocation
+
+
+def test_the_default_heads_expressions_are_arkits_but_for_those_that_docs_viewer_names():
+    names, arkit = set(load_face_model().expression_names), set(ARKIT.split())
+    assert len(arkit) == 52 and arkit - names == {"browInnerUp", "cheekPuff", "tongueOut"}
+    halves = {f"{name}{side}" for name in ("browInnerUp", "cheekPuff") for side in ("Left", "Right")}
+    assert names - arkit == halves
+    page = (Path(__file__).parents[1] / "docs" / "viewer.md").read_text()
+    assert all(f"`{name}`" in page for name in ("browInnerUp", "cheekPuff", "tongueOut"))
+
+
 def test_another_library_reads_it(face):
     model, params, path = face
     scene: Any = trimesh.load(path, process=False)
@@ -137,13 +189,18 @@ def test_another_library_reads_it(face):
 
 
 def test_the_validator_finds_nothing(face, tmp_path):
-    """`npm install gltf-validator` in a folder that NODE_PATH names."""
+    """`npm install gltf-validator` in a folder, and NODE_PATH names its node_modules."""
     node = shutil.which("node")
     if node is None or subprocess.run([node, "-e", "require('gltf-validator')"], capture_output=True).returncode:
         pytest.skip("the Khronos validator is not installed: npm install gltf-validator, and set NODE_PATH")
     square(tmp_path / "a.glb", write_glb)
-    write_glb(tmp_path / "bare.glb", np.eye(3), np.array([[0, 1, 2]]), targets={"still": np.zeros((3, 3))})
-    for path in (face[2], tmp_path / "a.glb", tmp_path / "bare.glb"):
+    still = {"still": np.zeros((3, 3))}
+    write_glb(tmp_path / "bare.glb", np.eye(3), np.array([[0, 1, 2]]), targets=still)
+    write_glb(tmp_path / "turns.glb", np.eye(3), np.array([[0, 1, 2]]), normals=np.eye(3), targets=still, turns=still)
+    head = load_face_model()
+    params = neutral_params(head, PerspectiveCamera(jnp.asarray(300.0), jnp.zeros(2)))
+    write_face_glb(tmp_path / "head.glb", head, params, texture=quadrants())
+    for path in (face[2], *sorted(tmp_path.glob("*.glb"))):
         done = subprocess.run([node, "-e", VALIDATE, str(path)], capture_output=True, text=True)
         issues = json.loads(done.stdout)
         assert issues["numErrors"] == issues["numWarnings"] == 0, issues["messages"]
@@ -158,6 +215,8 @@ def test_the_validator_finds_nothing(face, tmp_path):
         ({"targets": {"smile": np.zeros((3, 3))}, "weights": np.zeros(2)}, "2.* weights for 1 targets"),
         ({"texture": quadrants()}, "a texture needs uv"),
         ({"uv": np.zeros((5, 2))}, "pass uv_faces"),
+        ({"targets": {"smile": np.zeros((3, 3))}, "turns": {"smile": np.zeros((3, 3))}}, "turns without normals"),
+        ({"normals": np.eye(3), "turns": {"smile": np.zeros((3, 3))}}, "not of the same names as targets"),
     ],
 )
 def test_what_would_not_load_is_refused(tmp_path, changes, message):

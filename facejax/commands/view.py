@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from facejax.export.layout import with_layout
 from facejax.face_model.load import load_face_model
 from facejax.viewer import view_results
 
@@ -29,7 +30,7 @@ class View:
 
 def run_view(command: View) -> int:
     """Serves until it is interrupted."""
-    viewer = view_results(command.folder, load_face_model(command.model), port=command.port)
+    viewer = view_results(command.folder, with_layout(load_face_model(command.model)), port=command.port)
     print(f"{viewer.address}  (Ctrl-C ends it)", flush=True)
     try:
         while True:

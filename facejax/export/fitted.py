@@ -4,21 +4,24 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.ndimage import map_coordinates
 
 from facejax.camera import quaternion_to_euler, to_camera, transform_camera
 from facejax.compilation import jit
 from facejax.evaluation.nme import nme
 from facejax.export.glb import write_glb
+from facejax.export.layout import outward, with_layout
 from facejax.export.obj import write_obj
 from facejax.export.painted import painted_picture, unwrapped_photo
 from facejax.export.params import save_params
 from facejax.export.pictures import bake_vertex_colors, draw_landmarks, panels, write_png
+from facejax.export.ply import write_ply
 from facejax.export.summary import versions, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, neutral_vertices
 from facejax.fitting import GAR, FittedFaces, Painter, Recipe, Tools
@@ -29,8 +32,8 @@ from facejax.lighting import uniform_light
 from facejax.mesh import vertex_normals
 from facejax.render import Rendering, render, render_mesh
 
-File = Literal["mesh", "glb", "neutral", "overlay", "params"]
-FILES: tuple[File, ...] = get_args(File)
+File = Literal["mesh", "glb", "neutral", "overlay", "params", "ply"]
+FILES: tuple[File, ...] = ("mesh", "glb", "neutral", "overlay", "params")  # unless others are asked for
 PICTURE = 512  # side of each panel of the overlay, pixels
 TEXTURE = 512  # side of the albedo baked from per-vertex colours, texels
 WHOLE = GAR.margin  # of an overlay whose second panel is a painter's
@@ -54,18 +57,22 @@ def write_fitted_face(
     """Write one face (no batch axis). `summary.json` comes last: where it is, the folder is complete.
 
     `files`: "mesh" (with its texture), "glb" (the same as glTF, with the expressions as morph targets), "neutral" (the
-    mesh without the expression), "overlay" and "params".
+    mesh without the expression), "overlay", "params" and "ply" (the mesh in the model's own order of vertices, with
+    their colours). A model without texture coordinates gets those of `with_layout`.
     """
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    params = face.params
+    model, params = with_layout(model), face.params
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
-    colored = {"mesh", "glb", "overlay"} & set(files)
+    colored = {"mesh", "glb", "overlay", "ply"} & set(files)
     albedo = albedo_map(model, params, photo, observed) if colored else None
     if "mesh" in files:
         write_obj(folder / "mesh.obj", decode(model, params), model.faces, **shared, texture=albedo)
     if "glb" in files:
         write_face_glb(folder / "face.glb", model, params, texture=albedo)
+    if "ply" in files and albedo is not None:
+        colors = vertex_colors(model, params, albedo)
+        write_ply(folder / "mesh.ply", decode(model, params), model.faces, colors=colors)
     if "neutral" in files:
         write_obj(folder / "neutral.obj", neutral_vertices(model, params), model.faces, **shared)
     if "overlay" in files and albedo is not None:
@@ -106,19 +113,29 @@ def write_face_glb(
     """
     neutral = neutral_vertices(model, params)
     basis = np.asarray(model.expression_basis) * np.asarray(model.expression_std)[:, None, None]
+    normals = vertex_normals(neutral, model.faces)
+    turns = np.asarray(_turned_normals(model, neutral)) - np.asarray(normals) if model.blendshapes else []
     return write_glb(
         path,
         neutral,
         model.faces,
-        normals=vertex_normals(neutral, model.faces),
+        normals=normals,
         uv=model.uv,
         uv_faces=model.topology.uv_faces,
         texture=texture,
         targets=dict(zip(model.expression_names, basis, strict=True)),
+        turns=dict(zip(model.expression_names, turns, strict=model.blendshapes)),
         weights=params.expression,
         rotation=params.pose.rotation if posed else None,
         translation=params.pose.translation if posed else None,
     )
+
+
+@jit
+def _turned_normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> Float[Array, "E V 3"]:
+    """Those of the face with each blendshape alone, at its full weight."""
+    shapes = neutral + model.expression_basis * model.expression_std[:, None, None]
+    return jax.lax.map(lambda one: vertex_normals(one, model.faces), shapes)
 
 
 def albedo_map(
@@ -136,11 +153,29 @@ def albedo_map(
     albedo = np.clip(np.asarray(_albedo(model, params)), 0.0, 1.0)
     if albedo.ndim == 3:
         return albedo
-    layout = (np.asarray(model.faces), np.asarray(model.uv), np.asarray(model.topology.uv_faces))
-    return bake_vertex_colors(albedo, *layout, TEXTURE)
+    faces, uv_faces = np.asarray(model.faces), np.asarray(model.topology.uv_faces)
+    order = outward(model)
+    return bake_vertex_colors(albedo, faces[order], np.asarray(model.uv), uv_faces[order], TEXTURE)
 
 
 _albedo = jit(decode_albedo)
+
+
+def vertex_colors(
+    model: FaceModel, params: FaceParams, texture: Float[np.ndarray, "T S 3"]
+) -> Float[np.ndarray, "V 3"]:
+    """The albedo at the vertices, display values: as the model has it, or looked up in its map (bilinear).
+
+    A vertex on a seam takes the colour of its first corner.
+    """
+    if not isinstance(model.albedo, Painter) and (albedo := np.asarray(_albedo(model, params))).ndim == 2:
+        return np.clip(albedo, 0.0, 1.0)
+    rows = np.zeros(len(model.mean), np.int64)
+    rows[np.asarray(model.faces).reshape(-1)[::-1]] = np.asarray(model.topology.uv_faces).reshape(-1)[::-1]
+    u, v = np.asarray(model.uv, np.float64)[rows].T
+    height, width, _ = texture.shape
+    place = np.stack([(1 - v) * height - 0.5, u * width - 0.5])
+    return np.stack([map_coordinates(texture[..., c], place, order=1, mode="nearest") for c in range(3)], axis=1)
 
 
 def overlay(

@@ -1,4 +1,4 @@
-"""Binary glTF 2.0 (.glb): one file with mesh, texture and blendshapes, for Blender, three.js and the systems' viewers.
+"""Binary glTF 2.0 (.glb): one file with mesh, texture and blendshapes, for Blender, three.js and other viewers.
 
 Khronos Group, "glTF 2.0 specification", registry.khronos.org/glTF. Metres, y up, the face looks along +z; the mesh is
 the neutral face, and each expression a morph target of its name, set as the face has it.
@@ -17,11 +17,13 @@ from PIL import Image
 
 from facejax.export.atomic import atomic_path
 from facejax.export.pictures import to_uint8
+from facejax.export.seams import split_seams
 
 METRES = 1e-3  # a millimetre
 FLOAT, UINT = 5126, 5125  # component types
 ARRAY, ELEMENTS = 34962, 34963  # buffer views' targets
 LEAST = 1e-3  # mm: what a blendshape moves less is left out
+TURN = 0.02  # radians: normals that it turns less are left out
 SPARSE = 0.6  # share of moved vertices below which only those are stored
 
 
@@ -44,6 +46,7 @@ def glb_bytes(
     uv_faces: Int[Array | np.ndarray, "F 3"] | None = None,
     texture: Float[Array | np.ndarray, "T1 T2 3"] | None = None,
     targets: Mapping[str, Float[Array | np.ndarray, "_ 3"]] | None = None,
+    turns: Mapping[str, Float[Array | np.ndarray, "_ 3"]] | None = None,
     weights: Float[Array | np.ndarray, " E"] | None = None,
     rotation: Float[Array | np.ndarray, " 4"] | None = None,
     translation: Float[Array | np.ndarray, " 3"] | None = None,
@@ -56,6 +59,7 @@ def glb_bytes(
         vertices: mm; `normals`: unit, one for each.
         uv: v up; `uv_faces` may be left out when it has one row per vertex. texture: display values, row 0 on top.
         targets: offsets in mm by name; weights: how much of each the face shows (0 where left out).
+        turns: of every target what it adds to `normals`; without them viewers light the face as if it were neutral.
         unlit: the texture is shown as it is, whatever the light.
         rotation: quaternion w, x, y, z of the mesh's node; translation: mm.
 
@@ -63,11 +67,14 @@ def glb_bytes(
     """
     points, triangles = np.asarray(vertices, np.float64), np.asarray(faces)
     shapes = {key: np.asarray(value, np.float64) for key, value in (targets or {}).items()}
+    bends = {key: np.asarray(value, np.float64) for key, value in (turns or {}).items()}
     amounts = np.zeros(len(shapes)) if weights is None else np.asarray(weights, np.float64)
     _check(title, points, triangles, shapes, amounts)
+    if bends and (normals is None or bends.keys() != shapes.keys()):
+        raise ValueError(f"{title}: turns without normals, or not of the same names as targets: pass all or none")
     if texture is not None and uv is None:
         raise ValueError(f"{title}: a texture needs uv coordinates: pass uv (and uv_faces)")
-    corners, rows, chart = _split_seams(title, triangles, len(points), uv, uv_faces)
+    corners, rows, chart = split_seams(title, triangles, len(points), uv, uv_faces)
 
     file = _Glb()
     attributes = {"POSITION": file.vectors(points[rows] * METRES, bounds=True)}
@@ -78,7 +85,9 @@ def glb_bytes(
     primitive: dict[str, Any] = {"attributes": attributes, "indices": file.indices(corners), "material": 0}
     mesh: dict[str, Any] = {"name": name, "primitives": [primitive]}
     if shapes:
-        primitive["targets"] = [{"POSITION": file.offsets(offset[rows])} for offset in shapes.values()]
+        primitive["targets"] = [{"POSITION": file.offsets(offset[rows], LEAST, METRES)} for offset in shapes.values()]
+        for target, name_of in zip(primitive["targets"], shapes, strict=True) if bends else ():
+            target["NORMAL"] = file.offsets(bends[name_of][rows], TURN)
         mesh |= {"weights": amounts.tolist(), "extras": {"targetNames": list(shapes)}}
     node: dict[str, Any] = {"name": name, "mesh": 0}
     if rotation is not None:
@@ -118,20 +127,6 @@ def _check(name: str, points: np.ndarray, faces: np.ndarray, shapes: Mapping[str
         raise ValueError(f"{name}: {amounts.shape} weights for {len(shapes)} targets: pass one each")
 
 
-def _split_seams(name: str, faces: np.ndarray, count: int, uv: Any, uv_faces: Any):
-    """Corners, the vertex of every row, and its uv: glTF has one index for both, so seams are split."""
-    if uv is None:
-        return faces, np.arange(count), None
-    chart = np.asarray(uv, np.float64)
-    if uv_faces is None:
-        if len(chart) != count:
-            raise ValueError(f"{name}: {len(chart)} uv rows for {count} vertices: pass uv_faces")
-        return faces, np.arange(count), chart
-    pairs = np.stack([faces.reshape(-1), np.asarray(uv_faces).reshape(-1)], axis=1)
-    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    return inverse.reshape(faces.shape), unique[:, 0], chart[unique[:, 1]]
-
-
 def _unit(vectors: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     fallback = np.eye(vectors.shape[-1])[-1]
@@ -168,10 +163,10 @@ class _Glb:
         accessor = {"bufferView": self.view(content, ELEMENTS), "componentType": UINT, "type": "SCALAR"}
         return self.add(accessor | {"count": corners.size})
 
-    def offsets(self, offset: np.ndarray) -> int:
-        """A morph target; only what it moves, where that is less."""
-        values = np.asarray(offset * METRES, "<f4")
-        moves = np.abs(offset).max(axis=1) > LEAST
+    def offsets(self, offset: np.ndarray, least: float, unit: float = 1.0) -> int:
+        """A morph target; only what it moves by more than `least`, where that is less."""
+        values = np.asarray(offset * unit, "<f4")
+        moves = np.abs(offset).max(axis=1) > least
         values, moved = np.where(moves[:, None], values, np.float32(0)), np.flatnonzero(moves)
         if len(moved) > SPARSE * len(values):
             return self.vectors(values, bounds=True)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from facejax.evaluation.plot import draw_lines
 from facejax.export.atomic import write_text
 from facejax.export.fitted import albedo_map, overlay
+from facejax.export.layout import with_layout
 from facejax.export.obj import write_obj
 from facejax.export.params import save_params
 from facejax.export.pictures import write_png
@@ -31,6 +32,7 @@ def write_stages(
     for number, (name, model) in enumerate(models.items()):
         place, params = folder / f"{number}_{name}", face.stages[name]
         place.mkdir(parents=True, exist_ok=True)
+        model = with_layout(model)
         albedo = albedo_map(model, params, photo, observed)
         layout = {"uv": model.uv, "uv_faces": model.topology.uv_faces, "texture": albedo}
         write_obj(place / "mesh.obj", decode(model, params), model.faces, **layout)

@@ -1,0 +1,47 @@
+"""A texture layout for face models whose file has none: the head unrolled around its upright axis."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from facejax.face_model import FaceModel
+
+MARGIN = 0.01  # of the map's side, around the chart
+
+
+def with_layout(model: FaceModel) -> FaceModel:
+    """The model itself, or with cylindrical texture coordinates where it has none (all of them equal).
+
+    u is the angle of the mean's vertices around the upright axis through the middle of its box, 0.5 in front; v is the
+    height. The chart is cut at the back. Triangles may share a place in it (behind the ears, inside of the mouth): see
+    `outward`.
+    """
+    uv = np.asarray(model.uv)
+    if uv.size and np.ptp(uv, axis=0).any():
+        return model
+    mean, faces = np.asarray(model.mean, np.float64), np.asarray(model.faces)
+    x, y, z = _centred(mean).T
+    chart = np.stack([np.arctan2(x, z) / (2 * np.pi) + 0.5, y / np.ptp(y) + 0.5], axis=1)
+    corners = chart[faces, 0]
+    over = (np.ptp(corners, axis=1) > 0.5)[:, None] & (corners < 0.5)  # corners beyond the cut get rows of their own
+    again = np.unique(faces[over])
+    chart = np.concatenate([chart, chart[again] + [1.0, 0.0]])
+    chart[:, 0] = (chart[:, 0] - 0.5) / (2 * chart[:, 0].max() - 1) + 0.5
+    uv_faces = np.where(over, len(mean) + np.searchsorted(again, faces), faces)
+    return replace(
+        model,
+        uv=jnp.asarray(MARGIN + (1 - 2 * MARGIN) * chart, jnp.float32),
+        topology=replace(model.topology, uv_faces=jnp.asarray(uv_faces, jnp.int32)),
+    )
+
+
+def outward(model: FaceModel) -> Int[np.ndarray, " F"]:
+    """The triangles from the axis outward: painted in this order, a map shows of several the outermost."""
+    place = _centred(np.asarray(model.mean, np.float64))[np.asarray(model.faces)].mean(axis=1)
+    return np.argsort(np.hypot(place[:, 0], place[:, 2]), kind="stable")
+
+
+def _centred(mean: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
+    return mean - (mean.min(axis=0) + mean.max(axis=0)) / 2
