@@ -45,7 +45,10 @@ class BuildUvDataset(TextureOptions, Filters):
     """A set of textures from all photos of a folder: OUT/<stem>/albedo.png, filled.png, photo.jpg and summary.json.
 
     Also OUT/manifest.jsonl (every photo with its figures), index.html, sheets/ to look through, and summary.json with
-    the counts. What the filters leave out goes to OUT/filtered/. The same command goes on where it was stopped.
+    the counts. What the filters leave out goes to OUT/filtered/. The same command goes on where it was
+    stopped. Example:
+
+        facejax build-uv-dataset photos --out set --size 1024
     """
 
     folder: tyro.conf.Positional[Path]
