@@ -158,7 +158,7 @@ def _read(path: str | Path) -> GenerativeRenderer:
     reader = NormalNetConfig(tuple(told["reader"]["widths"]))
     config = GARConfig(**sizes, reader=reader, filtering=told["filtering"])
     key = jax.random.key(0)
-    shapes = init_gar(config, key), init_normal_net(reader, key)
+    shapes = init_gar(config, key), jax.eval_shape(lambda key: init_normal_net(reader, key), key)
     leaves = jax.tree.map(jnp.asarray, tree)
     parts = leaves["weights"]
     generator = Generator(*(parts["generator"][name] for name in Generator._fields))
