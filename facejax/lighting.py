@@ -14,6 +14,15 @@ _C1 = (2 / 3) * math.sqrt(3 / (4 * math.pi))
 _C2 = (1 / 4) * math.sqrt(15 / (4 * math.pi))
 _C20 = (1 / 4) * math.sqrt(5 / (16 * math.pi))
 
+# Axes, diagonals and corners of a cube.
+_DIRECTIONS = [
+    [x / math.sqrt(n), y / math.sqrt(n), z / math.sqrt(n)]
+    for x in (-1, 0, 1)
+    for y in (-1, 0, 1)
+    for z in (-1, 0, 1)
+    if (n := x * x + y * y + z * z)
+]
+
 
 def sh_basis(normals: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
     """The nine irradiance basis functions at unit normals, with the cosine-lobe factors (1, 2/3, 1/4) folded in.
@@ -70,3 +79,13 @@ def roll_light(light: Float[Array, "9 3"], angle: Float[Array, ""]) -> Float[Arr
     turned = {1: s * x + c * y, 3: c * x - s * y, 5: s * xz + c * yz, 7: c * xz - s * yz}
     turned |= {4: s2 * xx_yy + c2 * xy, 8: c2 * xx_yy - s2 * xy}
     return jnp.stack([turned.get(row, light[row]) for row in range(9)])
+
+
+def rotate_light(light: Float[Array, "9 3"], rotation: Float[Array, "3 3"]) -> Float[Array, "9 3"]:
+    """The light after everything around the head turned by a rotation: shading of R n by it is that of n before.
+
+    Rotations mix the functions of a band among themselves, so the new coefficients follow from the shading at any
+    directions that tell the nine functions apart.
+    """
+    directions = jnp.asarray(_DIRECTIONS, light.dtype)
+    return jnp.linalg.pinv(sh_basis(directions)) @ shade(directions @ rotation, light)

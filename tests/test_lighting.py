@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy.special import sph_harm_y
 
-from facejax.lighting import linear_to_srgb, sh_basis, shade, srgb_to_linear, uniform_light
+from facejax.camera import axis_angle_to_quaternion, quaternion_to_matrix
+from facejax.lighting import (
+    linear_to_srgb,
+    roll_light,
+    rotate_light,
+    sh_basis,
+    shade,
+    srgb_to_linear,
+    uniform_light,
+)
 
 
 def directions(count=200, seed=0):
@@ -119,3 +128,13 @@ def test_srgb_gradient_is_finite_everywhere_and_right(float64, function):
     smooth = jnp.asarray([-1.0, 0.002, 0.2, 1.0, 5.0])
     numeric = (function(smooth + 1e-7) - function(smooth - 1e-7)) / 2e-7
     np.testing.assert_allclose(jax.vmap(jax.grad(function))(smooth), numeric, rtol=1e-6)
+
+
+def test_a_turned_light_shades_turned_normals_as_before():
+    light = jnp.asarray(np.random.default_rng(1).normal(size=(9, 3)), jnp.float32)
+    rotation = quaternion_to_matrix(axis_angle_to_quaternion(jnp.array([0.4, -1.1, 0.7])))
+    normals = jnp.asarray(directions(), jnp.float32)
+    turned = rotate_light(light, rotation)
+    np.testing.assert_allclose(shade(normals @ rotation.T, turned), shade(normals, light), atol=2e-6)
+    about_view = quaternion_to_matrix(axis_angle_to_quaternion(jnp.array([0.0, 0.0, 0.6])))
+    np.testing.assert_allclose(rotate_light(light, about_view), roll_light(light, jnp.float32(0.6)), atol=2e-6)

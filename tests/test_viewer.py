@@ -72,6 +72,9 @@ def test_sliders_change_the_face(folder, model):
     moved = results.changed(face.params, model, {name: 0.75, "identity 2": -1.5})
     assert float(moved.expression[1]) == 0.75 and float(moved.identity[1]) == -1.5
     assert float(moved.identity[0]) == 0.5 and not np.asarray(face.params.expression).any()
+    lamp = dataclasses.replace(face.params, light=jnp.zeros((9, 3)).at[2].set(1.0))  # towards the viewer
+    right = results.changed(lamp, model, {"turn": 90.0, "strength": 0.5}).light
+    np.testing.assert_allclose(right, jnp.zeros((9, 3)).at[3].set(0.5), atol=1e-6)  # the subject's left
 
 
 def test_looks(folder, model):

@@ -8,7 +8,17 @@ import numpy as np
 
 from facejax.export.pictures import to_uint8
 from facejax.face_model import FaceModel
-from facejax.viewer.results import COMPONENTS, LOOKS, ShownFace, changed, draw_face, find_results, read_result
+from facejax.viewer.results import (
+    COMPONENTS,
+    LOOKS,
+    STRENGTH,
+    TURN,
+    ShownFace,
+    changed,
+    draw_face,
+    find_results,
+    read_result,
+)
 
 LOCAL = "127.0.0.1"
 DISTANCE, OPENING = 0.8, 0.6  # metres from the camera to the head, radians from top to bottom
@@ -85,6 +95,9 @@ class Viewer:
         with gui.add_folder("identity", expand_by_default=False):
             for k in range(min(COMPONENTS, len(self.model.identity_std))):
                 self.sliders[f"identity {k + 1}"] = gui.add_slider(f"identity {k + 1}", -4.0, 4.0, 0.05, 0.0)
+        with gui.add_folder("light", expand_by_default=False):
+            self.sliders[TURN] = gui.add_slider(TURN, -180.0, 180.0, 5.0, 0.0)
+            self.sliders[STRENGTH] = gui.add_slider(STRENGTH, 0.0, 2.0, 0.05, 1.0)
         self.which.on_update(lambda _: self._show_face())
         self.stage.on_update(lambda _: self._show_stage())
         self.look.on_update(lambda _: self._draw())
@@ -116,7 +129,7 @@ class Viewer:
         expression, identity = np.asarray(shown.params.expression), np.asarray(shown.params.identity)
         self.shown, self.setting = shown, True
         values = dict(zip(self.model.expression_names, expression, strict=True))
-        values |= {f"identity {k + 1}": value for k, value in enumerate(identity)}
+        values |= {f"identity {k + 1}": value for k, value in enumerate(identity)} | {TURN: 0.0, STRENGTH: 1.0}
         for name, slider in self.sliders.items():
             slider.value = float(np.clip(values[name], slider.min, slider.max))
         self.setting = False

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from facejax.camera import quaternion_to_matrix
+from facejax.camera import axis_angle_to_quaternion, quaternion_to_matrix
 from facejax.compilation import jit
 from facejax.export import load_params
 from facejax.export.fitted import CLAY, PICTURE
@@ -18,12 +18,13 @@ from facejax.export.glb import glb_bytes
 from facejax.export.pictures import bake_vertex_colors
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.images import read_image
-from facejax.lighting import linear_to_srgb, shade, srgb_to_linear
+from facejax.lighting import linear_to_srgb, rotate_light, shade, srgb_to_linear
 from facejax.mesh import vertex_normals
 
 Look = Literal["albedo", "shaded", "normals", "geometry"]
 LOOKS: tuple[Look, ...] = get_args(Look)
 COMPONENTS = 12  # of identity, that have a slider
+TURN, STRENGTH = "turn", "strength"  # of the light: degrees to the viewer's right, and times the fitted one
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,20 @@ def read_result(folder: Path, name: str, model: FaceModel) -> ShownFace:
 
 
 def changed(params: FaceParams, model: FaceModel, sliders: Mapping[str, float]) -> FaceParams:
-    """The face with some expressions (by name) and identity components ("identity 1", ...) set to other values."""
-    expression, identity = np.array(params.expression), np.array(params.identity)
+    """The face with some things set to other values: expressions (by name), identity components ("identity 1", ...),
+    the light's `TURN` and `STRENGTH`."""
+    expression, identity, light = np.array(params.expression), np.array(params.identity), params.light
     for name, value in sliders.items():
         if name in model.expression_names:
             expression[model.expression_names.index(name)] = value
+        elif name == STRENGTH:
+            light = value * light
+        elif name == TURN:
+            about = axis_angle_to_quaternion(jnp.array([0.0, np.deg2rad(value), 0.0]))
+            light = rotate_light(light, quaternion_to_matrix(about))
         else:
             identity[int(name.removeprefix("identity ")) - 1] = value
-    return replace(params, expression=jnp.asarray(expression), identity=jnp.asarray(identity))
+    return replace(params, expression=jnp.asarray(expression), identity=jnp.asarray(identity), light=light)
 
 
 _decode = jit(decode)
