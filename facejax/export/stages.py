@@ -68,7 +68,7 @@ def losses_plot(face: FittedFaces, stages: list[str]) -> Float[np.ndarray, "480 
     ticks = bottom * 10.0 ** np.arange(0, round(-np.log10(bottom)) + 1)
     return draw_lines(
         lines,
-        across=np.linspace(0, max(begin, 1), 6),
+        across=np.arange(6) * 10 * max(-(-begin // 50), 1),
         up=[*ticks, 2.0],
         title="loss of each stage, relative to its first",
         x_label="step",

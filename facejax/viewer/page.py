@@ -21,8 +21,9 @@ from facejax.viewer.results import (
 )
 
 LOCAL = "127.0.0.1"
-DISTANCE, OPENING = 0.8, 0.6  # metres from the camera to the head, radians from top to bottom
+DISTANCE, OPENING = 0.9, 0.6  # metres from the camera to the head, radians from top to bottom
 ASIDE, SIDE = 0.3, 0.3  # metres: how far from the head the photograph hangs, and how large it is
+MIDDLE = -0.04  # metres: what is in the middle of the window, so that the panel on the right hides nothing
 FACING = (0.0, 1.0, 0.0, 0.0)  # half a turn about x: pictures hang with their rows along -y here
 WIDE = 1200  # pixels of the panels on the page, about
 FITTED = "fitted"  # instead of a stage
@@ -68,8 +69,8 @@ class Viewer:
     def _look_at_the_face(self, client: Any) -> None:
         middle = self._middle()
         client.camera.up_direction = (0.0, 1.0, 0.0)
-        client.camera.position = (-ASIDE / 2, middle[1], middle[2] + DISTANCE)
-        client.camera.look_at = (-ASIDE / 2, *middle[1:])
+        client.camera.position = (MIDDLE, middle[1], middle[2] + DISTANCE)
+        client.camera.look_at = (MIDDLE, *middle[1:])
         client.camera.fov = OPENING
 
     def _middle(self) -> tuple[float, float, float]:
