@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from toy import toy_model
 
 from facejax import checkpoints
 from facejax.cli import main
+from facejax.commands.convert import IMPORTERS, WHITENED, ConvertNetwork
 from facejax.export import save_face_model
 from facejax.face_model.formats.plain import BASES, model_arrays
 from facejax.face_model.load import load_face_model
@@ -212,7 +214,6 @@ def weights(tmp_path_factory):
         "lpips.pth": lpips.own_state(),
         "backbone.pth": losses.randomize(losses.IResNet((1, 1, 1, 1), width=4, size=16, features=6)).state_dict(),
         "mb05.pth": {"state_dict": torch_networks.randomize(torch_networks.MobileNet(0.5, False)).state_dict()},
-        "fan.pth": losses.randomize(losses.FAN(1, 16, 5)).state_dict(),
         "texgan.pth": torch_stylegan2.random_generator(16),
         "stats.pt": {"w_avg": torch.arange(8.0), "w_std": torch.arange(1.0, 9.0)},
     }
@@ -232,29 +233,25 @@ def test_a_converted_decoder_is_what_the_option_takes(weights, tmp_path, half):
     assert about["metadata"]["made_from"] == "texgan.pth" and about["half"] == half
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_converted_loss_networks_are_what_the_options_take(weights, tmp_path, monkeypatch, half):
-    more, like = (["--half"], halved) if half else ([], lambda x: x)
+def test_converted_loss_networks_are_what_the_options_take(weights, tmp_path, monkeypatch):
     vgg, own, backbone = weights / "vgg.pth", weights / "lpips.pth", weights / "backbone.pth"
-    assert convert("lpips", vgg, tmp_path / "lpips", "--weights", own, *more) == 0
-    assert convert("arcface", backbone, tmp_path / "arcface", *more) == 0
+    assert convert("lpips", vgg, tmp_path / "lpips", "--weights", own) == 0
+    assert convert("arcface", backbone, tmp_path / "arcface", "--half") == 0
     wanted = checkpoints.import_lpips(vgg, own), checkpoints.import_arcface(backbone)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ValueError, match="reading this file needs PyTorch"):
         read_lpips((vgg, own))
-    assert_same(read_lpips((tmp_path / "lpips",)).weights, wanted[0], like)
-    assert_same(read_arcface(tmp_path / "arcface").weights, wanted[1], like)
+    assert_same(read_lpips((tmp_path / "lpips",)).weights, wanted[0])
+    assert_same(read_arcface(tmp_path / "arcface").weights, wanted[1], halved)
     with pytest.raises(ValueError, match="arcface: holds a network of the kind 'iresnet', wanted is 'vgg16'"):
         read_lpips((tmp_path / "arcface",))
     with pytest.raises(ValueError, match="lpips: holds a network of the kind 'vgg16', wanted is 'iresnet'"):
         read_arcface(tmp_path / "lpips")
 
 
-def test_other_networks_come_back_too_and_their_folder_is_replaced(weights, tmp_path, capsys):
-    files = [weights / "mb05.pth", weights / "whitening.npz"]
-    out = tmp_path / "net"
-    assert convert("network", "fan", weights / "fan.pth", out) == 0
-    assert_same(checkpoints.load_released(out), checkpoints.import_fan(weights / "fan.pth"))
+def test_a_network_with_its_whitening_takes_the_place_of_what_was_converted_before(weights, tmp_path, capsys):
+    files, out = [weights / "mb05.pth", weights / "whitening.npz"], tmp_path / "net"
+    assert convert("arcface", weights / "backbone.pth", out) == 0
     assert convert("network", "3ddfa", files[0], out, "--whitening", files[1]) == 0
     assert_same(checkpoints.load_released(out), checkpoints.import_3ddfa(*files))
     assert "kind mobilenet" in capsys.readouterr().out
@@ -262,3 +259,8 @@ def test_other_networks_come_back_too_and_their_folder_is_replaced(weights, tmp_
     before = snapshot(out)
     assert convert("network", "fan", weights / "backbone.pth", out) == 2  # what is there stays when the new one fails
     assert snapshot(out) == before
+
+
+def test_every_importer_of_other_networks_can_be_asked_for():
+    asked = get_args(get_type_hints(ConvertNetwork)["kind"])
+    assert set(asked) == set(IMPORTERS) and set(WHITENED) <= set(asked)
