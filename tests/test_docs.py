@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from facejax.cli import COMMANDS
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 MODULES = re.findall(r"automodule:: (\S+)", (DOCS / "api.md").read_text())
 
@@ -43,3 +45,15 @@ def test_public_names_have_docstrings(name):
 def _made_up(name: str, thing: object) -> bool:
     """Dataclasses and named tuples get a docstring from Python that says nothing."""
     return (thing.__doc__ or "").startswith(f"{name}(")
+
+
+def test_every_picture_says_what_makes_it():
+    """Each is shown on some page, and stands in the gallery's table with a script or a command that there is."""
+    pages = "".join(path.read_text() for path in DOCS.glob("*.md"))
+    rows = re.findall(r"^\| (`.+`) \| `(.+?)`", (DOCS / "gallery.md").read_text(), flags=re.MULTILINE)
+    made = {name: command for names, command in rows for name in re.findall(r"`(\S+?)`", names)}
+    assert {path.name for path in (DOCS / "pictures").iterdir()} == set(made)
+    for name, command in made.items():
+        assert f"(pictures/{name})" in pages, name
+        words = command.split()
+        assert (words[0] == "facejax" and words[1] in COMMANDS) or (DOCS.parent / words[1]).is_file(), command
