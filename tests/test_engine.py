@@ -189,6 +189,16 @@ def test_a_wrong_command_leaves_a_finished_run_alone(photos, whole, tmp_path, ca
     assert not (tmp_path / "new").exists()
 
 
+def test_a_url_gives_what_a_folder_gives(photos, whole, tmp_path, capfd):
+    pytest.importorskip("fsspec")
+    out = tmp_path / "out"
+    assert fit(photos, f"file://{out}") == 1
+    assert contents(out) == contents(whole)
+    assert fit(photos, f"file://{out}", "--recipe", "default", "--decoder", str(tmp_path / "nowhere")) == 2
+    assert "nowhere: no such checkpoint" in capfd.readouterr().err
+    assert contents(out) == contents(whole) and not list(out.glob(".*"))
+
+
 def test_too_many_faces_for_the_memory_are_halved(photos, tmp_path, monkeypatch):
     sizes = []
 
@@ -340,3 +350,21 @@ def test_a_cluster_gives_what_one_process_gives(photos, whole, tmp_path):
             os.kill(victim, signal.SIGKILL)
         assert process.wait() == 1, process.stderr.read()[-3000:]
     assert victim is not None and contents(tmp_path) == contents(whole)
+
+
+@pytest.mark.slow
+def test_a_cluster_writes_to_a_url(photos, whole, tmp_path):
+    """Each worker sends its own faces; one that cannot be sent ends the run in one line, and is made again."""
+    pytest.importorskip("ray")
+    out = tmp_path / "out"
+    arguments = ["fit", photos, "--landmarks", photos, "--out", f"file://{out}", *OPTIONS, "--engine", "ray"]
+    line = [sys.executable, "-m", "facejax.cli", *map(str, arguments)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    out.mkdir()
+    (out / "dora").write_bytes(b"in the way of a folder")
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and last.startswith(f"facejax: error: file://{out}/dora/") and "Not a directory" in last
+    (out / "dora").unlink()
+    assert subprocess.run([*line, "--resume"], env=environment, capture_output=True).returncode == 1
+    assert contents(out) == contents(whole)

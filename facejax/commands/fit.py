@@ -9,6 +9,7 @@ import tyro
 from facejax.engine.faces import check_source
 from facejax.engine.run import Engine, Run, fit_here, parse_shard
 from facejax.engine.signals import STOPPED, progress, stop_on_signal
+from facejax.engine.store import open_store
 from facejax.engine.worker import FAILED, FitOptions
 from facejax.export import write_summary
 from facejax.export.fit_report import write_fit_report
@@ -47,6 +48,9 @@ class Fit(FitOptions):
 def run_fit(command: Fit) -> int:
     """Returns the exit status: 0, 1 when some photos failed, 143 when it was asked to stop."""
     shard = parse_shard(command.shard)
+    open_store(command.out)  # a URL that cannot be is known before anything is read
+    if command.engine == "ray" and str(command.out).startswith("memory://"):
+        raise ValueError(f"--out {command.out}: the memory of one process is no place for several: take another URL")
     photos = list_photos(command.sources, without=command.out)
     check_command(command, photos)
     run = Run(
@@ -62,7 +66,7 @@ def run_fit(command: Fit) -> int:
                 if line["status"] == FAILED or "error" in line:
                     bar.write(f"facejax: error: {line['error']}", file=sys.stderr)
                 if len(run.photos) <= FEW:
-                    for text in describe(command, line):
+                    for text in describe(run, line):
                         bar.write(text, file=sys.stdout)
             bar.update(len(lines))
     return report(command, run)
@@ -76,10 +80,10 @@ def choose_engine(command: Fit) -> Engine:
     return RayCluster(command.workers)
 
 
-def describe(command: Fit, line: Line) -> list[str]:
+def describe(run: Run, line: Line) -> list[str]:
     """A line for each face of a photo."""
     return [
-        f"{command.out / face['folder']}: landmarks {face['landmark_nme_percent']:.2f} % of the face, "
+        f"{run.store.address(face['folder'])}: landmarks {face['landmark_nme_percent']:.2f} % of the face, "
         f"pixels {face['psnr_face'] or 0.0:.1f} dB"
         for face in line.get("faces", ())
     ]
@@ -92,8 +96,10 @@ def report(command: Fit, run: Run) -> int:
         print(f"stopped after {run.finished} of {len(run.photos)} photos; --resume goes on", file=sys.stderr)
         return STOPPED
     part = "" if command.shard == "0/1" else f".{command.shard.replace('/', '-of-')}"
-    write_summary(command.out / f"summary{part}.json", counts)
-    write_fit_report(command.out / f"report{part}.html", run.lines(), counts)
+    with run.store.file(f"summary{part}.json") as path:
+        write_summary(path, counts)
+    with run.store.file(f"report{part}.html") as path:
+        write_fit_report(path, run.lines(), counts, read=run.store.read)
     if counts[FAILED] or counts["photos"] > FEW:
         print(f"{counts['ok']} of {counts['photos']} photos fitted, {counts['faces']} faces", file=sys.stderr)
         for cause, count in counts["failed_by"].items():

@@ -1,8 +1,8 @@
 """The groups of a run on the workers of a Ray cluster (Ray Data, the extra `facejax[ray]`).
 
-Each worker is an actor with one accelerator, or with a core where there is none. It reads photographs and writes
-folders itself, so OUT and the photographs must be where every worker can reach them; only names and lines of the
-manifest travel. A group whose worker dies is given to another one, which writes the same files.
+Each worker is an actor with one accelerator, or with a core where there is none. It reads photographs and writes or
+sends folders itself, so OUT and the photographs must be where every worker can reach them, such as at URLs; only names
+and lines of the manifest travel. A group whose worker dies is given to another one, which writes the same files.
 """
 
 import json
@@ -57,7 +57,10 @@ class RayCluster:
             num_cpus=None if gpus else 1,
         )
         for row in lines.iter_rows():
-            yield int(row["group"]), json.loads(row["lines"])
+            lines_or_error = json.loads(row["lines"])
+            if isinstance(lines_or_error, str):
+                raise OSError(lines_or_error)
+            yield int(row["group"]), lines_or_error
             if stopped():
                 return
 
@@ -75,7 +78,8 @@ def _anywhere(options: FitOptions) -> FitOptions:
     paths = {name: value.absolute() for name, value in given.items() if isinstance(value, Path)}
     weights = tuple(path.absolute() for path in options.lpips)
     model = options.model if options.model == "default" else os.path.abspath(options.model)
-    return replace(options, **paths, lpips=weights, model=model)
+    out = str(options.out) if is_url(options.out) else Path(options.out).absolute()
+    return replace(options, **(paths | {"out": out}), lpips=weights, model=model)
 
 
 class _Worker:
@@ -92,5 +96,8 @@ class _Worker:
         for number, text in zip(rows["group"], rows["what"], strict=True):
             photos, taken = json.loads(text)
             group = Group(int(number), [Photo(**photo) for photo in photos], taken)
-            done.append(self.worker.write(self.worker.fit(self.worker.find(group))))
+            try:
+                done.append(self.worker.write(self.worker.fit(self.worker.find(group))))
+            except (ValueError, OSError) as error:  # such as a full disk; a line for whoever started the run
+                done.append((group.number, str(error)))
         return {"group": [number for number, _ in done], "lines": [json.dumps(lines) for _, lines in done]}

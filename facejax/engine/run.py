@@ -8,17 +8,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from facejax.engine.batches import choose_batch
 from facejax.engine.pipeline import overlapped
+from facejax.engine.store import open_store
 from facejax.engine.worker import FAILED, OK, FitOptions, FitWorker, Group
 from facejax.export.manifest import (
     MANIFEST,
     RUN,
     Line,
-    append_group,
-    check_run,
+    check_begun,
     describe_run,
-    keep_others,
-    read_manifest,
-    read_run,
+    parse_run,
 )
 from facejax.images import Photo
 from facejax.images.sources import taken_folders
@@ -44,7 +42,7 @@ def fit_here(
 
 
 class Run:
-    """A run in a folder: its photographs, its groups, and what is done.
+    """A run in a folder or at a URL: its photographs, its groups, and what is done.
 
     `batch`: faces at once; None: that of the run that is resumed, or what the memory is good for. `shard`: this process
     takes every n-th photograph, beginning with the k-th (k, n), and keeps a manifest of its own.
@@ -64,29 +62,38 @@ class Run:
         taken = taken_folders(photos)
         self.taken = {photo: taken[photo] for photo in self.photos if photo in taken}
         part = "" if every == 1 else f".{first}-of-{every}"
-        self.manifest, self.about = (_with_part(options.out / name, part) for name in (MANIFEST, RUN))
+        self.store = open_store(options.out)
+        self.manifest, self.about = (_with_part(name, part) for name in (MANIFEST, RUN))
         self.names = [photo.file for photo in self.photos]
-        begun = read_run(self.about) if self.about.exists() else None
+        begun = self._begun()
         self.resumed = resume and begun is not None
         if batch is None:
-            batch = begun["options"]["batch"] if resume and begun else choose_batch(options, len(self.photos))
+            batch = int(begun["options"]["batch"]) if resume and begun else choose_batch(options, len(self.photos))
         elif options.faces == "largest":
             batch = min(batch, max(len(self.photos), 1))
         self.batch = batch
         if begun and resume:
-            check_run(self.about, self._describe(), self.names)
+            check_begun(begun, self._describe(), self.names, self.store.address())
         elif begun and 0 < (done := self._lines_there()) < len(begun["photos"]):
             raise ValueError(
-                f"--out {options.out}: holds a run that was stopped after {done} of {len(begun['photos'])} photos: "
-                "pass --resume to go on with it, or take another --out"
+                f"--out {self.store.address()}: holds a run that was stopped after {done} of "
+                f"{len(begun['photos'])} photos: pass --resume to go on with it, or take another --out"
             )
-        self.done = read_manifest(self.manifest, self.names, self.batch) if self.resumed else {}
+        self.done = self.store.groups(self.manifest, self.names, self.batch) if self.resumed else {}
+
+    def _begun(self) -> dict[str, Any] | None:
+        """What the run is that was begun here, if there is one."""
+        try:
+            return parse_run(self.store.read(self.about), self.store.address(self.about))
+        except FileNotFoundError:
+            return None
 
     def _begin(self) -> None:
         """Note what this run is: when its first group is done, so that a wrong command leaves an older run alone."""
         if not self.resumed:
-            keep_others(self.manifest, self.names)
-            describe_run(self.about, self._describe(), self.names)
+            self.store.begin(self.manifest, self.names)
+            with self.store.file(self.about) as path:
+                describe_run(path, self._describe(), self.names)
         self.resumed = True
 
     def _describe(self) -> dict[str, Any]:
@@ -96,9 +103,7 @@ class Run:
 
     def _lines_there(self) -> int:
         """Of the run that was begun here, not of earlier ones."""
-        if not self.manifest.exists():
-            return 0
-        return sum(b'"group": null' not in line for line in self.manifest.read_bytes().splitlines())
+        return sum(b'"group": null' not in line for line in self.store.lines(self.manifest))
 
     @property
     def finished(self) -> int:
@@ -117,12 +122,16 @@ class Run:
     def go_on(self, engine: Engine, stopped: Callable[[], bool]) -> Iterator[list[Line]]:
         """Fit what is left; the lines of every group, when they are in the manifest."""
         rest = self.rest()
+        if rest:
+            self.store.check()
         for number, lines in engine(self.options, rest, self.batch, stopped) if rest else ():
             self._begin()
             # The name and the group come first in a line.
             self.done[number] = [{"file": line["file"], "group": number} | line for line in lines]
-            append_group(self.manifest, self.done[number])
+            self.store.append(self.manifest, number, self.done[number])
             yield self.done[number]
+        if self.finished == len(self.photos):
+            self.store.finish(self.manifest)
 
     def lines(self) -> list[Line]:
         """Of the photographs that are done, in their order."""
@@ -141,8 +150,9 @@ class Run:
         }
 
 
-def _with_part(path: Path, part: str) -> Path:
-    return path.with_name(f"{path.stem}{part}{path.suffix}")
+def _with_part(name: str, part: str) -> str:
+    stem, _, suffix = name.partition(".")
+    return f"{stem}{part}.{suffix}"
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from jax.errors import JaxRuntimeError
 
 from facejax.api import FitResult
 from facejax.engine.faces import TAKEN, UNSOUND, Face, about_start, failure, find_faces, fit_padded
+from facejax.engine.store import open_store
 from facejax.export.fitted import FILES, File
 from facejax.export.manifest import Line
 from facejax.face_model.load import load_face_model
@@ -32,8 +33,9 @@ WRITERS = 2  # threads
 class FitOptions:
     """How photographs are fitted and what is written."""
 
-    out: Path
-    """folder for the results; each photo gets a folder of its own in it"""
+    out: str | Path
+    """folder for the results, or its URL where fsspec can write (s3://, gs://, ...); each photo gets a folder of its
+    own in it"""
     landmarks: Path | None = None
     """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on; without
     them the face is looked for and its landmarks are regressed"""
@@ -95,6 +97,7 @@ class FitWorker:
     def __init__(self, options: FitOptions, batch: int):
         """`batch`: faces in one compiled program; halved when they do not fit into the device's memory."""
         self.options, self.batch, self.together = options, batch, batch
+        self.store = open_store(options.out)
         self.model = load_face_model(options.model)
         recipe = recipe_for(self.model) if options.recipe is None else RECIPES[options.recipe]
         weights: dict[str, Any] = {"lpips": options.lpips, "arcface": options.arcface}
@@ -163,18 +166,15 @@ class FitWorker:
 
     def write_one(self, face: Face, result: FitResult, row: int) -> dict[str, Any]:
         """The folder of one face, and what the manifest says of it."""
-        folder = self.options.out / face.folder
-        (folder / "summary.json").unlink(missing_ok=True)  # of an earlier run: it would say that the folder is whole
-        for left in folder.glob(".*.tmp*"):  # of a process that was killed
-            left.unlink()
-        result.save_one(
-            row,
-            folder,
-            image=face.photo.name,
-            extra=about_start(face),
-            keep_stages=self.options.keep_stages,
-            files=self.options.files,
-        )
+        with self.store.face(face.folder) as folder:
+            result.save_one(
+                row,
+                folder,
+                image=face.photo.name,
+                extra=about_start(face),
+                keep_stages=self.options.keep_stages,
+                files=self.options.files,
+            )
         return {
             "folder": face.folder,
             "landmark_nme_percent": _figure(result.landmark_nme(row)),

@@ -4,7 +4,8 @@ import base64
 import html
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,21 @@ from facejax.export.page import Row, write_page
 
 WIDTH = 720  # pixels of a face's panels on the page
 MANY = 300  # faces from which on the panels are half as wide
+READERS = 8  # lines of the manifest, at once
 NUMBERS = ("landmarks, %", "pixels, dB", "seconds")
 
 
-def write_fit_report(path: Path, lines: Sequence[dict[str, Any]], counts: dict[str, Any]) -> None:
-    """From the lines of a manifest, whose folders lie beside `path`; the pictures are inside of the page."""
+def write_fit_report(
+    path: Path, lines: Sequence[dict[str, Any]], counts: dict[str, Any], *, read: Callable[[str], bytes]
+) -> None:
+    """From the lines of a manifest; the pictures are inside of the page.
+
+    `read` gives the content of a file beside the manifest by its name, or raises FileNotFoundError.
+    """
     width = WIDTH if counts["faces"] <= MANY else WIDTH // 2
     ordered = sorted(lines, key=lambda line: line["status"] != "failed")  # stable: by name within a status
+    with ThreadPoolExecutor(READERS) as pool:
+        rows = [row for rows in pool.map(lambda line: list(_rows(read, line, width)), ordered) for row in rows]
     causes = "; ".join(f"{cause}: {count}" for cause, count in counts["failed_by"].items())
     write_page(
         path,
@@ -30,33 +39,34 @@ def write_fit_report(path: Path, lines: Sequence[dict[str, Any]], counts: dict[s
         pictures=1,
         texts=("photo", "status", "stages that still fell, or why"),
         numbers=NUMBERS,
-        rows=[row for line in ordered for row in _rows(path.parent, line, width)],
+        rows=rows,
         width=width,
     )
 
 
-def _rows(out: Path, line: dict[str, Any], width: int) -> Iterator[Row]:
+def _rows(read: Callable[[str], bytes], line: dict[str, Any], width: int) -> Iterator[Row]:
     """A row for each face of a photo, or one that says why there is none."""
     if not line.get("faces"):
         yield Row("failed", [], (line["file"], "failed", line.get("error", "")), [None, None, line.get("seconds")])
     for face in line.get("faces", ()):
-        folder = out / face["folder"]
         figures = [face["landmark_nme_percent"], face["psnr_face"], line.get("seconds")]
-        pictures = [(_panels(folder / "overlay.png", width), f"{face['folder']}/")]
-        yield Row(line["status"], pictures if pictures[0][0] else [], _texts(line, folder), figures)
+        pictures = [(_panels(read, f"{face['folder']}/overlay.png", width), f"{face['folder']}/")]
+        yield Row(line["status"], pictures if pictures[0][0] else [], _texts(read, line, face["folder"]), figures)
 
 
-def _texts(line: dict[str, Any], folder: Path) -> tuple[str, str, str]:
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+def _texts(read: Callable[[str], bytes], line: dict[str, Any], folder: str) -> tuple[str, str, str]:
+    summary = json.loads(read(f"{folder}/summary.json"))
     moving = [name for name, flat in summary["converged"].items() if not flat]
     return line["file"], line["status"], line.get("error", ", ".join(moving))
 
 
-def _panels(path: Path, width: int) -> str:
+def _panels(read: Callable[[str], bytes], name: str, width: int) -> str:
     """A smaller copy of the picture as a data address; empty where it was not written."""
-    if not path.exists():
+    try:
+        content = read(name)
+    except FileNotFoundError:
         return ""
-    with Image.open(path) as picture:
+    with Image.open(io.BytesIO(content)) as picture:
         height = max(round(picture.height * width / picture.width), 1)
         small = picture.convert("RGB").resize((width, height), Image.Resampling.BOX)
     buffer = io.BytesIO()

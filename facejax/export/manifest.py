@@ -25,24 +25,29 @@ def describe_run(path: Path, options: Mapping[str, Any], names: Sequence[str]) -
 
 def check_run(path: Path, options: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raises ValueError, in words, when the run that was begun at `path` is another one."""
-    begun, new = read_run(path), _description(options, names)
+    check_begun(parse_run(path.read_bytes(), str(path)), options, names, str(path.parent))
+
+
+def check_begun(begun: Mapping[str, Any], options: Mapping[str, Any], names: Sequence[str], place: str) -> None:
+    """The same of a run whose description was read. `place`: where it lies, for the message."""
+    new = _description(options, names)
     for part in ("options", "versions"):
         if (words := difference(begun[part], json.loads(json.dumps(new[part], default=str)))) is not None:
-            raise ValueError(f"{path.parent}: was begun otherwise: {words}; take that again, or another --out")
+            raise ValueError(f"{place}: was begun otherwise: {words}; take that again, or another --out")
     if begun["photos"] != list(names):
         changed = sorted(set(begun["photos"]) ^ set(names)) or ["their order"]
         raise ValueError(
-            f"{path.parent}: was begun with {len(begun['photos'])} photos, now {len(names)}, such as {changed[0]}: "
+            f"{place}: was begun with {len(begun['photos'])} photos, now {len(names)}, such as {changed[0]}: "
             "bring them back, or take another --out"
         )
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """What `describe_run` wrote. Raises ValueError when it is damaged."""
+def parse_run(content: bytes, place: str) -> dict[str, Any]:
+    """What `describe_run` wrote at `place`. Raises ValueError when it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content)
     except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}); take another --out") from error
+        raise ValueError(f"{place}: damaged ({error}); take another --out") from error
 
 
 def _description(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -110,19 +115,24 @@ def _parsed(raw: bytes) -> Line | None:
 def append_group(path: Path, lines: Iterable[Line]) -> None:
     """Add a group's lines in one write, and wait until they are on the disk."""
     with path.open("ab") as file:
-        file.write(_text(lines).encode())
+        file.write(lines_to_text(lines).encode())
         file.flush()
         os.fsync(file.fileno())
 
 
 def keep_others(path: Path, names: Iterable[str]) -> None:
     """Begin a manifest anew: only the lines of photographs that this run has not are kept, as of an earlier run."""
-    if not path.exists():
-        return
+    if path.exists():
+        write_text(path, other_lines(path.read_bytes(), names))
+
+
+def other_lines(content: bytes, names: Iterable[str]) -> str:
+    """Of a manifest the lines of photographs that are not in `names`, as of an earlier run."""
     mine = set(names)
-    lines = filter(None, map(_parsed, path.read_bytes().splitlines(keepends=True)))
-    write_text(path, _text(line | {"group": None} for line in lines if line.get("file") not in mine))
+    lines = filter(None, map(_parsed, content.splitlines(keepends=True)))
+    return lines_to_text(line | {"group": None} for line in lines if line.get("file") not in mine)
 
 
-def _text(lines: Iterable[Line]) -> str:
+def lines_to_text(lines: Iterable[Line]) -> str:
+    """A line of JSON for each."""
     return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)

@@ -61,7 +61,7 @@ def photo_file(path: str | Path) -> Photo:
     return Photo(_readable(PurePosixPath(Path(path).as_posix()).name), str(path))
 
 
-def list_photos(sources: Sequence[str | Path], *, without: Path | None = None) -> list[Photo]:
+def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = None) -> list[Photo]:
     """All photographs of some sources, in their order; of a folder, in the order of the names.
 
     A source is a photo, a folder (with its folders; hidden files and those below `without` are left out), a `.txt` list
@@ -110,7 +110,7 @@ def open_file(path: str) -> Any:
     return _fsspec(path).open(path, "rb") if is_url(path) else open(path, "rb")
 
 
-def _photos_of(source: str, without: Path | None) -> list[Photo]:
+def _photos_of(source: str, without: str | Path | None) -> list[Photo]:
     suffix = PurePosixPath(source).suffix.lower()
     if not is_url(source) and suffix not in SUFFIXES and not Path(source).exists():
         raise FileNotFoundError(f"{source}: no such photo, folder, list, archive or table")
@@ -129,12 +129,14 @@ def _photos_of(source: str, without: Path | None) -> list[Photo]:
     return found
 
 
-def _photos_of_folder(folder: str, without: Path | None) -> Iterator[Photo]:
+def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo]:
     """Photographs, and those of the archives and tables in it."""
     if is_url(folder):
         found = {name: f"{folder.rstrip('/')}/{name}" for name in _remote_files(folder)}
+        results = None if without is None else f"{str(without).rstrip('/')}/"
+        found = {name: url for name, url in found.items() if results is None or not url.startswith(results)}
     else:
-        root, out = Path(folder), None if without is None else without.resolve()
+        root, out = Path(folder), None if without is None else Path(str(without).removeprefix("file://")).resolve()
         files = (path for path in root.rglob("*") if path.is_file())
         files = (path for path in files if out is None or not path.resolve().is_relative_to(out))
         found = {path.relative_to(root).as_posix(): str(path) for path in files}

@@ -1,0 +1,164 @@
+"""Results at a URL that fsspec can write to: s3://, gs://, az://, sftp://, ... (fsspec comes with `facejax[ray]`).
+
+A store of objects takes whole files, at once or not at all. So the files of a face are made in a temporary folder and
+then sent, `summary.json` last, and the manifest's lines of every group are an object of their own,
+`manifest/<group>.jsonl`; a finished run joins them into `manifest.jsonl`.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from facejax.export.manifest import Line, lines_to_text, other_lines, whole_groups
+
+Result = TypeVar("Result")
+TRIAL = ".facejax"  # an object that is written and removed again
+REQUESTS = 16  # for small objects, at once
+
+
+class Remote:
+    """What `facejax.engine.store.Folder` is, at a URL. Whatever fsspec raises becomes an OSError that names the URL."""
+
+    def __init__(self, url: str):
+        if not url.partition("://")[2].strip("/"):
+            raise ValueError(f"--out {url}: name a place there, such as s3://bucket/faces")
+        try:
+            from fsspec.core import url_to_fs
+
+            self.system, root = url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise ValueError(
+                f"--out {url}: {error}; install what it names (fsspec itself: pip install 'facejax[ray]'), "
+                "or write to a folder"
+            ) from None
+        except Exception as error:
+            raise OSError(f"--out {url}: {type(error).__name__}: {error}") from error
+        self.url, self.root = url.rstrip("/"), root.rstrip("/")
+        self.objects: bool = self.system.async_impl  # s3, gs, az: no folders, many requests at once
+        self.turn: Any = nullcontext() if self.objects else threading.Lock()
+        self.system.invalidate_cache()  # others write here too
+
+    def address(self, name: str = "") -> str:
+        """The URL of a file, or of all."""
+        return f"{self.url}/{name}" if name else self.url
+
+    def check(self) -> None:
+        """Writes and removes an object. Raises OSError."""
+        try:
+            self._write(TRIAL, b"")
+            with suppress(FileNotFoundError):  # another process tries too
+                self._remove(TRIAL)
+        except OSError as error:
+            raise OSError(f"--out {error}; files must be written and removed there") from error
+
+    def read(self, name: str) -> bytes:
+        """Raises FileNotFoundError where there is none."""
+        return self._call(name, self.system.cat_file, self._path(name))
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[Path]:
+        """A temporary path; the file is sent when the block ends well."""
+        with TemporaryDirectory() as temporary:
+            path = Path(temporary, name)
+            yield path
+            self._send([path], Path(temporary), "")
+
+    @contextmanager
+    def face(self, name: str) -> Iterator[Path]:
+        """A temporary folder; its files are sent when the block ends well, `summary.json` last."""
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            yield folder
+            last = folder / "summary.json"
+            with suppress(FileNotFoundError):
+                self._remove(f"{name}/summary.json")  # of an earlier run: it would say that the folder is whole
+            files = sorted(path for path in folder.rglob("*") if path.is_file() and path != last)
+            self._send(files, folder, f"{name}/")
+            self._send([last], folder, f"{name}/")
+
+    def lines(self, manifest: str) -> list[bytes]:
+        """Of a manifest, joined or not; where a join was broken off there are some in both."""
+        contents = self._contents(manifest)
+        lines = (line for content in contents for line in content.splitlines(keepends=True) if line.endswith(b"\n"))
+        return list(dict.fromkeys(lines))
+
+    def groups(self, manifest: str, names: Sequence[str], batch: int) -> dict[int, list[Line]]:
+        """The whole groups of a manifest, by their number."""
+        groups: dict[int, list[Line]] = {}
+        for content in self._contents(manifest):
+            groups |= whole_groups(content, names, batch)[0]
+        return groups
+
+    def begin(self, manifest: str, names: Iterable[str]) -> None:
+        """Begin a manifest anew: only lines of photographs that are not in `names` are kept."""
+        self.finish(manifest)  # of an earlier run that was killed just before
+        if before := b"".join(self.lines(manifest)):
+            self._write(manifest, other_lines(before, names).encode())
+
+    def append(self, manifest: str, number: int, lines: Sequence[Line]) -> None:
+        """Note a group whose files are all written."""
+        self._write(f"{_folder(manifest)}/{number:08d}.jsonl", lines_to_text(lines).encode())
+
+    def finish(self, manifest: str) -> None:
+        """Join the groups; when it is killed it can be done again."""
+        if parts := self._parts(manifest):
+            self._write(manifest, b"".join(self.lines(manifest)))
+            self._each(self._remove, parts)
+            if not self.objects:
+                with suppress(OSError):  # results of a photograph of that name are in it
+                    self._call("", self.system.rmdir, self._path(_folder(manifest)))
+
+    def _contents(self, manifest: str) -> list[bytes]:
+        """Of the joined manifest, then of each group that is noted alone."""
+        try:
+            joined = [self.read(manifest)]
+        except FileNotFoundError:
+            joined = []
+        return joined + self._each(self.read, self._parts(manifest))
+
+    def _parts(self, manifest: str) -> list[str]:
+        folder = _folder(manifest)
+        found = [path.rpartition("/")[2] for path in self._call(folder, self.system.find, self._path(folder))]
+        return sorted(f"{folder}/{name}" for name in found if name.endswith(".jsonl"))
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._make_folders([self._path(name)])
+        self._call(name, self.system.pipe_file, self._path(name), content)
+
+    def _remove(self, name: str) -> None:
+        self._call(name, self.system.rm_file, self._path(name))
+
+    def _send(self, files: Sequence[Path], base: Path, prefix: str) -> None:
+        """Copies local files; their names are what follows `base`, with the prefix."""
+        to = [self._path(prefix + path.relative_to(base).as_posix()) for path in files]
+        self._make_folders(to)
+        self._call(prefix, self.system.put, [str(path) for path in files], to)
+
+    def _make_folders(self, paths: Sequence[str]) -> None:
+        """For the files; not in a store of objects, which has none and would make a bucket of a slip of the pen."""
+        for folder in set() if self.objects else {path.rpartition("/")[0] for path in paths}:
+            self._call("", self.system.makedirs, folder, exist_ok=True)
+
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def _each(self, function: Callable[[str], Result], names: Sequence[str]) -> list[Result]:
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            return list(pool.map(function, names))
+
+    def _call(self, name: str, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+        try:
+            with self.turn:
+                return function(*arguments, **options)
+        except Exception as error:
+            kinds = (FileNotFoundError, PermissionError, OSError)
+            kind = next((kind for kind in kinds if isinstance(error, kind)), OSError)
+            raise kind(f"{self.address(name)}: {type(error).__name__}: {error}") from error
+
+
+def _folder(manifest: str) -> str:
+    return manifest.removesuffix(".jsonl")
