@@ -206,12 +206,12 @@ def folder_overhead(case: Case, images: list, points: list) -> dict:
         everything = over_devices(worker.model, crops, worker.tools)
         program = compile_fit(*everything[:2], recipe=worker.recipe, tools=everything[2])
         bare, engine = [], []
-        for round_ in range(ROUNDS):
+        while len(bare) < ROUNDS and sum(bare) < ENOUGH:
             start = time.perf_counter()
             for _ in range(case.folder // case.batch):
                 jax.block_until_ready(program(*everything))
             bare.append(time.perf_counter() - start)
-            run = Run(replace(options, out=Path(place) / f"out{round_}"), photos, batch=case.batch)
+            run = Run(replace(options, out=Path(place) / f"out{len(bare)}"), photos, batch=case.batch)
             start = time.perf_counter()
             for _ in run.go_on(fit_here, lambda: False):
                 pass

@@ -30,6 +30,8 @@ from facejax.objectives import psnr
 
 log = logging.getLogger(__name__)
 
+FACES = "faces"  # the axis along which devices share a batch
+
 
 class Crops(NamedTuple):
     """What the compiled program takes, a batch of faces: square crops and where they come from."""
@@ -182,8 +184,13 @@ def compile_fit(
     key = (recipe, tree, tuple((leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves))
     if key not in _programs:
         log.info("compiling recipe %s for %d faces", recipe.name, len(crops.scale))
-        program = jit(lambda model, crops, tools: fit_crops(model, crops, recipe=recipe, tools=tools))
-        _programs[key] = program.lower(model, crops, tools).compile()
+        fit = lambda model, crops, tools: fit_crops(model, crops, recipe=recipe, tools=tools)  # noqa: E731
+        sharding = getattr(crops.scale, "sharding", None)
+        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+            # Each device runs the program of its own faces: none waits for another's loops, and kernels are not split.
+            specs = (P(), P(FACES), P())
+            fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(FACES), check_vma=False)
+        _programs[key] = jit(fit).lower(model, crops, tools).compile()
     return _programs[key]
 
 
@@ -198,11 +205,11 @@ def over_devices(
     devices = (jax.local_devices() if devices is None else devices)[:count]
     if len(devices) == 1:
         return model, crops, tools
-    mesh = Mesh(np.array(devices), ("faces",))
+    mesh = Mesh(np.array(devices), (FACES,))
     rows = np.minimum(np.arange(-(-count // len(devices)) * len(devices)), count - 1)
     filled = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], crops)
     model, tools = jax.device_put((model, tools), NamedSharding(mesh, P()))
-    return model, jax.device_put(filled, NamedSharding(mesh, P("faces"))), tools
+    return model, jax.device_put(filled, NamedSharding(mesh, P(FACES))), tools
 
 
 _programs: dict[Any, Callable[[FaceModel, Crops, Tools], FittedFaces]] = {}
