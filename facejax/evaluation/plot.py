@@ -1,7 +1,9 @@
 """Line plots, drawn with Pillow: a plot with two axes does not need a plotting library."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
@@ -9,14 +11,15 @@ from PIL import Image, ImageDraw, ImageFont
 WIDTH, HEIGHT = 720, 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 40, 52
 _FINE = 3  # drawn this many times larger, then reduced: smooth lines
+Numbers = Sequence[Any] | np.ndarray | jax.Array
 _COLOURS = ("#1f5fa8", "#c8442b", "#2f8f4e", "#8a5bb5", "#a87b1f", "#4a4a4a", "#3aa6a6", "#c05a9a")
 
 
 def draw_lines(
-    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    lines: Mapping[str, tuple[Numbers, Numbers]],
     *,
-    across: Sequence[float] | np.ndarray,
-    up: Sequence[float] | np.ndarray,
+    across: Numbers,
+    up: Numbers,
     title: str = "",
     x_label: str = "",
     y_label: str = "",
@@ -30,6 +33,7 @@ def draw_lines(
     canvas = Image.new("RGB", (WIDTH * _FINE, HEIGHT * _FINE), "white")
     pen = ImageDraw.Draw(canvas)
     small, large = (ImageFont.load_default(points * _FINE) for points in (13, 15))
+    across, up = np.asarray(across), np.asarray(up)
     scale = np.log if log else np.asarray
     low, high = scale(up[0]), scale(up[-1])
 
@@ -57,8 +61,13 @@ def draw_lines(
 
     for index, (name, (xs, ys)) in enumerate(lines.items()):
         colour = _COLOURS[index % len(_COLOURS)]
-        values = np.clip(ys, up[0], up[-1])
-        pen.line([place(x, y) for x, y in zip(xs, values, strict=True)], fill=colour, width=2 * _FINE, joint="curve")
+        values = np.clip(np.asarray(ys), up[0], up[-1])
+        pen.line(
+            [place(x, y) for x, y in zip(np.asarray(xs), values, strict=True)],
+            fill=colour,
+            width=2 * _FINE,
+            joint="curve",
+        )
         x, y = place(across[-1], up[0] if corner == "bottom" else up[-1])
         row = y - (18 * (len(lines) - index) + 4) * _FINE if corner == "bottom" else y + (18 * index + 4) * _FINE
         pen.text((x - 10 * _FINE, row), name, fill=colour, font=small, anchor="ra")
