@@ -40,7 +40,7 @@ camera = PerspectiveCamera(focal=jnp.asarray(1350.0), principal=jnp.full(2, SIDE
 mean = facejax.neutral_params(model, camera, distance=750.0)  # millimetres
 light = uniform_light(0.5).at[1].set(0.35).at[2].set(0.3).at[3].set(0.55)  # some from everywhere, more from a corner
 mean = replace(mean, light=light)
-clay = jnp.full((256, 256, 3), 0.75)
+clay = jnp.full((256, 256, 3), 0.75, jnp.float32)
 night = jnp.array([0.10, 0.11, 0.13])
 
 

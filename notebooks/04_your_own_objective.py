@@ -125,20 +125,20 @@ def depth_term(measured):
 # A `Stage` is data: which blocks of the parameters move and how far a step takes them (standard deviations, weights,
 # radians, millimetres), and which terms are added up with which weights. The steps are Adam's, scaled by an optax
 # schedule that the stage describes with two numbers: full pace, then a half cosine down to `floor` over the last
-# `rampdown` of the steps.
+# `rampdown` of the steps. Here the place of the head may be centimetres off, so it gets the longest steps.
 
 # %%
 stage = facejax.Stage(
     name="depth",
-    steps=100,
-    rates=(("identity", 0.08), ("expression", 0.01), ("rotation", 0.002), ("translation", 1.5)),
-    weights=(("depth", 1.0), ("landmarks", 200.0), ("identity", 0.05), ("expression", 0.03)),
-    rampdown=0.6,
+    steps=120,
+    rates=(("identity", 0.1), ("expression", 0.005), ("rotation", 0.002), ("translation", 4.0)),
+    weights=(("depth", 1.0), ("landmarks", 200.0), ("identity", 0.2), ("expression", 0.1)),
+    rampdown=0.8,
 )
 steps = np.arange(stage.steps)
-paces = {f"rampdown {share:g}": schedule(replace(stage, rampdown=share)) for share in (0.2, 0.6, 1.0)}
+paces = {f"rampdown {share:g}": schedule(replace(stage, rampdown=share)) for share in (0.2, 0.8, 1.0)}
 curves = {name: (steps, np.array([pace(k) for k in steps])) for name, pace in paces.items()}
-axes = {"across": np.arange(0, 101, 25), "x_label": "step", "corner": "top"}
+axes = {"across": np.arange(0, 121, 30), "x_label": "step", "corner": "top"}
 plot = draw_lines(curves, up=np.arange(0, 1.6, 0.5), title="pace of the steps", **axes)
 Image.fromarray(to_uint8(plot))
 
@@ -178,7 +178,7 @@ Image.fromarray(to_uint8(plot))
 
 
 # %%
-clay = jnp.full((3, *model.albedo.mean.shape), 0.75)
+clay = jnp.full((3, *model.albedo.mean.shape), 0.75, jnp.float32)
 
 
 def signed(off, known, most=10.0):
