@@ -41,7 +41,7 @@ def show(*rows, captions=(), height=210):
 person, skin, freckles, noise = jax.random.split(jax.random.key(31), 4)
 camera = PerspectiveCamera(focal=jnp.float32(1250.0), principal=jnp.float32([SIDE / 2, SIDE / 2]))
 face = random_face(model, key=person)
-light = uniform_light(0.65).at[2].set(0.15).at[3].set(0.7)
+light = uniform_light(0.55).at[2].set(0.15).at[3].set(0.95)
 face = replace(face, camera=camera, light=light, expression=jnp.zeros_like(face.expression))
 
 plain = model.albedo.decode(0.7 * jax.random.normal(skin, (model.albedo.count,)))

@@ -102,9 +102,7 @@ face = replace(solve(crops.landmarks[0]), albedo=guess)
 
 # %%
 STEPS = 40
-lengths = jnp.where(
-    jnp.arange(painter.count) < layers * width, 0.15, 0.0
-)  # of a step; the rest are details of the noise
+lengths = jnp.where(jnp.arange(painter.count) < layers * width, 0.05, 0.0)  # the rest are details, in the noise
 
 
 @jit
