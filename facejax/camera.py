@@ -132,6 +132,10 @@ def project(camera: Camera, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
 
     With a perspective camera a point nearer than `NEAR` is projected as if at that depth, so that the result stays
     finite; its true depth is still returned, and the renderer culls by it.
+
+    >>> camera = PerspectiveCamera(focal=jnp.array(1000.0), principal=jnp.array([112.0, 112.0]))
+    >>> project(camera, jnp.array([[10.0, 20.0, -1000.0]])).tolist()  # right of the axis and above it
+    [[122.0, 92.0, 1000.0]]
     """
     depth = -points[:, 2]
     flip = jnp.array([1.0, -1.0], points.dtype)

@@ -51,6 +51,11 @@ def shade(normals: Float[Array, "... 3"], light: Float[Array, "9 3"]) -> Float[A
     """Diffuse shading (irradiance over pi) of unit normals in camera space; multiply by linear albedo for the colour.
 
     Not clamped: a light whose bands disagree can go below zero, and a prior should say so, not a dead gradient.
+
+    >>> from_above = uniform_light(0.5).at[1].set(0.5)
+    >>> up, down = jnp.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
+    >>> bool(shade(up, from_above)[0] > shade(down, from_above)[0])
+    True
     """
     return sh_basis(normals) @ light
 

@@ -84,6 +84,11 @@ def align_similarity(
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991, eq. 34-42.
     With `scale=False` s is 1. Works in 2 or 3 dimensions.
+
+    >>> corners = jnp.eye(3)
+    >>> s, r, t = align_similarity(corners, 2 * corners + 5)
+    >>> round(float(s), 4), bool(jnp.allclose(t, 5, atol=1e-4))
+    (2.0, True)
     """
     weight = jnp.ones(source.shape[0], source.dtype) if weights is None else weights
     weight = weight / jnp.sum(weight)

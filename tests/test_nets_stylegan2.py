@@ -105,6 +105,16 @@ def test_config_f_has_the_published_sizes():
     assert [config.channels(side) for side in config.resolutions] == [512] * 5 + [256, 128, 64, 32]
 
 
+@pytest.mark.parametrize("sizes", [(8, 64, 16, 8, 1), (32, 512, 32, 24, 3)])
+def test_the_shapes_are_those_that_flax_gives_the_weights(sizes):
+    config = gan.StyleGANConfig(*sizes)
+    shapes, key = gan.generator_shapes(config), jax.random.key(0)
+    ws = jnp.zeros((1, config.layers, config.latent))
+    synthesis = jax.eval_shape(generator._Synthesis(config).init, key, ws, shapes.noise)["params"]
+    mapping = jax.eval_shape(generator._Mapping(config).init, key, ws[:, 0])["params"]
+    assert shapes.params == {"mapping": mapping, "synthesis": synthesis}
+
+
 def test_operations_are_counted_as_the_compiler_counts_them():
     """XLA counts every addition and multiplication, the cheap ones a texel too, and no products with padding."""
     config = gan.StyleGANConfig(resolution=32, channel_base=2048, channel_max=64, latent=16, mapping_layers=1)

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,6 +149,38 @@ def test_an_albedo_that_does_not_move_is_not_decoded_anew():
     found, _ = run_stage(model, params, observation(truth()), stage=stage)
     assert len(decoded) == 1
     np.testing.assert_array_equal(found.albedo, params.albedo)
+
+
+@pytest.mark.parametrize("albedo", [None, LAYERS], ids=["linear", "layers"])
+def test_a_surface_that_stands_still_is_coloured_as_one_that_could_move(albedo):
+    """It is rendered once; with a rate that is next to nothing it is rendered at every step."""
+    params, seen = truth(), observation(truth())
+    model, start = toy_model(), replace(params, albedo=jnp.zeros(3))
+    if albedo is not None:
+        model, start = switch_albedo(model, start, albedo, "normal")
+    weights = (("pixels", 1.0), ("landmarks", 10.0), ("light_colour", 0.1))
+    still = Stage("still", 8, (("albedo", 0.1), ("light", 0.02)), weights)
+    free = replace(still, rates=(*still.rates, ("translation", 1e-9)))
+    (one, told), (other, wanted) = (run(start, seen, stage, model=model) for stage in (still, free))
+    np.testing.assert_allclose(told.losses, wanted.losses, rtol=1e-5)
+    np.testing.assert_allclose(one.albedo, other.albedo, atol=1e-4)
+    np.testing.assert_allclose(one.light, other.light, atol=1e-4)
+    assert np.abs(np.asarray(one.light - start.light)).max() > 0.02
+    for block in ("identity", "expression", "pose"):
+        chex.assert_trees_all_equal(getattr(one, block), getattr(start, block))
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_rendering_is_coloured_anew_as_if_rendered_anew(mapped):
+    model, params, seen = toy_model(), truth(), observation(truth())
+    lit = replace(params, light=params.light.at[2].add(0.2))
+    albedo = jax.random.uniform(jax.random.key(0), (16, 16, 3) if mapped else model.mean.shape)
+    before = look(model, params, seen)
+    again, anew = (look(model, lit, seen, albedo=albedo, **given) for given in ({"before": before}, {}))
+    assert np.abs(np.asarray(again.rendering.color - before.rendering.color)).mean() > 0.01
+    chex.assert_trees_all_close(again.rendering, anew.rendering, atol=1e-5)
+    np.testing.assert_array_equal(again.mask, anew.mask)
+    np.testing.assert_array_equal(again.landmarks, anew.landmarks)
 
 
 def test_the_schedule_is_that_of_the_paper():

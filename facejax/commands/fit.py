@@ -73,6 +73,7 @@ def run_fit(command: Fit) -> int:
 
 
 def choose_engine(command: Fit) -> Engine:
+    """Where the faces are fitted: in this process, or by Ray's workers."""
     if command.engine == "local":
         return fit_here
     from facejax.engine.ray_cluster import RayCluster

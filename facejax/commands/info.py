@@ -32,6 +32,7 @@ class Info:
 
 
 def run_info(command: Info) -> int:
+    """Print the sections and return the exit status."""
     for title, rows in sections().items():
         print(title)
         for name, value in rows.items():

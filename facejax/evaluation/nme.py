@@ -13,6 +13,10 @@ def nme(
 
     The protocol of AFLW2000-3D (Zhu et al., "Face alignment across large poses", CVPR 2016): 68 points, only x and y.
     Both sets in the same pixels, with y in the same direction. Raises ValueError when the true points have no box.
+
+    >>> truth = np.array([[0.0, 0.0], [100.0, 100.0]])
+    >>> float(nme(truth + [3.0, 4.0], truth))
+    5.0
     """
     found, true = np.asarray(predicted, np.float64)[..., :2], np.asarray(truth, np.float64)[..., :2]
     size = np.sqrt(np.prod(np.ptp(true, axis=-2), axis=-1))

@@ -62,6 +62,10 @@ def load_face_model(
     triangles with barycentric weights (68, 3) in the file's order, in the iBUG order.
 
     Raises FileNotFoundError or ValueError, one line with the file, the problem and the fix.
+
+    >>> model = load_face_model(identity=10, expression=5)
+    >>> model.mean.shape[1], len(model.identity_std), len(model.expression_names)
+    (3, 10, 5)
     """
     for label, count in [("identity", identity), ("expression", expression), ("albedo", albedo)]:
         if count is not None and count < 0:

@@ -181,6 +181,17 @@ def decode(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
 
     Blanz and Vetter, "A morphable model for the synthesis of 3D faces", SIGGRAPH 1999, eq. 1. Fewer coefficients than
     components leave the rest at zero; more are a ValueError.
+
+    >>> from facejax import load_face_model
+    >>> from facejax.camera import PerspectiveCamera
+    >>> model = load_face_model()
+    >>> params = neutral_params(model, PerspectiveCamera(jnp.array(1000.0), jnp.array([112.0, 112.0])))
+    >>> bool(jnp.array_equal(decode(model, params), model.mean))
+    True
+    >>> wide = replace(params, expression=params.expression.at[model.expression_names.index("jawOpen")].set(1.0))
+    >>> chin = (decode(model, wide) - model.mean)[:, 1].min()
+    >>> bool(chin < -10)  # it falls by more than a centimetre
+    True
     """
     moved = _combine(params.expression, model.expression_std, model.expression_basis, "expression")
     return neutral_vertices(model, params) + moved

@@ -73,7 +73,10 @@ def fit_crops(model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR, tools:
     """The whole fit of a batch of crops as one pure function: jit it, shard it, differentiate around it."""
     for stage in recipe.stages:
         check_stage(stage, tools, TERMS)
-    return jax.vmap(lambda crop: _fit_one(model, crop, recipe=recipe, tools=tools))(crops)
+    one = partial(_fit_one, model, recipe=recipe, tools=tools)
+    if len(crops.scale) == 1:  # a batch of one is traced in half the time without its axis
+        return jax.tree.map(lambda leaf: leaf[None], one(jax.tree.map(lambda leaf: leaf[0], crops)))
+    return jax.vmap(one)(crops)
 
 
 def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe, tools: Tools) -> FittedFaces:
@@ -150,13 +153,14 @@ def prepare_crops(
     focals = [focal] * len(images) if focal is None or isinstance(focal, int | float) else list(focal)
     cut = partial(_prepare_crop, recipe=recipe)
     crops = [cut(*one) for one in zip(range(len(images)), images, landmarks, focals, strict=True)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *crops)._replace(start=start)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *crops)  # on the host: nothing to compile
+    return Crops(**jax.device_put(stacked), start=start)
 
 
 def _prepare_crop(
     index: int, image: np.ndarray, landmarks: np.ndarray, focal: float | None, *, recipe: Recipe
-) -> Crops:
-    """One face, without the leading axis."""
+) -> dict[str, np.ndarray | None]:
+    """What `Crops` has of one face, without the leading axis."""
     image, points = np.asarray(image, np.float32), np.asarray(landmarks, np.float32)
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"photograph {index} has shape {image.shape}: pass (H, W, 3) display values in [0, 1]")
@@ -165,15 +169,15 @@ def _prepare_crop(
     crop = face_crop(points, recipe.size, margin=recipe.margin)
     pixels, valid = apply_crop(image, crop, recipe.size)
     centre = np.array([[image.shape[1], image.shape[0]]], np.float32) / 2
-    return Crops(
-        images=jnp.asarray(pixels),
-        valid=jnp.asarray(valid),
-        landmarks=jnp.asarray(crop.apply_points(points)),
-        principal=jnp.asarray(crop.apply_points(centre))[0],
-        focal=None if focal is None else jnp.asarray(focal * crop.scale, jnp.float32),
-        scale=jnp.asarray(crop.scale),
-        offset=jnp.asarray(crop.offset),
-    )
+    return {
+        "images": pixels,
+        "valid": valid,
+        "landmarks": np.asarray(crop.apply_points(points)),
+        "principal": np.asarray(crop.apply_points(centre))[0],
+        "focal": None if focal is None else np.asarray(focal * crop.scale, np.float32),
+        "scale": np.asarray(crop.scale),
+        "offset": np.asarray(crop.offset),
+    }
 
 
 def compile_fit(

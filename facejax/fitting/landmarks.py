@@ -35,6 +35,8 @@ class FaceStart(NamedTuple):
 
 
 class LandmarkFit(NamedTuple):
+    """What `fit_landmarks` finds, one face."""
+
     params: FaceParams
     landmarks: Float[Array, "L 2"]  # projected, pixels
     moving: Bool[Array, ""]  # the jaw points follow the visible outline
@@ -108,12 +110,12 @@ def _solve(model, pixels, focal, principal, start: FaceStart | None, moving, pri
     problem = _Problem.of(model, pixels, focal, principal, start, moving, priors)
     rigid, expected = RIGID, problem.prior_mean[2:]
     free = jnp.full(rigid, jnp.inf)
-    begin = jnp.concatenate([jnp.zeros(3), problem.shift, jnp.zeros(2), expected])
+    begin = jnp.concatenate([jnp.zeros(3), problem.base.shift, jnp.zeros(2), expected])
     solve = partial(levenberg_marquardt, problem.residuals, jacobian=problem.jacobian)
     low, high = jnp.concatenate([-free, expected]), jnp.concatenate([free, expected])
     first = solve(begin, steps=max(steps // 3, 1), lower=low, upper=high)
     last = solve(first.x, steps=steps, lower=problem.lower, upper=problem.upper)
-    pose, camera = problem.posed(last.x[:rigid])
+    pose, camera = _posed(problem.base, last.x[:rigid])
     identity, expression = jnp.split(last.x[rigid:], [len(model.identity_std)])
     albedo = jnp.zeros(0 if model.albedo is None else model.albedo.count)
     params = FaceParams(identity, expression, albedo, pose, camera, uniform_light())
@@ -127,6 +129,36 @@ def _fill(coefficients: Float[Array, " n"], count: int) -> Float[Array, " m"]:
     return jnp.concatenate([some, jnp.zeros(count - len(some))])
 
 
+class _Base(NamedTuple):
+    """The scaled-orthographic start, which the first seven unknowns change."""
+
+    rotation: Float[Array, " 4"]
+    shift: Float[Array, " 2"]
+    distance: Float[Array, ""]
+    focal: Float[Array, ""]
+    principal: Float[Array, " 2"]
+
+
+# Functions of their own, so that a program traces them once for all residuals and Jacobians.
+
+
+@jax.jit
+def _posed(base: _Base, rigid: Float[Array, " 7"]) -> tuple[cam.Pose, cam.PerspectiveCamera]:
+    rotation = cam.quaternion_multiply(cam.axis_angle_to_quaternion(rigid[:3]), base.rotation)
+    depth = base.distance * jnp.exp(rigid[5])
+    translation = depth * jnp.concatenate([rigid[3:5], -jnp.ones(1)])
+    return cam.Pose(rotation, translation), cam.PerspectiveCamera(base.focal * jnp.exp(rigid[6]), base.principal)
+
+
+@jax.jit
+def _place(base: _Base, rigid: Float[Array, " 7"], points: Float[Array, "L 3"]) -> Float[Array, "L 2"]:
+    pose, camera = _posed(base, rigid)
+    return cam.project(camera, cam.to_camera(pose, points))[:, :2]
+
+
+_choose = jax.jit(choose_landmarks)
+
+
 class _Problem(NamedTuple):
     """The least-squares problem of one face. Unknowns: rotation vector, (X, Y) / depth, log depth, log focal, then
     identity and expression coefficients."""
@@ -136,11 +168,7 @@ class _Problem(NamedTuple):
     basis: Float[Array, "N P 3"]  # mm per coefficient
     pixels: Float[Array, "L 2"]
     sigma: Float[Array, " L"]  # of the landmarks, pixels
-    base: Float[Array, " 4"]  # rotation, distance, shift and focal length of the scaled-orthographic start
-    distance: Float[Array, ""]
-    shift: Float[Array, " 2"]
-    focal: Float[Array, ""]
-    principal: Float[Array, " 2"]
+    base: _Base
     moving: Bool[Array, ""]
     prior_mean: Float[Array, " M"]  # of log depth, log focal and the coefficients
     prior_std: Float[Array, " M"]
@@ -184,11 +212,7 @@ class _Problem(NamedTuple):
             basis=jnp.concatenate([identity, expression]),
             pixels=pixels,
             sigma=sigma * box_size(pixels),
-            base=cam.matrix_to_quaternion(rotation),
-            distance=distance,
-            shift=shift,
-            focal=focal,
-            principal=principal,
+            base=_Base(cam.matrix_to_quaternion(rotation), shift, distance, focal, principal),
             moving=moving,
             prior_mean=prior_mean,
             prior_std=jnp.concatenate([jnp.array(camera_std), coefficient_std]),
@@ -196,28 +220,17 @@ class _Problem(NamedTuple):
             upper=jnp.concatenate([free, jnp.full(len(expression), high)]),
         )
 
-    def posed(self, rigid: Float[Array, " 7"]) -> tuple[cam.Pose, cam.PerspectiveCamera]:
-        rotation = cam.quaternion_multiply(cam.axis_angle_to_quaternion(rigid[:3]), self.base)
-        depth = self.distance * jnp.exp(rigid[5])
-        translation = depth * jnp.concatenate([rigid[3:5], -jnp.ones(1)])
-        return cam.Pose(rotation, translation), cam.PerspectiveCamera(self.focal * jnp.exp(rigid[6]), self.principal)
-
     def chosen(self, x: Float[Array, " X"]) -> Int[Array, " L"]:
         """Which candidate each landmark is now: itself, or for jaw points on the outline the outermost one."""
         points = self.mean + jnp.tensordot(x[RIGID:], self.basis, axes=1)
-        rotation = self.posed(x[:RIGID])[0].rotation
-        fixed = choose_landmarks(self.model, points, None)
-        return jnp.where(self.moving, choose_landmarks(self.model, points, rotation), fixed)
-
-    def place(self, rigid: Float[Array, " 7"], points: Float[Array, "L 3"]) -> Float[Array, "L 2"]:
-        pose, camera = self.posed(rigid)
-        return cam.project(camera, cam.to_camera(pose, points))[:, :2]
+        rotation = _posed(self.base, x[:RIGID])[0].rotation
+        return jnp.where(self.moving, _choose(self.model, points, rotation), _choose(self.model, points, None))
 
     def points(self, x: Float[Array, " X"], chosen: Int[Array, " L"]) -> Float[Array, "L 3"]:
         return self.mean[chosen] + jnp.tensordot(x[RIGID:], self.basis[:, chosen], axes=1)
 
     def project(self, x: Float[Array, " X"]) -> Float[Array, "L 2"]:
-        return self.place(x[:RIGID], self.points(x, self.chosen(x)))
+        return _place(self.base, x[:RIGID], self.points(x, self.chosen(x)))
 
     def residuals(self, x: Float[Array, " X"]) -> Float[Array, " R"]:
         misfit = ((self.project(x) - self.pixels) / self.sigma[:, None]).reshape(-1)
@@ -227,8 +240,8 @@ class _Problem(NamedTuple):
         """By the chain rule through the landmarks, which are linear in the coefficients."""
         chosen = self.chosen(x)
         rigid, points = x[:RIGID], self.points(x, chosen)
-        by_rigid = jax.jacfwd(self.place)(rigid, points)  # (L, 2, 7)
-        by_point = jax.vmap(jax.jacfwd(lambda p: self.place(rigid, p[None])[0]))(points)  # (L, 2, 3)
+        by_rigid = jax.jacfwd(_place, argnums=1)(self.base, rigid, points)  # (L, 2, 7)
+        by_point = jax.vmap(jax.jacfwd(lambda p: _place(self.base, rigid, p[None])[0]))(points)  # (L, 2, 3)
         by_coefficient = jnp.einsum("lij,nlj->lin", by_point, self.basis[:, chosen])
         misfit = jnp.concatenate([by_rigid, by_coefficient], axis=-1) / self.sigma[:, None, None]
         prior = jnp.eye(x.shape[0])[5:] / self.prior_std[:, None]

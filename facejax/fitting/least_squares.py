@@ -11,6 +11,8 @@ ACTIVE_SET_ROUNDS = 4
 
 
 class Solution(NamedTuple):
+    """Where `levenberg_marquardt` ended."""
+
     x: Float[Array, " N"]
     cost: Float[Array, ""]  # half the sum of squared residuals at x
     costs: Float[Array, " S"]  # after every step

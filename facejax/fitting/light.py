@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting.scene import Observation, face_mask
+from facejax.fitting.scene import Observation, look
 from facejax.lighting import sh_basis, srgb_to_linear, uniform_light
-from facejax.render import render
 
 ROUNDS = 5  # of reweighting
 SATURATED = 0.95  # linear value from which a photograph only says "at least"
@@ -23,10 +22,8 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
     less (Cauchy weights at the mean distance), and a saturated value counts as what the last solution makes of it, if
     that is brighter.
     """
-    side = seen.image.shape[-2]
-    unlit = replace(params, light=uniform_light())
-    view = jax.lax.stop_gradient(render(model, unlit, size=(side, side), edges=False))
-    mask = (face_mask(model, view) * seen.valid).reshape(-1)
+    scene = look(model, replace(params, light=uniform_light()), seen)
+    view, mask = jax.lax.stop_gradient(scene.rendering), scene.mask.reshape(-1)
     basis = sh_basis(view.normal).reshape(-1, 9)
     albedo = srgb_to_linear(jnp.clip(view.color, 0.0, 1.0)).reshape(-1, 3)
     seen_linear = srgb_to_linear(jnp.clip(seen.image, 0.0, 1.0)).reshape(-1, 3)

@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from facejax.camera import project, to_camera, transform_camera
-from facejax.face_model import FaceModel, FaceParams, decode
+from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, decode, decode_albedo
 from facejax.face_model.landmarks import landmark_candidates, place_landmarks
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.tools import NO_TOOLS, Painter, Tools
 from facejax.mesh import points_on_faces
-from facejax.render import Rendering, render
+from facejax.render import Rendering, interpolate_corners, render, sample_texture
+from facejax.render.mesh import lit
 
 
 @jax.tree_util.register_dataclass
@@ -32,6 +33,8 @@ class Observation:
 
 
 class Scene(NamedTuple):
+    """What a loss term may look at: the parameters, what they look like, and the photograph. One face."""
+
     model: FaceModel
     priors: Priors
     params: FaceParams
@@ -75,19 +78,55 @@ def look(
     tools: Tools = NO_TOOLS,
     targets: Mapping[str, Any] = MappingProxyType({}),
     albedo: Float[Array, "*S 3"] | None = None,
+    before: Scene | None = None,
 ) -> Scene:
-    """Render the parameters and project the landmarks, one face. `albedo` spares decoding one that does not change.
+    """Render the parameters and project the landmarks, one face.
 
-    What a painter made is compared with all of the photograph, not with the face alone.
+    `albedo` spares decoding one that does not change; `before`, a scene of the same geometry, spares finding again what
+    is seen where. What a painter made is compared with all of the photograph, not with the face alone.
     """
-    side = seen.image.shape[-2]
+    if before is not None:
+        albedo = decode_albedo(model, params) if albedo is None else albedo
+        rendering = repaint(before.rendering, model.faces, albedo, params.light, seen.image)
+        return before._replace(params=params, rendering=rendering)
     if isinstance(model.albedo, Painter):
+        side = seen.image.shape[-2]
         rendering, mask = model.albedo.draw(model, params, size=(side, side)), seen.valid
+        points = project_landmarks(model, params, seen.moving)
     else:
-        rendering = render(model, params, size=(side, side), texture=albedo, background=seen.image, edges=False)
-        mask = face_mask(model, rendering) * seen.valid
-    points = project_landmarks(model, params, seen.moving)
+        albedo = decode_albedo(model, params) if albedo is None else albedo
+        painted = LinearAlbedo(albedo, jnp.zeros((0, *albedo.shape)), jnp.zeros(0))
+        plain = replace(model, albedo=painted), replace(params, albedo=jnp.zeros(0))
+        rendering, mask, points = _draw(*plain, seen)
     return Scene(model, priors, params, seen, rendering, mask, points, tools, targets)
+
+
+@jax.jit
+def _draw(
+    model: FaceModel, params: FaceParams, seen: Observation
+) -> tuple[Rendering, Float[Array, "S S"], Float[Array, "L 2"]]:
+    """Rendering, mask and landmarks. A function of its own, for models without albedo coefficients, so that a program
+    traces it once for all stages, whatever their albedo models are."""
+    side = seen.image.shape[-2]
+    rendering = render(model, params, size=(side, side), background=seen.image, edges=False)
+    return rendering, face_mask(model, rendering) * seen.valid, project_landmarks(model, params, seen.moving)
+
+
+@jax.jit
+def repaint(
+    rendering: Rendering,
+    faces: Int[Array, "F 3"],
+    albedo: Float[Array, "*S 3"],
+    light: Float[Array, "9 3"],
+    background: Float[Array, "S S 3"],
+) -> Rendering:
+    """A rendering without soft edges, of the same geometry in another albedo and light."""
+    if albedo.ndim == 3:
+        colors = sample_texture(albedo, rendering.uv, rendering.triangle >= 0)
+    else:
+        colors = interpolate_corners(albedo, faces, rendering.triangle, rendering.barycentric)
+    shaded = lit(colors, rendering.normal, light)
+    return replace(rendering, color=jnp.where(rendering.triangle[..., None] >= 0, shaded, background))
 
 
 def resize(seen: Observation, params: FaceParams, side: int) -> tuple[Observation, FaceParams]:

@@ -1,8 +1,9 @@
 """A stage of a fit as data: which parameters move, how fast, under which loss terms."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ from facejax.fitting.scene import Observation, look, resize, split_details
 from facejax.fitting.terms import TERMS, Term
 from facejax.fitting.tools import LINEAR, NO_TOOLS, Painter, Tools
 
+GEOMETRY = {"identity", "expression", "rotation", "translation"}  # blocks that move the surface
+ALBEDO = {"albedo", "details"}  # blocks that colour it
 DIVERGED = 4.0  # a loss this many times the first one (in absolute value) is not followed any further
 
 
@@ -26,6 +29,10 @@ class Stage:
     Every block has its own step length, in its own unit (standard deviations, weights, radians, millimetres); the
     gradient's scale does not matter. All follow one schedule: full pace, then a half cosine down to `floor` over the
     last `rampdown` of the steps.
+
+    >>> stage = Stage("light", steps=20, rates=(("light", 0.02),), weights=(("pixels", 1.0), ("light_colour", 0.01)))
+    >>> [round(float(schedule(stage)(step)), 2) for step in (0, 10, 20)]
+    [1.0, 0.52, 0.05]
     """
 
     name: str
@@ -42,15 +49,15 @@ class Stage:
 
 
 class Increment(NamedTuple):
-    """What a stage adds to the parameters it starts from; rotation as a rotation vector in camera space."""
+    """What a stage adds to the parameters it starts from, block by block; None: the block does not move."""
 
-    identity: Float[Array, " K"]
-    expression: Float[Array, " E"]
-    albedo: Float[Array, " A"]  # without the details
-    details: Float[Array, " D"]  # the last coefficients of an albedo model that has details (`split_details`)
-    light: Float[Array, "9 3"]
-    rotation: Float[Array, " 3"]  # radians
-    translation: Float[Array, " 3"]  # mm
+    identity: Float[Array, " K"] | None = None
+    expression: Float[Array, " E"] | None = None
+    albedo: Float[Array, " A"] | None = None  # without the details
+    details: Float[Array, " D"] | None = None  # the last coefficients of an albedo that has details (`split_details`)
+    light: Float[Array, "9 3"] | None = None
+    rotation: Float[Array, " 3"] | None = None  # rotation vector in camera space, radians
+    translation: Float[Array, " 3"] | None = None  # mm
 
 
 class StageTrace(NamedTuple):
@@ -84,26 +91,31 @@ def describe_stage(stage: Stage, tools: Tools = NO_TOOLS, terms: Mapping[str, Te
     }
 
 
-def no_increment(model: FaceModel, params: FaceParams) -> Increment:
-    """Where a stage begins: nothing added."""
+def no_increment(model: FaceModel, params: FaceParams, moving: Collection[str]) -> Increment:
+    """Where a stage begins that moves these blocks: nothing added."""
     blocks = params.identity, params.expression, *split_details(model, params.albedo), params.light
-    return Increment(*jax.tree.map(jnp.zeros_like, blocks), rotation=jnp.zeros(3), translation=jnp.zeros(3))
+    whole = Increment(*jax.tree.map(jnp.zeros_like, blocks), rotation=jnp.zeros(3), translation=jnp.zeros(3))
+    return Increment(**{name: block for name, block in whole._asdict().items() if name in moving})
 
 
-def apply_increment(params: FaceParams, increment: Increment) -> FaceParams:
+def apply_increment(model: FaceModel, params: FaceParams, increment: Increment) -> FaceParams:
     """The parameters after it; the rotation is turned in camera space, the translation moved by millimetres."""
-    turn = cam.axis_angle_to_quaternion(increment.rotation)
-    pose = cam.Pose(
-        cam.quaternion_multiply(turn, params.pose.rotation), params.pose.translation + increment.translation
-    )
+    rotation = params.pose.rotation
+    if increment.rotation is not None:
+        rotation = cam.quaternion_multiply(cam.axis_angle_to_quaternion(increment.rotation), rotation)
+    latents, details = split_details(model, params.albedo)
     return replace(
         params,
-        identity=params.identity + increment.identity,
-        expression=params.expression + increment.expression,
-        albedo=params.albedo + jnp.concatenate([increment.albedo, increment.details]),
-        light=params.light + increment.light,
-        pose=pose,
+        identity=_plus(params.identity, increment.identity),
+        expression=_plus(params.expression, increment.expression),
+        albedo=jnp.concatenate([_plus(latents, increment.albedo), _plus(details, increment.details)]),
+        light=_plus(params.light, increment.light),
+        pose=cam.Pose(rotation, _plus(params.pose.translation, increment.translation)),
     )
+
+
+def _plus(block: Array, more: Array | None) -> Array:
+    return block if more is None else block + more
 
 
 def switch_albedo(
@@ -148,22 +160,21 @@ def run_stage(
     camera = params.camera
     if stage.size is not None and stage.size != seen.image.shape[-2]:
         seen, params = resize(seen, params, stage.size)
-    rates = dict(stage.rates)
-    moves = rates.get("albedo") or rates.get("details")
+    rates = {block: rate for block, rate in stage.rates if rate}
+    see = partial(look, model, seen=seen, priors=priors, tools=tools, targets=_targets(stage, seen, tools, terms))
     paints = isinstance(model.albedo, Painter)
-    still = None if moves or paints else decode_albedo(model, params)  # decoded once, where it does not move
-    targets = _targets(stage, seen, tools, terms)
-    pace = schedule(stage)
-    adam = optax.scale_by_adam(*stage.betas)
+    # What does not move is decoded and rendered once.
+    albedo = None if paints or rates.keys() & ALBEDO else decode_albedo(model, params)
+    before = None if paints or rates.keys() & GEOMETRY else see(params, albedo=albedo)
+    adam: Any = optax.scale_by_adam(*stage.betas)
 
     def loss(increment: Increment):
-        scene = look(
-            model, apply_increment(params, increment), seen, priors=priors, tools=tools, targets=targets, albedo=still
-        )
+        scene = see(apply_increment(model, params, increment), albedo=albedo, before=before)
         parts = {name: weight * terms[name].value(scene) for name, weight in stage.weights}
         return sum(parts.values()), parts
 
-    def step(walk: _Walk, index):
+    def step(walk: _Walk, now):
+        index, pace = now
         (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(walk.increment)
         first = jnp.where(index == 0, value, walk.first)
         leaves = [value, *jax.tree.leaves(gradient)]
@@ -171,7 +182,7 @@ def run_stage(
         sound = (walk.frozen < 0) & finite & (value <= DIVERGED * jnp.abs(first) + 1e-3)
         direction, state = adam.update(gradient, walk.adam)
         blocks = zip(Increment._fields, walk.increment, direction, strict=True)
-        moved = Increment(*(x - pace(index) * rates.get(name, 0.0) * d for name, x, d in blocks))
+        moved = Increment(**{name: x - pace * rates[name] * d for name, x, d in blocks if name in rates})
         moved = _allowed(model, params, moved, stage)
         frozen = jnp.where((walk.frozen < 0) & ~sound, index, walk.frozen)
         follow = lambda new, old: jnp.where(sound, new, old)  # noqa: E731
@@ -179,14 +190,15 @@ def run_stage(
         increment = jax.tree.map(follow, moved, walk.good)
         return _Walk(increment, good, jax.tree.map(follow, state, walk.adam), first, frozen), (value, parts)
 
-    start = no_increment(model, params)
+    start = no_increment(model, params, rates)
     walk = _Walk(start, start, adam.init(start), jnp.zeros(()), jnp.asarray(-1))
     walk = _of_this_face(walk, seen)
-    walk, (losses, parts) = jax.lax.scan(step, walk, jnp.arange(stage.steps))
+    steps = jnp.arange(stage.steps)
+    walk, (losses, parts) = jax.lax.scan(step, walk, (steps, schedule(stage)(steps)))
     tail = max(stage.steps // 10, 1)
-    before, after = jnp.mean(losses[-2 * tail : -tail]), jnp.mean(losses[-tail:])
-    converged = (walk.frozen < 0) & (before - after < 0.02 * jnp.abs(before))
-    found = replace(apply_increment(params, walk.increment), camera=camera)
+    early, late = jnp.mean(losses[-2 * tail : -tail]), jnp.mean(losses[-tail:])
+    converged = (walk.frozen < 0) & (early - late < 0.02 * jnp.abs(early))
+    found = replace(apply_increment(model, params, walk.increment), camera=camera)
     return found, StageTrace(losses, parts, walk.frozen, converged)
 
 
@@ -209,16 +221,15 @@ def schedule(stage: Stage) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
 def _targets(stage: Stage, seen: Observation, tools: Tools, terms: Mapping[str, Term]):
     """The photograph's features, for every network that a term of the stage looks through."""
     roles = {terms[name].network for name, _ in stage.weights} - {None}
-    used = {role: tools.networks[role] for role in sorted(roles)}
-    return {role: net.apply(net.weights, seen.image, seen.landmarks) for role, net in used.items()}
+    return {role: tools.networks[role].see(seen.image, seen.landmarks) for role in sorted(roles)}
 
 
 def _allowed(model: FaceModel, params: FaceParams, increment: Increment, stage: Stage) -> Increment:
     """The nearest increment with blendshape weights in [0, 1] and latents where the stage's constraint has them."""
-    if model.blendshapes:
+    if model.blendshapes and increment.expression is not None:
         clipped = jnp.clip(params.expression + increment.expression, 0.0, 1.0)
         increment = increment._replace(expression=clipped - params.expression)
-    if stage.constraint == "sphere":
+    if stage.constraint == "sphere" and increment.albedo is not None:
         layers = getattr(model.albedo, "latent_layers", 1)
         latents, _ = split_details(model, params.albedo)
         start, now = (x.reshape(layers, -1) for x in (latents, latents + increment.albedo))

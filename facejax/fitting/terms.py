@@ -37,7 +37,7 @@ def _through(role: str) -> Term:
 
     def value(s: Scene) -> Float[Array, ""]:
         network = s.tools.networks[role]
-        return network.compare(network.apply(network.weights, s.composite, s.landmarks), s.targets[role], s.mask)
+        return network.compare(network.see(s.composite, s.landmarks), s.targets[role], s.mask)
 
     return Term(value, role)
 

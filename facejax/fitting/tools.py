@@ -26,6 +26,10 @@ class FeatureNetwork:
     """(features of the render, of the photograph, mask) -> distance"""
     name: str = field(metadata={"static": True})  # for the summary
 
+    def see(self, image: Float[Array, "S S 3"], landmarks: Float[Array, "68 2"]) -> Any:
+        """Features of one picture; a program that looks through the network several times traces it once."""
+        return jax.jit(self.apply)(self.weights, image, landmarks)
+
 
 @runtime_checkable
 class Painter(AlbedoModel, Protocol):

@@ -81,7 +81,7 @@ class DenseHeads(nn.Module):
 
 
 def network_shapes(module: nn.Module, shape: Sequence[int]) -> Network:
-    """The variables for pictures of `shape` (1, H, W, C), as `jax.ShapeDtypeStruct`s."""
+    """The variables for pictures of `shape` (1, H, W, C), as a tree of `jax.ShapeDtypeStruct`."""
     variables = jax.eval_shape(lambda key: module.init(key, jnp.zeros(shape)), jax.random.key(0))
     return Network(variables["params"], variables.get("batch_stats", {}))
 

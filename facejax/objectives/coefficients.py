@@ -113,10 +113,12 @@ def fit_whitening(samples: Float[Array, "N P"]) -> Whitening:
 
 
 def whiten(whitening: Whitening, raw: Float[Array, "... P"]) -> Float[Array, "... P"]:
+    """Raw coefficients in standard deviations from their mean."""
     return (raw - whitening.mean) / whitening.std
 
 
 def unwhiten(whitening: Whitening, white: Float[Array, "... P"]) -> Float[Array, "... P"]:
+    """The inverse of `whiten`."""
     return white * whitening.std + whitening.mean
 
 

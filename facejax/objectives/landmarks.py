@@ -10,6 +10,10 @@ def landmark_distance(
     """Weighted mean of the squared distances, in units of the face's size (pixels of the landmarks' box).
 
     Deep3DFaceRecon's landmark loss (Deng et al., CVPR-W 2019, eq. 2), made independent of the image's resolution.
+
+    >>> points = jnp.zeros((68, 2))
+    >>> round(float(landmark_distance(points + jnp.array([3.0, 4.0]), points, jnp.ones(68), jnp.array(100.0))), 6)
+    0.0025
     """
     square = jnp.sum((projected - observed) ** 2, axis=-1)
     return jnp.sum(square * weights) / (jnp.sum(weights) * size * size)

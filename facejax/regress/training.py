@@ -162,12 +162,14 @@ class State(NamedTuple):
 
 
 def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    """AdamW at a rate that warms up and falls by a cosine; gradients clipped to length 1, no decay of biases."""
     schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.rate, recipe.warmup, recipe.steps, recipe.rate * 0.01)
     mask = lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)  # noqa: E731
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=recipe.decay, mask=mask))
 
 
 def init_state(config: RegressorConfig, recipe: Recipe, key: Key[Array, ""]) -> State:
+    """The state of a network with random weights."""
     return start_state(recipe, init_encoder(config.encoder, key))
 
 

@@ -123,6 +123,7 @@ def geometry_size(config: RegressorConfig) -> int:
 
 
 def critic_config(config: RegressorConfig, recipe: TwoBranchRecipe) -> CriticConfig:
+    """Sizes of the critic that belongs to a regressor: it sees the same crop, and the coefficients that move points."""
     return CriticConfig(
         size=config.encoder.size,
         coefficients=geometry_size(config),

@@ -216,7 +216,7 @@ def _read(path: str | Path) -> TextureDecoder:
     tree, about = load(path, schema=SCHEMA, version=VERSION)
     config = StyleGANConfig(**about["config"])
     shapes = generator_shapes(config)
-    leaves = jax.tree.map(jnp.asarray, tree)
+    leaves = jax.device_put(tree)  # at once: `jnp.asarray` compiles a program for every shape
     weights = Generator(leaves["weights"]["params"], leaves["weights"]["noise"], leaves["weights"]["w_avg"])
     if jax.tree.map(jnp.shape, weights) != jax.tree.map(jnp.shape, shapes):
         raise ValueError(f"{path}: its arrays are not those of its configuration; write or download it again")

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from facejax.nets.stylegan2 import StyleGANConfig, generator_shapes
+from facejax.nets.stylegan2 import StyleGANConfig, noise_shapes
 from facejax.texture.decoder import TextureDecoder
 
 UNIT = 0.1  # a detail of 1, in the noise that a generator is trained with
@@ -57,7 +57,7 @@ class DetailedTexture:
 
 def count_details(config: StyleGANConfig, coarsest: int) -> int:
     """Texels of all noise maps of `coarsest` texels a side and finer."""
-    return sum(leaf.size for leaf in jax.tree.leaves(_fine(generator_shapes(config).noise, coarsest)))
+    return sum(leaf.size for leaf in jax.tree.leaves(_fine(noise_shapes(config), coarsest)))
 
 
 def add_details(noise: Any, details: Float[Array, " D"], coarsest: int) -> Any:

@@ -31,6 +31,8 @@ REPAIR_MARGIN = 5  # texels of a 1024 map that repairs reach beyond what is miss
 
 
 class Completed(NamedTuple):
+    """What `complete_texture` makes."""
+
     texture: Float[Array, "S S 3"]  # display values in [0, 1]
     filled: Float[Array, "S S"]  # how much of each texel comes from the views
     repaired: Float[Array, "S S"]  # 1 where the template's detail was put in

@@ -60,6 +60,8 @@ class Quality(NamedTuple):
 
 
 class Unwrapped(NamedTuple):
+    """What `unwrap_photos` makes."""
+
     views: View  # leading axis: the photographs
     completed: Completed
     quality: Quality

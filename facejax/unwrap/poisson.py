@@ -39,6 +39,8 @@ _COARSEST_SMOOTHINGS = 16
 
 
 class Relaxed(NamedTuple):
+    """What `poisson_relax` reached."""
+
     texture: Float[Array, "H W 3"]
     iterations: Int[Array, ""]
     error: Float[Array, ""]  # norm of the equations' residual as a share of their right-hand side's

@@ -54,6 +54,8 @@ CompleteView = Callable[[TurnedView], Float[Array, "P P 3"]]
 
 
 class Turned(NamedTuple):
+    """A completed texture, and where each texel comes from."""
+
     texture: Float[Array, "S S 3"]  # display values in [0, 1]
     source: Int[Array, "S S"]  # 0: the given texture; k: the k-th view, from 1, or the generator; -1: nothing
 

@@ -42,6 +42,7 @@ class _Mesh:
 
 
 def is_folder(path: Path) -> bool:
+    """Whether this is ICT-FaceKit's folder, or the one above it."""
     return (path / _NEUTRAL).is_file() or (path / "FaceXModel" / _NEUTRAL).is_file()
 
 

@@ -29,6 +29,7 @@ from facejax.nets.stylegan2.generator import (
     generator_shapes,
     init_generator,
     latent_statistics,
+    noise_shapes,
     to_layers,
     truncate,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "init_generator",
     "init_inverter",
     "latent_statistics",
+    "noise_shapes",
     "synthesis_flops",
     "to_layers",
     "truncate",

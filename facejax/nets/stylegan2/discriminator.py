@@ -17,7 +17,7 @@ from facejax.nets.stylegan2.layers import Conv, Dense, activate, draw
 
 
 def discriminator_shapes(config: StyleGANConfig) -> Any:
-    """The parameters as `jax.ShapeDtypeStruct`s. Raises ValueError when no discriminator has such sizes."""
+    """The parameters as a tree of `jax.ShapeDtypeStruct`. Raises ValueError when no discriminator has such sizes."""
     check_config(config)
     picture = jax.ShapeDtypeStruct((1, config.resolution, config.resolution, 3), jnp.float32)
     return jax.eval_shape(_Discriminator(config).init, jax.random.key(0), picture)["params"]

@@ -28,20 +28,43 @@ class Generator(NamedTuple):
 
 
 def generator_shapes(config: StyleGANConfig) -> Generator:
-    """The weights as `jax.ShapeDtypeStruct`s. Raises ValueError when no generator has such sizes."""
+    """The weights as a tree of `jax.ShapeDtypeStruct`. Raises ValueError when no generator has such sizes.
+
+    Written out, since Flax would trace the whole network to tell them.
+    """
     check_config(config)
+    mapping = {f"fc{number}": _dense(config.latent, config.latent) for number in range(config.mapping_layers)}
+    synthesis = {}
+    for side in config.resolutions:
+        inputs, outputs = config.channels(side // 2), config.channels(side)
+        first = {"const": _float32(4, 4, outputs)} if side == 4 else {"conv0": _convolution(config, inputs, outputs)}
+        torgb = {"affine": _dense(config.latent, outputs), "kernel": _float32(1, 1, outputs, 3), "bias": _float32(3)}
+        synthesis[f"b{side}"] = {**first, "conv1": _convolution(config, outputs, outputs), "torgb": torgb}
+    shapes: Any = {"mapping": mapping, "synthesis": synthesis}, noise_shapes(config), _float32(config.latent)
+    return Generator(*shapes)
+
+
+def _dense(inputs: int, outputs: int) -> dict[str, Any]:
+    return {"kernel": _float32(inputs, outputs), "bias": _float32(outputs)}
+
+
+def _convolution(config: StyleGANConfig, inputs: int, outputs: int) -> dict[str, Any]:
+    """A `ModulatedConv`'s."""
+    layer = {"kernel": _float32(3, 3, inputs, outputs), "strength": _float32(), "bias": _float32(outputs)}
+    return {"affine": _dense(config.latent, inputs), **layer}
+
+
+def _float32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def noise_shapes(config: StyleGANConfig) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """`Generator.noise` as a tree of `jax.ShapeDtypeStruct`."""
     noise = {}
     for side in config.resolutions:
         names = ("conv1",) if side == 4 else ("conv0", "conv1")
-        noise[f"b{side}"] = {name: jax.ShapeDtypeStruct((side, side), jnp.float32) for name in names}
-    w = jax.ShapeDtypeStruct((1, config.latent), jnp.float32)
-    ws = jax.ShapeDtypeStruct((1, config.layers, config.latent), jnp.float32)
-    key = jax.random.key(0)
-    params = {
-        "mapping": jax.eval_shape(_Mapping(config).init, key, w)["params"],
-        "synthesis": jax.eval_shape(_Synthesis(config).init, key, ws, noise)["params"],
-    }
-    return Generator(params, noise, jax.ShapeDtypeStruct((config.latent,), jnp.float32))
+        noise[f"b{side}"] = dict.fromkeys(names, _float32(side, side))
+    return noise
 
 
 def init_generator(config: StyleGANConfig, key: Key[Array, ""]) -> Generator:
@@ -59,7 +82,7 @@ def init_generator(config: StyleGANConfig, key: Key[Array, ""]) -> Generator:
 
 def draw_noise(config: StyleGANConfig, key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Any:
     """Noise for every convolution as `Generator.noise` has it, with leading axes of `shape`."""
-    shapes = generator_shapes(config).noise
+    shapes = noise_shapes(config)
     leaves, treedef = jax.tree.flatten(shapes)
     keys = jax.random.split(key, len(leaves))
     return jax.tree.unflatten(

@@ -24,10 +24,13 @@ def activate(x, *, clamp: float | None = None, gain: float = 1.0):
 
 
 def limit(x, clamp: float | None):
+    """Values cut off at +-`clamp`, which keeps bfloat16 sums in range; None: as they are."""
     return x if clamp is None else jnp.clip(x, -clamp, clamp)
 
 
 class Dense(nn.Module):
+    """A dense layer with equalised learning rate: weights of unit variance, scaled when they are used."""
+
     features: int
     rate: float = 1.0  # learning rate relative to the other layers'
 
