@@ -1,18 +1,46 @@
 """The documentation builds without a warning, misses no page, and what it lists has a docstring."""
 
+import doctest
 import importlib
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import facejax
 from facejax.cli import COMMANDS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 MODULES = re.findall(r"automodule:: (\S+)", (DOCS / "api.md").read_text())
+
+
+def _modules() -> list[ModuleType]:
+    """All but the private ones, and the viewer, which has no functions for users but its command."""
+    names = [one.name for one in pkgutil.walk_packages(facejax.__path__, "facejax.")]
+    names = [name for name in names if "._" not in name and not name.startswith("facejax.viewer")]
+    return [facejax, *map(importlib.import_module, names)]
+
+
+def _public(module: ModuleType, *, everything: bool = False) -> dict[str, object]:
+    """Its functions and classes; with `everything` also those that it only hands on from other modules."""
+    home = "facejax" if everything else module.__name__
+    return {
+        name: thing
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and (inspect.isfunction(thing) or inspect.isclass(thing))
+        if thing.__module__ == home or (everything and thing.__module__.startswith("facejax."))
+    }
+
+
+def _exports(module: ModuleType) -> bool:
+    """Whether its entry in the reference shows what it hands on."""
+    entry = f"automodule:: {module.__name__}\n   :members:\n   :imported-members:"
+    return entry in (DOCS / "api.md").read_text() or hasattr(module, "__all__")
 
 
 def test_it_builds_without_a_warning(tmp_path):
@@ -29,15 +57,42 @@ def test_every_page_is_in_the_index():
     assert pages <= listed
 
 
+@pytest.mark.parametrize("page", [path.name for path in DOCS.glob("*.md") if ">>>" in path.read_text()])
+def test_the_examples_of_a_page_say_what_is_so(page):
+    text = (DOCS / page).read_text().replace("```", "")  # an example ends where its fence does
+    _run(doctest.DocTestParser().get_doctest(text, {}, page, page, 0))
+
+
 @pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_docstrings_say_what_is_so(name):
+    for example in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name)):
+        _run(example)
+
+
+def _run(example: doctest.DocTest) -> None:
+    told: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(example, out=told.append)
+    assert not told, "".join(told)
+
+
+def test_every_function_named_by_the_mathematics_exists():
+    names = re.findall(r"`facejax\.([\w.]+)`", (DOCS / "mathematics.md").read_text())
+    assert len(names) > 15
+    for name in names:
+        assert pkgutil.resolve_name(f"facejax.{name}") is not None
+
+
+def test_what_packages_export_is_in_the_reference():
+    listed = [importlib.import_module(name) for name in MODULES]
+    shown = {id(value) for module in listed for value in _public(module, everything=_exports(module)).values()}
+    for package in (module for module in _modules() if hasattr(module, "__path__")):
+        missing = [key for key, value in _public(package, everything=True).items() if id(value) not in shown]
+        assert not missing, f"{package.__name__} exports {', '.join(missing)}: add their modules to docs/api.md"
+
+
+@pytest.mark.parametrize("name", [module.__name__ for module in _modules()])
 def test_public_names_have_docstrings(name):
-    module = importlib.import_module(name)
-    public = {
-        key: value
-        for key, value in vars(module).items()
-        if not key.startswith("_") and (inspect.isfunction(value) or inspect.isclass(value))
-        if value.__module__ == name
-    }
+    public = _public(importlib.import_module(name))
     bare = [key for key, value in public.items() if not (value.__doc__ or "").strip() or _made_up(key, value)]
     assert not bare, f"{name}: {', '.join(bare)} need a docstring"
 
