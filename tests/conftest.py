@@ -1,9 +1,14 @@
-"""Test configuration: the shapes in facejax's signatures are checked while the tests run; warnings are errors."""
+"""Test configuration: the shapes in facejax's signatures are checked while the tests run; warnings are errors.
+
+Nearly all of the tests' time is compilation, of programs that run once. So XLA is asked for quick programs rather than
+fast ones, but for files marked `optimized`, whose programs run for longer than they take to compile.
+"""
 
 import atexit
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # what one process compiled, 
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="facejax-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
+if version("jaxlib").startswith("0.10."):  # later ones do not know this option, and abort
+    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false " + os.environ.get("XLA_FLAGS", "")
+
 import jax  # noqa: E402
 
 SHARED = Path(os.environ.get("FACEJAX_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
@@ -27,6 +35,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real data at {SHARED}: set FACEJAX_SHARED to the folder that holds data/")
     return SHARED
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_programs(request):
+    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("optimized") is None)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -138,13 +138,14 @@ def test_resnet_gradients_are_pytorchs(tmp_path):
     close(grads["heads"]["coefficients"]["kernel"].T, module.fc.weight.grad)
 
 
-def test_mobilenet_trains_as_in_pytorch(tmp_path):
-    """Normalised by the batch: outputs, gradients and the new running means."""
-    module = theirs.randomize(theirs.MobileNet(0.25, landmarks=False)).train()
+def test_mobilenet_trains_as_in_pytorch(tmp_path, float64):
+    """Normalised by the batch: outputs, gradients and the new running means. Rounding would turn single ReLUs over."""
+    module = theirs.randomize(theirs.MobileNet(0.25, landmarks=False)).double().train()
     tensors = {name: value.numpy().copy() for name, value in module.state_dict().items() if value.is_floating_point()}
     config = MobileNetConfig(widen=0.25)
     network = importers._fill(tmp_path, mobilenet_shapes(config), tensors, {"coefficients": ["fc"]})
-    images = jnp.asarray(pictures(4, 120))
+    network = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), network)
+    images = jnp.asarray(pictures(4, 120), jnp.float64)
 
     def loss(params):
         outputs, statistics = train_mobilenet(config, network._replace(params=params), images)

@@ -13,6 +13,8 @@ from facejax.face_model import decode
 from facejax.face_model.load import load_face_model
 from facejax.images import read_image
 
+pytestmark = pytest.mark.optimized
+
 FILES = {"face.glb", "mesh.obj", "mesh.mtl", "albedo.png", "neutral.obj", "overlay.png", "params.npz", "summary.json"}
 
 

@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import pytest
 
 from facejax.api import fit
 from facejax.commands.demo import portrait, random_face
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT
 from facejax.texture import DetailedTexture, load_decoder
+
+pytestmark = pytest.mark.optimized
 
 
 def test_the_default_recipe_goes_from_the_linear_albedo_to_the_decoder_with_details(tmp_path):

@@ -31,6 +31,8 @@ from facejax.export.manifest import keep_others, read_manifest
 from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR
 from facejax.images import list_photos
 
+pytestmark = pytest.mark.optimized
+
 NAMES = ["anna.png", "broken.jpg", "dora.png", "more/anna.JPG", "more/dora2.png"]
 OPTIONS = ["--recipe", "landmarks", "--batch", "2", "--files", "params"]
 

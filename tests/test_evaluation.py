@@ -13,6 +13,8 @@ from facejax.evaluation import (
     surface_distance,
 )
 
+pytestmark = pytest.mark.optimized
+
 RNG = np.random.default_rng(0)
 TRUTH = RNG.uniform(0, 200, (68, 2))
 

@@ -19,6 +19,8 @@ from facejax.images.detect import Candidate
 from facejax.regress import photos as whole
 from facejax.regress.photos import landmark_box, regress_photos
 
+pytestmark = pytest.mark.optimized
+
 FACE = (100, 60, 180, 150)  # left, top, right, bottom of the red block
 
 

@@ -203,7 +203,7 @@ def test_batch_elements_are_independent():
 
     batch, alone = both(jnp.asarray(poses, jnp.float32))
     for ours, single in zip(jax.tree.leaves(batch), jax.tree.leaves(alone), strict=True):
-        np.testing.assert_allclose(ours, single, atol=1e-5)
+        np.testing.assert_allclose(ours, single, rtol=1e-6, atol=1e-5)
 
 
 def test_neighbours_agree_on_the_host_and_in_a_program():

@@ -179,8 +179,8 @@ def test_a_rendering_is_coloured_anew_as_if_rendered_anew(mapped):
     again, anew = (look(model, lit, seen, albedo=albedo, **given) for given in ({"before": before}, {}))
     assert np.abs(np.asarray(again.rendering.color - before.rendering.color)).mean() > 0.01
     chex.assert_trees_all_close(again.rendering, anew.rendering, atol=1e-5)
-    np.testing.assert_array_equal(again.mask, anew.mask)
-    np.testing.assert_array_equal(again.landmarks, anew.landmarks)
+    np.testing.assert_allclose(again.mask, anew.mask, atol=1e-5)
+    np.testing.assert_allclose(again.landmarks, anew.landmarks, atol=1e-4)
 
 
 def test_the_schedule_is_that_of_the_paper():

@@ -23,6 +23,8 @@ from facejax.engine.store import open_store
 from facejax.export import write_png, write_summary, write_text
 from facejax.images import list_photos
 
+pytestmark = pytest.mark.optimized
+
 NAMES = ["a.png", "b [1].png", "manifest.png", "more/c#1.png", "more/d.png"]
 URL = "memory://bucket/out"
 

@@ -13,6 +13,8 @@ from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.texture import DetailedTexture, MappedTexture, save_decoder, texture_decoder
 from facejax.toolbox import recipe_for, tools_for
 
+pytestmark = pytest.mark.optimized
+
 TINY = StyleGANConfig(resolution=8, channel_base=32, channel_max=8, latent=8, mapping_layers=1)
 
 

@@ -23,6 +23,8 @@ from facejax.unwrap.agreement import find_stranger, view_agreement
 from facejax.unwrap.photos import face_layout
 from facejax.unwrap.views import View
 
+pytestmark = pytest.mark.optimized
+
 FILES = {"albedo.png", "filled.png", "repaired.png", "summary.json"}
 QUICK = ["--size", "64", "--recipe", "landmarks", "--batch", "3"]  # groups of three throughout: one program
 

@@ -17,6 +17,8 @@ from facejax.export.manifest import append_group, difference, whole_groups
 from facejax.images import read_image
 from facejax.unwrap.dataset import Filters, count_lines
 
+pytestmark = pytest.mark.optimized
+
 OPTIONS = ["--size", "64", "--recipe", "landmarks", "--batch", "2", "--max-bs", "100", "--max-strange", "1"]
 
 

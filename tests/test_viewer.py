@@ -16,6 +16,8 @@ from facejax.export import save_params, write_png, write_summary
 from facejax.face_model import neutral_params
 from facejax.viewer import results
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.fixture(scope="module")
 def model():
