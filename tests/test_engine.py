@@ -324,7 +324,7 @@ def test_faces_are_spread_over_all_devices(tmp_path):
     found = []
     for count in (1, 2):
         out = tmp_path / f"{count}.npz"
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "NPROC": "8"}
         line = [sys.executable, "-c", SPREAD, str(count), str(out), str(Path(__file__).parent)]
         done = subprocess.run(line, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -93,6 +93,8 @@ def measure_once(case: Case, cache: Path) -> dict:
 
 def in_process(case: Case, cache: Path | str) -> dict:
     environment = {**os.environ, "FACEJAX_CACHE": str(cache)}
+    if case.devices:  # threads for XLA's work beside those in which the devices' programs wait
+        environment.setdefault("NPROC", str(4 * case.devices))
     line = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
     done = subprocess.run(line, env=environment, capture_output=True, text=True)
     if done.returncode:

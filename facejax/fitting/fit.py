@@ -1,6 +1,7 @@
 """The fit of a batch of crops: one compiled program a recipe and batch size runs every stage."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -203,12 +204,16 @@ def over_devices(
 ) -> tuple[FaceModel, Crops, Tools]:
     """The same with the faces spread over all local devices, each of which has the model and the tools.
 
-    The last face is repeated until every device has as many. On one device nothing is moved.
+    The last face is repeated until every device has as many. On one device nothing is moved. A processor that is split
+    into as many devices as it has cores needs NPROC=8 or so in the environment: XLA's pool has a thread for each core,
+    each device's program waits in one of them, and none would be left for the work.
     """
     count = len(crops.scale)
     devices = (jax.local_devices() if devices is None else devices)[:count]
     if len(devices) == 1:
         return model, crops, tools
+    if devices[0].platform == "cpu" and len(devices) >= (os.cpu_count() or 1) and "NPROC" not in os.environ:
+        log.warning("%d devices of one processor may wait for ever: set NPROC=%d", len(devices), 4 * len(devices))
     mesh = Mesh(np.array(devices), (FACES,))
     rows = np.minimum(np.arange(-(-count // len(devices)) * len(devices)), count - 1)
     filled = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], crops)
