@@ -77,6 +77,7 @@ def train(out, steps, pictures, regressor, **kwargs):
     return loop.run(out, recipe, data.batches(pictures, 4, seed=0), regressor, save=1, **kwargs)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_exactly(tmp_path, pictures, regressor, monkeypatch):
     source = data.batches(pictures, 4, seed=0)
     start = training.init_state(RECIPE, jax.random.fold_in(jax.random.key(0), 0))

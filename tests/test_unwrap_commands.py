@@ -236,6 +236,7 @@ def test_the_face_that_textures_are_looked_at_on_fills_the_networks_picture():
     assert np.ptp(points, axis=0).max() == pytest.approx(size / regressor.config.margin, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(
     reason="the limit is for 256 texels and a linear fit; a coarser one refuses the side view", strict=False
 )
