@@ -213,7 +213,8 @@ def over_devices(
     if len(devices) == 1:
         return model, crops, tools
     if devices[0].platform == "cpu" and len(devices) >= (os.cpu_count() or 1) and "NPROC" not in os.environ:
-        log.warning("%d devices of one processor may wait for ever: set NPROC=%d", len(devices), 4 * len(devices))
+        threads = 4 * len(devices)
+        log.warning("%d devices of one processor may wait for ever: start with NPROC=%d", len(devices), threads)
     mesh = Mesh(np.array(devices), (FACES,))
     rows = np.minimum(np.arange(-(-count // len(devices)) * len(devices)), count - 1)
     filled = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], crops)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from facejax.camera import project, to_camera, transform_camera
 from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, decode, decode_albedo
@@ -15,8 +15,7 @@ from facejax.face_model.landmarks import landmark_candidates, place_landmarks
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.tools import NO_TOOLS, Painter, Tools
 from facejax.mesh import points_on_faces
-from facejax.render import Rendering, interpolate_corners, render, sample_texture
-from facejax.render.mesh import lit
+from facejax.render import Rendering, render, repaint
 
 
 @jax.tree_util.register_dataclass
@@ -110,23 +109,6 @@ def _draw(
     side = seen.image.shape[-2]
     rendering = render(model, params, size=(side, side), background=seen.image, edges=False)
     return rendering, face_mask(model, rendering) * seen.valid, project_landmarks(model, params, seen.moving)
-
-
-@jax.jit
-def repaint(
-    rendering: Rendering,
-    faces: Int[Array, "F 3"],
-    albedo: Float[Array, "*S 3"],
-    light: Float[Array, "9 3"],
-    background: Float[Array, "S S 3"],
-) -> Rendering:
-    """A rendering without soft edges, of the same geometry in another albedo and light."""
-    if albedo.ndim == 3:
-        colors = sample_texture(albedo, rendering.uv, rendering.triangle >= 0)
-    else:
-        colors = interpolate_corners(albedo, faces, rendering.triangle, rendering.barycentric)
-    shaded = lit(colors, rendering.normal, light)
-    return replace(rendering, color=jnp.where(rendering.triangle[..., None] >= 0, shaded, background))
 
 
 def resize(seen: Observation, params: FaceParams, side: int) -> tuple[Observation, FaceParams]:

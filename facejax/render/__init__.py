@@ -5,7 +5,7 @@
 | `interpolate.py` | perspective-correct barycentrics, depth and attributes at each pixel |
 | `texture.py` | bilinear texture lookup |
 | `edges.py` | outline crossings and the blending across them: the gradient of silhouettes and self-occlusions |
-| `mesh.py` | `render_mesh`, from camera-space vertices to a `Rendering` |
+| `mesh.py` | `render_mesh`, from camera-space vertices to a `Rendering`; `repaint` gives one another albedo and light |
 | `face.py` | `render`, from `FaceModel` and `FaceParams` to a `Rendering` |
 | `softras.py` | the SoftRas formula, a slow reference |
 
@@ -15,7 +15,7 @@ Which triangle is seen comes from `facejax.kernels`.
 from facejax.render.edges import antialias, find_crossings
 from facejax.render.face import render
 from facejax.render.interpolate import interpolate, interpolate_corners
-from facejax.render.mesh import Rendering, rasterize, render_mesh
+from facejax.render.mesh import Rendering, rasterize, render_mesh, repaint
 from facejax.render.texture import sample_texture
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "rasterize",
     "render",
     "render_mesh",
+    "repaint",
     "sample_texture",
 ]

@@ -1,6 +1,6 @@
 """`render_mesh`: visibility, interpolation, texture, light and soft edges, composed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +121,28 @@ def render_mesh(
         barycentric=surface.barycentric,
         overflow=overflow,
     )
+
+
+@jax.jit
+def repaint(
+    rendering: Rendering,
+    faces: Int[Array, "F 3"],
+    albedo: Float[Array, "*S 3"],
+    light: Float[Array, "9 3"],
+    background: Float[Array, "*H 3"],
+) -> Rendering:
+    """What `render_mesh(edges=False)` saw, in another albedo and light: visibility and places are not found again.
+
+    `albedo` holds display values, of each vertex (V, 3) or as a texture (T, T, 3); `background` as in `render_mesh`.
+    A program that repaints several times traces it once.
+    """
+    covered = rendering.triangle >= 0
+    if albedo.ndim == 3:
+        colors = sample_texture(albedo, rendering.uv, covered)
+    else:
+        colors = interpolate_corners(albedo, faces, rendering.triangle, rendering.barycentric)
+    color = jnp.where(covered[..., None], lit(colors, rendering.normal, light), background)
+    return replace(rendering, color=color)
 
 
 def lit(
