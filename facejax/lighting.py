@@ -30,21 +30,13 @@ def sh_basis(normals: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
     Order (0,0) (1,-1) (1,0) (1,1) (2,-2) (2,-1) (2,0) (2,1) (2,2). A light with coefficient (0,0) alone shades every
     normal alike, with coefficient / sqrt(4 pi).
     """
-    x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
-    return jnp.stack(
-        [
-            jnp.full_like(x, _C0),
-            _C1 * y,
-            _C1 * z,
-            _C1 * x,
-            _C2 * x * y,
-            _C2 * y * z,
-            _C20 * (3 * z * z - 1),
-            _C2 * x * z,
-            0.5 * _C2 * (x * x - y * y),
-        ],
-        axis=-1,
-    )
+    return jnp.stack(_basis(normals), axis=-1)
+
+
+def _basis(normals: Float[Array, "... 3"]) -> list[Float[Array, "..."]]:
+    x, y, z = jnp.unstack(normals, axis=-1)
+    constant, across = jnp.full_like(x, _C0), 0.5 * _C2 * (x * x - y * y)
+    return [constant, _C1 * y, _C1 * z, _C1 * x, _C2 * x * y, _C2 * y * z, _C20 * (3 * z * z - 1), _C2 * x * z, across]
 
 
 def shade(normals: Float[Array, "... 3"], light: Float[Array, "9 3"]) -> Float[Array, "... 3"]:
@@ -57,7 +49,9 @@ def shade(normals: Float[Array, "... 3"], light: Float[Array, "9 3"]) -> Float[A
     >>> bool(shade(up, from_above)[0] > shade(down, from_above)[0])
     True
     """
-    return sh_basis(normals) @ light
+    basis = _basis(normals)
+    channels = [sum(part * by for part, by in zip(basis, light[:, k], strict=True)) for k in range(light.shape[1])]
+    return jnp.stack(channels, axis=-1)
 
 
 def uniform_light(intensity: float = 1.0) -> Float[Array, "9 3"]:
@@ -68,13 +62,18 @@ def uniform_light(intensity: float = 1.0) -> Float[Array, "9 3"]:
 def srgb_to_linear(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """Display values in [0, 1] to linear light (IEC 61966-2-1). Below 0 the straight part goes on."""
     low = x <= 0.04045
-    return jnp.where(low, x / 12.92, ((jnp.where(low, 0.04045, x) + 0.055) / 1.055) ** 2.4)
+    return jnp.where(low, x / 12.92, _power((jnp.where(low, 0.04045, x) + 0.055) / 1.055, 2.4))
 
 
 def linear_to_srgb(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """Linear light to display values (IEC 61966-2-1); finite gradient everywhere, no clamp."""
     low = x <= 0.0031308
-    return jnp.where(low, 12.92 * x, 1.055 * jnp.where(low, 0.0031308, x) ** (1 / 2.4) - 0.055)
+    return jnp.where(low, 12.92 * x, 1.055 * _power(jnp.where(low, 0.0031308, x), 1 / 2.4) - 0.055)
+
+
+def _power(x: Float[Array, "*S"], exponent: float) -> Float[Array, "*S"]:
+    """Of positive numbers. Unlike `**` its derivative reuses it, and processors compute it many numbers at a time."""
+    return jnp.exp(exponent * jnp.log(x))
 
 
 def roll_light(light: Float[Array, "9 3"], angle: Float[Array, ""]) -> Float[Array, "9 3"]:

@@ -5,20 +5,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from facejax.kernels import add_rows, gather_rows
+from facejax.kernels.barrier import once
+
 EPS = 1e-12
 
 
 def safe_normalize(x: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
     """Unit vectors along the last axis; a zero vector stays zero, with a zero gradient (never NaN)."""
-    square = jnp.sum(x * x, axis=-1, keepdims=True)
+    a, b, c = jnp.unstack(x, axis=-1)
+    square = a * a + b * b + c * c
     tiny = square < EPS
-    return jnp.where(tiny, 0.0, x / jnp.sqrt(jnp.where(tiny, 1.0, square)))
+    length = jnp.sqrt(jnp.where(tiny, 1.0, square))
+    return jnp.stack([jnp.where(tiny, 0.0, part / length) for part in (a, b, c)], axis=-1)
 
 
 def face_normals(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Float[Array, "F 3"]:
     """Cross products of two edges: along the outward normal (counter-clockwise faces), of length twice the area."""
-    a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
-    return jnp.cross(b - a, c - a)
+    corners = gather_rows(vertices, faces.T).reshape(3, -1, 3)
+    a, b, c = (once(jnp.unstack(corner, axis=-1)) for corner in corners)
+    ux, uy, uz = (end - start for end, start in zip(b, a, strict=True))
+    vx, vy, vz = (end - start for end, start in zip(c, a, strict=True))
+    return jnp.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx], axis=-1)
 
 
 def vertex_normals(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Float[Array, "V 3"]:
@@ -27,8 +35,8 @@ def vertex_normals(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> F
     A vertex whose faces are all degenerate gets the zero vector.
     """
     normals = face_normals(vertices, faces)
-    summed = jnp.zeros_like(vertices).at[faces.reshape(-1)].add(jnp.repeat(normals, 3, axis=0))
-    return safe_normalize(summed)
+    around = add_rows(jnp.concatenate([normals, normals, normals]), faces.T.reshape(-1), vertices.shape[0])
+    return safe_normalize(around)
 
 
 def vertex_areas(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Float[Array, " V"]:

@@ -1,6 +1,6 @@
 """Accelerator-facing operations: a contract, a plain XLA program (the default), and back ends. See README.md."""
 
-from facejax.kernels.gather import gather_rows
+from facejax.kernels.gather import add_rows, gather_rows
 from facejax.kernels.visibility import nearest_triangle
 
-__all__ = ["gather_rows", "nearest_triangle"]
+__all__ = ["add_rows", "gather_rows", "nearest_triangle"]

@@ -1,14 +1,119 @@
-"""Row gathers that XLA:CPU computes once, forward and backward (see `barrier.once`)."""
+"""Rows of a table: gathered, and summed back. Two primitives, each the transpose of the other.
+
+JAX's own gather and scatter give every row of a batch a second index, the table's, for which processors and GPUs have
+slower programs, and with one set of rows for many tables they stride through all tables at once. Here vmap makes one
+longer table of a batch. Forward-mode, reverse-mode and higher derivatives work as with JAX's own.
+"""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Int, Num, Shaped
 
 from facejax.kernels.barrier import once
 
 
-def gather_rows(table: Float[Array, "V C"], rows: Int[Array, "*N"]) -> Float[Array, "*N C"]:
-    """`table[rows]`; a row number outside the table reads zeros and receives no gradient.
+def gather_rows(table: Shaped[Array, "V *C"], rows: Int[Array, "*N"]) -> Shaped[Array, "..."]:
+    """`table[rows]`, (*N, *C); a row number outside the table reads zeros and receives no gradient.
 
-    Linear in `table`, differentiable forward and backward to any order; the transpose is a scatter-add.
+    Linear in `table`; the transpose is `add_rows`.
     """
-    return once(once(jnp.asarray(table)).at[rows].get(mode="fill", fill_value=0))
+    table = jnp.asarray(table)
+    found = _gather.bind(table.reshape(table.shape[0], -1), _numbers(rows))
+    return found.reshape(*jnp.shape(rows), *table.shape[1:])
+
+
+def add_rows(updates: Num[Array, "N *C"], rows: Int[Array, " N"], count: int) -> Num[Array, "V *C"]:
+    """A table of `count` rows, each the sum of the updates for it; those for rows outside the table are dropped.
+
+    Linear in `updates`; the transpose is `gather_rows`.
+    """
+    updates = jnp.asarray(updates)
+    summed = _add.bind(updates.reshape(updates.shape[0], -1), _numbers(rows), count=count)
+    return summed.reshape(count, *updates.shape[1:])
+
+
+def _numbers(rows: Array) -> Array:
+    return jnp.asarray(rows, jnp.int32).reshape(-1)
+
+
+_gather, _add = Primitive("gather_rows"), Primitive("add_rows")
+
+
+@_gather.def_impl
+def _gather_now(table, rows):
+    found = once(table).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    return once(found)
+
+
+@_add.def_impl
+def _add_now(updates, rows, *, count):
+    table = jnp.zeros((count, updates.shape[1]), updates.dtype)
+    return once(table.at[rows].add(once(updates), mode="drop", wrap_negative_indices=False))
+
+
+@_gather.def_abstract_eval
+def _gather_shape(table, rows):
+    return table.update(shape=(rows.shape[0], table.shape[1]), weak_type=False)
+
+
+@_add.def_abstract_eval
+def _add_shape(updates, rows, *, count):
+    return updates.update(shape=(count, updates.shape[1]), weak_type=False)
+
+
+mlir.register_lowering(_gather, mlir.lower_fun(_gather_now, multiple_results=False))
+mlir.register_lowering(_add, mlir.lower_fun(_add_now, multiple_results=False))
+ad.defjvp(_gather, lambda change, table, rows: _gather.bind(change, rows), None)
+ad.defjvp(_add, lambda change, updates, rows, *, count: _add.bind(change, rows, count=count), None)
+
+
+def _gather_transposed(cotangent, table, rows):
+    if isinstance(cotangent, ad.Zero):
+        return [ad.Zero(table.aval), None]
+    return [_add.bind(cotangent, rows, count=table.aval.shape[0]), None]
+
+
+def _add_transposed(cotangent, updates, rows, *, count):
+    if isinstance(cotangent, ad.Zero):
+        return [ad.Zero(updates.aval), None]
+    return [_gather.bind(cotangent, rows), None]
+
+
+ad.primitive_transposes[_gather] = _gather_transposed
+ad.primitive_transposes[_add] = _add_transposed
+
+
+def _gather_batched(values, axes):
+    (table, rows), (of_table, of_rows) = values, axes
+    if of_table is None:
+        rows = jnp.moveaxis(rows, of_rows, 0)
+        return _gather.bind(table, rows.reshape(-1)).reshape(*rows.shape, -1), 0
+    table = jnp.moveaxis(table, of_table, 0)
+    batch, count, width = table.shape
+    found = _gather.bind(table.reshape(-1, width), _in_a_row(rows, of_rows, batch, count))
+    return found.reshape(batch, -1, width), 0
+
+
+def _add_batched(values, axes, *, count):
+    (updates, rows), (of_updates, of_rows) = values, axes
+    batch = rows.shape[of_rows] if of_updates is None else updates.shape[of_updates]
+    updates = _in_front(updates, of_updates, batch)
+    updates = updates.reshape(-1, updates.shape[2])
+    summed = _add.bind(updates, _in_a_row(rows, of_rows, batch, count), count=batch * count)
+    return summed.reshape(batch, count, -1), 0
+
+
+def _in_a_row(rows, axis, batch: int, count: int):
+    """Row numbers of `batch` tables of `count` rows each, put one below the other."""
+    rows = _in_front(rows, axis, batch)
+    first = count * jnp.arange(batch, dtype=rows.dtype)[:, None]
+    return jnp.where((rows >= 0) & (rows < count), first + rows, batch * count).reshape(-1)
+
+
+def _in_front(values, axis, batch: int):
+    return jnp.broadcast_to(values, (batch, *values.shape)) if axis is None else jnp.moveaxis(values, axis, 0)
+
+
+batching.primitive_batchers[_gather] = _gather_batched
+batching.primitive_batchers[_add] = _add_batched

@@ -8,7 +8,7 @@ than its capacity is worked off in passes, so the result never depends on the ca
 NVIDIA GPUs have a program of their own in `visibility_triton`, which shares the mathematics below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -28,12 +28,25 @@ MIN_AREA = 1e-5  # square pixels (twice the area); thinner triangles are not see
 SLACK = 1e-5  # barycentric tolerance, so that no centre falls between two triangles that share an edge
 
 
-class _Setup(NamedTuple):
+Corners = Sequence[Float[Array, "*F"]]  # one coordinate of the three corners of triangles, or of one
+Box = tuple[Int[Array, "*F"], ...]  # first and last pixel column, first and last pixel row
+
+
+class View(NamedTuple):
+    """What decides how triangles are seen, but for where they are."""
+
+    size: tuple[int, int]
+    perspective: bool
+    near: float
+    id_bits: int  # of a key, for the triangle's number
+
+
+class Setup(NamedTuple):
     """Per triangle: corner a, and the affine functions of (pixel - a)."""
 
-    plane: tuple[Float[Array, " F"], ...]  # a.x, a.y, grad w_b (2), grad w_c (2), nearness at a, its grad (2)
-    box: tuple[Int[Array, " F"], ...]  # first and last pixel column, first and last pixel row
-    drawn: Bool[Array, " F"]
+    plane: tuple[Float[Array, "*F"], ...]  # a.x, a.y, grad w_b (2), grad w_c (2), nearness at a, its grad (2)
+    box: Box
+    drawn: Bool[Array, "*F"]
 
 
 def default_capacity(size: tuple[int, int], triangles: int) -> int:
@@ -68,43 +81,92 @@ def nearest_triangle(
         raise ValueError(f"{count} triangles leave too few bits for depth: render at most {2**24 - 1} at a time")
     if count == 0:
         return jnp.full(size, EMPTY, jnp.int32)
-    setup = _setup(jax.lax.stop_gradient(points), faces, size, perspective, near, id_bits)
-    by_lists = partial(_draw_lists, size=size, id_bits=id_bits, chunk=capacity or default_capacity(size, count))
-    by_lanes = partial(_draw_lanes, size=size, id_bits=id_bits)
+    view = View(size, perspective, near, id_bits)
+    chunk = capacity or default_capacity(size, count)
+    find = merging(partial(_nearest, view=view, chunk=chunk, implementation=implementation))
+    return find(jax.lax.stop_gradient(points)[None], faces[None])[0]
+
+
+def merging(find: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """`find(points (B, V, 3), faces (B or 1, F, 3))`, of which vmap makes a longer batch.
+
+    By itself vmap would give every gather and scatter one more index, for which processors and GPUs have slower code
+    than for a longer table.
+    """
+    batch = jax.custom_batching.custom_vmap(find)
+
+    @batch.def_vmap
+    def longer(count, batched, points, faces):
+        points = points if batched[0] else jnp.broadcast_to(points, (count, *points.shape))
+        if batched[1]:
+            faces = jnp.broadcast_to(faces, (*points.shape[:2], *faces.shape[2:])).reshape(-1, *faces.shape[2:])
+        found = batch(points.reshape(-1, *points.shape[2:]), faces)
+        return found.reshape(*points.shape[:2], *found.shape[1:]), True
+
+    return batch
+
+
+def _nearest(points: Array, faces: Array, *, view: View, chunk: int, implementation) -> Int[Array, "B H W"]:
+    """All meshes as one: their vertices, triangles and pixels in a row."""
+    images, vertices, _ = points.shape
+    own = faces + vertices * jnp.arange(images, dtype=jnp.int32)[:, None, None]
+    mesh = points.reshape(-1, 3), own.reshape(-1, 3).astype(jnp.int32)
+    by_lists = partial(_draw_lists, images=images, view=view, chunk=images * chunk)
+    by_lanes = partial(_draw_lanes, images=images, view=view)
     if implementation is None:
-        keys = jax.lax.platform_dependent(setup, cuda=by_lanes, default=by_lists)
+        keys = jax.lax.platform_dependent(*mesh, cuda=by_lanes, default=by_lists)
     elif implementation == "xla":
-        keys = by_lists(setup)
+        keys = by_lists(*mesh)
     else:
-        keys = by_lanes(setup, interpret=implementation == "interpreted")
-    return jnp.where(keys == NO_KEY, EMPTY, keys & (2**id_bits - 1)).reshape(size)
+        keys = by_lanes(*mesh, interpret=implementation == "interpreted")
+    return jnp.where(keys == NO_KEY, EMPTY, keys & (2**view.id_bits - 1)).reshape(images, *view.size)
 
 
-def _setup(points, faces, size, perspective, near, id_bits) -> _Setup:
-    height, width = size
-    x, y, depth = once([[plane[faces[:, k]] for k in range(3)] for plane in points.T])
-    bx, by, cx, cy = x[1] - x[0], y[1] - y[0], x[2] - x[0], y[2] - y[0]
-    area = bx * cy - by * cx
+def _corners(points: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> tuple[Corners, Corners, Corners]:
+    x, y, z = once([[plane[faces[:, k]] for k in range(3)] for plane in points.T])
+    return x, y, z
+
+
+def _in_view(x: Corners, y: Corners, z: Corners, view: View) -> tuple[Array, Array, Box]:
+    """Of triangles given by their corners: twice the signed area, whether they can be seen, and their pixel boxes."""
+    height, width = view.size
+    area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
     # Front faces turn clockwise in pixels (y down), so their signed area is negative; NaN compares false.
     drawn = area < -MIN_AREA
-    for value in (*x, *y, *depth):
-        drawn &= jnp.isfinite(value)
-    if perspective:
-        drawn &= _lowest(depth) > near
-    box = [_first(_lowest(x), width), _last(_highest(x), width), _first(_lowest(y), height), _last(_highest(y), height)]
-    drawn &= (box[0] <= box[1]) & (box[2] <= box[3])
-    safe = jnp.where(drawn, area, -1.0)
-    grad_b, grad_c = (cy / safe, -cx / safe), (-by / safe, bx / safe)
-    # Inverse depth is affine in the image under perspective, depth itself without.
-    far = [jnp.where(drawn, z, 1.0) for z in depth]
-    far = [-1.0 / z for z in far] if perspective else far
-    lowest = jnp.min(jnp.where(drawn, _lowest(far), jnp.inf))
-    spread = jnp.max(jnp.where(drawn, _highest(far), -jnp.inf)) - lowest
+    for value in (*x, *y, *z):
+        drawn &= jnp.abs(value) < jnp.inf
+    if view.perspective:
+        drawn &= _lowest(z) > view.near
+    box = _first(_lowest(x), width), _last(_highest(x), width), _first(_lowest(y), height), _last(_highest(y), height)
+    return area, drawn & (box[0] <= box[1]) & (box[2] <= box[3]), box
+
+
+def _far(z: Corners, drawn: Array, view: View) -> list[Array]:
+    """What grows away from the camera and is affine in the image: minus inverse depth under perspective, else depth."""
+    z = [jnp.where(drawn, one, 1.0) for one in z]
+    return [-1.0 / one for one in z] if view.perspective else z
+
+
+def _levels_in_view(x: Corners, y: Corners, z: Corners, images: int, view: View) -> tuple[Array, Array]:
+    """Of each image the least `_far` in view, and the levels of a key that one unit of it takes."""
+    _, drawn, _ = _in_view(x, y, z, view)
+    far = _far(z, drawn, view)
+    lowest = jnp.min(jnp.where(drawn, _lowest(far), jnp.inf).reshape(images, -1), axis=1)
+    spread = jnp.max(jnp.where(drawn, _highest(far), -jnp.inf).reshape(images, -1), axis=1) - lowest
     # The largest key is left free for "empty", and one unit on each side for the edges' slack.
-    scale = jnp.where(spread > 0, (_levels(id_bits) - 4) / jnp.where(spread > 0, spread, 1.0), 0.0)
-    la, lb, lc = (1 + (z - lowest) * scale for z in far)
+    return lowest, jnp.where(spread > 0, (_levels(view.id_bits) - 4) / jnp.where(spread > 0, spread, 1.0), 0.0)
+
+
+def setup(x: Corners, y: Corners, z: Corners, lowest: Array, scale: Array, *, view: View) -> Setup:
+    """What `cover` needs of triangles given by their corners; `lowest` and `scale` as from
+    `_levels_in_view`."""
+    area, drawn, box = _in_view(x, y, z, view)
+    safe = jnp.where(drawn, area, -1.0)
+    grad_b = (y[2] - y[0]) / safe, -(x[2] - x[0]) / safe
+    grad_c = -(y[1] - y[0]) / safe, (x[1] - x[0]) / safe
+    la, lb, lc = (1 + (far - lowest) * scale for far in _far(z, drawn, view))
     slope = [b * (lb - la) + c * (lc - la) for b, c in zip(grad_b, grad_c, strict=True)]
-    return _Setup((x[0], y[0], *grad_b, *grad_c, la, *slope), tuple(box), drawn)
+    return Setup((x[0], y[0], *grad_b, *grad_c, la, *slope), box, drawn)
 
 
 def _lowest(corners):
@@ -130,12 +192,12 @@ def _levels(id_bits: int) -> float:
     return float(min(NO_KEY >> id_bits, 2**24))
 
 
-def _empty_keys(size: tuple[int, int]) -> Array:
-    return jnp.full(size[0] * size[1], NO_KEY, jnp.int32)
+def _empty_keys(images: int, size: tuple[int, int]) -> Array:
+    return jnp.full(images * size[0] * size[1], NO_KEY, jnp.int32)
 
 
 def cover(plane: Sequence[Any], x: Array, y: Array, *, id_bits: int) -> tuple[Array, Array]:
-    """Whether triangles cover the centres of pixels, and their levels there; `plane` is `_Setup.plane`."""
+    """Whether triangles cover the centres of pixels, and their levels there; `plane` is `Setup.plane`."""
     px, py = x.astype(jnp.float32) + 0.5 - plane[0], y.astype(jnp.float32) + 0.5 - plane[1]
     wb = plane[2] * px + plane[3] * py
     wc = plane[4] * px + plane[5] * py
@@ -144,21 +206,26 @@ def cover(plane: Sequence[Any], x: Array, y: Array, *, id_bits: int) -> tuple[Ar
     return inside, jnp.clip(level, 0, _levels(id_bits) - 2)
 
 
-def _draw_lanes(setup: _Setup, *, size, id_bits: int, interpret: bool = False) -> Array:
+def _draw_lanes(points: Array, faces: Array, *, images: int, view: View, interpret: bool = False) -> Array:
     from facejax.kernels.visibility_triton import draw_triangles
 
-    box = [jnp.where(setup.drawn, side, empty) for side, empty in zip(setup.box, (0, -1, 0, -1), strict=True)]
-    within = partial(cover, id_bits=id_bits)
-    keys = _empty_keys(size)
-    return draw_triangles(setup.plane, box, keys, width=size[1], id_bits=id_bits, cover=within, interpret=interpret)
+    levels = _levels_in_view(*_corners(points, faces), images, view)
+    by_lane = partial(setup, view=view), partial(cover, id_bits=view.id_bits)
+    keys = _empty_keys(images, view.size)
+    return draw_triangles(
+        points, faces, levels, keys, *by_lane, size=view.size, id_bits=view.id_bits, interpret=interpret
+    )
 
 
-def _draw_lists(setup: _Setup, *, size, id_bits: int, chunk: int) -> Array:
-    plane, box, drawn = once((jnp.stack(setup.plane, axis=1), jnp.stack(setup.box, axis=1), setup.drawn))
+def _draw_lists(points: Array, faces: Array, *, images: int, view: View, chunk: int) -> Array:
+    corners = _corners(points, faces)
+    levels = [jnp.repeat(level, faces.shape[0] // images) for level in _levels_in_view(*corners, images, view)]
+    found = setup(*corners, *levels, view=view)
+    plane, box, drawn = once((jnp.stack(found.plane, axis=1), jnp.stack(found.box, axis=1), found.drawn))
     counts = [jnp.where(drawn, _tile_counts(box, tile), 0) for tile in (SMALL_TILE, LARGE_TILE)]
     small = counts[0] <= MAX_SMALL_TILES
-    draw = partial(_draw_list, plane, box, size=size, id_bits=id_bits)
-    keys = draw(_empty_keys(size), jnp.where(small, counts[0], 0), tile=SMALL_TILE, chunk=chunk)
+    draw = partial(_draw_list, plane, box, images=images, view=view)
+    keys = draw(_empty_keys(images, view.size), jnp.where(small, counts[0], 0), tile=SMALL_TILE, chunk=chunk)
     return draw(keys, jnp.where(small, 0, counts[1]), tile=LARGE_TILE, chunk=LARGE_TILES_PER_PASS)
 
 
@@ -168,7 +235,7 @@ def _tile_counts(box: Int[Array, "F 4"], tile: int) -> Int[Array, " F"]:
 
 
 def _draw_list(
-    planes: Array, boxes: Array, keys: Array, counts: Array, *, size, id_bits: int, tile: int, chunk: int
+    planes: Array, boxes: Array, keys: Array, counts: Array, *, images: int, view: View, tile: int, chunk: int
 ) -> Array:
     """Compete for the pixels with `counts` tiles of each triangle, `chunk` (triangle, tile) pairs a pass."""
     ends = jnp.cumsum(counts)
@@ -176,7 +243,7 @@ def _draw_list(
     order = jnp.arange(counts.shape[0], dtype=jnp.int32)
     offsets = jnp.arange(tile * tile, dtype=jnp.int32)
     dx, dy = offsets % tile, offsets // tile
-    height, width = size
+    height, width = view.size
 
     def one_pass(state):
         begin, keys = state
@@ -190,10 +257,12 @@ def _draw_list(
         local = entry - start
         column, row = once(((first_column + local % across) * tile, (box[:, 2] // tile + local // across) * tile))
         x, y = column[:, None] + dx, row[:, None] + dy
-        inside, level = cover([plane[:, k : k + 1] for k in range(9)], x, y, id_bits=id_bits)
+        inside, level = cover([plane[:, k : k + 1] for k in range(9)], x, y, id_bits=view.id_bits)
         inside &= (x < width) & (y < height) & (entry < total)[:, None]
-        key = (level.astype(jnp.int32) << id_bits) | owner[:, None]
-        pixel, key = once((jnp.where(inside, y * width + x, height * width), key))
+        image, number = (part[:, None] for part in jnp.divmod(owner, counts.shape[0] // images))
+        key = (level.astype(jnp.int32) << view.id_bits) | number
+        pixel = jnp.where(inside, (image * height + y) * width + x, keys.shape[0])
+        pixel, key = once((pixel, key))
         return begin + chunk, keys.at[pixel.reshape(-1)].min(key.reshape(-1), mode="drop")
 
     return jax.lax.while_loop(lambda state: state[0] < total, one_pass, (jnp.int32(0), keys))[1]

@@ -4,7 +4,7 @@ A triangle of a face covers a handful of pixels, so a lane is done after some tw
 Boxes of more pixels are walked by all lanes of a block together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,55 +17,64 @@ from jaxtyping import Array, Float, Int
 LANES = 128  # triangles of a block
 ALONE = 256  # pixels of a box that one lane walks through by itself
 
-Cover = Callable[[Sequence[Any], Array, Array], tuple[Array, Array]]
+Setup = Callable[..., Any]
+Cover = Callable[[Any, Array, Array], tuple[Array, Array]]
 
 
 def draw_triangles(
-    plane: Sequence[Float[Array, " F"]],
-    box: Sequence[Int[Array, " F"]],
+    points: Float[Array, "V 3"],
+    faces: Int[Array, "F 3"],
+    levels: tuple[Float[Array, " B"], Float[Array, " B"]],
     keys: Int[Array, " P"],
-    *,
-    width: int,
-    id_bits: int,
+    setup: Setup,
     cover: Cover,
+    *,
+    size: tuple[int, int],
+    id_bits: int,
     interpret: bool = False,
 ) -> Int[Array, " P"]:
     """`keys` after every triangle competed for the pixels of its box, the nearest one (the least key) winning.
 
-    `plane` and `box` are those of `visibility._Setup`, the boxes of what is not drawn empty; `cover(plane, x, y)` says
-    whether a triangle covers a pixel centre, and its level there.
+    As many triangles and pixels are of each of the B images, in a row. `points`, (x, y, depth), become what
+    `visibility.setup(x, y, z, *levels)` gives for a triangle's corners; `cover(plane, x, y)` says whether the triangle
+    covers a pixel centre, and its level there.
     """
-    blocks = pl.cdiv(len(box[0]), LANES)
-    fill = (*(0 for _ in plane), 0, -1, 0, -1)
-    spare = (0, blocks * LANES - len(box[0]))
-    setup = [jnp.pad(one, spare, constant_values=value) for one, value in zip((*plane, *box), fill, strict=True)]
+    planes = [*points.T, *faces.T, *levels]
+    walk = partial(_walk, setup=setup, cover=cover, size=size, id_bits=id_bits, interpret=interpret)
     found = pl.pallas_call(
-        partial(_walk, width=width, id_bits=id_bits, cover=cover, interpret=interpret),
+        walk,
         out_shape=jax.ShapeDtypeStruct(keys.shape, jnp.float32),
-        grid=(blocks,),
-        input_output_aliases={len(setup): 0},
+        grid=(pl.cdiv(faces.shape[0], LANES),),
+        input_output_aliases={len(planes): 0},
         compiler_params=None if interpret else plgpu.CompilerParams(num_warps=LANES // 32),
         interpret=interpret,
         name="draw_triangles",
-    )(*setup, jax.lax.bitcast_convert_type(keys, jnp.float32))
+    )(*planes, jax.lax.bitcast_convert_type(keys, jnp.float32))
     return jax.lax.bitcast_convert_type(found, jnp.int32)
 
 
-def _walk(*refs, width: int, id_bits: int, cover: Cover, interpret: bool):
-    *setup_refs, _, keys_ref = refs
-    plane_refs, box_refs = setup_refs[:-4], setup_refs[-4:]
+def _walk(*refs, setup: Setup, cover: Cover, size: tuple[int, int], id_bits: int, interpret: bool):
+    *point_refs, a, b, c, lowest_ref, scale_ref, _, keys_ref = refs
+    count, each = a.shape[0], a.shape[0] // lowest_ref.shape[0]
+    height, width = size
     minimum = _written_minimum if interpret else _atomic_minimum
-    first = pl.program_id(0) * LANES
     lane = jnp.arange(LANES, dtype=jnp.int32)
-    here = pl.ds(first, LANES)
-    plane = [ref[here] for ref in plane_refs]
-    x0, x1, y0, y1 = (ref[here] for ref in box_refs)
-    area = (x1 - x0 + 1) * (y1 - y0 + 1)
+    first = pl.program_id(0) * LANES
+
+    def triangles(which):
+        place = jnp.minimum(which, count - 1)
+        image, corners = place // each, [corner[place] for corner in (a, b, c)]
+        x, y, z = ([ref[corner] for corner in corners] for ref in point_refs)
+        plane, box, drawn = setup(x, y, z, lowest_ref[image], scale_ref[image])
+        x0, x1, y0, y1 = box
+        return plane, box, jnp.where(drawn & (which < count), (x1 - x0 + 1) * (y1 - y0 + 1), 0)
 
     def compete(plane, triangle, x, y, exists):
         inside, level = cover(plane, x, y)
-        key = (level.astype(jnp.int32) << id_bits) | triangle
-        minimum(keys_ref, y * width + x, key, inside & exists)
+        key = (level.astype(jnp.int32) << id_bits) | (triangle % each)
+        minimum(keys_ref, (triangle // each * height + y) * width + x, key, inside & exists)
+
+    plane, (x0, x1, y0, _), area = triangles(first + lane)
 
     def alone(count, at):
         x, y = at
@@ -74,15 +83,12 @@ def _walk(*refs, width: int, id_bits: int, cover: Cover, interpret: bool):
         return jnp.where(end, x0, x + 1), jnp.where(end, y + 1, y)
 
     def together(k, _):
-        triangle = first + k
-        left, right, top, bottom = (ref[triangle] for ref in box_refs)
+        own, (left, right, top, _), pixels = triangles(first + k)
         across = right - left + 1
-        pixels = across * (bottom - top + 1)
-        own = [ref[triangle] for ref in plane_refs]
 
         def some(n, _):
             at = n * LANES + lane
-            compete(own, triangle, left + at % across, top + at // across, at < pixels)
+            compete(own, first + k, left + at % across, top + at // across, at < pixels)
 
         rounds = (pixels + LANES - 1) // LANES
         jax.lax.fori_loop(0, (pixels > ALONE).astype(jnp.int32) * rounds, some, None)

@@ -9,6 +9,7 @@ that it spans once, between two horizontally (vertically) neighbouring centres: 
 a gradient; their places, differentiable in the edge's two vertices, move colour and alpha across the pixel boundary.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -156,20 +157,22 @@ def _share(va, vb, line):
     return jnp.where(flat, 0.0, (line - va) / jnp.where(flat, 1.0, span))
 
 
-def antialias(image: Float[Array, "H W C"], points: Float[Array, "V 3"], crossings: Crossings) -> Float[Array, "H W C"]:
-    """Blend an image's pixels across the outline; differentiable in the image and, through the places, in `points`.
+def antialias(
+    images: Sequence[Float[Array, "H W _"]], points: Float[Array, "V 3"], crossings: Crossings
+) -> list[Float[Array, "H W _"]]:
+    """Blend images' pixels across the outline; differentiable in the images and, through the places, in `points`.
 
     Between the centres of a pair the first pixel's colour reaches to the crossing at t in [0, 1], the second's from
     there on, and the pixels meet at 1/2: so the second pixel takes t - 1/2 of the first's colour, or the first 1/2 - t
     of the second's. A pixel that would give away more than all of itself gives in proportion.
     """
-    height, width, channels = image.shape
+    height, width = images[0].shape[:2]
     vertical, used = crossings.vertical, crossings.used
     a, b = gather_rows(points, crossings.start), gather_rows(points, crossings.end)
     ua, va, ub, vb = _along_across(a, b, vertical)
     row, column = jnp.divmod(crossings.first, width)
-    lower = jnp.where(vertical, row, column).astype(image.dtype) + 0.5
-    line = jnp.where(vertical, column, row).astype(image.dtype) + 0.5
+    lower = jnp.where(vertical, row, column).astype(points.dtype) + 0.5
+    line = jnp.where(vertical, column, row).astype(points.dtype) + 0.5
     place = ua + _share(va, vb, line) * (ub - ua)
     shift = jnp.where(used, jnp.clip(place - lower, 0, 1) - 0.5, 0.0)
     second = crossings.first + jnp.where(vertical, width, 1)
@@ -177,8 +180,11 @@ def antialias(image: Float[Array, "H W C"], points: Float[Array, "V 3"], crossin
     taker = jnp.where(used, jnp.where(shift > 0, second, crossings.first), outside)
     giver = jnp.where(used, jnp.where(shift > 0, crossings.first, second), outside)
     weight = jnp.abs(shift)[:, None]
-    total = jnp.zeros((outside, 1), image.dtype).at[taker].add(weight, mode="drop")
+    total = jnp.zeros((outside, 1), points.dtype).at[taker].add(weight, mode="drop")
     weight = weight / jnp.maximum(gather_rows(total, taker), 1.0)
-    flat = once(image.reshape(-1, channels))
-    change = weight * (gather_rows(flat, giver) - gather_rows(flat, taker))
-    return flat.at[taker].add(change, mode="drop").reshape(image.shape)
+    blended = []
+    for image in images:
+        flat = once(image.reshape(outside, -1))
+        change = weight * (gather_rows(flat, giver) - gather_rows(flat, taker))
+        blended.append(flat.at[taker].add(change, mode="drop").reshape(image.shape))
+    return blended

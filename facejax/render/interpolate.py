@@ -1,11 +1,15 @@
 """Values at the seen surface point of each pixel: differentiable perspective-correct barycentrics and attributes."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from facejax.kernels import gather_rows
+from facejax.kernels.barrier import once
+
+Plane = Float[Array, " N"]  # one number a pixel: pictures are computed plane by plane and stacked at the end
 
 
 class Surface(NamedTuple):
@@ -34,14 +38,13 @@ def interpolate(
     seen = triangle.reshape(-1) >= 0
     corners = corner_rows(faces, triangle, points.shape[0])
     table = jnp.concatenate([points, attributes], axis=1)
-    a, b, c = (gather_rows(table, corners[:, k]) for k in range(3))
+    a, b, c = (jnp.unstack(gather_rows(table, corners[:, k]), axis=1) for k in range(3))
     rows, columns = jnp.divmod(jnp.arange(height * width), width)
-    centre = jnp.stack([columns, rows], axis=1).astype(points.dtype) + 0.5
-    weights = _weights(a[:, :3], b[:, :3], c[:, :3], centre, seen, perspective)
-    wa, wb, wc = (weights[:, k : k + 1] for k in range(3))
-    mixed = wa * a[:, 2:] + wb * b[:, 2:] + wc * c[:, 2:]
-    shape = (height, width, -1)
-    return Surface(weights.reshape(shape), mixed[:, 0].reshape(height, width), mixed[:, 1:].reshape(shape))
+    centre = [line.astype(points.dtype) + 0.5 for line in (columns, rows)]
+    weights = once(_weights([a[:3], b[:3], c[:3]], centre, seen, perspective))
+    depth, *mixed = once([_mix(weights, values) for values in zip(a[2:], b[2:], c[2:], strict=True)])
+    shape = (height, width)
+    return Surface(_picture(weights, shape), depth.reshape(shape), _picture(mixed, shape))
 
 
 def interpolate_corners(
@@ -52,9 +55,9 @@ def interpolate_corners(
 ) -> Float[Array, "H W C"]:
     """Interpolate values that have their own corner indices, such as UV coordinates with seams."""
     corners = corner_rows(value_faces, triangle, values.shape[0])
-    weights = barycentric.reshape(-1, 3)
-    mixed = sum(weights[:, k : k + 1] * gather_rows(values, corners[:, k]) for k in range(3))
-    return jnp.reshape(jnp.asarray(mixed), (*triangle.shape, values.shape[1]))
+    weights = [weight.reshape(-1) for weight in jnp.unstack(barycentric, axis=-1)]
+    a, b, c = (jnp.unstack(gather_rows(values, corners[:, k]), axis=1) for k in range(3))
+    return _picture([_mix(weights, three) for three in zip(a, b, c, strict=True)], triangle.shape)
 
 
 def corner_rows(faces: Int[Array, "F 3"], triangle: Int[Array, "H W"], outside: int) -> Int[Array, "N 3"]:
@@ -64,18 +67,31 @@ def corner_rows(faces: Int[Array, "F 3"], triangle: Int[Array, "H W"], outside: 
     return jnp.where(flat[:, None] >= 0, corners, outside)
 
 
-def _weights(a, b, c, centre, seen, perspective) -> Float[Array, "N 3"]:
+def _mix(weights: Sequence[Plane], values: Sequence[Plane]) -> Plane:
+    return weights[0] * values[0] + weights[1] * values[1] + weights[2] * values[2]
+
+
+def _picture(planes: Sequence[Plane], shape: tuple[int, ...]) -> Float[Array, "H W C"]:
+    return jnp.stack([plane.reshape(shape) for plane in planes], axis=-1) if planes else jnp.zeros((*shape, 0))
+
+
+def _weights(
+    corners: Sequence[Sequence[Plane]], centre: Sequence[Plane], seen: Bool[Array, " N"], perspective: bool
+) -> list[Plane]:
     """Barycentrics at the pixel centres, from corners taken relative to the centre (precision near the centre)."""
     # Empty pixels take a harmless triangle before any division, so that no NaN can reach a gradient.
-    fake = jnp.array([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], a.dtype)
-    a, b, c = (jnp.where(seen[:, None], corner, fake[k]) for k, corner in enumerate((a, b, c)))
-    pa, pb, pc = (corner[:, :2] - jnp.where(seen[:, None], centre, 0.0) for corner in (a, b, c))
-    areas = [_cross(pb, pc), _cross(pc, pa), _cross(pa, pb)]
+    harmless = ((0.0, 0.0, 1.0), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0))
+    relative, depths = [], []
+    for (x, y, depth), (u, v, one) in zip(corners, harmless, strict=True):
+        relative.append((jnp.where(seen, x - centre[0], u), jnp.where(seen, y - centre[1], v)))
+        depths.append(jnp.where(seen, depth, one))
+    a, b, c = relative
+    areas = [_cross(b, c), _cross(c, a), _cross(a, b)]
     if perspective:
-        areas = [area / corner[:, 2] for area, corner in zip(areas, (a, b, c), strict=True)]
-    weights = jnp.stack(areas, axis=1) / (areas[0] + areas[1] + areas[2])[:, None]
-    return jnp.where(seen[:, None], weights, 0.0)
+        areas = [area / depth for area, depth in zip(areas, depths, strict=True)]
+    total = areas[0] + areas[1] + areas[2]
+    return [jnp.where(seen, area / total, 0.0) for area in areas]
 
 
-def _cross(u: Float[Array, "N 2"], v: Float[Array, "N 2"]) -> Float[Array, " N"]:
-    return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+def _cross(u: tuple[Plane, Plane], v: tuple[Plane, Plane]) -> Plane:
+    return u[0] * v[1] - u[1] * v[0]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from facejax.camera import NEAR, Camera, project
 from facejax.kernels import nearest_triangle
@@ -101,7 +101,7 @@ def render_mesh(
     else:
         albedo = jnp.full_like(normal, 0.6) if painted is None else surface.attributes[..., 3:]
     back = jnp.zeros(3, vertices.dtype) if background is None else background
-    color = jnp.where(covered[..., None], lit(albedo, normal, light, linear=linear), back)
+    color = _over(back, lit(albedo, normal, light, linear=linear), covered)
     alpha, overflow = covered.astype(vertices.dtype), jnp.zeros((), jnp.int32)
     if edges:
         neighbors = face_neighbors(faces) if neighbors is None else neighbors
@@ -109,8 +109,8 @@ def render_mesh(
         found = find_crossings(
             points, faces, neighbors, triangle, surface.depth, perspective=perspective, capacity=crossings
         )
-        blended = antialias(jnp.concatenate([color, alpha[..., None]], axis=-1), points, found)
-        color, alpha, overflow = blended[..., :3], blended[..., 3], found.overflow
+        color, alpha = antialias((color, alpha[..., None]), points, found)
+        alpha, overflow = alpha[..., 0], found.overflow
     return Rendering(
         color=color,
         alpha=alpha,
@@ -141,8 +141,14 @@ def repaint(
         colors = sample_texture(albedo, rendering.uv, covered)
     else:
         colors = interpolate_corners(albedo, faces, rendering.triangle, rendering.barycentric)
-    color = jnp.where(covered[..., None], lit(colors, rendering.normal, light), background)
-    return replace(rendering, color=color)
+    return replace(rendering, color=_over(background, lit(colors, rendering.normal, light), covered))
+
+
+def _over(
+    background: Float[Array, "*H 3"], color: Float[Array, "H W 3"], covered: Bool[Array, "H W"]
+) -> Float[Array, "H W 3"]:
+    channels = zip(jnp.unstack(color, axis=-1), jnp.unstack(background, axis=-1), strict=True)
+    return jnp.stack([jnp.where(covered, front, back) for front, back in channels], axis=-1)
 
 
 def lit(
@@ -159,9 +165,11 @@ def lit(
     """
     if light is None:
         return albedo
-    shading = shade(normal, light)
-    if not linear:
-        return albedo * shading
+    channels = zip(jnp.unstack(albedo, axis=-1), jnp.unstack(shade(normal, light), axis=-1), strict=True)
+    return jnp.stack([_multiplied(*one) if linear else one[0] * one[1] for one in channels], axis=-1)
+
+
+def _multiplied(albedo: Float[Array, "*N"], shading: Float[Array, "*N"]) -> Float[Array, "*N"]:
     dark = shading < DARK
     faded = DARK * jnp.exp(jnp.where(dark, shading, DARK) / DARK - 1)
     return linear_to_srgb(srgb_to_linear(albedo) * jnp.where(dark, faded, shading))
