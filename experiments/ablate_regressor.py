@@ -186,9 +186,11 @@ def train_and_measure(args: Args, bench: Bench, name: str) -> dict[str, Any]:
         batches = wild.wild_source(photos, recipe.wild, seed=args.seed + 2)
     config = RegressorConfig(encoder=replace(NETWORKS[args.network], channels=channels))
     run = args.out / "runs" / name
-    start = args.start if row.start is None else args.out / "runs" / row.start / "regressor"
-    if row.start is not None and not start.exists():
-        raise ValueError(f"row {name} begins where {row.start} ends: train that row too")
+    start = args.start
+    if row.start is not None:
+        start = args.out / "runs" / row.start / "regressor"
+        if not start.exists():
+            raise ValueError(f"row {name} begins where {row.start} ends: train that row too")
     weights = None if start is None else load_regressor(start).weights
     state = loop.run(run, config, recipe, source, bench.anchors, seed=args.seed, start=weights, wild=batches)
     regressor = Regressor(bench.model, state.average, config)

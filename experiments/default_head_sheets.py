@@ -119,7 +119,7 @@ def people(model: FaceModel, studio: Studio, texture, count: int, seed: int) -> 
     for key in jax.random.split(jax.random.key(seed), count):
         shape, colour = jax.random.split(key)
         identity = jax.random.normal(shape, model.identity_std.shape)
-        albedo = jnp.zeros(0) if model.albedo is None else jax.random.normal(colour, model.albedo.std.shape)
+        albedo = jnp.zeros(0) if model.albedo is None else jax.random.normal(colour, (model.albedo.count,))
         for yaw in (0, 65):
             params = studio.view(yaw=yaw, identity=identity, albedo=albedo)
             yield "", studio.shot(params, None) if model.albedo is not None else studio.shot(params, texture)

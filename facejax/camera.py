@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 NEAR = 1.0  # mm; points nearer than this (or behind the camera) are projected as if they were at this depth
@@ -157,7 +158,9 @@ def focal_from_fov(degrees: float, side: int) -> float:
     return 0.5 * side / math.tan(math.radians(degrees) / 2)
 
 
-def transform_camera(camera: Camera, scale: Float[Array, ""], offset: Float[Array, " 2"]) -> Camera:
+def transform_camera(
+    camera: Camera, scale: Float[Array | np.ndarray, ""], offset: Float[Array | np.ndarray, " 2"]
+) -> Camera:
     """The camera of a resampled image whose pixels are `new = scale * old + offset` (a crop, a resize)."""
     principal = camera.principal * scale + offset
     if isinstance(camera, PerspectiveCamera):

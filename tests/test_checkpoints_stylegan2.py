@@ -5,6 +5,7 @@ The slow tests at the end run with FACEJAX_STYLEGAN2 naming a checkout of github
 
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalMemberAccess=false
 
+import importlib
 import os
 import pickle
 import sys
@@ -180,7 +181,7 @@ def original(monkeypatch):
         pytest.skip("set FACEJAX_STYLEGAN2 to a checkout of github.com/NVlabs/stylegan2-ada-pytorch")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setitem(sys.modules, "requests", types.ModuleType("requests"))  # only its downloads need it
-    from training import networks
+    networks = importlib.import_module("training.networks")
 
     def build(kind, *sizes, single, **more):
         """With random weights, none of them zero."""

@@ -9,7 +9,7 @@ import trimesh
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 
-from default_head import layers, makehuman, skins  # pyright: ignore[reportMissingImports]
+from default_head import layers, makehuman, skins
 
 
 def test_texels_of_a_triangulated_square_interpolate_its_corners():

@@ -14,6 +14,7 @@ from facejax.face_model import neutral_params
 from facejax.fitting import Painter, Recipe, Stage, Tools, compile_fit, prepare_crops
 from facejax.fitting.scene import project_landmarks
 from facejax.generative_renderer import (
+    Filtering,
     GARAppearance,
     GARConfig,
     generative_renderer,
@@ -111,10 +112,10 @@ def test_the_pyramid_is_the_mean_of_its_finest_level():
 
 
 def test_drawing_anew_differs_from_averaging_at_outlines_only():
-    area, raster = (
-        jax.jit(lambda p, how=how: normal_pyramid(toy_model(), p, SIDE, filtering=how))(face())
-        for how in ("area", "raster")
-    )
+    def pyramid(how: Filtering):
+        return jax.jit(lambda p: normal_pyramid(toy_model(), p, SIDE, filtering=how))(face())
+
+    area, raster = pyramid("area"), pyramid("raster")
     gap = np.abs(np.asarray(area["b16"] - raster["b16"])).max(axis=-1)
     assert gap[6:10, 6:10].max() < 0.1 < gap.max()
     np.testing.assert_allclose(area["b32"], raster["b32"], atol=1e-6)
@@ -183,7 +184,7 @@ def test_a_place_scales_and_shifts_all_channels_before_the_noise():
     a, b = np.asarray(place)[..., :1], np.asarray(place)[..., 1:]
     own = params["params"]
     want = linear(bare * a + b + float(own["strength"]) * np.asarray(noise)[..., None] + np.asarray(own["bias"]))
-    np.testing.assert_allclose(layer.apply(params, x, w, noise, place), want, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(layer.apply(params, x, w, noise, place)), want, rtol=1e-4, atol=1e-4)
 
 
 def test_where_there_is_no_face_all_pixels_are_treated_alike():
@@ -330,6 +331,7 @@ def test_a_picture_of_another_size_is_the_same_picture():
     one = painter()
     params = replace(face(), albedo=jnp.zeros(one.count))
     own = one.draw(toy_model(), params, size=(SIDE, SIDE)).color
+    assert isinstance(params.camera, PerspectiveCamera)
     camera = PerspectiveCamera(2 * params.camera.focal, 2 * params.camera.principal)
     twice = one.draw(toy_model(), replace(params, camera=camera), size=(2 * SIDE, 2 * SIDE))
     assert twice.alpha.shape == (64, 64)

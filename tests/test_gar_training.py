@@ -127,7 +127,7 @@ def test_the_same_person_is_seen_as_one():
     rng = np.random.default_rng(0)
     points = jnp.asarray(rng.normal(size=(measure.BATCH // 2, 68, 2)) * 5 + 20)[pairs.geometry]
     geometry = training.PairGeometry(jnp.zeros((measure.BATCH, 4, 4, 3)), points)
-    regressor = type("R", (), {"config": RegressorConfig()})()
+    regressor = Regressor(toy_model(), {}, RegressorConfig())
     codes = jnp.asarray(rng.normal(size=(measure.BATCH // 2, 5)))
     low, high = points.min(axis=1, keepdims=True), points.max(axis=1, keepdims=True)
     side = 1.35 * jnp.max(high - low, axis=(1, 2))[:, None, None]
@@ -154,7 +154,7 @@ def test_people_are_told_apart():
     params, found = recogniser.train_recogniser(people, steps=40, persons=16, held_out=24)
     assert 1 - found["order right"] < 0.4 * (1 - untrained["order right"]) and found["other"] < untrained["other"] - 0.1
 
-    points = rng.uniform(10, 30, (2, 68, 2)).astype(np.float32)
+    points = jnp.asarray(rng.uniform(10, 30, (2, 68, 2)), jnp.float32)
     seen = training.look_at_people(params, jnp.asarray(rng.uniform(-1, 1, (2, 40, 40, 3)), jnp.float32), points)
     np.testing.assert_allclose(np.linalg.norm(seen, axis=1), 1, atol=1e-5)
 

@@ -34,7 +34,7 @@ def draw():
     def one(key, who, model):
         return generate(key, model, size=SIZE, generator=clean, who=who)
 
-    several = jit(lambda keys, whos, model: jax.lax.map(lambda pair: one(*pair, model), (keys, whos)))
+    several = jit(lambda keys, whos, model: jax.lax.map(lambda pair: one(pair[0], pair[1], model), (keys, whos)))
     return lambda keys, model, whos=None: several(keys, keys if whos is None else whos, model)
 
 

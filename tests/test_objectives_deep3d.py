@@ -29,8 +29,8 @@ def two_mixtures(seed=0):
 
 def density(mixture, colour):
     return sum(
-        float(w) * multivariate_normal.pdf(colour, np.asarray(m), np.asarray(c))
-        for w, m, c in zip(mixture.weights, mixture.means, mixture.covariances, strict=True)
+        float(w) * multivariate_normal.pdf(colour, m, c)
+        for w, m, c in zip(*map(np.asarray, (mixture.weights, mixture.means, mixture.covariances)), strict=True)
     )
 
 

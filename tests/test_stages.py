@@ -176,7 +176,7 @@ def test_a_rendering_is_coloured_anew_as_if_rendered_anew(mapped):
     lit = replace(params, light=params.light.at[2].add(0.2))
     albedo = jax.random.uniform(jax.random.key(0), (16, 16, 3) if mapped else model.mean.shape)
     before = look(model, params, seen)
-    again, anew = (look(model, lit, seen, albedo=albedo, **given) for given in ({"before": before}, {}))
+    again, anew = (look(model, lit, seen, albedo=albedo, before=known) for known in (before, None))
     assert np.abs(np.asarray(again.rendering.color - before.rendering.color)).mean() > 0.01
     chex.assert_trees_all_close(again.rendering, anew.rendering, atol=1e-5)
     np.testing.assert_allclose(again.mask, anew.mask, atol=1e-5)
@@ -187,7 +187,7 @@ def test_the_schedule_is_that_of_the_paper():
     stage = replace(COLOUR, steps=100, rampdown=0.25, floor=0.0)
     steps = np.arange(101)
     r = np.minimum(1.0, (1.0 - steps / 100) / 0.25)
-    np.testing.assert_allclose([schedule(stage)(k) for k in steps], 0.5 - 0.5 * np.cos(np.pi * r), atol=1e-6)
+    np.testing.assert_allclose(schedule(stage)(steps), 0.5 - 0.5 * np.cos(np.pi * r), atol=1e-6)
 
 
 def test_a_smaller_picture_shows_the_same_face():
@@ -203,7 +203,7 @@ def test_a_smaller_picture_shows_the_same_face():
 def test_a_stage_at_another_size_gives_back_the_camera():
     params = truth()
     found, _ = run(replace(params, albedo=jnp.zeros(3)), observation(params), replace(COLOUR, size=SIDE // 2))
-    np.testing.assert_array_equal(found.camera.focal, params.camera.focal)
+    chex.assert_trees_all_equal(found.camera, params.camera)
     assert float(jnp.abs(found.albedo - params.albedo).max()) < float(jnp.abs(params.albedo).max())
 
 
@@ -270,7 +270,7 @@ def test_a_face_that_runs_away_goes_back_to_its_last_sound_state():
 @pytest.mark.parametrize("recipe", [FFHQ_UV_CODE, FFHQ_UV_PAPER, FFHQ_UV_CROPFACE, GANFIT], ids=lambda r: r.name)
 def test_published_recipes_run(recipe):
     network = FeatureNetwork(jnp.asarray(1.0), mean_colour, squared, name="mean colour")
-    albedos = dict.fromkeys(("decoder", "decoder_z", "decoder_cropface"), LAYERS)
+    albedos: dict[str, AlbedoModel] = dict.fromkeys(("decoder", "decoder_z", "decoder_cropface"), LAYERS)
     tools = Tools(albedos, {"perceptual": network, "recognition": network})
     params, seen = truth(), observation(truth())
     for stage in recipe.stages:

@@ -69,7 +69,7 @@ def fit(source, out, **more):
     return command.run_fit(command.Fit(sources=(str(source),), out=out, recipe="landmarks", **options))
 
 
-def everything(out):
+def everything(out) -> dict[str, Any]:
     """Every file of a run, the report and its pictures too."""
     system, root = fsspec.url_to_fs(str(out))
     with TemporaryDirectory() as copy:

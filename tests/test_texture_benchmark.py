@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="it is the other side of the benchma
 BENCHMARKS = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from torch_generator import TorchGenerator  # noqa: E402  # pyright: ignore[reportMissingImports]
+from torch_generator import TorchGenerator  # noqa: E402
 
 from facejax.nets.stylegan2 import StyleGANConfig, apply_synthesis, init_generator  # noqa: E402
 

@@ -118,7 +118,7 @@ def test_latents_of_another_decoder_are_refused(decoder):
         decode_texture(decoder, jnp.zeros((18, 8)))
 
 
-def test_the_decoder_is_an_albedo_model(decoder):
+def test_the_decoder_is_an_albedo_model(decoder: TextureDecoder):
     mapped = MappedTexture(decoder)
     assert isinstance(decoder, AlbedoModel) and isinstance(mapped, AlbedoModel)
     z = RNG.standard_normal(TINY.layers * 8).astype("f4")

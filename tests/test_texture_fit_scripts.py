@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,9 @@ from toy import toy_model
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
-import decoder_expressiveness  # noqa: E402  # pyright: ignore[reportMissingImports]
-import evaluate_texture_fit  # noqa: E402  # pyright: ignore[reportMissingImports]
-from texture_fit import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+import decoder_expressiveness  # noqa: E402
+import evaluate_texture_fit  # noqa: E402
+from texture_fit import (  # noqa: E402
     faces,
     maps,
     side_views,
@@ -248,7 +249,7 @@ def test_errors_stand_in_the_order_of_the_stages():
     model, params = toy_params(10.0)
     shift = params.pose.translation + jnp.array([5.0, 0.0, 0.0])
     moved = replace(params, pose=replace(params.pose, translation=shift))
-    face = SimpleNamespace(stages={"colour": moved, "landmarks": params}, moving=jnp.asarray(False))
+    face: Any = SimpleNamespace(stages={"colour": moved, "landmarks": params}, moving=jnp.asarray(False))
     points = np.asarray(project(params.camera, to_camera(params.pose, landmarks(model, decode(model, params))))[:, :2])
     recipe = replace(LINEAR, stages=LINEAR.stages[:1])
     errors = faces.landmark_errors(model, recipe, face, points)
@@ -297,4 +298,4 @@ def test_a_script_fails_in_one_line(name, monkeypatch, tmp_path):
     missing = str(tmp_path / "missing")
     arguments = [word for option in SCRIPTS[name] for word in (option, missing)]
     error = run_script(monkeypatch, name, *arguments)
-    assert error.startswith("error: ") and missing in error and "\n" not in error
+    assert isinstance(error, str) and error.startswith("error: ") and missing in error and "\n" not in error

@@ -202,10 +202,10 @@ def test_pyramid_distance_and_crowding_are_those_of_their_formulas():
     assert np.isfinite(jax.grad(training.crowding)(jnp.ones((4, 6)))).all()
 
 
-def test_frechet_distance_is_that_of_the_closed_form():
+def test_frechet_distance_is_that_of_the_closed_form(float64):
     first, second = (RNG.standard_normal((200, 5)) @ RNG.standard_normal((5, 5)) + k for k in range(2))
-    a, b = (quality.moments(np.asarray, [values[:120], values[120:]]) for values in (first, second))
-    root = scipy.linalg.sqrtm(a.covariance @ b.covariance).real
+    a, b = (quality.moments(jnp.asarray, jnp.split(jnp.asarray(values), [120])) for values in (first, second))
+    root = np.real(scipy.linalg.sqrtm(a.covariance @ b.covariance))
     expected = np.sum((a.mean - b.mean) ** 2) + np.trace(a.covariance + b.covariance - 2 * root)
     assert quality.frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
     assert quality.frechet_distance(a, a) == pytest.approx(0, abs=1e-8)

@@ -9,10 +9,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 
-import texture_set_report  # pyright: ignore[reportMissingImports]
-from default_head.layers import Layers  # pyright: ignore[reportMissingImports]
-from default_head.skins import rasterise  # pyright: ignore[reportMissingImports]
-from texture_set import (  # pyright: ignore[reportMissingImports]
+import texture_set_report
+from default_head.layers import Layers
+from default_head.skins import rasterise
+from texture_set import (
     compose,
     hairs,
     ingredients,
@@ -275,7 +275,7 @@ def test_the_papers_kernel_shrinks_with_the_map():
 
 @pytest.mark.slow
 def test_the_real_skins_make_evenly_lit_maps(shared, tmp_path):
-    from make_texture_set import prepare  # pyright: ignore[reportMissingImports]
+    from make_texture_set import prepare
 
     from facejax.texture.metrics import brightness_symmetry_error
 

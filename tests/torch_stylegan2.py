@@ -22,7 +22,7 @@ def sides(top):
 
 def random_generator(side, *, base=64, widest=8, latent=8, depth=2, seed=0):
     """Names and shapes of their generator, every tensor random."""
-    shapes = {"mapping.w_avg": (latent,)}
+    shapes: dict[str, tuple[int, ...]] = {"mapping.w_avg": (latent,)}
     for k in range(depth):
         shapes |= {f"mapping.fc{k}.weight": (latent, latent), f"mapping.fc{k}.bias": (latent,)}
     for r in sides(side):

@@ -58,7 +58,7 @@ def run(
     begun: GARWeights | None = None,
     reader: Any = None,
     recogniser: Any = None,
-    devices: list[jax.Device] | None = None,
+    devices: list[jax.Device] | None = None,  # type: ignore[valid-type]
 ) -> State:
     """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch.
 

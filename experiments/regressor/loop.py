@@ -41,11 +41,11 @@ Source = Callable[[int], Example]  # the batch of a step
 def pool_source(folder: Path, recipe: Recipe, *, seed: int, limit: int | None = None) -> Source:
     """Batches from rendered pictures."""
     arrays = pool.read_pool(folder, limit=limit)
-    params, landmarks = pool.to_params(arrays), arrays["landmarks"]
 
     def batch(step: int) -> Example:
-        rows = np.sort(pool.batch_rows(len(landmarks), recipe.batch, step, seed=seed))
-        return Example(arrays["image"][rows], landmarks[rows], jax.tree.map(lambda leaf: leaf[rows], params))
+        rows = np.sort(pool.batch_rows(len(arrays["image"]), recipe.batch, step, seed=seed))
+        chosen = {name: jnp.asarray(array[rows]) for name, array in arrays.items()}
+        return Example(chosen["image"], chosen["landmarks"], pool.to_params(chosen))
 
     return batch
 
@@ -80,11 +80,11 @@ def run(
     A recipe with two branches takes the batches of its second one from `wild`.
     """
     store = TrainingStore(out / "state", schema="facejax.regressor.training")
-    state, views, step = (
-        _two_branches(config, recipe, anchors, seed, start)
-        if wild
-        else (_one_branch(config, recipe, anchors, seed, start))
-    )
+    if wild:
+        assert isinstance(recipe, TwoBranchRecipe)
+        state, views, step = _two_branches(config, recipe, anchors, seed, start)
+    else:
+        state, views, step = _one_branch(config, recipe, anchors, seed, start)
     first, state = store.restore_latest(state) or (0, state)
     key = jax.random.key(seed + 1)
     recent: list[dict[str, Any]] = []

@@ -1,9 +1,10 @@
 """A pool of rendered pictures in files, for training where rendering is dearer than reading (the CPU)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ def render_pool(
     size: int = 192,
     seed: int = 0,
     views: int = 1,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> None:
     """Render shards of pictures into `folder`; those that are there already are left alone, so a killed run goes on.
 
@@ -49,8 +50,9 @@ def render_pool(
             continue
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), shard), SHARD)
         pictures = jax.device_get(draw((keys, keys[np.arange(SHARD) // views * views]), model))
+        arrays: dict[str, Any] = to_arrays(pictures)
         with atomic_path(path) as partial:
-            np.savez(partial, **to_arrays(pictures))
+            np.savez(partial, **arrays)
         progress(SHARD)
 
 
@@ -88,8 +90,8 @@ def to_arrays(pictures: Labelled) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in named.items()}
 
 
-def to_params(arrays: dict[str, np.ndarray]) -> FaceParams:
-    """The faces of a batch from `to_arrays`."""
+def to_params(arrays: Mapping[str, Any]) -> FaceParams:
+    """The faces of a batch from `to_arrays`, in the same memory: numpy's or jax's."""
     pose = Pose(arrays["rotation"], arrays["translation"])
     camera = PerspectiveCamera(arrays["focal"], arrays["principal"])
     return FaceParams(arrays["identity"], arrays["expression"], arrays["albedo"], pose, camera, arrays["light"])

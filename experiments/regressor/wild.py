@@ -34,9 +34,7 @@ def read_wild(folder: Path, *, limit: int | None = None) -> WildExample:
     faces = faces.rows(np.array([name not in benchmark for name in faces.names]))
     faces = faces.rows(np.arange(len(faces)) < (len(faces) if limit is None else limit))
     points = faces.points["21"][:, EIGHTEEN]
-    inside = (
-        np.isfinite(points).all(axis=-1) & (np.nan_to_num(points) > 0).all(-1) & (np.nan_to_num(points) < SIDE).all(-1)
-    )
+    inside = np.all((points > 0) & (points < SIDE), axis=-1)  # not where they are NaN
     images = np.stack([np.round(faces.read(row) * 255).astype(np.uint8) for row in range(len(faces))])
     return WildExample(
         image=images,
@@ -66,7 +64,7 @@ def turn_wild(
         key = jax.random.fold_in(jax.random.key(seed), row)
         turned.append(jax.device_get(turn(regressor, model, key, jax.tree.map(lambda leaf, row=row: leaf[row], wild))))
         progress(1)
-    return WildExample(*(np.stack(leaves) for leaves in zip(*turned, strict=True)))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *turned)
 
 
 def _turn(regressor: Regressor, model: FaceModel, key, one: WildExample) -> WildExample:
@@ -110,7 +108,7 @@ def join_turned(wild: WildExample, path: Path) -> WildExample:
         wild.box + room,
         wild.size,
     )
-    return WildExample(*(np.concatenate(pair) for pair in zip(padded, turned, strict=True)))
+    return jax.tree.map(lambda *pair: np.concatenate(pair), padded, turned)
 
 
 def wild_source(wild: WildExample, count: int, *, seed: int) -> Callable[[int], WildExample]:

@@ -62,7 +62,7 @@ def run(
     seed: int = 0,
     intervals: Intervals | None = None,
     features: quality.Features | None = None,
-    devices: list[jax.Device] | None = None,
+    devices: list[jax.Device] | None = None,  # type: ignore[valid-type]
 ) -> State:
     """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch."""
     every = intervals or Intervals()
@@ -97,7 +97,7 @@ def run(
     return state
 
 
-def shardings(batch: int, devices: list[jax.Device] | None) -> tuple[NamedSharding, NamedSharding]:
+def shardings(batch: int, devices: list[jax.Device] | None) -> tuple[NamedSharding, NamedSharding]:  # type: ignore[valid-type]
     """Everything on each device, and a batch cut into equal parts."""
     devices = devices or jax.devices()
     if batch % (2 * len(devices)) and len(devices) > 1:

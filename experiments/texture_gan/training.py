@@ -75,10 +75,10 @@ def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
         if recipe.inverter is None:
             raise ValueError(f"recipe {recipe.name!r} makes maps again: it needs the sizes of an inverter")
         inverter = init_inverter(recipe.inverter, third, outputs=inverter_outputs(recipe))
-    moments = [_adam(recipe, "generator").init(generator.params), _adam(recipe, "judge").init(judge)]
-    moments.append(
-        _maker(recipe).init((generator.params, _noise(recipe, generator), inverter)) if recipe.reconstruct else {}
-    )
+    maker: Any = {}
+    if recipe.reconstruct:
+        maker = _maker(recipe).init((generator.params, _noise(recipe, generator), inverter))
+    moments = _adam(recipe, "generator").init(generator.params), _adam(recipe, "judge").init(judge), maker
     average = jax.tree.map(jnp.copy, (generator.params, generator.noise))
     numbers = jnp.float32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0)
     return State(generator, average, judge, inverter, *moments, *numbers)

@@ -37,12 +37,12 @@ def draw_lines(
     scale = np.log if log else np.asarray
     low, high = scale(up[0]), scale(up[-1])
 
-    def place(x, y):
+    def place(x, y) -> tuple[float, float]:
         """Pixels of a point of the plot."""
         right = (x - across[0]) / (across[-1] - across[0])
         above = (scale(y) - low) / (high - low)
         wide, tall = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
-        return (_LEFT + wide * right) * _FINE, (_TOP + tall * (1.0 - above)) * _FINE
+        return float((_LEFT + wide * right) * _FINE), float((_TOP + tall * (1.0 - above)) * _FINE)
 
     for value in up:
         pen.line([place(across[0], value), place(across[-1], value)], fill="#dddddd", width=_FINE)

@@ -1,6 +1,6 @@
 """A stage of a fit as data: which parameters move, how fast, under which loss terms."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -81,7 +81,7 @@ class _Walk(NamedTuple):
 
 def describe_stage(stage: Stage, tools: Tools = NO_TOOLS, terms: Mapping[str, Term] = TERMS) -> dict[str, object]:
     """What a stage does, for a summary: which blocks move, which albedo, which terms, and what they look through."""
-    roles = {name: terms[name].network for name, _ in stage.weights}
+    roles = {name: role for name, _ in stage.weights if (role := terms[name].network) is not None}
     return {
         "steps": stage.steps,
         "moves": [block for block, _ in stage.rates],
@@ -211,7 +211,7 @@ def _of_this_face(walk: _Walk, seen: Observation) -> _Walk:
     return jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype), walk)
 
 
-def schedule(stage: Stage) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
+def schedule(stage: Stage) -> optax.Schedule:
     """Share of the first step length at each step: Karras et al., "Analyzing StyleGAN2", appendix on projection."""
     fall = max(round(stage.rampdown * stage.steps), 1)
     down = optax.cosine_decay_schedule(1.0, fall, alpha=stage.floor)
@@ -220,7 +220,7 @@ def schedule(stage: Stage) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
 
 def _targets(stage: Stage, seen: Observation, tools: Tools, terms: Mapping[str, Term]):
     """The photograph's features, for every network that a term of the stage looks through."""
-    roles = {terms[name].network for name, _ in stage.weights} - {None}
+    roles = {role for name, _ in stage.weights if (role := terms[name].network) is not None}
     return {role: tools.networks[role].see(seen.image, seen.landmarks) for role in sorted(roles)}
 
 

@@ -50,7 +50,7 @@ def init_encoder(config: EncoderConfig, key: Key[Array, ""]) -> Any:
 
 def apply_encoder(config: EncoderConfig, params: Any, images: Float[Array, "N S S C"]) -> EncoderOutput:
     """`images` are display values in [0, 1], a landmark map after them (2DASL). Pure: no state, no randomness."""
-    return EncoderOutput(*_Encoder(config).apply({"params": params}, images))
+    return EncoderOutput(*_Encoder(config).apply({"params": params}, images))  # type: ignore[arg-type]
 
 
 def encoder_features(

@@ -224,6 +224,6 @@ def load_regressor(path: str | Path = "default") -> Regressor:
     """The shipped regressor, or one trained with experiments/train_regressor.py (its checkpoint's folder)."""
     weights, metadata = load(ASSET if path == "default" else path, schema=SCHEMA, version=VERSION)
     sizes = dict(metadata["config"])
-    encoder = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.pop("encoder").items()}
+    encoder: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.pop("encoder").items()}
     config = RegressorConfig(**sizes, encoder=EncoderConfig(**encoder))
     return Regressor(load_face_model(), jax.tree.map(jnp.asarray, weights), config)

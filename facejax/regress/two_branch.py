@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Key, UInt8
 
@@ -76,11 +77,11 @@ class TwoBranchRecipe(Recipe):
 class WildExample(NamedTuple):
     """A picture with some points that people clicked (a batch has a leading axis)."""
 
-    image: UInt8[Array, "S S 3"]
-    points: Float[Array, "18 2"]  # pixels, in the order of `eighteen_points`; any number where not visible
-    visible: Bool[Array, " 18"]
-    box: Float[Array, " 4"]  # left, top, right, bottom of the 68 landmarks
-    size: Float[Array, ""]  # of the face, pixels: errors are divided by it
+    image: UInt8[Array | np.ndarray, "S S 3"]
+    points: Float[Array | np.ndarray, "18 2"]  # pixels, as `eighteen_points` orders them; any number where not visible
+    visible: Bool[Array | np.ndarray, " 18"]
+    box: Float[Array | np.ndarray, " 4"]  # left, top, right, bottom of the 68 landmarks
+    size: Float[Array | np.ndarray, ""]  # of the face, pixels: errors are divided by it
 
 
 class Given(NamedTuple):
@@ -159,14 +160,13 @@ def init_two_branch(
 
 def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRecipe, example: WildExample) -> Given:
     """A jittered crop of one picture in the wild; by default nothing is done to the photograph itself."""
-    crop, linear, offset, _, bend = crop_picture(
-        key, config, recipe.wild_augmentation, example.image, example.box[:2], example.box[2:]
-    )
+    image, points, visible, box, size = (jnp.asarray(leaf) for leaf in example)
+    crop, linear, offset, _, bend = crop_picture(key, config, recipe.wild_augmentation, image, box[:2], box[2:])
     half = 2.0 / config.encoder.size
-    points = example.points @ linear.T + offset
+    points = points @ linear.T + offset
     points = points if bend is None else bend_points(bend, config.encoder.size, points)
     points = points * half - 1.0
-    return Given(crop, points, example.visible, example.size * jnp.linalg.norm(linear[:, 0]) * half)
+    return Given(crop, points, visible, size * jnp.linalg.norm(linear[:, 0]) * half)
 
 
 def labelled_view(view: View) -> Given:
@@ -270,7 +270,7 @@ def two_branch_losses(
     supervised["vertices"] = vertex_cost(config, anchors, labelled.coefficients, views.labelled)
     total = sum(weight * supervised[name] for name, weight in recipe.terms)
     total = total + (weighted_sum(terms, weights) if terms else 0.0)
-    return total, (supervised | {f"2dasl/{name}": value for name, value in terms.items()}, fake)
+    return jnp.asarray(total), (supervised | {f"2dasl/{name}": value for name, value in terms.items()}, fake)
 
 
 def vertex_cost(

@@ -46,8 +46,8 @@ class CutOut(NamedTuple):
 
     image: Float[np.ndarray, "P P 3"]  # display values
     inside: Float[np.ndarray, "P P"]  # 1 where the photograph is (times a mask that came with it)
-    scale: Float[np.ndarray, ""]  # cut-out pixel = scale * photo pixel + offset
-    offset: Float[np.ndarray, " 2"]
+    scale: Float[Array | np.ndarray, ""]  # cut-out pixel = scale * photo pixel + offset
+    offset: Float[Array | np.ndarray, " 2"]
 
 
 class Quality(NamedTuple):
@@ -112,12 +112,11 @@ def unwrap_photos(
     `template` fills what no photograph shows, see `complete_texture`. `skin_only` leaves out what does not look like
     the fitted face (`looks_like_skin`). For jit, and `jax.lax.map` over faces.
     """
-    camera = jax.vmap(transform_camera)(params.camera, cuts.scale, cuts.offset)
-    params = replace(params, camera=camera)
+    params = replace(params, camera=jax.vmap(transform_camera)(params.camera, cuts.scale, cuts.offset))
 
     def one(each: tuple[FaceParams, CutOut]) -> View:
         params, cut = each
-        return unwrap_view(model, params, cut.image, layout.texels, parsing=cut.inside)
+        return unwrap_view(model, params, jnp.asarray(cut.image), layout.texels, parsing=jnp.asarray(cut.inside))
 
     views = jax.lax.map(one, (params, cuts))
     seen = views.valid * layout.regions.face
