@@ -138,14 +138,10 @@ def project(camera: Camera, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
     >>> project(camera, jnp.array([[10.0, 20.0, -1000.0]])).tolist()  # right of the axis and above it
     [[122.0, 92.0, 1000.0]]
     """
-    depth = -points[:, 2]
-    flip = jnp.array([1.0, -1.0], points.dtype)
-    if isinstance(camera, PerspectiveCamera):
-        factor = (camera.focal / jnp.maximum(depth, NEAR))[:, None]
-    else:
-        factor = camera.scale
-    pixels = camera.principal + factor * flip * points[:, :2]
-    return jnp.concatenate([pixels, depth[:, None]], axis=-1)
+    x, y, z = jnp.unstack(points, axis=1)
+    depth = -z
+    factor = camera.focal / jnp.maximum(depth, NEAR) if isinstance(camera, PerspectiveCamera) else camera.scale
+    return jnp.stack([camera.principal[0] + factor * x, camera.principal[1] - factor * y, depth], axis=1)
 
 
 def field_of_view(camera: PerspectiveCamera, side: int) -> Float[Array, "*B"]:

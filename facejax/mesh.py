@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from facejax.kernels import add_rows, gather_rows
-from facejax.kernels.barrier import once
+from facejax.kernels.barrier import stored
 
 EPS = 1e-12
 
@@ -22,11 +22,10 @@ def safe_normalize(x: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
 
 def face_normals(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Float[Array, "F 3"]:
     """Cross products of two edges: along the outward normal (counter-clockwise faces), of length twice the area."""
-    corners = gather_rows(vertices, faces.T).reshape(3, -1, 3)
-    a, b, c = (once(jnp.unstack(corner, axis=-1)) for corner in corners)
+    a, b, c = (jnp.unstack(gather_rows(vertices, faces[:, k]), axis=-1) for k in range(3))
     ux, uy, uz = (end - start for end, start in zip(b, a, strict=True))
     vx, vy, vz = (end - start for end, start in zip(c, a, strict=True))
-    return jnp.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx], axis=-1)
+    return jnp.stack(stored([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx]), axis=-1)
 
 
 def vertex_normals(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Float[Array, "V 3"]:

@@ -1,4 +1,4 @@
-"""A step that XLA:CPU shall not compute again inside each of its uses."""
+"""Steps that shall not be computed again inside each of their uses."""
 
 from typing import TypeVar
 
@@ -15,3 +15,11 @@ def once(values: T) -> T:
     fusing is what makes programs fast, and barriers would send every step through memory.
     """
     return jax.lax.optimization_barrier(values) if jax.default_backend() == "cpu" else values
+
+
+def stored(values: T) -> T:
+    """The same values, written to memory before anything uses them, on every platform, forward and backward.
+
+    For a step that many later ones read from several places: fused into them it would be computed at each place again.
+    """
+    return jax.lax.optimization_barrier(values)

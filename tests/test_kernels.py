@@ -7,7 +7,7 @@ import pytest
 from raster_oracle import sphere
 
 from facejax import compilation
-from facejax.kernels import gather_rows, nearest_triangle
+from facejax.kernels import add_rows, gather_rows, nearest_triangle
 
 
 def test_rows_outside_the_table_read_zeros_and_get_no_gradient():
@@ -16,6 +16,46 @@ def test_rows_outside_the_table_read_zeros_and_get_no_gradient():
     np.testing.assert_array_equal(gather_rows(table, rows), [[4, 5], [0, 0], [0, 1], [4, 5]])
     slope = jax.grad(lambda t: jnp.sum(gather_rows(t, rows) * jnp.array([[1.0], [10.0], [100.0], [1000.0]])))(table)
     np.testing.assert_array_equal(slope, [[100, 100], [0, 0], [1001, 1001]])
+
+
+def indexed(table, rows):
+    """What `gather_rows` gives, by JAX's own indexing."""
+    inside = (rows >= 0) & (rows < len(table))
+    return jnp.where(inside[:, None], table[jnp.clip(rows, 0, len(table) - 1)], 0)
+
+
+def summed(updates, rows):
+    """What `add_rows` gives for a table of seven rows, by a matrix of ones."""
+    return (rows[:, None] == jnp.arange(7)).astype(updates.dtype).T @ updates
+
+
+def seven(updates, rows):
+    return add_rows(updates, rows, 7)
+
+
+@pytest.mark.parametrize("axes", [(0, 0), (1, 1), (1, None), (None, 1)])
+@pytest.mark.parametrize("ours, reference, count", [(gather_rows, indexed, 7), (seven, summed, 5)])
+def test_rows_of_a_batch_of_batches(ours, reference, count, axes, float64):
+    """Values and derivatives, forward, backward and both; some rows lie outside the table."""
+    keys = jax.random.split(jax.random.key(3), 3)
+    values = jax.random.normal(keys[0], (3, 3, count, 6) if axes[0] is not None else (count, 6))
+    rows = jax.random.randint(keys[1], (3, 3, 5) if axes[1] is not None else (5,), -2, 9)
+    inner = tuple(None if axis is None else 0 for axis in axes)
+    ours, reference = (jax.vmap(jax.vmap(one, inner), axes, out_axes=1) for one in (ours, reference))
+    np.testing.assert_allclose(ours(values, rows), reference(values, rows))
+    change = jax.random.normal(keys[2], values.shape)
+    cost = lambda one: lambda values: jnp.sum(one(values, rows) ** 3)  # noqa: E731
+    slope = lambda one: lambda values: jax.grad(cost(one))(values)  # noqa: E731
+    for derivative in (cost, slope):
+        mine, true = (jax.jvp(derivative(one), (values,), (change,)) for one in (ours, reference))
+        np.testing.assert_allclose(mine[0], true[0])
+        np.testing.assert_allclose(mine[1], true[1])
+
+
+def test_tables_that_are_too_long_together_ask_for_a_smaller_batch():
+    tables, rows = jax.ShapeDtypeStruct((2**11, 2**20, 3), jnp.float32), jax.ShapeDtypeStruct((4,), jnp.int32)
+    with pytest.raises(ValueError, match="smaller batch"):
+        jax.eval_shape(jax.vmap(gather_rows, (0, None)), tables, rows)
 
 
 def test_equal_depths_go_to_the_lower_triangle_and_nearer_ones_win():
@@ -40,6 +80,24 @@ def test_visibility_is_the_same_batched_and_alone():
         return nearest_triangle(p, jnp.asarray(faces), size=(32, 32), perspective=False, near=1.0)
 
     np.testing.assert_array_equal(jax.jit(jax.vmap(one))(points), jnp.stack([jax.jit(one)(p) for p in points]))
+
+
+def test_visibility_of_batches_of_batches_and_of_different_topologies():
+    unit, faces = sphere(1)
+    turned = [jnp.roll(jnp.asarray(unit), k, axis=1) * 12 + jnp.array([16, 16, 100]) for k in range(3)]
+    points = jnp.stack([jnp.stack(turned), 1.2 * jnp.stack(turned)])  # (2, 3, V, 3)
+    topologies = jnp.stack([jnp.asarray(faces), jnp.asarray(faces)[::-1]])
+
+    def one(points, faces):
+        return nearest_triangle(points, faces, size=(24, 32), perspective=True, near=1.0)
+
+    both = jax.vmap(jax.vmap(one, (0, None)))(points, topologies)
+    for k in range(2):
+        for n in range(3):
+            np.testing.assert_array_equal(both[k, n], one(points[k, n], topologies[k]))
+    np.testing.assert_array_equal(
+        jax.vmap(one, (None, 0))(points[0, 0], topologies)[1], one(points[0, 0], topologies[1])
+    )
 
 
 def test_jit_works_alone_inside_other_transformations_and_without_the_option(monkeypatch):

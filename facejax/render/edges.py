@@ -185,6 +185,7 @@ def antialias(
     blended = []
     for image in images:
         flat = once(image.reshape(outside, -1))
-        change = weight * (gather_rows(flat, giver) - gather_rows(flat, taker))
+        given, taken = jnp.split(gather_rows(flat, jnp.concatenate([giver, taker])), 2)
+        change = weight * (given - taken)
         blended.append(flat.at[taker].add(change, mode="drop").reshape(image.shape))
     return blended
