@@ -58,13 +58,24 @@ def _known() -> bool:
 def cache_compilations() -> None:
     """Keep compiled programs in FACEJAX_CACHE (default: the user's cache folder), so a second run starts at once.
 
-    An environment variable of jax's own for this (JAX_COMPILATION_CACHE_DIR) wins; an empty FACEJAX_CACHE
+    There too, in `traced`, what the larger ones were traced to (`facejax.kept_programs`). An environment variable of
+    jax's own for this (JAX_COMPILATION_CACHE_DIR) wins, and keeps compiled programs only; an empty FACEJAX_CACHE
     switches it off.
     """
+    global _traced
     folder = cache_folder()
     if folder is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        _traced = folder / "traced"
+
+
+_traced: Path | None = None
+
+
+def traced_folder() -> Path | None:
+    """Where traced programs are kept; None until `cache_compilations` says so."""
+    return _traced
 
 
 def cache_folder() -> Path | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from facejax.face_model.model import FaceModel, LinearAlbedo, Topology
@@ -64,31 +64,31 @@ def make_face_model(
     jaw, choices = contour_faces.shape
 
     part = np.zeros(triangles, np.int32) if face_part is None else face_part
-    topology = Topology(
-        faces=jnp.asarray(faces),
-        uv_faces=jnp.asarray(uv_faces),
-        neighbors=face_neighbors(faces),
-        face_part=jnp.asarray(check.integers("face_part", part, (triangles,), below=len(part_names))),
-        mirror=jnp.asarray(
-            check.integers("mirror", np.arange(count) if mirror is None else mirror, (count,), below=count)
-        ),
-        landmark_faces=jnp.asarray(check.integers("landmark_faces", landmark_faces, (marks,), below=triangles)),
-        contour_faces=jnp.asarray(check.integers("contour_faces", contour_faces, (jaw, choices), below=triangles)),
-    )
+    indices = {
+        "faces": faces,
+        "uv_faces": uv_faces,
+        "face_part": check.integers("face_part", part, (triangles,), below=len(part_names)),
+        "mirror": check.integers("mirror", np.arange(count) if mirror is None else mirror, (count,), below=count),
+        "landmark_faces": check.integers("landmark_faces", landmark_faces, (marks,), below=triangles),
+        "contour_faces": check.integers("contour_faces", contour_faces, (jaw, choices), below=triangles),
+    }
     regions = {"face": np.ones(count)} if regions is None else regions
+    numbers = {
+        "mean": mean,
+        "identity_basis": identity_basis,
+        "identity_std": check.floats("identity_std", identity_std, (identities,)),
+        "expression_basis": expression_basis,
+        "expression_std": check.floats("expression_std", expression_std, (expressions,)),
+        "uv": uv,
+        "landmark_weights": check.floats("landmark_weights", landmark_weights, (marks, 3)),
+        "contour_weights": check.floats("contour_weights", contour_weights, (jaw, choices, 3)),
+        "contour_direction": check.floats("contour_direction", contour_direction, (jaw, 2)),
+        "regions": {key: check.floats(f"region {key}", regions[key], (count,)) for key in sorted(regions)},
+    }
     return FaceModel(
-        mean=jnp.asarray(mean),
-        identity_basis=jnp.asarray(identity_basis),
-        identity_std=jnp.asarray(check.floats("identity_std", identity_std, (identities,))),
-        expression_basis=jnp.asarray(expression_basis),
-        expression_std=jnp.asarray(check.floats("expression_std", expression_std, (expressions,))),
+        **jax.device_put(numbers),  # at once: `jnp.asarray` compiles a program for every shape
         albedo=None if albedo is None else check.albedo(albedo, count),
-        uv=jnp.asarray(uv),
-        landmark_weights=jnp.asarray(check.floats("landmark_weights", landmark_weights, (marks, 3))),
-        contour_weights=jnp.asarray(check.floats("contour_weights", contour_weights, (jaw, choices, 3))),
-        contour_direction=jnp.asarray(check.floats("contour_direction", contour_direction, (jaw, 2))),
-        regions={key: jnp.asarray(check.floats(f"region {key}", regions[key], (count,))) for key in sorted(regions)},
-        topology=topology,
+        topology=Topology(**jax.device_put(indices), neighbors=face_neighbors(faces)),
         name=name,
         part_names=tuple(part_names),
         identity_names=check.names("identity", identity_names, identities),
@@ -129,7 +129,7 @@ class _Check:
         mean = self.floats("albedo mean", mean, space)
         basis = self.floats("albedo basis", arrays[1], (None, *mean.shape))
         std = self.floats("albedo std", arrays[2], (len(basis),))
-        return LinearAlbedo(jnp.asarray(mean), jnp.asarray(basis), jnp.asarray(std))
+        return LinearAlbedo(*jax.device_put((mean, basis, std)))
 
     def names(self, label: str, names: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
         names = tuple(f"{label}{k:03d}" for k in range(count)) if names is None else tuple(names)

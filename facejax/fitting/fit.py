@@ -14,8 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from facejax.camera import transform_camera
-from facejax.compilation import jit
+from facejax.camera import PerspectiveCamera, Pose, transform_camera
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting.landmarks import JAW, FaceStart, box_size, fit_landmarks
 from facejax.fitting.light import solve_light
@@ -27,6 +26,7 @@ from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.fitting.tools import NO_TOOLS, Tools
 from facejax.images.crop import apply_crop, face_crop
+from facejax.kept_programs import compile_program
 from facejax.objectives import psnr
 
 log = logging.getLogger(__name__)
@@ -195,12 +195,17 @@ def compile_fit(
             # Each device runs the program of its own faces: none waits for another's loops, and kernels are not split.
             specs = (P(), P(FACES), P())
             fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(FACES), check_vma=False)
-        _programs[key] = jit(fit).lower(model, crops, tools).compile()
+        parts = (FittedFaces, FaceParams, Pose, PerspectiveCamera)
+        _programs[key] = compile_program(fit, model, crops, tools, name="fit", deciding=recipe, results=parts)
     return _programs[key]
 
 
 def over_devices(
-    model: FaceModel, crops: Crops, tools: Tools = NO_TOOLS, *, devices: Sequence[jax.Device] | None = None
+    model: FaceModel,
+    crops: Crops,
+    tools: Tools = NO_TOOLS,
+    *,
+    devices: Sequence[jax.Device] | None = None,  # type: ignore[valid-type]
 ) -> tuple[FaceModel, Crops, Tools]:
     """The same with the faces spread over all local devices, each of which has the model and the tools.
 

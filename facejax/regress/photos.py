@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from facejax.camera import transform_camera
-from facejax.compilation import jit
+from facejax.camera import PerspectiveCamera, Pose, transform_camera
+from facejax.face_model import FaceParams
 from facejax.images import apply_crop, read_image
 from facejax.images.box_files import check_boxes
 from facejax.images.crop import Crop
 from facejax.images.detect import box_area, box_overlap, detect_faces
+from facejax.kept_programs import compile_program
 from facejax.regress.regressor import Regression, Regressor, box_crop, regress_crops
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,8 @@ def compile_regressor(regressor: Regressor, batch: int) -> Program:
         log.info("compiling the regressor for %d faces", batch)
         shapes = [(batch, size, size, 3), (batch,), (batch, 2)]
         arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-        _programs[key] = jit(regress_in_photo).lower(regressor, *arrays).compile()
+        parts = (Regression, FaceParams, Pose, PerspectiveCamera)
+        _programs[key] = compile_program(regress_in_photo, regressor, *arrays, name="regressor", results=parts)
     return partial(_programs[key], regressor)
 
 
@@ -151,7 +153,7 @@ _programs: dict[object, Callable[..., Regression]] = {}
 
 def stack_regressions(faces: Sequence[Regression]) -> Regression:
     """Faces with a leading axis N."""
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *faces)
+    return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *faces))
 
 
 def landmark_box(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, " 4"]:

@@ -226,4 +226,4 @@ def load_regressor(path: str | Path = "default") -> Regressor:
     sizes = dict(metadata["config"])
     encoder: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.pop("encoder").items()}
     config = RegressorConfig(**sizes, encoder=EncoderConfig(**encoder))
-    return Regressor(load_face_model(), jax.tree.map(jnp.asarray, weights), config)
+    return Regressor(load_face_model(), jax.device_put(weights), config)

@@ -1,0 +1,104 @@
+"""What programs were traced to, kept on disk, so that the next start of Python need not trace them again.
+
+jax's own cache keeps compiled programs, but finds them by what was traced, and tracing a fit takes longer than reading
+its compiled program. Here its StableHLO (`jax.export`) is kept under a digest of everything that it was traced from.
+Where that cannot be told (`program_keys.Unknown`), where it cannot be read or written, and on accelerators, where this
+was never tried, programs are traced as ever: it makes a start quicker, and changes nothing else.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import logging
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax import export
+
+from facejax.compilation import jit, traced_folder
+from facejax.program_keys import Unknown, program_key
+
+log = logging.getLogger(__name__)
+
+
+def compile_program(
+    function: Callable[..., Any], *arguments: Any, name: str, deciding: Any = (), results: Sequence[type] = ()
+) -> Any:
+    """`jit(function).lower(*arguments).compile()`, traced only if no program is kept that it was traced to before.
+
+    Args:
+        function: pure, and of this library.
+        name: of the function; no two have the same.
+        deciding: what the function closes over.
+        results: the dataclasses that its result is made of, which have no static fields.
+    """
+    try:
+        path = _path(name, deciding, arguments)
+        if path is not None:
+            for kind in results:
+                _register(kind)
+            program = _read(path) or _trace(path, function, arguments)
+            return jit(lambda *some: program.call(*jax.tree.leaves(some))).lower(*arguments).compile()
+    except Unknown as reason:
+        log.info("%s is not kept: it depends on %s", name, reason)
+    except Exception as error:  # whatever it is, the way below does without
+        log.warning("%s is traced anew: %s", name, error)
+    return jit(function).lower(*arguments).compile()
+
+
+def _path(name: str, deciding: Any, arguments: Any) -> Path | None:
+    """The file of a program; None where none are kept. Raises `Unknown`."""
+    folder = traced_folder()
+    if folder is None or jax.default_backend() != "cpu" or importlib.util.find_spec("flatbuffers") is None:
+        return None
+    return folder / f"{name}-{program_key(name, deciding, arguments)}.stablehlo"
+
+
+def _read(path: Path) -> export.Exported | None:
+    """None for a file that is not there, is damaged, or is another program's."""
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    digest, program = data[:32], data[32:]
+    return export.deserialize(bytearray(program)) if digest == _digest(path, program) else None
+
+
+def _trace(path: Path, function: Callable[..., Any], arguments: Any) -> export.Exported:
+    """The program as it will be read; written, if that is possible."""
+    leaves, tree = jax.tree.flatten(arguments)
+    traced = export.export(jax.jit(lambda *leaves: function(*jax.tree.unflatten(tree, leaves))))(*leaves)
+    program = bytes(traced.serialize())
+    try:
+        _write(path, _digest(path, program) + program)
+    except OSError as error:
+        log.warning("%s cannot be kept: %s", path.name, error)
+    return export.deserialize(bytearray(program))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _digest(path: Path, program: bytes) -> bytes:
+    """Of what a file of that name holds, so that neither damage nor another name goes unnoticed."""
+    return hashlib.sha256(path.name.encode() + program).digest()
+
+
+@functools.cache
+def _register(kind: type) -> None:
+    """Lets `jax.export` write a dataclass in a program's result."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    export.register_pytree_node_serialization(
+        kind, serialized_name=name, serialize_auxdata=lambda static: b"", deserialize_auxdata=lambda data: ()
+    )

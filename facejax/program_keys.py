@@ -1,0 +1,97 @@
+"""What a traced program depends on, as one digest: its arguments, what it closes over, the source code, jax.
+
+Only what is wholly this library's can be described: of a function or a class from elsewhere nobody knows whether it
+still does what it did when a program was kept. `Unknown` is raised for those, and nothing is kept. A process that
+replaces functions or constants inside this library's modules must not keep programs: nothing here would notice.
+"""
+
+import hashlib
+import os
+import sys
+import time
+from dataclasses import fields, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from facejax.compilation import compiler_options
+
+_TRACING = ("jax", "jaxlib", "numpy", "flax", "optax")  # packages whose code is part of a traced program
+_IMPORTED = time.time()
+
+
+class Unknown(Exception):
+    """Something that may change without its description changing."""
+
+
+def program_key(*deciding: Any) -> str:
+    """A digest of `deciding` (see `describe`) and of all else that a program is traced from; raises `Unknown`."""
+    return hashlib.sha256("\n".join([describe(deciding), _surroundings(), _sources()]).encode()).hexdigest()
+
+
+def describe(value: Any) -> str:
+    """Arrays by shape and type, this library's functions and classes by name, everything else by its value.
+
+    So arrays may only be what a program takes as arguments, not what it holds: whatever can be hashed has no others.
+
+    >>> from facejax.fitting import Stage
+    >>> describe((np.zeros((2, 3)), Stage.__name__, describe))
+    "tuple(float64[2, 3], 'Stage', facejax.program_keys.describe)"
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str):
+        return repr(value)
+    if kind in (tuple, list):
+        return f"{kind.__name__}({', '.join(map(describe, value))})"
+    if kind is dict:  # in its own order, in which a program may go through it
+        return f"dict({', '.join(f'{describe(key)}: {describe(one)}' for key, one in value.items())})"
+    if isinstance(value, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
+        return _describe_array(value)
+    if hasattr(value, "__qualname__"):  # a function or a class
+        return _own_name(value)
+    if is_dataclass(kind):
+        return f"{_own_name(kind)} {describe({one.name: getattr(value, one.name) for one in fields(kind)})}"
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return f"{_own_name(kind)} {describe(value._asdict())}"
+    raise Unknown(f"a {kind.__module__}.{kind.__qualname__}")
+
+
+def _describe_array(value: Any) -> str:
+    sharding = getattr(value, "sharding", None)
+    if sharding is not None and len(sharding.device_set) > 1:
+        raise Unknown("an array on several devices")
+    weak = " weak" if getattr(value, "weak_type", False) else ""
+    return f"{value.dtype}{list(value.shape)}{weak}" + (f" on {sharding}" if sharding is not None else "")
+
+
+def _own_name(value: Any) -> str:
+    """Where a function or class is found, which has to be the top of one of this library's modules."""
+    module, name = value.__module__, value.__qualname__
+    if module.split(".")[0] != "facejax" or getattr(sys.modules.get(module), name, None) is not value:
+        raise Unknown(f"{module}.{name}")
+    return f"{module}.{name}"
+
+
+def _surroundings() -> str:
+    """jax, its settings where they are not about caches, and the devices."""
+    settings = {name: getattr(jax.config, name, None) for name in sorted(jax.config.values) if "cache" not in name}
+    device = jax.devices()[0]
+    machine = device.client.platform_version, device.device_kind, jax.device_count(), jax.process_count()
+    versions = {name: version(name) for name in _TRACING}
+    return repr((versions, settings, machine, compiler_options(), jax.sharding.get_abstract_mesh(), sys.version))
+
+
+def _sources() -> str:
+    """A digest of this package's modules; raises `Unknown` where they are not those that were imported."""
+    top = Path(__file__).parent
+    files = [Path(folder, name) for folder, _, names in os.walk(top, followlinks=True) for name in names]
+    files = sorted(path for path in files if path.suffix == ".py")
+    if not files or max(path.stat().st_mtime for path in files) > _IMPORTED:
+        raise Unknown("source code that is not there, or changed since it was imported")
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(top)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
