@@ -100,9 +100,7 @@ def timed(function, arguments, repeats: int, *, jit=jit) -> dict[str, float]:
     spent = []
     for _ in range(ROUNDS):
         begin = time.perf_counter()
-        for _ in range(repeats):
-            last = compiled(*arguments)
-        jax.block_until_ready(last)
+        jax.block_until_ready([compiled(*arguments) for _ in range(repeats)][-1])
         spent.append((time.perf_counter() - begin) / repeats)
     temporary = getattr(memory, "temp_size_in_bytes", 0) / 1e6
     return {
