@@ -158,8 +158,7 @@ def _levels_in_view(x: Corners, y: Corners, z: Corners, images: int, view: View)
 
 
 def setup(x: Corners, y: Corners, z: Corners, lowest: Array, scale: Array, *, view: View) -> Setup:
-    """What `cover` needs of triangles given by their corners; `lowest` and `scale` as from
-    `_levels_in_view`."""
+    """What `cover` needs of triangles given by their corners; `lowest` and `scale` are `_levels_in_view`'s."""
     area, drawn, box = _in_view(x, y, z, view)
     safe = jnp.where(drawn, area, -1.0)
     grad_b = (y[2] - y[0]) / safe, -(x[2] - x[0]) / safe
@@ -226,7 +225,7 @@ def _draw_lists(points: Array, faces: Array, *, images: int, view: View, chunk: 
     small = counts[0] <= MAX_SMALL_TILES
     draw = partial(_draw_list, plane, box, images=images, view=view)
     keys = draw(_empty_keys(images, view.size), jnp.where(small, counts[0], 0), tile=SMALL_TILE, chunk=chunk)
-    return draw(keys, jnp.where(small, 0, counts[1]), tile=LARGE_TILE, chunk=LARGE_TILES_PER_PASS)
+    return draw(keys, jnp.where(small, 0, counts[1]), tile=LARGE_TILE, chunk=images * LARGE_TILES_PER_PASS)
 
 
 def _tile_counts(box: Int[Array, "F 4"], tile: int) -> Int[Array, " F"]:

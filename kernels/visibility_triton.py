@@ -35,9 +35,9 @@ def draw_triangles(
 ) -> Int[Array, " P"]:
     """`keys` after every triangle competed for the pixels of its box, the nearest one (the least key) winning.
 
-    As many triangles and pixels are of each of the B images, in a row. `points`, (x, y, depth), become what
-    `visibility.setup(x, y, z, *levels)` gives for a triangle's corners; `cover(plane, x, y)` says whether the triangle
-    covers a pixel centre, and its level there.
+    Each of the B images has as many triangles and pixels, one image's after the other's. Of a triangle's corners, rows
+    of `points` (x, y, depth), `setup(x, y, z, *levels)` gives what `cover(plane, x, y)` needs to say whether it covers a
+    pixel centre, and its level there (`visibility.setup`, `visibility.cover`).
     """
     planes = [*points.T, *faces.T, *levels]
     walk = partial(_walk, setup=setup, cover=cover, size=size, id_bits=id_bits, interpret=interpret)

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -207,18 +209,29 @@ def folder_overhead(case: Case, images: list, points: list) -> dict:
         crops = prepare_crops(*some, recipe=worker.recipe)
         everything = over_devices(worker.model, crops, worker.tools)
         program = compile_fit(*everything[:2], recipe=worker.recipe, tools=everything[2])
-        bare, engine = [], []
-        while len(bare) < ROUNDS and sum(bare) < ENOUGH:
-            start = time.perf_counter()
-            for _ in range(case.folder // case.batch):
-                jax.block_until_ready(program(*everything))
-            bare.append(time.perf_counter() - start)
+        bare, engine = [], []  # (seconds, processor seconds)
+        while len(bare) < ROUNDS and sum(seconds for seconds, _ in bare) < ENOUGH:
+            with spent(bare):
+                for _ in range(case.folder // case.batch):
+                    jax.block_until_ready(program(*everything))
             run = Run(replace(options, out=Path(place) / f"out{len(bare)}"), photos, batch=case.batch)
-            start = time.perf_counter()
-            for _ in run.go_on(fit_here, lambda: False):
-                pass
-            engine.append(time.perf_counter() - start)
-    return {"bare_loop": min(bare) / case.folder, "engine": min(engine) / case.folder}
+            with spent(engine):
+                for _ in run.go_on(fit_here, lambda: False):
+                    pass
+    names = {"bare_loop": bare, "engine": engine}
+    return {
+        f"{name}{kind}": min(some) / case.folder
+        for name, rounds in names.items()
+        for kind, some in zip(("", "_processor"), zip(*rounds, strict=True), strict=True)
+    }
+
+
+@contextmanager
+def spent(rounds: list[tuple[float, float]]) -> Iterator[None]:
+    """Appends the seconds and the processor seconds (of this process) that something takes."""
+    start = time.perf_counter(), time.process_time()
+    yield
+    rounds.append((time.perf_counter() - start[0], time.process_time() - start[1]))
 
 
 def line(row: dict) -> str:
@@ -235,7 +248,7 @@ def table(rows: list[dict]) -> str:
     names = ["recipe", "side", "batch", "seconds a face", "of batch 1", "program, MB a face", "peak, MB", "compile, s"]
     names += ["from the cache, s", "first start, s", "second start, s"]
     folder = any("engine" in row for row in rows)
-    names += ["bare loop, s a face", "folder, s a face", "added"] if folder else []
+    names += ["bare loop, s a face", "folder, s a face", "added", "added processor time"] if folder else []
     text = head + f"| {' | '.join(names)} |\n{'|---' * len(names)}|\n"
     for row in rows:
         base = next(one for one in rows if (one["recipe"], one["size"]) == (row["recipe"], row["size"]))
@@ -249,8 +262,8 @@ def table(rows: list[dict]) -> str:
             f"{row['warm']:.1f}",
         ]
         if folder:
-            added = row["engine"] / row["bare_loop"] - 1
-            cells += [f"{row['bare_loop']:.3g}", f"{row['engine']:.3g}", f"{100 * added:.1f} %"]
+            added = [row[f"engine{kind}"] / row[f"bare_loop{kind}"] - 1 for kind in ("", "_processor")]
+            cells += [f"{row['bare_loop']:.3g}", f"{row['engine']:.3g}", *(f"{100 * part:.1f} %" for part in added)]
         text += f"| {' | '.join(cells)} |\n"
     return text
 
