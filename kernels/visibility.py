@@ -9,7 +9,7 @@ NVIDIA GPUs have a program of their own in `visibility_triton`, which shares the
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -113,13 +113,23 @@ def _nearest(points: Array, faces: Array, *, view: View, chunk: int, implementat
     mesh = points.reshape(-1, 3), own.reshape(-1, 3).astype(jnp.int32)
     by_lists = partial(_draw_lists, images=images, view=view, chunk=images * chunk)
     by_lanes = partial(_draw_lanes, images=images, view=view)
-    if implementation is None:
+    if implementation is None and _has_triton():
         keys = jax.lax.platform_dependent(*mesh, cuda=by_lanes, default=by_lists)
-    elif implementation == "xla":
+    elif implementation in (None, "xla"):
         keys = by_lists(*mesh)
     else:
         keys = by_lanes(*mesh, interpret=implementation == "interpreted")
     return jnp.where(keys == NO_KEY, EMPTY, keys & (2**view.id_bits - 1)).reshape(images, *view.size)
+
+
+@cache
+def _has_triton() -> bool:
+    """Pallas's way through Triton is deprecated in jax 0.11: where it is gone, GPUs run the plain program."""
+    try:
+        import facejax.kernels.visibility_triton  # noqa: F401
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 def _corners(points: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> tuple[Corners, Corners, Corners]:

@@ -12,6 +12,7 @@ from facejax.camera import PerspectiveCamera, project, to_camera
 from facejax.face_model import decode, landmarks, neutral_params
 from facejax.fitting import LINEAR, prepare_crops
 from facejax.fitting.fit import fit_crops
+from facejax.kernels import visibility
 from facejax.kernels.gather import gather_rows
 from facejax.kernels.visibility import nearest_triangle
 from facejax.nets.stylegan2 import StyleGANConfig, apply_synthesis, init_generator
@@ -67,3 +68,12 @@ def test_the_kernels(platform):
     rows = jnp.arange(4)
     assert ("gpu.triton" in lower(platform, seen, points)) == (platform == "cuda")
     assert "stablehlo" in lower(platform, jax.grad(lambda table: gather_rows(table, rows).sum()), jnp.ones((5, 2)))
+
+
+def test_gpus_run_the_plain_program_where_pallas_has_no_triton(monkeypatch):
+    monkeypatch.setattr(visibility, "_has_triton", lambda: False)
+    points, faces = jnp.ones((9, 3)), jnp.arange(9).reshape(3, 3)
+    text = lower(
+        "cuda", lambda points: nearest_triangle(points, faces, size=(8, 8), perspective=True, near=1.0), points
+    )
+    assert "gpu.triton" not in text and "stablehlo.while" in text
