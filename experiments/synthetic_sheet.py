@@ -11,8 +11,8 @@ import numpy as np
 import tyro
 from PIL import Image, ImageDraw
 
+from facejax.atomic import atomic_path
 from facejax.compilation import jit
-from facejax.export.atomic import atomic_path
 from facejax.face_model.load import load_face_model
 from facejax.synthetic.generate import generate
 

@@ -14,7 +14,7 @@ from default_head_sheets import Studio
 from PIL import Image
 from texture_set.shards import TextureSet
 
-from facejax.export.atomic import atomic_path
+from facejax.atomic import atomic_path
 from facejax.face_model.formats.default import load_default_head
 from facejax.face_model.model import FaceModel
 

@@ -8,10 +8,7 @@ was never tried, programs are traced as ever: it makes a start quicker, and chan
 
 import functools
 import hashlib
-import importlib.util
 import logging
-import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 import jax
 from jax import export
 
+from facejax.atomic import atomic_path
 from facejax.compilation import jit, traced_folder
 from facejax.program_keys import Unknown, program_key
 
@@ -53,7 +51,7 @@ def compile_program(
 def _path(name: str, deciding: Any, arguments: Any) -> Path | None:
     """The file of a program; None where none are kept. Raises `Unknown`."""
     folder = traced_folder()
-    if folder is None or jax.default_backend() != "cpu" or importlib.util.find_spec("flatbuffers") is None:
+    if folder is None or jax.default_backend() != "cpu":
         return None
     return folder / f"{name}-{program_key(name, deciding, arguments)}.stablehlo"
 
@@ -73,21 +71,11 @@ def _trace(path: Path, function: Callable[..., Any], arguments: Any) -> export.E
     traced = export.export(jax.jit(lambda *leaves: function(*jax.tree.unflatten(tree, leaves))))(*leaves)
     program = bytes(traced.serialize())
     try:
-        _write(path, _digest(path, program) + program)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(_digest(path, program) + program)
     except OSError as error:
         log.warning("%s cannot be kept: %s", path.name, error)
     return export.deserialize(bytearray(program))
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _digest(path: Path, program: bytes) -> bytes:

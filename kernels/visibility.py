@@ -32,7 +32,7 @@ Corners = Sequence[Float[Array, "*F"]]  # one coordinate of the three corners of
 Box = tuple[Int[Array, "*F"], ...]  # first and last pixel column, first and last pixel row
 
 
-class View(NamedTuple):
+class _View(NamedTuple):
     """What decides how triangles are seen, but for where they are."""
 
     size: tuple[int, int]
@@ -41,7 +41,7 @@ class View(NamedTuple):
     id_bits: int  # of a key, for the triangle's number
 
 
-class Setup(NamedTuple):
+class _Setup(NamedTuple):
     """Per triangle: corner a, and the affine functions of (pixel - a)."""
 
     plane: tuple[Float[Array, "*F"], ...]  # a.x, a.y, grad w_b (2), grad w_c (2), nearness at a, its grad (2)
@@ -81,13 +81,13 @@ def nearest_triangle(
         raise ValueError(f"{count} triangles leave too few bits for depth: render at most {2**24 - 1} at a time")
     if count == 0:
         return jnp.full(size, EMPTY, jnp.int32)
-    view = View(size, perspective, near, id_bits)
+    view = _View(size, perspective, near, id_bits)
     chunk = capacity or default_capacity(size, count)
-    find = merging(partial(_nearest, view=view, chunk=chunk, implementation=implementation))
+    find = _merging(partial(_nearest, view=view, chunk=chunk, implementation=implementation))
     return find(jax.lax.stop_gradient(points)[None], faces[None])[0]
 
 
-def merging(find: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+def _merging(find: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
     """`find(points (B, V, 3), faces (B or 1, F, 3))`, of which vmap makes a longer batch.
 
     By itself vmap would give every gather and scatter one more index, for which processors and GPUs have slower code
@@ -106,7 +106,7 @@ def merging(find: Callable[[Array, Array], Array]) -> Callable[[Array, Array], A
     return batch
 
 
-def _nearest(points: Array, faces: Array, *, view: View, chunk: int, implementation) -> Int[Array, "B H W"]:
+def _nearest(points: Array, faces: Array, *, view: _View, chunk: int, implementation) -> Int[Array, "B H W"]:
     """All meshes as one: their vertices, triangles and pixels in a row."""
     images, vertices, _ = points.shape
     own = faces + vertices * jnp.arange(images, dtype=jnp.int32)[:, None, None]
@@ -137,7 +137,7 @@ def _corners(points: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> tuple[Cor
     return x, y, z
 
 
-def _in_view(x: Corners, y: Corners, z: Corners, view: View) -> tuple[Array, Array, Box]:
+def _in_view(x: Corners, y: Corners, z: Corners, view: _View) -> tuple[Array, Array, Box]:
     """Of triangles given by their corners: twice the signed area, whether they can be seen, and their pixel boxes."""
     height, width = view.size
     area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
@@ -151,13 +151,13 @@ def _in_view(x: Corners, y: Corners, z: Corners, view: View) -> tuple[Array, Arr
     return area, drawn & (box[0] <= box[1]) & (box[2] <= box[3]), box
 
 
-def _far(z: Corners, drawn: Array, view: View) -> list[Array]:
+def _far(z: Corners, drawn: Array, view: _View) -> list[Array]:
     """What grows away from the camera and is affine in the image: minus inverse depth under perspective, else depth."""
     z = [jnp.where(drawn, one, 1.0) for one in z]
     return [-1.0 / one for one in z] if view.perspective else z
 
 
-def _levels_in_view(x: Corners, y: Corners, z: Corners, images: int, view: View) -> tuple[Array, Array]:
+def _levels_in_view(x: Corners, y: Corners, z: Corners, images: int, view: _View) -> tuple[Array, Array]:
     """Of each image the least `_far` in view, and the levels of a key that one unit of it takes."""
     _, drawn, _ = _in_view(x, y, z, view)
     far = _far(z, drawn, view)
@@ -167,7 +167,7 @@ def _levels_in_view(x: Corners, y: Corners, z: Corners, images: int, view: View)
     return lowest, jnp.where(spread > 0, (_levels(view.id_bits) - 4) / jnp.where(spread > 0, spread, 1.0), 0.0)
 
 
-def setup(x: Corners, y: Corners, z: Corners, lowest: Array, scale: Array, *, view: View) -> Setup:
+def _setup(x: Corners, y: Corners, z: Corners, lowest: Array, scale: Array, *, view: _View) -> _Setup:
     """What `cover` needs of triangles given by their corners; `lowest` and `scale` are `_levels_in_view`'s."""
     area, drawn, box = _in_view(x, y, z, view)
     safe = jnp.where(drawn, area, -1.0)
@@ -175,7 +175,7 @@ def setup(x: Corners, y: Corners, z: Corners, lowest: Array, scale: Array, *, vi
     grad_c = -(y[1] - y[0]) / safe, (x[1] - x[0]) / safe
     la, lb, lc = (1 + (far - lowest) * scale for far in _far(z, drawn, view))
     slope = [b * (lb - la) + c * (lc - la) for b, c in zip(grad_b, grad_c, strict=True)]
-    return Setup((x[0], y[0], *grad_b, *grad_c, la, *slope), box, drawn)
+    return _Setup((x[0], y[0], *grad_b, *grad_c, la, *slope), box, drawn)
 
 
 def _lowest(corners):
@@ -206,7 +206,7 @@ def _empty_keys(images: int, size: tuple[int, int]) -> Array:
 
 
 def cover(plane: Sequence[Any], x: Array, y: Array, *, id_bits: int) -> tuple[Array, Array]:
-    """Whether triangles cover the centres of pixels, and their levels there; `plane` is `Setup.plane`."""
+    """Whether triangles cover the centres of pixels, and their levels there; `plane` is `_Setup.plane`."""
     px, py = x.astype(jnp.float32) + 0.5 - plane[0], y.astype(jnp.float32) + 0.5 - plane[1]
     wb = plane[2] * px + plane[3] * py
     wc = plane[4] * px + plane[5] * py
@@ -215,21 +215,21 @@ def cover(plane: Sequence[Any], x: Array, y: Array, *, id_bits: int) -> tuple[Ar
     return inside, jnp.clip(level, 0, _levels(id_bits) - 2)
 
 
-def _draw_lanes(points: Array, faces: Array, *, images: int, view: View, interpret: bool = False) -> Array:
+def _draw_lanes(points: Array, faces: Array, *, images: int, view: _View, interpret: bool = False) -> Array:
     from facejax.kernels.visibility_triton import draw_triangles
 
     levels = _levels_in_view(*_corners(points, faces), images, view)
-    by_lane = partial(setup, view=view), partial(cover, id_bits=view.id_bits)
+    by_lane = partial(_setup, view=view), partial(cover, id_bits=view.id_bits)
     keys = _empty_keys(images, view.size)
     return draw_triangles(
         points, faces, levels, keys, *by_lane, size=view.size, id_bits=view.id_bits, interpret=interpret
     )
 
 
-def _draw_lists(points: Array, faces: Array, *, images: int, view: View, chunk: int) -> Array:
+def _draw_lists(points: Array, faces: Array, *, images: int, view: _View, chunk: int) -> Array:
     corners = _corners(points, faces)
     levels = [jnp.repeat(level, faces.shape[0] // images) for level in _levels_in_view(*corners, images, view)]
-    found = setup(*corners, *levels, view=view)
+    found = _setup(*corners, *levels, view=view)
     plane, box, drawn = once((jnp.stack(found.plane, axis=1), jnp.stack(found.box, axis=1), found.drawn))
     counts = [jnp.where(drawn, _tile_counts(box, tile), 0) for tile in (SMALL_TILE, LARGE_TILE)]
     small = counts[0] <= MAX_SMALL_TILES
@@ -244,7 +244,7 @@ def _tile_counts(box: Int[Array, "F 4"], tile: int) -> Int[Array, " F"]:
 
 
 def _draw_list(
-    planes: Array, boxes: Array, keys: Array, counts: Array, *, images: int, view: View, tile: int, chunk: int
+    planes: Array, boxes: Array, keys: Array, counts: Array, *, images: int, view: _View, tile: int, chunk: int
 ) -> Array:
     """Compete for the pixels with `counts` tiles of each triangle, `chunk` (triangle, tile) pairs a pass."""
     ends = jnp.cumsum(counts)

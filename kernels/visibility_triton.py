@@ -37,7 +37,7 @@ def draw_triangles(
 
     Each of the B images has as many triangles and pixels, one image's after the other's. `setup(x, y, z, *levels)`
     turns a triangle's corners, rows of `points` (x, y, depth), into what `cover(plane, x, y)` needs to say whether it
-    covers a pixel centre, and its level there (`visibility.setup`, `visibility.cover`).
+    covers a pixel centre, and its level there (`visibility._setup`, `visibility.cover`).
     """
     planes = [*points.T, *faces.T, *levels]
     walk = partial(_walk, setup=setup, cover=cover, size=size, id_bits=id_bits, interpret=interpret)

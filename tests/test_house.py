@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room may import the rooms before it.
 FLOORS = [
     "kernels",
-    "mesh camera lighting compilation program_keys kept_programs hosts images",
+    "atomic mesh camera lighting compilation program_keys kept_programs hosts images",
     "face_model conventions evaluation objectives nets",
     "render checkpoints texture",
     "fitting synthetic",

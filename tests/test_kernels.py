@@ -7,7 +7,7 @@ import pytest
 from raster_oracle import sphere
 
 from facejax import compilation
-from facejax.kernels import add_rows, gather_rows, nearest_triangle
+from facejax.kernels import add_rows, gather, gather_rows, nearest_triangle
 
 
 def test_rows_outside_the_table_read_zeros_and_get_no_gradient():
@@ -50,6 +50,21 @@ def test_rows_of_a_batch_of_batches(ours, reference, count, axes, float64):
         mine, true = (jax.jvp(derivative(one), (values,), (change,)) for one in (ours, reference))
         np.testing.assert_allclose(mine[0], true[0])
         np.testing.assert_allclose(mine[1], true[1])
+
+
+def test_rows_are_the_same_where_they_lie_in_sectors(monkeypatch):
+    """As accelerators have them, here step by step."""
+    table, rows = jax.random.normal(jax.random.key(0), (7, 6)), jnp.array([6, 0, 7, 3, 3])
+    plain = gather_rows(table, rows), add_rows(table[:5], rows, 7)
+    widths = []
+    scatter = gather._in_sectors
+    monkeypatch.setattr(
+        gather, "_in_sectors", lambda values: widths.append(scatter(values).shape[1]) or scatter(values)
+    )
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_array_equal(gather_rows(table, rows), plain[0])
+    np.testing.assert_array_equal(add_rows(table[:5], rows, 7), plain[1])
+    assert widths == [8, 8]
 
 
 def test_tables_that_are_too_long_together_ask_for_a_smaller_batch():

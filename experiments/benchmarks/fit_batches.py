@@ -218,12 +218,10 @@ def folder_overhead(case: Case, images: list, points: list) -> dict:
             with spent(engine):
                 for _ in run.go_on(fit_here, lambda: False):
                     pass
-    names = {"bare_loop": bare, "engine": engine}
-    return {
-        f"{name}{kind}": min(some) / case.folder
-        for name, rounds in names.items()
-        for kind, some in zip(("", "_processor"), zip(*rounds, strict=True), strict=True)
-    }
+    bare_loop, through_engine = (np.min(rounds, axis=0) / case.folder for rounds in (bare, engine))
+    kinds = "", "_processor"
+    row = {f"bare_loop{kind}": float(each) for kind, each in zip(kinds, bare_loop, strict=True)}
+    return row | {f"engine{kind}": float(each) for kind, each in zip(kinds, through_engine, strict=True)}
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from regressor.pool import batch_rows
 from regressor.pool import to_params as pool_params
 from tqdm import tqdm
 
+from facejax.atomic import atomic_path
 from facejax.camera import transform_camera
 from facejax.compilation import jit
-from facejax.export.atomic import atomic_path
 from facejax.face_model import FaceModel, FaceParams
 from facejax.generative_renderer import render_normals
 from facejax.images import list_photos, read_image

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from facejax.atomic import atomic_path, write_text
 from facejax.camera import PerspectiveCamera, Pose
 from facejax.compilation import jit
-from facejax.export.atomic import atomic_path, write_text
 from facejax.face_model import FaceModel, FaceParams
 from facejax.synthetic.generate import Generator, Labelled, generate
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from regressor.pool import batch_rows
 
+from facejax.atomic import atomic_path
 from facejax.compilation import jit
 from facejax.evaluation.aflw import SIDE, read_aflw
-from facejax.export.atomic import atomic_path
 from facejax.face_model import FaceModel
 from facejax.fitting import LINEAR, fit_landmarks
 from facejax.objectives.eighteen import CENTRES

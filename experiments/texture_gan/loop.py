@@ -22,9 +22,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
+from facejax.atomic import write_text
 from facejax.checkpoints import TrainingStore
 from facejax.compilation import jit
-from facejax.export.atomic import write_text
 from facejax.export.pictures import write_png
 from facejax.hosts import first_host, gathered, spread
 from facejax.nets.stylegan2 import apply_mapping, apply_synthesis, to_layers, truncate

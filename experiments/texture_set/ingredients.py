@@ -9,7 +9,7 @@ from default_head.layers import Layers, make_layers
 from default_head.skins import polygon_distance, ramp, rasterise, read_brows
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-from facejax.export.atomic import atomic_path
+from facejax.atomic import atomic_path
 from facejax.face_model.formats.default import load_default_head
 from facejax.face_model.landmarks import landmarks
 from texture_set.pyramid import fill_smoothly, gaussians, split

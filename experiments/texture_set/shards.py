@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facejax.export.atomic import atomic_path, write_text
+from facejax.atomic import atomic_path, write_text
 from texture_set.compose import draw_map
 from texture_set.ingredients import Ingredients, load_ingredients
 

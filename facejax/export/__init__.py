@@ -12,7 +12,7 @@
 - `summary`: `write_summary`, `versions`
 """
 
-from facejax.export.atomic import atomic_path, write_text
+from facejax.atomic import atomic_path, write_text
 from facejax.export.face_model import save_face_model
 from facejax.export.glb import write_glb
 from facejax.export.obj import write_obj

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facejax.export.atomic import atomic_path
+from facejax.atomic import atomic_path
 from facejax.face_model import FaceModel
 from facejax.face_model.formats.plain import BASES, model_arrays
 

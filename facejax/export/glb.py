@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from PIL import Image
 
-from facejax.export.atomic import atomic_path
+from facejax.atomic import atomic_path
 from facejax.export.pictures import to_uint8
 from facejax.export.seams import split_seams
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from facejax.export.atomic import write_text
+from facejax.atomic import write_text
 from facejax.export.summary import versions, write_summary
 
 Line = dict[str, Any]  # of a manifest: file, group, status, and what there is to say

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from facejax.export.atomic import write_text
+from facejax.atomic import write_text
 from facejax.export.pictures import write_png
 
 

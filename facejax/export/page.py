@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from facejax.export.atomic import write_text
+from facejax.atomic import write_text
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from facejax.atomic import atomic_path
 from facejax.camera import PerspectiveCamera, Pose, WeakPerspectiveCamera
-from facejax.export.atomic import atomic_path
 from facejax.face_model.model import FaceParams
 
 SCHEMA = "facejax.face_params"

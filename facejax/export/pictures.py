@@ -8,7 +8,7 @@ import scipy.ndimage
 from jaxtyping import Array, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from facejax.export.atomic import atomic_path
+from facejax.atomic import atomic_path
 
 CAPTION_HEIGHT = 22  # pixels
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from facejax.export.atomic import atomic_path
+from facejax.atomic import atomic_path
 from facejax.export.pictures import to_uint8
 from facejax.export.seams import split_seams
 

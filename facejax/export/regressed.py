@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from facejax.atomic import atomic_path
 from facejax.camera import PerspectiveCamera, quaternion_to_euler
-from facejax.export.atomic import atomic_path
 from facejax.regress.regressor import Regression
 
 SCHEMA = "facejax.regression"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from facejax.atomic import write_text
 from facejax.evaluation.plot import draw_lines
-from facejax.export.atomic import write_text
 from facejax.export.fitted import albedo_map, overlay
 from facejax.export.layout import with_layout
 from facejax.export.obj import write_obj

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from facejax.export.atomic import write_text
+from facejax.atomic import write_text
 
 
 def write_summary(path: str | Path, content: dict[str, Any]) -> None:

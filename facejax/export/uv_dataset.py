@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from facejax.export.atomic import atomic_path
+from facejax.atomic import atomic_path
 from facejax.export.page import Row, write_page
 
 CELL = 128  # pixels a side of each picture on a sheet
