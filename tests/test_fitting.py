@@ -1,6 +1,8 @@
 """The fit: least squares, landmarks, light, stages, and the whole, against known truth."""
 
+import os
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,8 @@ from facejax.compilation import jit
 from facejax.evaluation.nme import nme
 from facejax.face_model import FaceParams, decode, neutral_params
 from facejax.face_model.load import load_face_model
-from facejax.fitting import LANDMARKS, LINEAR, Stage, fit_landmarks, run_stage, solve_light
+from facejax.fitting import LANDMARKS, LINEAR, Stage, fit_crops, fit_landmarks, prepare_crops, run_stage, solve_light
+from facejax.fitting import fit as fitting
 from facejax.fitting.landmarks import box_size, scaled_orthographic
 from facejax.fitting.least_squares import levenberg_marquardt
 from facejax.fitting.scene import Observation, look, project_landmarks
@@ -229,6 +232,29 @@ def test_faces_of_a_batch_do_not_touch_each_other(two_faces):
     alone = fit(toy_model(), images[1], points[1], recipe=LANDMARKS)
     np.testing.assert_allclose(both.landmarks[1], alone.landmarks[0], atol=1e-2)
     np.testing.assert_allclose(both.params.light[1], alone.params.light[0], atol=0.02)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_groups_of_faces_follow_each_other(two_faces, size, monkeypatch):
+    _, images, points = two_faces
+    crops = prepare_crops([*images, *images], [*points, *points], recipe=LANDMARKS)
+    crops = crops._replace(landmarks=crops.landmarks + jnp.arange(4.0)[:, None, None])
+    side_by_side = jit(partial(fit_crops, recipe=LANDMARKS))(toy_model(), crops)
+    monkeypatch.setattr(fitting, "faces_together", lambda recipe, count: size)
+    in_groups = jit(partial(fit_crops, recipe=LANDMARKS))(toy_model(), crops)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-2), in_groups.params, side_by_side.params)
+    np.testing.assert_allclose(in_groups.landmarks, side_by_side.landmarks, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "cores, count, together", [(1, 4, 1), (2, 16, 1), (8, 16, 4), (8, 14, 2), (64, 6, 6), (8, 7, 1)]
+)
+def test_a_processor_fits_a_face_for_every_two_cores_at_once(cores, count, together, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert fitting.faces_together(LINEAR, count) == together
+    assert fitting.faces_together(LANDMARKS, count) == count
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert fitting.faces_together(LINEAR, count) == count
 
 
 def test_inputs_that_do_not_fit_together_are_named(two_faces):

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.optimized
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 STEMS = [path.stem for path in NOTEBOOKS]
+QUICK = "01", "02", "03", "09"  # the others take four minutes of one core: `pytest -m slow tests/test_notebooks.py`
 
 
 class Cell(NamedTuple):
@@ -63,7 +64,11 @@ def run(path: Path) -> list[Image.Image]:
     return pictures
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=STEMS)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.stem.startswith(QUICK) else pytest.mark.slow) for path in NOTEBOOKS],
+    ids=STEMS,
+)
 def test_it_runs_and_shows_pictures(path):
     pictures = run(path)
     assert len(pictures) >= 2

@@ -13,12 +13,20 @@ from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project
 from facejax.face_model import decode, neutral_params
 from facejax.face_model.landmarks import landmarks
 from facejax.fitting import FeatureNetwork, Recipe, Stage, Tools, compile_fit, prepare_crops
+from facejax.fitting import fit as fitting
 from facejax.fitting.fit import Crops, FittedFaces
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.render import render
 from facejax.texture import texture_decoder
 
 pytestmark = pytest.mark.optimized
+
+
+@pytest.fixture(autouse=True)
+def side_by_side(monkeypatch):
+    """All faces in one batch, as on accelerators; processors fit a few at a time."""
+    monkeypatch.setattr(fitting, "faces_together", lambda recipe, count: count)
+
 
 TINY = StyleGANConfig(resolution=16, channel_base=128, channel_max=16, latent=16, mapping_layers=2)
 SIDE = 96

@@ -77,7 +77,22 @@ def fit_crops(model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR, tools:
     one = partial(_fit_one, model, recipe=recipe, tools=tools)
     if len(crops.scale) == 1:  # a batch of one is traced in half the time without its axis
         return jax.tree.map(lambda leaf: leaf[None], one(jax.tree.map(lambda leaf: leaf[0], crops)))
-    return jax.vmap(one)(crops)
+    together = faces_together(recipe, len(crops.scale))
+    if together == len(crops.scale):
+        return jax.vmap(one)(crops)
+    return jax.lax.map(one, crops, batch_size=None if together == 1 else together)
+
+
+def faces_together(recipe: Recipe, count: int) -> int:
+    """How many faces of a batch a program fits side by side; groups of so many follow each other.
+
+    On accelerators, and where no pixels are looked at, all. A processor is kept busy by one face for every two cores;
+    more only fill its caches. A divisor of `count`, so that no face is fitted in vain.
+    """
+    if jax.default_backend() != "cpu" or not recipe.stages:
+        return count
+    most = max((os.cpu_count() or 1) // 2, 1)
+    return max(size for size in range(1, min(count, most) + 1) if count % size == 0)
 
 
 def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe, tools: Tools) -> FittedFaces:
@@ -186,7 +201,8 @@ def compile_fit(
 ) -> Callable[[FaceModel, Crops, Tools], FittedFaces]:
     """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
     leaves, tree = jax.tree.flatten((model, crops, tools))
-    key = (recipe, tree, tuple((leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves))
+    deciding = recipe, faces_together(recipe, len(crops.scale))
+    key = (*deciding, tree, tuple((leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves))
     if key not in _programs:
         log.info("compiling recipe %s for %d faces", recipe.name, len(crops.scale))
         fit = lambda model, crops, tools: fit_crops(model, crops, recipe=recipe, tools=tools)  # noqa: E731
@@ -196,7 +212,7 @@ def compile_fit(
             specs = (P(), P(FACES), P())
             fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(FACES), check_vma=False)
         parts = (FittedFaces, FaceParams, Pose, PerspectiveCamera)
-        _programs[key] = compile_program(fit, model, crops, tools, name="fit", deciding=recipe, results=parts)
+        _programs[key] = compile_program(fit, model, crops, tools, name="fit", deciding=deciding, results=parts)
     return _programs[key]
 
 

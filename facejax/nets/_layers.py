@@ -5,6 +5,7 @@ Padding, epsilon and running averages are PyTorch's, so that weights trained the
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,6 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from facejax.kernels import conv_general_dilated
+
+Conv = partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 
 Heads = tuple[tuple[str, int], ...]  # name and size of each block of a network's outputs, in order
 
@@ -35,7 +40,7 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x):
         half = self.kernel // 2
-        x = nn.Conv(
+        x = Conv(
             self.features,
             (self.kernel, self.kernel),
             self.stride,
@@ -62,7 +67,7 @@ def convolution(features: int, kernel: int, stride: int = 1, *, bias: bool = Fal
     """A convolution padded by half its kernel on both sides."""
     half = kernel // 2
     padding = ((half, half), (half, half))
-    return nn.Conv(features, (kernel, kernel), stride, padding=padding, use_bias=bias, name=name)
+    return Conv(features, (kernel, kernel), stride, padding=padding, use_bias=bias, name=name)
 
 
 def frozen_norm(name: str) -> nn.BatchNorm:

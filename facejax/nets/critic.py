@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from facejax.nets._layers import check_channels
+from facejax.nets._layers import Conv, check_channels
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Encoder(nn.Module):
     @nn.compact
     def __call__(self, x):
         for layer, width in enumerate(self.widths):
-            x = nn.relu(nn.Conv(width, (3, 3), kernel_init=nn.initializers.he_normal(), name=f"conv{layer + 1}")(x))
+            x = nn.relu(Conv(width, (3, 3), kernel_init=nn.initializers.he_normal(), name=f"conv{layer + 1}")(x))
             x = nn.max_pool(x, (2, 2), (2, 2))
         return x.reshape(len(x), -1)
 

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from facejax.kernels import conv_general_dilated
+
 POINTS = 68
 BLOCK = 4  # pixels along a side that the first layer takes together
 GAIN = 1.7139588594436646  # keeps the variance through a ReLU: sqrt(2 / (1 - 1 / pi))
@@ -96,12 +98,7 @@ class _Conv(nn.Module):
         mean = jnp.mean(weight, axis=(0, 1, 2))
         variance = jnp.var(weight, axis=(0, 1, 2))
         weight = (weight - mean) * (gain * jax.lax.rsqrt(variance * fan_in + 1e-4))
-        return (
-            jax.lax.conv_general_dilated(
-                x, weight, (self.stride, self.stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
-            + bias
-        )
+        return conv_general_dilated(x, weight, (self.stride, self.stride), "SAME") + bias
 
 
 def _relu(x):

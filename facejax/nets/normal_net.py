@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from facejax.nets._layers import Conv
 from facejax.nets.encoder import _Block, _Conv, _relu
 
 
@@ -55,4 +56,4 @@ class _NormalNet(nn.Module):
         for skip in reversed(kept):
             x = jax.image.resize(x, (len(x), *skip.shape[1:3], x.shape[-1]), "linear")
             x = _Conv(skip.shape[-1])(_relu(jnp.concatenate([x, skip], axis=-1)))
-        return nn.Conv(4, (1, 1), kernel_init=nn.initializers.zeros)(_relu(x))
+        return Conv(4, (1, 1), kernel_init=nn.initializers.zeros)(_relu(x))

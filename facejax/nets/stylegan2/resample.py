@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from facejax.kernels import conv_general_dilated
+
 FILTER = (0.125, 0.375, 0.375, 0.125)  # sums to one; the same along both axes
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(
@@ -25,13 +26,7 @@ def conv(
 ) -> Float[Array, "N _ _ O"]:
     """Correlation with `kernel`."""
     pads = [(padding, padding)] * 2
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel.astype(x.dtype),
-        (stride, stride),
-        pads,
-        dimension_numbers=_LAYOUT,
-    )
+    return conv_general_dilated(x, kernel.astype(x.dtype), (stride, stride), pads)
 
 
 def blur(
