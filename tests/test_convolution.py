@@ -1,6 +1,7 @@
 """facejax.kernels.conv_general_dilated beside jax.lax's: values, derivatives of every kind, and how it is compiled."""
 
 import re
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -69,6 +70,7 @@ def test_a_gradient_for_each_of_a_batch(float64):
 def test_layers_of_flax_with_dilations_and_groups():
     x = normal(0, 2, 9, 9, 4)
     dilations = {"kernel_dilation": 2}, {"input_dilation": 2, "padding": 1}
+    options: dict[str, Any]
     for options in ({}, {"strides": 2}, {"feature_group_count": 2}, *dilations):
         plain = nn.Conv(6, (3, 3), **options)
         params = plain.init(jax.random.key(1), x)
@@ -90,7 +92,7 @@ def test_gradients_in_a_loop_are_in_the_order_that_libraries_take():
         cost = lambda x, kernel: jnp.sum(conv(x, kernel, (1, 1), "SAME") ** 2)  # noqa: E731
         step = lambda at, _: (jax.tree.map(jnp.subtract, at, jax.grad(cost, (0, 1))(*at)), None)  # noqa: E731
         program = jax.jit(lambda x, kernel: jax.lax.scan(step, (x, kernel), length=3)[0]).lower(x, kernel).compile()
-        return set(re.findall(r"dim_labels=([\w>-]+)", program.as_text()))
+        return set(re.findall(r"dim_labels=([\w>-]+)", str(program.as_text())))
 
     assert orders(conv_general_dilated) == {"b01f_01io->b01f"}
     assert orders(theirs) > {"b01f_01io->b01f"}
