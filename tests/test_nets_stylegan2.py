@@ -199,8 +199,8 @@ def test_a_picture_does_not_depend_on_its_batch_nor_on_vmap():
 def test_vmap_keeps_one_convolution_for_all_styles():
     weights = tiny_generator()
     ws = jnp.zeros((3, TINY.layers, 8))
-    text = str(jax.make_jaxpr(jax.vmap(lambda w: gan.apply_synthesis(TINY, weights, w[None])[0]))(ws))
-    assert "feature_group_count=1" in text and "feature_group_count=3" not in text
+    text = jax.jit(jax.vmap(lambda w: gan.apply_synthesis(TINY, weights, w[None])[0])).lower(ws).as_text()
+    assert "feature_group_count = 1 " in text and "feature_group_count = 3 " not in text
 
 
 def test_truncation_draws_the_first_layers_to_the_mean():
