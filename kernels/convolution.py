@@ -31,8 +31,8 @@ def conv_general_dilated(
 ) -> Shaped[Array, "_ _ _ _"]:
     """`jax.lax.conv_general_dilated`, its gradients as quick in a loop as outside of one; for flax's `nn.Conv` too.
 
-    On accelerators, and for dilations, groups, precisions and other axes than NHWC, HWIO, it is JAX's own. It can be
-    differentiated forward, backward, and again.
+    Pictures (N, H, W, I) and a kernel (K, L, I, O) to (N, H', W', O); with other axes, dilations, groups or precisions,
+    and on accelerators, it is JAX's own, and so are its errors. It can be differentiated forward, backward, and again.
     """
     whole = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     usual = whole == jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, _LAYOUT)
