@@ -76,13 +76,15 @@ class FitResult:
         files: Collection[File] = FILES,
     ) -> Path:
         """Write the files of one face into `folder`; `image` and `extra` go into its summary."""
+        # Taken out on the host, where that needs no program for each shape.
+        face = jax.device_put(jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.faces))
         if keep_stages:
             photo, observed = self.photos[index], self.observed[index]
-            write_stages(folder / "stages", self.stage_models, self.faces[index], photo=photo, observed=observed)
+            write_stages(folder / "stages", self.stage_models, face, photo=photo, observed=observed)
         write_fitted_face(
             folder,
             self.model,
-            self.faces[index],
+            face,
             photo=self.photos[index],
             observed=self.observed[index],
             recipe=self.recipe,

@@ -114,6 +114,7 @@ def euler_to_quaternion(degrees: Float[Array, "... 3"]) -> Float[Array, "... 4"]
     return quaternion_multiply(qy, quaternion_multiply(qx, qz))
 
 
+@jax.jit  # on its own a dozen small programs
 def quaternion_to_euler(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 3"]:
     """(pitch, yaw, roll) in degrees with R = Ry(yaw) Rx(pitch) Rz(roll); for people, not for gradients."""
     r = quaternion_to_matrix(quaternion)

@@ -9,9 +9,10 @@ was never tried, programs are traced as ever: it makes a start quicker, and chan
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 from jax import export
@@ -21,6 +22,39 @@ from facejax.compilation import jit, traced_folder
 from facejax.program_keys import Unknown, program_key
 
 log = logging.getLogger(__name__)
+
+A = ParamSpec("A")
+R = TypeVar("R")
+
+
+def kept_jit(name: str, *, results: Sequence[type] = ()) -> Callable[[Callable[A, R]], Callable[A, R]]:
+    """`facejax.compilation.jit` through `compile_program`, for functions at the top of one of this library's modules.
+
+    `name` and `results` as there. Arguments are arrays and trees of them, all by position, and no tracers.
+    """
+
+    def decorate(function: Callable[A, R]) -> Callable[A, R]:
+        programs: dict[Hashable, Callable[A, R]] = {}
+        turn = threading.Lock()
+
+        @functools.wraps(function)
+        def call(*arguments: A.args, **none: A.kwargs) -> R:
+            kinds = argument_kinds(arguments)
+            with turn:  # of threads that want the same program one compiles it
+                if kinds not in programs:
+                    programs[kinds] = compile_program(function, *arguments, name=name, results=results)
+            return programs[kinds](*arguments, **none)
+
+        return call
+
+    return decorate
+
+
+def argument_kinds(arguments: Any) -> Hashable:
+    """What arguments have to share to share a compiled program: the tree, shapes, types, and where the arrays are."""
+    leaves, tree = jax.tree.flatten(arguments)
+    kinds = tuple((leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves)
+    return tree, kinds, jax.config.jax_enable_x64  # type: ignore[attr-defined]
 
 
 def compile_program(

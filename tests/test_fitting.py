@@ -1,6 +1,8 @@
 """The fit: least squares, landmarks, light, stages, and the whole, against known truth."""
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +19,17 @@ from facejax.compilation import jit
 from facejax.evaluation.nme import nme
 from facejax.face_model import FaceParams, decode, neutral_params
 from facejax.face_model.load import load_face_model
-from facejax.fitting import LANDMARKS, LINEAR, Stage, fit_crops, fit_landmarks, prepare_crops, run_stage, solve_light
+from facejax.fitting import (
+    LANDMARKS,
+    LINEAR,
+    Stage,
+    compile_fit,
+    fit_crops,
+    fit_landmarks,
+    prepare_crops,
+    run_stage,
+    solve_light,
+)
 from facejax.fitting import fit as fitting
 from facejax.fitting.landmarks import box_size, scaled_orthographic
 from facejax.fitting.least_squares import levenberg_marquardt
@@ -278,3 +290,39 @@ def test_real_landmarks_are_explained_with_plausible_coefficients(shared):
     assert nme(np.asarray(found.landmarks), points).mean() < 1.5
     assert float(jnp.std(found.params.identity)) < 1.2
     assert float(jnp.mean(found.converged)) > 0.8
+
+
+class Busy:
+    """In place of a compiled fit: counts how many threads are in it."""
+
+    def __init__(self):
+        self.inside, self.most, self.calls = 0, 0, 0
+
+    def __call__(self, *_):
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        time.sleep(0.01)
+        self.inside -= 1
+        self.calls += 1
+        return jnp.zeros(())
+
+
+def test_threads_get_a_processor_one_after_the_other():
+    """Side by side, jaxlib 0.10's LAPACK calls wait for ever once they are as many as the processor has cores."""
+    busy = Busy()
+    programs = fitting._OneAtATime(busy), fitting._OneAtATime(busy)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda k: programs[k % 2](k), range(12)))
+    assert (busy.calls, busy.most, programs[0].most) == (12, 1, 1)
+
+
+def test_a_compiled_fit_takes_its_turn_on_processors_only(monkeypatch):
+    busy, points = Busy(), np.random.default_rng(0).uniform(10, 50, (68, 2))
+    monkeypatch.setattr(fitting, "compile_program", lambda *_, **__: busy)
+    monkeypatch.setattr(fitting, "_programs", {})
+    crops = prepare_crops([np.zeros((64, 64, 3))], [points], recipe=LANDMARKS)
+    program = compile_fit(toy_model(), crops, recipe=LANDMARKS)
+    assert isinstance(program, fitting._OneAtATime) and program.program is busy
+    fitting._programs.clear()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compile_fit(toy_model(), crops, recipe=LANDMARKS) is busy

@@ -1,6 +1,7 @@
 """Traced programs on disk: a second start traces nothing, and nothing that may be wrong is ever read."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import jax
@@ -15,7 +16,7 @@ from facejax.face_model import landmarks
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, LANDMARKS, LINEAR, RECIPES, FeatureNetwork, Tools, compile_fit, prepare_crops
 from facejax.fitting import fit as fitting
-from facejax.kept_programs import compile_program
+from facejax.kept_programs import compile_program, kept_jit
 from facejax.program_keys import Unknown, describe, program_key
 from facejax.toolbox import tools_for
 
@@ -81,6 +82,26 @@ def test_a_file_that_is_not_what_was_written_is_replaced(folder, spoil):
     last = Moved()
     assert last.compiled().translation[0] == 1.0 and last.traced == (spoil == "folder")
     assert not list(folder.glob("*.tmp*"))
+
+
+def test_a_kept_function_is_compiled_once_for_each_kind_of_argument(folder):
+    moved, later = Moved(), Moved()
+    move = kept_jit("moved", results=(Pose,))(moved)
+    two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), POSE)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(move, [POSE, two] * 4))
+    assert moved.traced == 2 and len(list(folder.iterdir())) == 2
+    assert [one.translation.shape for one in answers] == [(3,), (2, 3)] * 4
+    assert np.array_equal(kept_jit("moved", results=(Pose,))(later)(POSE).translation, [1.0, 1.0, -999.0])
+    assert later.traced == 0
+
+
+def test_a_kept_function_knows_float64(folder):
+    move = kept_jit("moved", results=(Pose,))(Moved())
+    pose = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), POSE)
+    assert move(pose).translation.dtype == jnp.float32
+    with jax.enable_x64(True):
+        assert move(pose).translation.dtype == jnp.float64
 
 
 def test_a_folder_that_cannot_be_written_does_no_harm(folder, caplog):

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float
 from scipy.ndimage import map_coordinates
 
 from facejax.camera import quaternion_to_euler, to_camera, transform_camera
-from facejax.compilation import jit
 from facejax.evaluation.nme import nme
 from facejax.export.glb import write_glb
 from facejax.export.layout import outward, with_layout
@@ -28,6 +27,7 @@ from facejax.fitting import GAR, FittedFaces, Painter, Recipe, Tools
 from facejax.fitting.scene import face_mask
 from facejax.fitting.stages import describe_stage
 from facejax.images.crop import apply_crop, face_crop
+from facejax.kept_programs import kept_jit
 from facejax.lighting import uniform_light
 from facejax.mesh import vertex_normals
 from facejax.render import Rendering, render, render_mesh
@@ -66,15 +66,16 @@ def write_fitted_face(
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
     colored = {"mesh", "glb", "overlay", "ply"} & set(files)
     albedo = albedo_map(model, params, photo, observed) if colored else None
+    bare = replace(model, albedo=None)
     if "mesh" in files:
-        write_obj(folder / "mesh.obj", decode(model, params), model.faces, **shared, texture=albedo)
+        write_obj(folder / "mesh.obj", _shapes(bare, params)[0], model.faces, **shared, texture=albedo)
     if "glb" in files:
         write_face_glb(folder / "face.glb", model, params, texture=albedo)
     if "ply" in files and albedo is not None:
         colors = vertex_colors(model, params, albedo)
-        write_ply(folder / "mesh.ply", decode(model, params), model.faces, colors=colors)
+        write_ply(folder / "mesh.ply", _shapes(bare, params)[0], model.faces, colors=colors)
     if "neutral" in files:
-        write_obj(folder / "neutral.obj", neutral_vertices(model, params), model.faces, **shared)
+        write_obj(folder / "neutral.obj", _shapes(bare, params)[1], model.faces, **shared)
     if "overlay" in files and albedo is not None:
         write_png(folder / "overlay.png", overlay(model, params, photo, observed, albedo, face.landmarks))
     if "params" in files:
@@ -96,7 +97,7 @@ def write_fitted_face(
             "losses": {name: trace for name, trace in face.losses.items()},
             "converged": face.converged,
             "finite": face.finite,
-            "identity_std": jnp.std(params.identity),
+            "identity_std": np.std(np.asarray(params.identity)),
             "seconds": seconds | {"write": time.perf_counter() - begin},
             "versions": versions(),
         }
@@ -111,10 +112,10 @@ def write_face_glb(
 
     `posed`: the node stands where the camera sees it; otherwise at the origin, upright.
     """
-    neutral = neutral_vertices(model, params)
+    bare = replace(model, albedo=None)
+    _, neutral = _shapes(bare, params)
+    normals, turns = _normals(bare, neutral)
     basis = np.asarray(model.expression_basis) * np.asarray(model.expression_std)[:, None, None]
-    normals = vertex_normals(neutral, model.faces)
-    turns = np.asarray(_turned_normals(model, neutral)) - np.asarray(normals) if model.blendshapes else []
     return write_glb(
         path,
         neutral,
@@ -131,11 +132,20 @@ def write_face_glb(
     )
 
 
-@jit
-def _turned_normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> Float[Array, "E V 3"]:
-    """Those of the face with each blendshape alone, at its full weight."""
+@kept_jit("face-shapes")
+def _shapes(model: FaceModel, params: FaceParams) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"]]:
+    """The expressive and the neutral face, un-posed."""
+    return decode(model, params), neutral_vertices(model, params)
+
+
+@kept_jit("face-normals")
+def _normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> tuple[Float[Array, "V 3"], Float[Array, "E V 3"]]:
+    """Of the neutral face, and how each blendshape alone, at its full weight, changes them (E = 0 without any)."""
+    normals = vertex_normals(neutral, model.faces)
+    if not model.blendshapes:
+        return normals, jnp.zeros((0, *normals.shape))
     shapes = neutral + model.expression_basis * model.expression_std[:, None, None]
-    return jax.lax.map(lambda one: vertex_normals(one, model.faces), shapes)
+    return normals, jax.lax.map(lambda one: vertex_normals(one, model.faces), shapes) - normals
 
 
 def albedo_map(
@@ -158,7 +168,7 @@ def albedo_map(
     return bake_vertex_colors(albedo, faces[order], np.asarray(model.uv), uv_faces[order], TEXTURE)
 
 
-_albedo = jit(decode_albedo)
+_albedo = kept_jit("albedo")(decode_albedo)
 
 
 def vertex_colors(
@@ -206,11 +216,10 @@ def fit_pictures(
     paints = isinstance(model.albedo, Painter)
     crop = face_crop(observed, PICTURE, margin=WHOLE if paints else 0.45)
     background, _ = apply_crop(photo, crop, PICTURE)
-    camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
-    placed = replace(params, camera=camera)
-    bare = jax.tree.map(jnp.asarray, replace(placed, albedo=np.zeros(0, np.float32)))
-    textured, clay = _draw(replace(model, albedo=None), bare, jnp.asarray(albedo), jnp.asarray(background))
-    shown = painted_picture(model, placed, PICTURE) if paints else np.asarray(textured)
+    bare = replace(params, albedo=jnp.asarray(np.zeros(0, np.float32)))
+    arrays = (jnp.asarray(one, jnp.float32) for one in (albedo, background, crop.scale, crop.offset))
+    textured, clay = _draw(replace(model, albedo=None), bare, *arrays)
+    shown = painted_picture(model, params, crop, PICTURE) if paints else np.asarray(textured)
     marked = draw_landmarks(background, crop.apply_points(observed), color=(0.2, 1.0, 0.3))
     if fitted is not None:
         marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=1.5)
@@ -222,12 +231,21 @@ def fit_pictures(
     }
 
 
-@jit
+@kept_jit("face-pictures")
 def _draw(
-    model: FaceModel, params: FaceParams, texture: Float[Array, "T T 3"], background: Float[Array, "S S 3"]
+    model: FaceModel,
+    params: FaceParams,
+    texture: Float[Array, "T T 3"],
+    background: Float[Array, "S S 3"],
+    scale: Float[Array, ""],
+    offset: Float[Array, " 2"],
 ) -> tuple[Float[Array, "S S 3"], Float[Array, "S S 3"]]:
-    """The albedo comes as a map, so that one program serves all albedo models and decodes nothing."""
+    """The albedo comes as a map, so that one program serves all albedo models and decodes nothing.
+
+    `scale` and `offset`: of the crop in the photograph.
+    """
     side = background.shape[0]
+    params = replace(params, camera=transform_camera(params.camera, scale, offset))
     textured = render(model, params, size=(side, side), texture=texture, background=background)
     blend = face_mask(model, textured)[..., None]
     clay = render_clay(model, params, size=(side, side), background=background)

@@ -12,6 +12,7 @@ from facejax.camera import transform_camera
 from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import Painter
+from facejax.images.crop import Crop
 from facejax.unwrap import Texels, cut_out, face_layout, unwrap_view
 
 TEXTURE = 512  # texels along a side
@@ -31,9 +32,13 @@ def unwrapped_photo(
     return np.clip(mean + valid[..., None] * (color - mean), 0.0, 1.0)
 
 
-def painted_picture(model: FaceModel, params: FaceParams, size: int) -> Float[np.ndarray, "{size} {size} 3"]:
-    """The painter's picture, display values; the camera is in its pixels."""
-    return np.clip(np.asarray(_paint(model, jax.tree.map(jnp.asarray, params), size)), 0.0, 1.0)
+def painted_picture(
+    model: FaceModel, params: FaceParams, crop: Crop, size: int
+) -> Float[np.ndarray, "{size} {size} 3"]:
+    """The painter's picture of a crop, display values; the camera is in the photograph's pixels."""
+    camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
+    params = jax.tree.map(jnp.asarray, replace(params, camera=camera))
+    return np.clip(np.asarray(_paint(model, params, size)), 0.0, 1.0)
 
 
 @partial(jit, static_argnums=2)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +27,7 @@ from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.fitting.tools import NO_TOOLS, Tools
 from facejax.images.crop import apply_crop, face_crop
-from facejax.kept_programs import compile_program
+from facejax.kept_programs import argument_kinds, compile_program
 from facejax.objectives import psnr
 
 log = logging.getLogger(__name__)
@@ -200,9 +201,8 @@ def compile_fit(
     model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR, tools: Tools = NO_TOOLS
 ) -> Callable[[FaceModel, Crops, Tools], FittedFaces]:
     """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
-    leaves, tree = jax.tree.flatten((model, crops, tools))
     deciding = recipe, faces_together(recipe, len(crops.scale))
-    key = (*deciding, tree, tuple((leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves))
+    key = deciding, argument_kinds((model, crops, tools))
     if key not in _programs:
         log.info("compiling recipe %s for %d faces", recipe.name, len(crops.scale))
         fit = lambda model, crops, tools: fit_crops(model, crops, recipe=recipe, tools=tools)  # noqa: E731
@@ -212,8 +212,29 @@ def compile_fit(
             specs = (P(), P(FACES), P())
             fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(FACES), check_vma=False)
         parts = (FittedFaces, FaceParams, Pose, PerspectiveCamera)
-        _programs[key] = compile_program(fit, model, crops, tools, name="fit", deciding=deciding, results=parts)
+        program = compile_program(fit, model, crops, tools, name="fit", deciding=deciding, results=parts)
+        _programs[key] = _OneAtATime(program) if jax.default_backend() == "cpu" else program
     return _programs[key]
+
+
+class _OneAtATime:
+    """A compiled fit that several threads may call, of whom one after the other gets a processor's cores.
+
+    Side by side they could wait for ever: jaxlib's LAPACK calls (before 0.11) wait in a thread of XLA's pool for what
+    they put into the same pool, and as many at once as it has threads leave none to do it.
+    """
+
+    _turn = threading.Lock()  # all fits'
+
+    def __init__(self, program: Any):
+        self.program = program
+
+    def __call__(self, *arguments: Any) -> Any:
+        with self._turn:
+            return jax.block_until_ready(self.program(*arguments))
+
+    def __getattr__(self, name: str) -> Any:  # memory_analysis and the like
+        return getattr(self.program, name)
 
 
 def over_devices(
@@ -227,7 +248,7 @@ def over_devices(
 
     The last face is repeated until every device has as many. On one device nothing is moved. A processor that is split
     into as many devices as it has cores needs NPROC=8 or so in the environment: XLA's pool has a thread for each core,
-    each device's program waits in one of them, and none would be left for the work.
+    and each device's program may wait in one of them (`_OneAtATime`), so that none is left for the work.
     """
     count = len(crops.scale)
     devices = (jax.local_devices() if devices is None else devices)[:count]
