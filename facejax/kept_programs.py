@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax import export
 
 from facejax.atomic import atomic_path
@@ -53,7 +54,7 @@ def kept_jit(name: str, *, results: Sequence[type] = ()) -> Callable[[Callable[A
 def argument_kinds(arguments: Any) -> Hashable:
     """What arguments have to share to share a compiled program: the tree, shapes, types, and where the arrays are."""
     leaves, tree = jax.tree.flatten(arguments)
-    kinds = tuple((leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves)
+    kinds = tuple((jnp.shape(leaf), str(jnp.result_type(leaf)), getattr(leaf, "sharding", None)) for leaf in leaves)
     return tree, kinds, jax.config.jax_enable_x64  # type: ignore[attr-defined]
 
 
