@@ -31,7 +31,8 @@ R = TypeVar("R")
 def kept_jit(name: str, *, results: Sequence[type] = ()) -> Callable[[Callable[A, R]], Callable[A, R]]:
     """`facejax.compilation.jit` through `compile_program`, for functions at the top of one of this library's modules.
 
-    `name` and `results` as there. Arguments are arrays and trees of them, all by position, and no tracers.
+    `name` and `results` as there. Arguments are arrays and trees of them, all by position, and no tracers; a program is
+    compiled for each of their kinds (`argument_kinds`). What the function raises when it is traced is raised as it is.
     """
 
     def decorate(function: Callable[A, R]) -> Callable[A, R]:

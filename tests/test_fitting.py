@@ -320,6 +320,7 @@ def test_a_compiled_fit_takes_its_turn_on_processors_only(monkeypatch):
     busy, points = Busy(), np.random.default_rng(0).uniform(10, 50, (68, 2))
     monkeypatch.setattr(fitting, "compile_program", lambda *_, **__: busy)
     monkeypatch.setattr(fitting, "_programs", {})
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     crops = prepare_crops([np.zeros((64, 64, 3))], [points], recipe=LANDMARKS)
     program = compile_fit(toy_model(), crops, recipe=LANDMARKS)
     assert isinstance(program, fitting._OneAtATime) and program.program is busy

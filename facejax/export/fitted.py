@@ -66,16 +66,16 @@ def write_fitted_face(
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
     colored = {"mesh", "glb", "overlay", "ply"} & set(files)
     albedo = albedo_map(model, params, photo, observed) if colored else None
-    bare = replace(model, albedo=None)
+    bare = _bare(model, params)
     if "mesh" in files:
-        write_obj(folder / "mesh.obj", _shapes(bare, params)[0], model.faces, **shared, texture=albedo)
+        write_obj(folder / "mesh.obj", _shapes(*bare)[0], model.faces, **shared, texture=albedo)
     if "glb" in files:
         write_face_glb(folder / "face.glb", model, params, texture=albedo)
     if "ply" in files and albedo is not None:
         colors = vertex_colors(model, params, albedo)
-        write_ply(folder / "mesh.ply", _shapes(bare, params)[0], model.faces, colors=colors)
+        write_ply(folder / "mesh.ply", _shapes(*bare)[0], model.faces, colors=colors)
     if "neutral" in files:
-        write_obj(folder / "neutral.obj", _shapes(bare, params)[1], model.faces, **shared)
+        write_obj(folder / "neutral.obj", _shapes(*bare)[1], model.faces, **shared)
     if "overlay" in files and albedo is not None:
         write_png(folder / "overlay.png", overlay(model, params, photo, observed, albedo, face.landmarks))
     if "params" in files:
@@ -112,9 +112,9 @@ def write_face_glb(
 
     `posed`: the node stands where the camera sees it; otherwise at the origin, upright.
     """
-    bare = replace(model, albedo=None)
-    _, neutral = _shapes(bare, params)
-    normals, turns = _normals(bare, neutral)
+    bare = _bare(model, params)
+    _, neutral = _shapes(*bare)
+    normals, turns = _normals(bare[0], neutral)
     basis = np.asarray(model.expression_basis) * np.asarray(model.expression_std)[:, None, None]
     return write_glb(
         path,
@@ -130,6 +130,11 @@ def write_face_glb(
         rotation=params.pose.rotation if posed else None,
         translation=params.pose.translation if posed else None,
     )
+
+
+def _bare(model: FaceModel, params: FaceParams) -> tuple[FaceModel, FaceParams]:
+    """Both without the albedo, so that one program serves all albedo models."""
+    return replace(model, albedo=None), replace(params, albedo=jnp.asarray(np.zeros(0, np.float32)))
 
 
 @kept_jit("face-shapes")
@@ -216,9 +221,8 @@ def fit_pictures(
     paints = isinstance(model.albedo, Painter)
     crop = face_crop(observed, PICTURE, margin=WHOLE if paints else 0.45)
     background, _ = apply_crop(photo, crop, PICTURE)
-    bare = replace(params, albedo=jnp.asarray(np.zeros(0, np.float32)))
     arrays = (jnp.asarray(one, jnp.float32) for one in (albedo, background, crop.scale, crop.offset))
-    textured, clay = _draw(replace(model, albedo=None), bare, *arrays)
+    textured, clay = _draw(*_bare(model, params), *arrays)
     shown = painted_picture(model, params, crop, PICTURE) if paints else np.asarray(textured)
     marked = draw_landmarks(background, crop.apply_points(observed), color=(0.2, 1.0, 0.3))
     if fitted is not None:
@@ -240,7 +244,7 @@ def _draw(
     scale: Float[Array, ""],
     offset: Float[Array, " 2"],
 ) -> tuple[Float[Array, "S S 3"], Float[Array, "S S 3"]]:
-    """The albedo comes as a map, so that one program serves all albedo models and decodes nothing.
+    """The albedo comes as a map, so that nothing is decoded.
 
     `scale` and `offset`: of the crop in the photograph.
     """
