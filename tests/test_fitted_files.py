@@ -101,7 +101,7 @@ def test_every_file_is_there_and_ply_only_when_asked_for(written, tmp_path):
 def test_the_ply_has_the_models_vertices_with_their_albedo(written):
     folder, model, params = written
     mesh: Any = trimesh.load_mesh(folder / "mesh.ply", process=False)
-    np.testing.assert_array_equal(mesh.vertices, np.asarray(decode(model, params)))
+    np.testing.assert_allclose(mesh.vertices, np.asarray(decode(model, params)), atol=1e-4)  # mm; another program
     np.testing.assert_array_equal(mesh.faces, model.faces)
     wanted = albedo_at_vertices(model, params)
     assert np.std(wanted, axis=0).min() > 0.05
