@@ -3,11 +3,13 @@
 import inspect
 import sys
 from collections.abc import Callable, Collection, Sequence
-from functools import reduce
+from dataclasses import is_dataclass
+from functools import cache, partial, reduce
 from operator import or_
 from typing import Annotated, Any
 
 import tyro
+from docstring_parser import parse_from_object
 
 from facejax.commands.build_uv_dataset import BuildUvDataset, run_build_uv_dataset
 from facejax.commands.convert import CONVERSIONS, run_convert
@@ -54,6 +56,10 @@ def parse(argv: Sequence[str]) -> Any:
     Exits with a message, as `tyro` does, for arguments that are wrong, for --help and for the completion scripts.
     """
     about = "Batched, differentiable 3D face reconstruction."
+    for options, _ in COMMANDS.values():
+        for kind in _classes(options):
+            for one in filter(is_dataclass, kind.__mro__):
+                _describe_options(one)
     return tyro.cli(
         _choice({name: options for name, (options, _) in COMMANDS.items()}, argv),
         prog="facejax",
@@ -72,6 +78,24 @@ def _choice(commands: dict[str, Options], argv: Sequence[str]) -> Any:
         kind = _choice(dict(options), argv) if nested else options
         kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=about)])
     return reduce(or_, kinds)
+
+
+@cache
+def _describe_options(kind: type) -> None:
+    """Give `tyro` the options' docstrings as paragraphs, and let it tell a default only where they do not.
+
+    By itself it keeps the line breaks of docstrings that are indented, and says "(default: None)" of everything that
+    may be left out.
+    """
+    for param in parse_from_object(kind).params:
+        text = " ".join((param.description or "").split())
+        hint = partial(_default_hint, text)
+        about = tyro.conf.arg(help=text, help_behavior_hint=hint)
+        kind.__annotations__[param.arg_name] = Annotated[kind.__annotations__[param.arg_name], about]
+
+
+def _default_hint(text: str, default: str) -> str:
+    return "" if default in ("None", "") or "default" in text.lower() else f"(default: {default})"
 
 
 def _classes(options: Options) -> Collection[type]:

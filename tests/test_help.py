@@ -93,3 +93,10 @@ def test_bash_completes_commands_and_options(tmp_path, capsys):
         """
         done = subprocess.run([bash, "-c", program], capture_output=True, text=True)
         assert wanted in done.stdout.split(), done.stderr
+
+
+def test_help_runs_in_paragraphs_and_tells_a_default_once(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # nothing is wrapped for want of room
+    text = help_of(("fit",), capsys)
+    assert "with encoded images (.parquet), or URLs" in text and "gets a folder of its own in it" in text
+    assert "(default: the package's own)" in text and "(default: None)" not in text and "(default: largest)" in text
