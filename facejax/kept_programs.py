@@ -53,10 +53,10 @@ def kept_jit(name: str, *, results: Sequence[type] = ()) -> Callable[[Callable[A
 
 
 def argument_kinds(arguments: Any) -> Hashable:
-    """What arguments have to share to share a compiled program: the tree, shapes, types, and where the arrays are."""
+    """What arguments have to share to share a compiled program: tree, shapes, types, places, and jax's precision."""
     leaves, tree = jax.tree.flatten(arguments)
     kinds = tuple((jnp.shape(leaf), str(jnp.result_type(leaf)), getattr(leaf, "sharding", None)) for leaf in leaves)
-    return tree, kinds, jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    return tree, kinds, jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
 
 def compile_program(

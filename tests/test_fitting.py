@@ -17,6 +17,7 @@ import facejax.camera as cam
 from facejax.api import fit
 from facejax.compilation import jit
 from facejax.evaluation.nme import nme
+from facejax.export import write_png
 from facejax.face_model import FaceParams, decode, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.fitting import (
@@ -267,6 +268,24 @@ def test_a_processor_fits_a_face_for_every_two_cores_at_once(cores, count, toget
     assert fitting.faces_together(LANDMARKS, count) == count
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert fitting.faces_together(LINEAR, count) == count
+
+
+def test_photographs_of_any_kind_are_fitted(two_faces, tmp_path):
+    _, (image, _), (points, _) = two_faces
+    whole = np.round(np.asarray(image) * 255).astype(np.uint8)
+    write_png(tmp_path / "a.png", whole / 255)
+    fitted = [
+        fit(toy_model(), photo, points, recipe=LANDMARKS).landmarks
+        for photo in (whole, jnp.asarray(whole / 255), tmp_path / "a.png", str(tmp_path / "a.png"), [whole])
+    ]
+    assert all(np.array_equal(one, fitted[0]) for one in fitted)
+
+
+def test_a_fit_of_float32_numbers_is_one_in_a_program_with_float64_too(two_faces):
+    model, crops = toy_model(), prepare_crops(*two_faces[1:], recipe=SHORT)
+    with jax.enable_x64(True):
+        traced = jax.eval_shape(partial(fit_crops, recipe=SHORT), model, crops)
+    assert traced.params.light.shape == (2, 9, 3)
 
 
 def test_inputs_that_do_not_fit_together_are_named(two_faces):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from facejax.camera import PerspectiveCamera, project, transform_camera
-from facejax.images import Crop, apply_crop, face_crop, find_landmarks, read_image, read_landmarks
+from facejax.images import Crop, apply_crop, as_photo, face_crop, find_landmarks, read_image, read_landmarks
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 ORANGE = np.array([200, 100, 50], np.float32) / np.float32(255)
@@ -140,6 +140,36 @@ def _png_header(width: int, height: int) -> bytes:
 
 
 # --- landmark files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_arrays_of_whole_numbers_become_display_values(kind):
+    most = np.iinfo(kind).max
+    pixels = np.array([[[0, 1, most], [most // 2, 7, 9]]], kind)
+    np.testing.assert_allclose(as_photo(pixels), pixels.astype(np.float64) / most, rtol=1e-6)
+    assert as_photo(jnp.asarray(pixels)).dtype == np.float32
+
+
+def test_arrays_of_display_values_are_taken_as_they_are():
+    pixels = np.array([[[0.0, -0.01, 1.02]]], np.float32)
+    assert as_photo(pixels) is pixels
+    np.testing.assert_array_equal(as_photo(jnp.asarray(pixels)), pixels)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.full((2, 2, 3), 200.0), "mine has values from 0 to 200: pass display values"),
+        (np.full((2, 2, 3), 3), "mine has values from 0 to 3"),
+        (np.array([[[0.0, np.nan, 1.0]]]), "mine has values from nan to nan"),
+        (np.full((2, 2, 3), -np.inf), "mine has values from -inf to 0"),
+        (np.zeros((2, 2)), r"mine has shape \(2, 2\)"),
+        (np.zeros((2, 2, 4)), r"mine has shape \(2, 2, 4\)"),
+    ],
+)
+def test_other_arrays_are_refused(pixels, message):
+    with pytest.raises(ValueError, match=message):
+        as_photo(pixels, "mine")
 
 
 def test_pts_counts_from_one(tmp_path):

@@ -16,7 +16,7 @@ from facejax.face_model import landmarks
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, LANDMARKS, LINEAR, RECIPES, FeatureNetwork, Tools, compile_fit, prepare_crops
 from facejax.fitting import fit as fitting
-from facejax.kept_programs import compile_program, kept_jit
+from facejax.kept_programs import argument_kinds, compile_program, kept_jit
 from facejax.program_keys import Unknown, describe, program_key
 from facejax.toolbox import tools_for
 
@@ -102,6 +102,12 @@ def test_a_kept_function_knows_float64(folder):
     assert move(pose).translation.dtype == jnp.float32
     with jax.enable_x64(True):
         assert move(pose).translation.dtype == jnp.float64
+
+
+def test_programs_of_another_precision_are_others():
+    with jax.default_matmul_precision("float32"):
+        exact = argument_kinds(POSE)
+    assert exact != argument_kinds(POSE)
 
 
 def test_a_folder_that_cannot_be_written_does_no_harm(folder, caplog):

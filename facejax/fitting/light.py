@@ -1,6 +1,7 @@
 """The light in closed form: given albedo and normals, the shading is linear in the coefficients."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +24,12 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
     that is brighter.
     """
     scene = look(model, replace(params, light=uniform_light()), seen)
-    view, mask = jax.lax.stop_gradient(scene.rendering), scene.mask.reshape(-1)
-    basis = sh_basis(view.normal).reshape(-1, 9)
-    albedo = srgb_to_linear(jnp.clip(view.color, 0.0, 1.0)).reshape(-1, 3)
+    own = partial(jnp.asarray, dtype=seen.image.dtype)  # whatever type jax gives to numbers by itself
+    view, mask = jax.lax.stop_gradient(scene.rendering), own(scene.mask).reshape(-1)
+    basis = own(sh_basis(view.normal)).reshape(-1, 9)
+    albedo = own(srgb_to_linear(jnp.clip(view.color, 0.0, 1.0))).reshape(-1, 3)
     seen_linear = srgb_to_linear(jnp.clip(seen.image, 0.0, 1.0)).reshape(-1, 3)
-    ridge = jnp.array(RIDGE)
+    ridge = own(RIDGE)
 
     def channel(a: Float[Array, " P"], y: Float[Array, " P"], weight: Float[Array, " P"]) -> Float[Array, " 9"]:
         x = basis * a[:, None]
@@ -44,5 +46,5 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
         mean = jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
         return (mask / (1.0 + (distance / jnp.maximum(mean, 1e-3)) ** 2), target, light), None
 
-    (_, _, light), _ = jax.lax.scan(one_round, (mask, seen_linear, params.light), None, length=ROUNDS)
+    (_, _, light), _ = jax.lax.scan(one_round, (mask, seen_linear, own(params.light)), None, length=ROUNDS)
     return replace(params, light=jnp.where(jnp.all(jnp.isfinite(light)), light, params.light))

@@ -1,6 +1,6 @@
 """Photographs in: reading, landmark files, crops.
 
-- `read`: `read_image`
+- `read`: `read_image`, `as_photo`
 - `sources`: `list_photos` of folders, lists, tar archives, Parquet tables; `Photo`, where one of them is
 - `landmark_files`: `read_landmarks`, `find_landmarks`
 - `box_files`: `read_boxes`, `box_of`
@@ -14,7 +14,7 @@ from facejax.images.box_files import box_of, read_boxes
 from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.images.detect import detect_faces
 from facejax.images.landmark_files import find_landmarks, read_landmarks
-from facejax.images.read import read_image
+from facejax.images.read import as_photo, read_image
 from facejax.images.sources import Photo, list_photos
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Photo",
     "align_face",
     "apply_crop",
+    "as_photo",
     "box_of",
     "detect_faces",
     "face_crop",

@@ -31,6 +31,25 @@ def read_image(path: str | Path | Photo) -> Float[np.ndarray, "H W 3"]:
         return _decode(file, str(photo))
 
 
+def as_photo(image: Any, name: str = "the photograph") -> Float[np.ndarray, "H W 3"]:
+    """An array, numpy's or jax's, as `read_image` would return it.
+
+    Whole numbers of 8 or 16 bits become display values in [0, 1]; others are taken as such values.
+
+    Raises ValueError for other shapes and for values that cannot be meant that way, with `name` in front.
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"{name} has shape {pixels.shape}: pass (H, W, 3) display values in [0, 1]")
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    pixels = np.asarray(pixels, np.float32)
+    low, high = np.min(pixels, initial=0.0), np.max(pixels, initial=0.0)
+    if not (low > -1.0 and high < 2.0):  # NaN neither; a little more than [0, 1] comes from resampling
+        raise ValueError(f"{name} has values from {low:g} to {high:g}: pass display values in [0, 1]")
+    return pixels
+
+
 def _check_file(path: Path, name: str) -> None:
     if not path.exists():
         raise FileNotFoundError(f"{name}: no such photo")

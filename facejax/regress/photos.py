@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from facejax.camera import PerspectiveCamera, Pose, transform_camera
 from facejax.face_model import FaceParams
-from facejax.images import apply_crop, read_image
+from facejax.images import apply_crop, as_photo, read_image
 from facejax.images.box_files import check_boxes
 from facejax.images.crop import Crop
 from facejax.images.detect import box_area, box_overlap, detect_faces
@@ -24,7 +24,8 @@ from facejax.regress.regressor import Regression, Regressor, box_crop, regress_c
 log = logging.getLogger(__name__)
 
 Faces = Literal["largest", "all"]
-Source = str | Path | np.ndarray
+Source = str | Path | np.ndarray | jax.Array
+ARRAYS = np.ndarray, jax.Array
 Boxes = Mapping[str, Any] | Sequence[Any] | np.ndarray  # by file name, or one entry a photo
 Program = Callable[[np.ndarray, np.ndarray, np.ndarray], Regression]  # crops, scales, offsets -> in photo pixels
 
@@ -34,7 +35,7 @@ KEPT_PIXELS = 4  # per pixel of a crop, along a side: where a photo is larger, w
 LEAST_CONFIDENCE = 0.25  # mean over the 68 landmarks, below which what the detector found is no face
 SAME_FACE = 0.4  # overlap of two landmark boxes that are one face
 
-NOT_FOUND = "no face found: give its place with --boxes FILE, or its 68 points with --landmarks (boxes= in Python)"
+NOT_FOUND = "no face found: give its place (--boxes FILE, in Python boxes= of regress) or its 68 landmarks"
 
 
 class RegressedFace(NamedTuple):
@@ -93,7 +94,7 @@ def regress_photos(
     if batch < 1:
         raise ValueError(f"batch={batch}: at least 1 face at once")
     if names is None:
-        names = [f"photo {k}" if isinstance(one, np.ndarray) else Path(one).name for k, one in enumerate(photos)]
+        names = [f"photo {k}" if isinstance(one, ARRAYS) else Path(one).name for k, one in enumerate(photos)]
     names = list(names)
     given = _boxes_by_photo(boxes, names)
     program = compile_regressor(regressor, batch)
@@ -105,7 +106,7 @@ def regress_photos(
         portraits: list[_Portrait] = []
         for index in group:
             try:
-                portraits += _portraits(regressor, photos[index], index, given[index])
+                portraits += _portraits(regressor, photos[index], names[index], index, given[index])
             except (ValueError, OSError) as error:
                 failures.append(_named(error, photos[index], names[index]))
                 failed.append(index)
@@ -178,15 +179,13 @@ def _boxes_by_photo(boxes: Boxes | None, names: list[str]) -> list[np.ndarray | 
 def _named(error: Exception, photo: Source, name: str) -> str:
     """One line that begins with the photo, which errors of reading do themselves."""
     line = " ".join(str(error).split()) or type(error).__name__
-    label = name if isinstance(photo, np.ndarray) else str(photo)
+    label = name if isinstance(photo, ARRAYS) else str(photo)
     return line if line.startswith((label, name)) else f"{label}: {line}"
 
 
-def _portraits(regressor: Regressor, photo: Source, index: int, given: np.ndarray | None) -> list[_Portrait]:
+def _portraits(regressor: Regressor, photo: Source, name: str, index: int, given: np.ndarray | None) -> list[_Portrait]:
     """The candidates of one photo."""
-    image = np.asarray(photo, np.float32) if isinstance(photo, np.ndarray) else read_image(photo)
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"has shape {image.shape}: pass (H, W, 3) display values in [0, 1]")
+    image = as_photo(photo, name) if isinstance(photo, ARRAYS) else read_image(photo)
     boxes = [one.box for one in detect_faces(image)] if given is None else list(given)
     if not boxes:
         raise ValueError(NOT_FOUND)
