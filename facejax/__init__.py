@@ -14,7 +14,9 @@ in docs/conventions.md.
 from facejax.api import FitResult as FitResult
 from facejax.api import RegressResult as RegressResult
 from facejax.api import fit as fit
+from facejax.api import load_face as load_face
 from facejax.api import regress as regress
+from facejax.compilation import cache_compilations as cache_compilations
 from facejax.face_model import FaceModel as FaceModel
 from facejax.face_model import FaceParams as FaceParams
 from facejax.face_model import decode as decode
@@ -23,6 +25,7 @@ from facejax.face_model import landmarks as landmarks
 from facejax.face_model import neutral_params as neutral_params
 from facejax.face_model import neutral_vertices as neutral_vertices
 from facejax.face_model.load import load_face_model as load_face_model
+from facejax.fitting import ACCELERATOR as ACCELERATOR
 from facejax.fitting import DEFAULT as DEFAULT
 from facejax.fitting import LANDMARKS as LANDMARKS
 from facejax.fitting import LINEAR as LINEAR

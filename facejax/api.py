@@ -14,13 +14,19 @@ from jaxtyping import Float
 from facejax.camera import quaternion_to_euler
 from facejax.evaluation.nme import nme
 from facejax.export.fitted import FILES, File, write_fitted_face
+from facejax.export.params import load_params
 from facejax.export.regressed import save_regression
 from facejax.export.stages import write_stages
 from facejax.face_model import FaceModel, FaceParams
+from facejax.face_model.load import load_face_model
 from facejax.fitting import FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, over_devices, prepare_crops
-from facejax.regress.photos import Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
+from facejax.fitting.tools import LINEAR as OWN
+from facejax.generative_renderer import GenerativeRenderer
+from facejax.images import as_photo, read_image
+from facejax.regress.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regress.regressor import Regression, Regressor, load_regressor
-from facejax.toolbox import recipe_for, tools_for
+from facejax.texture import TextureDecoder
+from facejax.toolbox import albedo_model, recipe_for, tools_for
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class FitResult:
         face = jax.device_put(jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.faces))
         if keep_stages:
             photo, observed = self.photos[index], self.observed[index]
-            write_stages(folder / "stages", self.stage_models, face, photo=photo, observed=observed)
+            write_stages(folder / "stages", self.stage_models, face, photo=photo, observed=observed, recipe=self.recipe)
         write_fitted_face(
             folder,
             self.model,
@@ -170,7 +176,8 @@ def regress(
     """Find the faces of photographs and give each its coefficients, pose and 68 landmarks, without a fit.
 
     Args:
-        images: one photograph or a sequence of them: files, or arrays (H, W, 3) of display values in [0, 1].
+        images: one photograph or a sequence of them: files, or arrays (H, W, 3) of display values in [0, 1], or of 8
+            or 16 bits.
         boxes: [left, top, right, bottom] or rows of them, in pixels, around the landmarks; by file name, or one entry
             for each photograph (None: look for the face).
         faces: "largest" or "all" of those found in a photograph.
@@ -180,10 +187,7 @@ def regress(
     A photograph that cannot be read or shows no face becomes a line of `failures`; when that is all of them, a
     ValueError says so.
     """
-    if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
-        sources: list[Source] = [images]
-    else:
-        sources = list(images)
+    sources = _several(images)
     if not sources:
         raise ValueError("no photographs to regress: pass at least one")
     if boxes is not None and len(sources) == 1 and not isinstance(boxes, Mapping) and not _per_photo(boxes):
@@ -207,6 +211,12 @@ def collect(regressor: Regressor, found: RegressedPhotos) -> RegressResult:
     )
 
 
+def _several(images: Sequence[Source] | Source) -> list[Source]:
+    """All photographs; a file, or an array with the three axes of a photograph, is one."""
+    one = isinstance(images, str | Path) or (isinstance(images, ARRAYS) and images.ndim == 3)
+    return [images] if one else list(images)  # type: ignore[list-item]
+
+
 def _per_photo(boxes: Sequence[Any] | np.ndarray) -> bool:
     """One entry a photograph, each a box or rows of boxes; False for what belongs to a single photograph."""
     first = boxes[0]
@@ -215,7 +225,7 @@ def _per_photo(boxes: Sequence[Any] | np.ndarray) -> bool:
 
 def fit(
     model: FaceModel,
-    images: Sequence[np.ndarray] | np.ndarray,
+    images: Sequence[Source] | Source,
     landmarks: Sequence[np.ndarray] | np.ndarray | None = None,
     *,
     recipe: Recipe | None = None,
@@ -230,7 +240,8 @@ def fit(
 
     Args:
         model: what a face can be, e.g. `load_face_model()`.
-        images: one photograph (H, W, 3) or a sequence of them, display (sRGB) values in [0, 1]; sizes may differ.
+        images: one photograph or a sequence of them: files, or arrays (H, W, 3) of display (sRGB) values in [0, 1],
+            or of 8 or 16 bits; sizes may differ.
         landmarks: 68 points in the iBUG order, (68, 2) for one photograph or one set each, pixels with (0, 0) at the
             image's top-left corner. None: those of `start`.
         recipe: the stages to run, see `facejax.fitting.recipes`; None: `DEFAULT` for the default head, `LINEAR` for
@@ -242,30 +253,60 @@ def fit(
 
     Raises ValueError for inputs that do not fit together. The first call with a new batch size compiles.
     """
-    if isinstance(images, np.ndarray) and images.ndim == 3:
-        images, landmarks = [images], None if landmarks is None else [np.asarray(landmarks)]
-    images = list(images)
+    photos = [
+        read_image(one) if isinstance(one, str | Path) else as_photo(one, f"photograph {index}")
+        for index, one in enumerate(_several(images))
+    ]
     recipe = recipe_for(model) if recipe is None else recipe
     if landmarks is None:
         if start is None:
-            start = _regress_each(images)
+            start = _regress_each(photos)
         landmarks, recipe = start.landmarks, _without_outline(recipe)
     tools = tools_for(recipe, model=model) if tools is None else tools
     recipe = replace(recipe, size=tools.painter_side() or recipe.size)
-    landmarks = [np.asarray(points) for points in landmarks]
+    alone = len(landmarks) > 0 and np.ndim(landmarks[0]) == 1
+    landmarks = [np.asarray(points) for points in ([landmarks] if alone else landmarks)]
     known = None if start is None else face_start(model, start)
-    crops = prepare_crops(images, landmarks, recipe=recipe, focal=focal, start=known)
+    crops = prepare_crops(photos, landmarks, recipe=recipe, focal=focal, start=known)
     begin = time.perf_counter()
     everywhere = over_devices(model, crops, tools)
     program = compile_fit(*everywhere[:2], recipe=recipe, tools=everywhere[2])
     compiled = time.perf_counter()
     faces = jax.block_until_ready(program(*everywhere))
-    if len(faces) > len(images):
-        faces = jax.tree.map(lambda leaf: leaf[: len(images)], faces)
+    if len(faces) > len(photos):
+        faces = jax.tree.map(lambda leaf: leaf[: len(photos)], faces)
     seconds = {"compile": compiled - begin, "fit": time.perf_counter() - compiled}
     names = ["landmarks", *(stage.name for stage in recipe.stages)]
     after = {name: model_after(model, recipe, tools, name) for name in names}
-    return FitResult(model_after(model, recipe, tools), recipe, images, landmarks, faces, seconds, after, tools)
+    return FitResult(model_after(model, recipe, tools), recipe, photos, landmarks, faces, seconds, after, tools)
+
+
+def load_face(
+    path: str | Path,
+    *,
+    model: FaceModel | str | Path = "default",
+    decoder: TextureDecoder | str | Path = "default",
+    renderer: GenerativeRenderer | str | Path = "default",
+) -> tuple[FaceModel, FaceParams]:
+    """A face that a fit wrote: the face model with the albedo that the parameters belong to, and the parameters.
+
+    >>> model, params = load_face("out/photo")  # doctest: +SKIP
+    >>> picture = facejax.render(model, params, size=(480, 640)).color  # doctest: +SKIP
+
+    Args:
+        path: a `params.npz`, or the folder that holds it.
+        model: the face model that was fitted, or its path.
+        decoder, renderer: those that were fitted with, or their folders, as in `facejax.toolbox.tools_for`.
+
+    Raises ValueError for another model than the one that was fitted, and like `load_params` and the loaders.
+    """
+    path = Path(path)
+    path = path / "params.npz" if path.is_dir() else path
+    params, name, albedo = load_params(path)
+    model = model if isinstance(model, FaceModel) else load_face_model(model)
+    if model.name != name:
+        raise ValueError(f"{path}: a face of the model {name!r}, not of {model.name!r}: pass it as model=")
+    return model if albedo == OWN else replace(model, albedo=albedo_model(albedo, decoder, renderer)), params
 
 
 def _without_outline(recipe: Recipe) -> Recipe:

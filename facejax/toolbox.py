@@ -1,9 +1,10 @@
 """What a fit of a model takes if nothing else is said: the recipe, the package's own decoder and networks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from facejax.checkpoints import Released, import_arcface, import_lpips, load_released
-from facejax.face_model import FaceModel
+from facejax.face_model import AlbedoModel, FaceModel
 from facejax.fitting import (
     DEFAULT,
     LINEAR,
@@ -80,25 +81,50 @@ def tools_for(
     """
     albedos = {stage.albedo for stage in recipe.stages} - {OWN}
     roles = {TERMS[term].network for stage in recipe.stages for term, _ in stage.weights if term in TERMS}
-    drawn, networks = {}, {}
-    if unknown := albedos - {"decoder", "decoder_z", "detailed", "gar"}:
+    if unknown := albedos - {*DECODED, PAINTED}:
         raise ValueError(f"recipe {recipe.name!r} draws {', '.join(sorted(unknown))}: pass your own Tools(albedos=...)")
-    if albedos - {"gar"} and decoder == "default" and model is not None and model.name != HEAD:
+    if albedos - {PAINTED} and decoder == "default" and model is not None and model.name != HEAD:
         raise ValueError(
             f"recipe {recipe.name!r}: the package's texture decoder is laid out for its own head, not for "
             f"{model.name!r}; use the linear recipe, or give a decoder of that layout"
         )
-    if albedos - {"gar"}:
-        loaded = decoder if isinstance(decoder, TextureDecoder) else load_decoder(decoder)
-        drawn = {"decoder": loaded, "decoder_z": MappedTexture(loaded), "detailed": DetailedTexture(loaded)}
-    if "gar" in albedos or "normals" in roles:
-        painter = renderer if isinstance(renderer, GenerativeRenderer) else load_gar(renderer)
-        drawn["gar"] = GARAppearance(painter)
-        networks |= {"normals": normals_network(painter)} if "normals" in roles else {}
+    decoder = _decoder(decoder) if albedos - {PAINTED} else decoder
+    renderer = _renderer(renderer) if PAINTED in albedos or "normals" in roles else renderer
+    drawn = {name: albedo_model(name, decoder, renderer) for name in sorted(albedos)}
+    networks = {"normals": normals_network(_renderer(renderer))} if "normals" in roles else {}
     if "perceptual" in roles:
         networks["perceptual"] = read_lpips(lpips) if lpips else own_encoder()
     if "recognition" in roles:
         if arcface is None:
             raise ValueError(f"recipe {recipe.name!r} needs a recognition network: give the weights of ArcFace")
         networks["recognition"] = read_arcface(arcface)
-    return Tools({name: drawn[name] for name in sorted(albedos)}, dict(sorted(networks.items())))
+    return Tools(drawn, dict(sorted(networks.items())))
+
+
+def albedo_model(
+    name: str,
+    decoder: TextureDecoder | str | Path = "default",
+    renderer: GenerativeRenderer | str | Path = "default",
+) -> AlbedoModel:
+    """What the stages of the package's recipes call so, made of a decoder or a renderer as in `tools_for`."""
+    if name == PAINTED:
+        return GARAppearance(_renderer(renderer))
+    if name not in DECODED:
+        raise ValueError(f"albedo model {name!r} is not the package's own: known are {[*DECODED, PAINTED]}")
+    return DECODED[name](_decoder(decoder))
+
+
+def _decoder(decoder: TextureDecoder | str | Path) -> TextureDecoder:
+    return decoder if isinstance(decoder, TextureDecoder) else load_decoder(decoder)
+
+
+def _renderer(renderer: GenerativeRenderer | str | Path) -> GenerativeRenderer:
+    return renderer if isinstance(renderer, GenerativeRenderer) else load_gar(renderer)
+
+
+PAINTED = "gar"
+DECODED: dict[str, Callable[[TextureDecoder], AlbedoModel]] = {
+    "decoder": lambda decoder: decoder,
+    "decoder_z": MappedTexture,
+    "detailed": DetailedTexture,
+}

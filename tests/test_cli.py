@@ -7,10 +7,10 @@ import pytest
 import trimesh
 from portraits import write_portrait
 
+from facejax.api import load_face
 from facejax.cli import main
 from facejax.export import load_params, write_png
 from facejax.face_model import decode
-from facejax.face_model.load import load_face_model
 from facejax.images import read_image
 
 pytestmark = pytest.mark.optimized
@@ -52,9 +52,8 @@ def test_fit_writes_the_files_of_every_photo(photos, tmp_path, capfd):
         size = np.sqrt(np.prod(np.ptp(np.load(photos / f"{name}.npy"), axis=0)))
         error = np.linalg.norm(np.array(summary["landmarks68"]) - np.load(photos / f"{name}.npy"), axis=1).mean()
         assert error / size < 0.02
-        params, model_name = load_params(folder / "params.npz")
-        model = load_face_model()
-        assert model_name == model.name == summary["model"]
+        model, params = load_face(folder)
+        assert load_params(folder / "params.npz").model == model.name == summary["model"]
         mesh = trimesh.load_mesh(folder / "mesh.obj", process=False, maintain_order=True)
         height = np.ptp(mesh.vertices[:, 1])
         assert 200 < height < 450  # a head with its neck, in millimetres

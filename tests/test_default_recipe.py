@@ -6,9 +6,11 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from toy import toy_model
 
-from facejax.api import fit
+from facejax.api import fit, load_face
 from facejax.commands.demo import portrait, random_face
+from facejax.face_model import decode_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT
 from facejax.texture import DetailedTexture, load_decoder
@@ -36,3 +38,10 @@ def test_the_default_recipe_goes_from_the_linear_albedo_to_the_decoder_with_deta
     assert told["stages"]["everything"]["albedo"] == "detailed"
     assert told["stages"]["everything"]["networks"] == {"perceptual": "own encoder"}
     assert {path.name for path in folder.iterdir()} >= {"mesh.obj", "albedo.png", "overlay.png", "params.npz"}
+
+    with pytest.raises(ValueError, match="take the model of the FitResult"):
+        decode_albedo(model, face.params)
+    again, params = load_face(folder)
+    np.testing.assert_array_equal(decode_albedo(again, params), decode_albedo(result.model, face.params))
+    with pytest.raises(ValueError, match="a face of the model 'facejax-head', not of 'toy'"):
+        load_face(folder, model=toy_model())

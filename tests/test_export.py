@@ -134,8 +134,8 @@ def some_params(camera) -> FaceParams:
 def test_params_come_back_exactly(tmp_path, camera):
     params = some_params(camera)
     save_params(tmp_path / "params.npz", params, "default")
-    loaded, name = load_params(tmp_path / "params.npz")
-    assert name == "default" and type(loaded.camera) is type(camera)
+    loaded, name, albedo = load_params(tmp_path / "params.npz")
+    assert (name, albedo) == ("default", "linear") and type(loaded.camera) is type(camera)
     for field in ("identity", "expression", "albedo", "light"):
         np.testing.assert_array_equal(getattr(loaded, field), getattr(params, field))
     np.testing.assert_array_equal(loaded.pose.rotation, params.pose.rotation)

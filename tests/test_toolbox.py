@@ -9,6 +9,7 @@ from toy import toy_model
 
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR, RECIPES, Painter
+from facejax.fitting.ffhq_uv import FFHQ_UV_CROPFACE
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.texture import DetailedTexture, MappedTexture, save_decoder, texture_decoder
 from facejax.toolbox import recipe_for, tools_for
@@ -56,7 +57,7 @@ def test_what_cannot_be_had_is_named(decoder):
     with pytest.raises(ValueError, match="'ffhq_uv_code' needs a recognition network"):
         tools_for(RECIPES["ffhq_uv_code"], decoder)
     with pytest.raises(ValueError, match="draws decoder_cropface"):
-        tools_for(RECIPES["ffhq_uv_cropface"], decoder)
+        tools_for(FFHQ_UV_CROPFACE, decoder)
     with pytest.raises(ValueError, match="LPIPS is one file or two, not 3"):
         tools_for(DEFAULT, decoder, lpips=(Path("a"), Path("b"), Path("c")))
     with pytest.raises(FileNotFoundError, match="nowhere: no such checkpoint"):

@@ -47,8 +47,8 @@ class FitOptions:
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
     recipe: str | None = None
     """what is fitted: "landmarks" only, "linear" (landmarks, pixels), "default" (the same, then a texture decoder),
-    "gar" (a generative renderer run backwards), or a published recipe, see docs/fitting.md. Default: "default" for the
-    default head, "linear" for other models"""
+    "accelerator" (the same, with more steps, for GPUs), "gar" (a generative renderer run backwards), or a published
+    recipe, see docs/fitting.md. Default: "default" for the default head, "linear" for other models"""
     decoder: Path | None = None
     """folder of a texture decoder, for recipes that use one (default: the package's own)"""
     renderer: Path | None = None

@@ -23,7 +23,7 @@ from facejax.export.pictures import bake_vertex_colors, draw_landmarks, panels, 
 from facejax.export.ply import write_ply
 from facejax.export.summary import versions, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, neutral_vertices
-from facejax.fitting import GAR, FittedFaces, Painter, Recipe, Tools
+from facejax.fitting import GAR, FittedFaces, Painter, Recipe, Tools, albedo_after
 from facejax.fitting.scene import face_mask
 from facejax.fitting.stages import describe_stage
 from facejax.images.crop import apply_crop, face_crop
@@ -79,7 +79,7 @@ def write_fitted_face(
     if "overlay" in files and albedo is not None:
         write_png(folder / "overlay.png", overlay(model, params, photo, observed, albedo, face.landmarks))
     if "params" in files:
-        save_params(folder / "params.npz", params, model.name)
+        save_params(folder / "params.npz", params, model.name, albedo_after(recipe))
     pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)
     write_summary(
         folder / "summary.json",

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,19 +11,29 @@ import numpy as np
 from facejax.atomic import atomic_path
 from facejax.camera import PerspectiveCamera, Pose, WeakPerspectiveCamera
 from facejax.face_model.model import FaceParams
+from facejax.fitting.tools import LINEAR
 
 SCHEMA = "facejax.face_params"
 VERSION = 1
 
 
-def save_params(path: str | Path, params: FaceParams, model_name: str) -> None:
-    """Write the parameters of one face or a batch, and the name of the model that they belong to, atomically."""
+class SavedParams(NamedTuple):
+    """What a parameter file holds."""
+
+    params: FaceParams
+    model: str  # the name of the face model that they belong to
+    albedo: str  # and of its albedo model, as the stages of a recipe name it; "linear": the face model's own
+
+
+def save_params(path: str | Path, params: FaceParams, model: str, albedo: str = LINEAR) -> None:
+    """Write the parameters of one face or a batch, and the names of what they belong to (`SavedParams`), atomically."""
     camera = params.camera
     perspective = isinstance(camera, PerspectiveCamera)
     arrays = {
         "schema": np.array(SCHEMA),
         "version": np.array(VERSION),
-        "model": np.array(model_name),
+        "model": np.array(model),
+        "albedo_model": np.array(albedo),
         "camera": np.array("perspective" if perspective else "weak_perspective"),
         "identity": params.identity,
         "expression": params.expression,
@@ -37,8 +48,8 @@ def save_params(path: str | Path, params: FaceParams, model_name: str) -> None:
         np.savez(file, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
 
 
-def load_params(path: str | Path) -> tuple[FaceParams, str]:
-    """The parameters and the model's name, exactly as saved.
+def load_params(path: str | Path) -> SavedParams:
+    """The parameters, exactly as saved, and what they belong to. `facejax.load_face` brings the face model along.
 
     Raises FileNotFoundError, or ValueError when the file is no parameter file of a version this library reads.
     """
@@ -56,7 +67,7 @@ def load_params(path: str | Path) -> tuple[FaceParams, str]:
     if version != VERSION:
         raise ValueError(f"{path}: has version {version}, this library reads {VERSION}; use the facejax that wrote it")
     try:
-        return _assemble(arrays), str(arrays["model"])
+        return SavedParams(_assemble(arrays), str(arrays["model"]), str(arrays.get("albedo_model", LINEAR)))
     except KeyError as error:
         raise ValueError(f"{path}: lacks the array {error.args[0]!r}; write it with save_params") from error
 

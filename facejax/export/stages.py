@@ -15,7 +15,7 @@ from facejax.export.obj import write_obj
 from facejax.export.params import save_params
 from facejax.export.pictures import write_png
 from facejax.face_model import FaceModel, decode
-from facejax.fitting import FittedFaces
+from facejax.fitting import FittedFaces, Recipe, albedo_after
 
 
 def write_stages(
@@ -25,6 +25,7 @@ def write_stages(
     *,
     photo: Float[np.ndarray, "H W 3"],
     observed: Float[np.ndarray, "68 2"],
+    recipe: Recipe,
 ) -> None:
     """Write `<k>_<stage>/` with mesh.obj, albedo.png, overlay.png and params.npz for every stage, losses.csv and
     losses.png; one face. `models`: the face model with each stage's albedo, in the order of the stages.
@@ -37,7 +38,7 @@ def write_stages(
         layout = {"uv": model.uv, "uv_faces": model.topology.uv_faces, "texture": albedo}
         write_obj(place / "mesh.obj", decode(model, params), model.faces, **layout)
         write_png(place / "overlay.png", overlay(model, params, photo, observed, albedo))
-        save_params(place / "params.npz", params, model.name)
+        save_params(place / "params.npz", params, model.name, albedo_after(recipe, name))
     write_text(folder / "losses.csv", losses_table(face, list(models)))
     write_png(folder / "losses.png", losses_plot(face, list(models)))
 

@@ -161,7 +161,8 @@ def _combine(coefficients: Float[Array, " N"], std: Array, basis: Array, label: 
     """sum_k c_k std_k basis_k; fewer coefficients than components leave the rest at zero."""
     count = coefficients.shape[0]
     if count > basis.shape[0]:
-        raise ValueError(f"{count} {label} coefficients, but the model has {basis.shape[0]}: pass at most that many")
+        hint = "take the model of the FitResult, or of load_face" if label == "albedo" else "pass at most that many"
+        raise ValueError(f"{count} {label} coefficients, but the model has {basis.shape[0]}: {hint}")
     flat = basis[:count].reshape(
         count, math.prod(basis.shape[1:])
     )  # as a matrix XLA's transpose of the product is as fast as the product

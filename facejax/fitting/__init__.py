@@ -14,6 +14,7 @@
 
 from facejax.fitting.fit import Crops as Crops
 from facejax.fitting.fit import FittedFaces as FittedFaces
+from facejax.fitting.fit import albedo_after as albedo_after
 from facejax.fitting.fit import compile_fit as compile_fit
 from facejax.fitting.fit import fit_crops as fit_crops
 from facejax.fitting.fit import model_after as model_after

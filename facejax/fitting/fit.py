@@ -27,6 +27,7 @@ from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.fitting.tools import NO_TOOLS, Tools
 from facejax.images.crop import apply_crop, face_crop
+from facejax.images.read import as_photo
 from facejax.kept_programs import argument_kinds, compile_program
 from facejax.objectives import psnr
 
@@ -142,12 +143,18 @@ def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe, tools: Tools) -> 
 
 def model_after(model: FaceModel, recipe: Recipe, tools: Tools, stage: str | None = None) -> FaceModel:
     """The face model with the albedo that the parameters after a stage (None: the last) belong to."""
+    albedo = albedo_after(recipe, stage)
+    return model if albedo == OWN else replace(model, albedo=tools.albedo(albedo, model))
+
+
+def albedo_after(recipe: Recipe, stage: str | None = None) -> str:
+    """The name of the albedo model that the parameters after a stage (None: the last) belong to."""
     albedo = OWN
     for one in recipe.stages if stage != "landmarks" else ():
         albedo = one.albedo
         if one.name == stage:
             break
-    return model if albedo == OWN else replace(model, albedo=tools.albedo(albedo, model))
+    return albedo
 
 
 def prepare_crops(
@@ -158,7 +165,7 @@ def prepare_crops(
     focal: Sequence[float] | float | None = None,
     start: FaceStart | None = None,
 ) -> Crops:
-    """Cut the faces out of photographs (each (H, W, 3), display values) by their landmarks ((68, 2), pixels).
+    """Cut the faces out of photographs (each (H, W, 3), see `as_photo`) by their landmarks ((68, 2), pixels).
 
     `focal`: the photographs' focal length in their own pixels, one for all or one each; None: unknown.
     `start`: what else is known of the faces, with a leading axis N.
@@ -178,9 +185,7 @@ def _prepare_crop(
     index: int, image: np.ndarray, landmarks: np.ndarray, focal: float | None, *, recipe: Recipe
 ) -> dict[str, np.ndarray | None]:
     """What `Crops` has of one face, without the leading axis."""
-    image, points = np.asarray(image, np.float32), np.asarray(landmarks, np.float32)
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"photograph {index} has shape {image.shape}: pass (H, W, 3) display values in [0, 1]")
+    image, points = as_photo(image, f"photograph {index}"), np.asarray(landmarks, np.float32)
     if points.shape != (68, 2) or not np.isfinite(points).all():
         raise ValueError(f"landmarks of photograph {index} have shape {points.shape}: pass (68, 2) finite pixels")
     crop = face_crop(points, recipe.size, margin=recipe.margin)

@@ -142,7 +142,6 @@ RECIPES = {
         GAR,
         ffhq_uv.FFHQ_UV_CODE,
         ffhq_uv.FFHQ_UV_PAPER,
-        ffhq_uv.FFHQ_UV_CROPFACE,
         ffhq_uv.GANFIT,
     )
 }

@@ -81,10 +81,10 @@ def find_results(folder: Path) -> dict[str, Path]:
 
 def read_result(folder: Path, name: str, model: FaceModel) -> ShownFace:
     """Raises ValueError when the face is of another model than `model`."""
-    params, model_name = load_params(folder / "params.npz")
-    if model_name != model.name:
-        raise ValueError(f"{folder}: a face of the model {model_name!r}; pass its file with --model")
-    return ShownFace(name, folder, params, read_image(folder / "albedo.png"))
+    saved = load_params(folder / "params.npz")
+    if saved.model != model.name:
+        raise ValueError(f"{folder}: a face of the model {saved.model!r}; pass its file with --model")
+    return ShownFace(name, folder, saved.params, read_image(folder / "albedo.png"))
 
 
 def changed(params: FaceParams, model: FaceModel, sliders: Mapping[str, float]) -> FaceParams:
