@@ -54,9 +54,19 @@ def shade(normals: Float[Array, "... 3"], light: Float[Array, "9 3"]) -> Float[A
     return jnp.stack(channels, axis=-1)
 
 
+def front_level(light: Float[Array, "9 3"]) -> Float[Array, " 3"]:
+    """The mean shading of the normals that face the camera, each direction counting alike; 1 for `uniform_light`."""
+    return _C0 * light[0] + 0.5 * _C1 * light[2]
+
+
 def uniform_light(intensity: float = 1.0) -> Float[Array, "9 3"]:
     """White light from everywhere: shading equals `intensity` for every normal."""
     return jnp.zeros((9, 3)).at[0].set(intensity / _C0)
+
+
+def luminance(linear: Float[Array, "*S 3"]) -> Float[Array, "*S"]:
+    """Relative luminance of linear RGB with sRGB's primaries (ITU-R BT.709)."""
+    return linear @ jnp.array([0.2126, 0.7152, 0.0722], linear.dtype)
 
 
 def srgb_to_linear(x: Float[Array, "*S"]) -> Float[Array, "*S"]:

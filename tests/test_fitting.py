@@ -23,6 +23,7 @@ from facejax.face_model.load import load_face_model
 from facejax.fitting import (
     LANDMARKS,
     LINEAR,
+    Priors,
     Stage,
     compile_fit,
     fit_crops,
@@ -30,10 +31,12 @@ from facejax.fitting import (
     prepare_crops,
     run_stage,
     solve_light,
+    solve_skin,
 )
 from facejax.fitting import fit as fitting
 from facejax.fitting.landmarks import box_size, scaled_orthographic
 from facejax.fitting.least_squares import levenberg_marquardt
+from facejax.fitting.light import share_brightness, skin_color
 from facejax.fitting.scene import Observation, look, project_landmarks
 from facejax.lighting import sh_basis, uniform_light
 from facejax.render import render
@@ -173,6 +176,47 @@ def test_light_ignores_an_occluder():
     normals = scene.rendering.normal[scene.mask > 0.5]
     error = jnp.abs(sh_basis(normals) @ found.light - sh_basis(normals) @ params.light)
     assert float(jnp.mean(error)) < 0.03
+
+
+def test_skin_and_light_share_the_brightness_most_probably():
+    rng = np.random.default_rng(0)
+    mean, moves = np.array([0.7, 0.52, 0.44]), rng.normal(size=(5, 3)) * 0.03 + 0.05
+    surplus, priors = np.array([-0.7, -0.5, -0.6]), Priors(log_light=0.4, log_tint=0.15)
+    spread = 0.4**2 + 0.15**2 * np.eye(3)
+
+    def color(albedo):
+        return np.log(((mean + albedo @ moves + 0.055) / 1.055) ** 2.4)
+
+    def unlikely(albedo):
+        left = surplus - (color(albedo) - color(np.zeros(5)))
+        return albedo @ albedo + left @ np.linalg.solve(spread, left)
+
+    wanted = scipy.optimize.minimize(unlikely, np.zeros(5), tol=1e-10).x
+    found = share_brightness(*(jnp.asarray(x, jnp.float32) for x in (mean, moves, surplus)), priors)
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+    assert np.linalg.norm(wanted) > 0.5
+
+
+def test_the_mean_skin_is_that_of_the_map():
+    mean, moves = skin_color(toy_model(), toy_model().albedo)
+    albedo = np.asarray(toy_model().albedo.decode(jnp.array([1.0, -2.0, 0.5])))
+    u, v = np.asarray(toy_model().uv).T  # of this model, a row for each vertex
+    at_vertices = albedo[((1 - v) * 32).astype(int).clip(0, 31), (u * 32).astype(int).clip(0, 31)]
+    wanted = np.average(at_vertices, axis=0, weights=toy_model().regions["face"])
+    np.testing.assert_allclose(mean + np.array([1.0, -2.0, 0.5]) @ moves, wanted, atol=0.03)
+
+
+def test_dark_skin_is_not_taken_for_little_light():
+    found = []
+    for shade in (-2.0, 2.0):  # standard deviations of the whole albedo's brightness
+        params = replace(truth(), albedo=jnp.array([shade, 0.0, 0.0]))
+        seen = observation(params)
+        seen = replace(seen, image=seen.image.at[:12].set(0.9))  # something white
+        found.append(solve_skin(toy_model(), replace(params, albedo=jnp.zeros(3)), seen))
+        light = solve_light(toy_model(), replace(params, albedo=found[-1].albedo), seen).light
+        np.testing.assert_allclose(found[-1].light, light, atol=5e-3)
+    dark, bright = (float(one.albedo[0]) for one in found)
+    assert dark < -0.3 and bright - dark > 1.5
 
 
 def test_a_stage_moves_only_its_blocks_and_lowers_its_loss():

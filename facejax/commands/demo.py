@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from facejax.export import write_png, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.fitting import LINEAR
+from facejax.fitting.light import skin_color
 from facejax.fitting.scene import project_landmarks
 from facejax.lighting import uniform_light
 from facejax.mesh import align_similarity
@@ -95,7 +97,8 @@ def portrait(
 
 
 def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> dict[str, float]:
-    """Vertex errors over the face (mm, after similarity alignment), pose (degrees), landmarks and pixels."""
+    """Vertex errors over the face (mm, after similarity alignment), pose (degrees), landmarks, pixels, and the face's
+    mean albedo (CIE 1976 distance)."""
     fitted = jax.tree.map(lambda leaf: leaf[0], result.params)
     face = np.asarray(model.regions["face"]) > 0.5
     target, source = decode(model, truth)[face], decode(model, fitted)[face]
@@ -105,10 +108,14 @@ def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> di
     turned = quaternion_to_matrix(fitted.pose.rotation) @ rotation.T
     between = turned @ quaternion_to_matrix(truth.pose.rotation).T
     angle = np.degrees(np.arccos(np.clip((np.trace(np.asarray(between)) - 1) / 2, -1, 1)))
+    mean, moves = skin_color(model, model.albedo)
+    skins = np.asarray(mean + jnp.stack([truth.albedo, fitted.albedo]) @ moves, np.float32)
+    lab = cv2.cvtColor(np.clip(skins, 0, 1)[None], cv2.COLOR_RGB2Lab)[0]
     return {
         "vertex_error_median_mm": float(np.median(distance)),
         "vertex_error_mean_mm": float(distance.mean()),
         "pose_error_degrees": float(angle),
         "landmark_nme_percent": result.landmark_nme(0),
         "psnr_face_db": float(result.faces.psnr_face[0]),
+        "skin_color_error_delta_e": float(np.linalg.norm(lab[0] - lab[1])),
     }

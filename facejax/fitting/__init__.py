@@ -3,7 +3,7 @@
 - `fit`: `fit_crops` (pure), `prepare_crops`, `compile_fit`, `over_devices`, `FittedFaces`
 - `priors`: `Priors`
 - `landmarks`: `fit_landmarks`, `FaceStart`
-- `light`: `solve_light`
+- `light`: `solve_light`, `solve_skin`
 - `stages`: `Stage`, `run_stage`
 - `terms`: `TERMS`, `Term`
 - `tools`: `Tools`, `FeatureNetwork`: albedo models and networks that a recipe may draw on
@@ -23,6 +23,7 @@ from facejax.fitting.fit import prepare_crops as prepare_crops
 from facejax.fitting.landmarks import FaceStart as FaceStart
 from facejax.fitting.landmarks import fit_landmarks as fit_landmarks
 from facejax.fitting.light import solve_light as solve_light
+from facejax.fitting.light import solve_skin as solve_skin
 from facejax.fitting.networks import arcface_network as arcface_network
 from facejax.fitting.networks import encoder_network as encoder_network
 from facejax.fitting.networks import lpips_network as lpips_network

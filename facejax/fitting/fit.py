@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from facejax.camera import PerspectiveCamera, Pose, transform_camera
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting.landmarks import JAW, FaceStart, box_size, fit_landmarks
-from facejax.fitting.light import solve_light
+from facejax.fitting.light import solve_skin
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
 from facejax.fitting.scene import Observation, face_mask, look
@@ -111,7 +111,7 @@ def _fit_one(model: FaceModel, crop: Crops, *, recipe: Recipe, tools: Tools) -> 
     weights = jnp.where(jnp.arange(crop.landmarks.shape[0]) < JAW, 0.5, 1.0)
     weights = weights if crop.start is None else weights * crop.start.confidence
     seen = Observation(crop.images, crop.valid, crop.landmarks, weights, box_size(crop.landmarks), start.moving)
-    params = solve_light(model, start.params, seen)
+    params = solve_skin(model, start.params, seen, priors=recipe.priors)
     after, traces = {"landmarks": params}, {}
     drawn, albedo = model, OWN
     for stage in recipe.stages:

@@ -1,4 +1,4 @@
-"""The light in closed form: given albedo and normals, the shading is linear in the coefficients."""
+"""The light in closed form, and what of a picture's brightness is the skin's."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting.scene import Observation, look
-from facejax.lighting import sh_basis, srgb_to_linear, uniform_light
+from facejax.face_model import FaceModel, FaceParams, LinearAlbedo
+from facejax.fitting.priors import PRIORS, Priors
+from facejax.fitting.scene import Observation, Scene, look
+from facejax.lighting import front_level, luminance, sh_basis, srgb_to_linear, uniform_light
 
-ROUNDS = 5  # of reweighting
+ROUNDS = 5  # of reweighting, and of Gauss-Newton
 SATURATED = 0.95  # linear value from which a photograph only says "at least"
 RIDGE = (1e-4, *[1e-3] * 3, *[5e-3] * 5)  # a share of the system's mean diagonal, per band: dim light is smooth light
+WHITE = 0.97  # of a picture's pixels are darker than what is taken for white in it
+DARKEST = 0.05  # display value of skin
 
 
 def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> FaceParams:
@@ -23,7 +26,75 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
     less (Cauchy weights at the mean distance), and a saturated value counts as what the last solution makes of it, if
     that is brighter.
     """
-    scene = look(model, replace(params, light=uniform_light()), seen)
+    return _with_light(params, _evenly_lit(model, params, seen), seen)
+
+
+def solve_skin(model: FaceModel, params: FaceParams, seen: Observation, *, priors: Priors = PRIORS) -> FaceParams:
+    """`solve_light`, and an albedo that takes its share of the picture's brightness; linear albedo models only.
+
+    A dark face has dark skin or little light. With the mean albedo all of it is the light's, and every skin the same.
+    Here neither is sure: the coefficients are standard normal, and the logarithm of the light towards the camera
+    (`front_level`) is normal about half of that of the picture's white, its luminance that few pixels exceed. Half,
+    because cameras make pictures of all scenes about as bright as each other, but not quite. Its deviations are
+    `priors.log_light` and, for each channel, `priors.log_tint`. The most probable coefficients, given the light that
+    the mean albedo needs, follow from three numbers, by a few Gauss-Newton steps.
+    """
+    scene = _evenly_lit(model, params, seen)
+    lit = _with_light(params, scene, seen)
+    if not isinstance(model.albedo, LinearAlbedo) or model.albedo.count == 0:
+        return lit
+    surplus = jnp.log(jnp.maximum(front_level(lit.light), 1e-3)) - 0.5 * jnp.log(_white(seen))
+    albedo = share_brightness(*skin_color(model, model.albedo), surplus, priors)
+    params = replace(params, albedo=jnp.where(jnp.all(jnp.isfinite(albedo)), albedo, params.albedo))
+    return _with_light(params, _evenly_lit(model, params, seen, before=scene), seen)
+
+
+def share_brightness(
+    mean: Float[Array, " 3"], moves: Float[Array, "A 3"], surplus: Float[Array, " 3"], priors: Priors
+) -> Float[Array, " A"]:
+    """The most probable coefficients of an albedo whose light is this much stronger than expected (logarithms)."""
+    spread = priors.log_light**2 + priors.log_tint**2 * jnp.eye(3, dtype=mean.dtype)
+
+    def color(albedo: Float[Array, " A"]) -> Float[Array, " 3"]:
+        return jnp.log(srgb_to_linear(jnp.clip(mean + albedo @ moves, DARKEST, 1.0)))
+
+    def step(albedo: Float[Array, " A"], _: None) -> tuple[Float[Array, " A"], None]:
+        slope = jax.jacfwd(color)(albedo)  # (3, A)
+        left = surplus + color(jnp.zeros_like(albedo)) - color(albedo) + slope @ albedo
+        return slope.T @ jnp.linalg.solve(slope @ slope.T + spread, left), None
+
+    return jax.lax.scan(step, jnp.zeros(len(moves), mean.dtype), None, length=ROUNDS)[0]
+
+
+def skin_color(model: FaceModel, albedo: LinearAlbedo) -> tuple[Float[Array, " 3"], Float[Array, "A 3"]]:
+    """The mean colour of the face, display values, and how each coefficient moves it."""
+    region = model.regions.get("face_inner", model.regions["face"])
+    if albedo.per_vertex:
+        weight, mean, basis = region, albedo.mean, albedo.basis
+    else:  # a texel for each triangle, its middle
+        height, width, _ = albedo.mean.shape
+        u, v = jnp.mean(model.uv[model.topology.uv_faces], axis=1).T
+        column, row = (jnp.clip(x, 0.0, 1.0 - 1e-6) for x in (u, 1.0 - v))
+        column, row = (column * width).astype(jnp.int32), (row * height).astype(jnp.int32)
+        weight = jnp.mean(region[model.faces], axis=1)
+        mean, basis = albedo.mean[row, column], albedo.basis[:, row, column]
+    weight = weight / jnp.sum(weight)
+    return weight @ mean, albedo.std[:, None] * jnp.einsum("p,apc->ac", weight, basis)
+
+
+def _white(seen: Observation) -> Float[Array, ""]:
+    """The linear luminance that few pixels of the photograph exceed."""
+    bright = luminance(srgb_to_linear(jnp.clip(seen.image, 0.0, 1.0)))
+    white = jnp.nanquantile(jnp.where(seen.valid > 0.5, bright, jnp.nan), WHITE)
+    return jnp.maximum(white, 1e-3).astype(bright.dtype)
+
+
+def _evenly_lit(model: FaceModel, params: FaceParams, seen: Observation, before: Scene | None = None) -> Scene:
+    """The albedo as it is seen; `before`: a scene of the same geometry."""
+    return look(model, replace(params, light=uniform_light()), seen, before=before)
+
+
+def _with_light(params: FaceParams, scene: Scene, seen: Observation) -> FaceParams:
     own = partial(jnp.asarray, dtype=seen.image.dtype)  # whatever type jax gives to numbers by itself
     view, mask = jax.lax.stop_gradient(scene.rendering), own(scene.mask).reshape(-1)
     basis = own(sh_basis(view.normal)).reshape(-1, 9)
@@ -47,4 +118,4 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
         return (mask / (1.0 + (distance / jnp.maximum(mean, 1e-3)) ** 2), target, light), None
 
     (_, _, light), _ = jax.lax.scan(one_round, (mask, seen_linear, own(params.light)), None, length=ROUNDS)
-    return replace(params, light=jnp.where(jnp.all(jnp.isfinite(light)), light, params.light))
+    return replace(params, light=jnp.where(jnp.all(jnp.isfinite(light)), light, own(params.light)))

@@ -21,6 +21,8 @@ class Priors:
     distance: float = 1000.0  # mm from the camera
     log_distance: float = 0.25
     log_focal: float = 1e-3  # of a focal length that is given; one that is not is free
+    log_light: float = 0.5  # of the light's strength, about what the picture's brightest parts suggest (`solve_skin`)
+    log_tint: float = 0.2  # of each of its channels besides
 
 
 PRIORS = Priors()
