@@ -10,6 +10,7 @@ import tarfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -268,9 +269,30 @@ def test_reading_and_writing_go_on_beside_the_work():
             raise OSError("disk full")
         return item
 
-    results = []
-    with pytest.raises(OSError, match="disk full"):
-        results.extend(overlapped(range(5), slow, slow, fails))
+    for prepare, work, finish in ((fails, slow, slow), (slow, fails, slow), (slow, slow, fails)):
+        results = []
+        with pytest.raises(OSError, match="disk full"):
+            results.extend(overlapped(range(5), prepare, work, finish))
+        assert results == [0, 1]  # what was done before it is not lost
+
+
+def test_a_photo_costs_what_its_group_was_read_fitted_and_written_in(photos, tmp_path, monkeypatch):
+    """Not what it waited for the groups before it."""
+    clock = [0.0]
+
+    def takes(seconds, value):
+        clock[0] += seconds
+        return value
+
+    two = list_photos([photos])[:2]
+    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(worker, "find_faces", lambda *_, **__: takes(3, ([None], dict.fromkeys(two, "no face"))))
+    monkeypatch.setattr(FitWorker, "_fit_some", lambda *_: takes(5, [None]))
+    one = object.__new__(FitWorker)
+    one.options, one.together, one.batch, one.boxes, one.regressor = options_of(photos, tmp_path), 2, 2, {}, None
+    found = takes(100, one.find(worker.Group(0, two, {})))
+    _, lines = one.write(takes(100, one.fit(found)))
+    assert [line["seconds"] for line in lines] == [4.0, 4.0]
 
 
 @pytest.mark.parametrize(
