@@ -84,6 +84,7 @@ def test_a_url_holds_what_a_folder_holds(photos, url, tmp_path, capfd):
     assert fit(photos, tmp_path / "local") == fit(photos, url) == 0
     whole = everything(tmp_path / "local")
     assert everything(url) == whole and len(whole) == 3 * len(NAMES) + 4
+    assert b"not converged, or error" in whole["report.html"]
     assert b"data:image/jpeg" in whole["report.html"] and whole["more/c#1/summary.json"]["image"] == "c#1.png"
     assert f"{url}/more/d: landmarks 1.50 %" in capfd.readouterr().out
 
