@@ -89,6 +89,28 @@ def test_a_url_holds_what_a_folder_holds(photos, url, tmp_path, capfd):
     assert f"{url}/more/d: landmarks 1.50 %" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_face_made_anew_leaves_nothing_of_the_earlier_one_and_all_of_others(url, tmp_path, remote):
+    """Others: somebody's notes, and results of a photograph in a folder of this one's name."""
+    out = str(url if remote else tmp_path / "local")
+    store = open_store(out)
+    others = ["notes.txt", "stages/notes.txt", "b/overlay.png", "b/stages/0_linear/params.npz"]
+    names = ["overlay.png", "albedo.png", "mesh.obj", "stages/losses.csv", "stages/0_linear/params.npz", "summary.json"]
+    with store.face("a") as folder:
+        for name in names:
+            write_text(folder / name, "earlier")
+    system, root = fsspec.url_to_fs(out)
+    for name in others:
+        system.makedirs(f"{root}/a/{name}".rpartition("/")[0], exist_ok=True)
+        system.pipe_file(f"{root}/a/{name}", b"mine")
+    with store.face("a") as folder:
+        for name in ("params.npz", "albedo.png", "summary.json"):
+            write_text(folder / name, "anew")
+    found = {path.removeprefix(f"{root}/a/"): system.cat_file(path) for path in system.find(f"{root}/a")}
+    new = dict.fromkeys(["params.npz", "albedo.png", "summary.json"], b"anew")
+    assert found == dict.fromkeys(others, b"mine") | new
+
+
 def test_shards_share_one_url(photos, url, tmp_path):
     for shard in ("0/2", "1/2"):
         for out in (tmp_path / "local", url):
