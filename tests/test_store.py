@@ -1,6 +1,8 @@
 """Results at a URL: the files of a run in a folder, wherever it is killed; shards, failures, and what is refused."""
 
 import sys
+import tarfile
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -284,3 +286,15 @@ def test_results_are_no_photographs(photos, tmp_path):
     write_png(tmp_path / "a.png", np.zeros((4, 4, 3)))
     for _ in range(2):
         assert fit(tmp_path, f"file://{tmp_path}/out") == 0
+
+
+def test_names_that_would_lead_out_of_the_results_stay_in_them(url, tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name in ("/abs/x.png", "../../up/y.png"):
+            member = tarfile.TarInfo(name)
+            archive.addfile(member, BytesIO())
+    for out in (tmp_path / "deep/er/local", url):
+        assert fit(tmp_path / "x.tar", out) == 0
+        assert {"abs/x/summary.json", "up/y/summary.json"} <= set(everything(out))
+    assert {path.name for path in tmp_path.iterdir()} <= {"x.tar", "deep", "remote"}
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["er"]

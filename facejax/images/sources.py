@@ -6,7 +6,7 @@ read one photograph at a time, wherever they are needed. A URL (s3://, gs://, ht
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,12 +35,18 @@ class Photo:
 
     @property
     def stem(self) -> str:
-        return PurePosixPath(self.file).stem
+        return PurePosixPath(self.folder).name
 
     @property
     def folder(self) -> str:
-        """Where its results belong: its name without the suffix, folders and all."""
-        return str(PurePosixPath(self.file).with_suffix(""))
+        """Where its results belong: its name without the suffix, folders and all, but for what would lead elsewhere."""
+        path = PurePosixPath(self.file)
+        parts = [*path.parent.parts, path.stem]
+        return "/".join(part for part in parts if part not in ("", ".", "..", path.anchor)) or "photo"
+
+    def folders(self, faces: int) -> list[str]:
+        """Where the results of each of its faces belong: of several in folders <stem>_0, <stem>_1, ..."""
+        return [self.folder] if faces == 1 else [f"{self.folder}_{k}" for k in range(faces)]
 
     def __str__(self) -> str:
         return self.source if self.size is None and self.row is None else f"{self.source}: {self.file}"
@@ -179,7 +185,7 @@ def _photos_of_tar(path: str) -> Iterator[Photo]:
     try:
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                name = member.name.removeprefix("./")
+                name = _readable(member.name.removeprefix("./"))
                 if member.isfile() and PurePosixPath(name).suffix.lower() in SUFFIXES:
                     yield Photo(name, path, member.offset_data, member.size)
     except tarfile.TarError as error:
@@ -224,18 +230,19 @@ class Table:
         column = next((name for name in NAME_COLUMNS if name in table.schema_arrow.names), None)
         stem, count = PurePosixPath(self.path).stem, table.metadata.num_rows
         if column is not None:
-            found: Iterable[Any] = table.read([column]).column(0).to_pylist()
+            found = _texts(table.read([column]).column(0))
         elif kind.startswith("struct") and "path" in kind:
-            found = [one.get("path") for one in table.read([f"{self.column}.path"]).column(0).to_pylist()]
+            found = _texts(table.read([f"{self.column}.path"]).flatten().column(0))
         else:
             found = [None] * count
-        names = [f"{stem}/{row:08d}" if name is None else str(name) for row, name in enumerate(found)]
+        names = [f"{stem}/{row:08d}" if name is None else name for row, name in enumerate(found)]
         return names if len(set(names)) == len(names) else [f"{stem}/{row:08d}" for row in range(count)]
 
     def image(self, row: int) -> bytes:
         group = max(k for k, start in enumerate(self.starts[:-1]) if start <= row)
-        value = self.images(group)[row - self.starts[group]].as_py()
-        value = value.get("bytes") if isinstance(value, dict) else value
+        found = self.images(group)[row - self.starts[group]]
+        found = found.get("bytes") if isinstance(found, Mapping) else found  # not its path, which may be no text
+        value = None if found is None else found.as_py()
         if not value:
             raise ValueError(f"{self.path}: {self.names[row]}: the table holds no image there")
         return value
@@ -246,6 +253,15 @@ class Table:
 
 
 _table = lru_cache(8)(Table)
+
+
+def _texts(column: Any) -> list[str | None]:
+    """The values of a column as readable text; None where there is none."""
+    if str(column.type) in ("string", "large_string"):  # pyarrow itself refuses bytes that are no text
+        column = column.cast(str(column.type).replace("string", "binary"))
+    values = column.to_pylist()
+    values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+    return [None if value is None else str(value) for value in values]
 
 
 def _fsspec(url: str) -> Any:
