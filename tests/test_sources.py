@@ -81,6 +81,18 @@ def test_results_are_no_photographs(folder):
     assert [photo.file for photo in photos] == ["a.png"]
 
 
+def test_results_may_lie_around_the_photographs_but_not_among_them(folder, monkeypatch):
+    """OUT is the folder's own, one above it, or one beside it whose name begins alike."""
+    for out in (folder, folder / "al", folder / "all2"):
+        for prefix, end in (("", ""), ("file://", "/")):
+            photos = list_photos([f"{prefix}{folder / 'all'}{end}"], without=f"{prefix}{out}")
+            assert [photo.file for photo in photos] == list(NAMES)
+    monkeypatch.chdir(folder / "all")
+    for source, out in ((".", "."), (folder / "all", "."), (f"file://{folder}/all/", f"file://{folder}/all")):
+        with pytest.raises(ValueError, match=r"--out .*: is the folder of the photographs; take one in it, such as"):
+            list_photos([source], without=out)
+
+
 def test_names_that_are_no_text_are_made_readable(tmp_path):
     strange = os.fsencode(tmp_path) + b"/caf\xe9.png"
     with open(strange, "wb") as file:

@@ -70,10 +70,13 @@ def photo_file(path: str | Path) -> Photo:
 def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = None) -> list[Photo]:
     """All photographs of some sources, in their order; of a folder, in the order of the names.
 
-    A source is a photo, a folder (with its folders; hidden files and those below `without` are left out), a `.txt` list
-    (a path or URL a line, relative to the list's folder), a `.tar` archive or a `.parquet` table; folders and lists may
-    hold archives and tables. A photo that is not there is found out when it is read. Raises ValueError or
-    FileNotFoundError for a collection that is not there, or empty, and when two photographs have one name.
+    A source is a photo, a folder (with its folders; hidden files are left out), a `.txt` list (a path or URL a line,
+    relative to the list's folder), a `.tar` archive or a `.parquet` table; folders and lists may hold archives and
+    tables. A photo that is not there is found out when it is read.
+
+    `without`: the folder of results; of a folder that it lies in what is below it is left out. Raises ValueError or
+    FileNotFoundError for a collection that is not there, or empty, or is `without` itself, and when two photographs
+    have one name.
     """
     photos = [photo for source in sources for photo in _photos_of(str(source), without)]
     seen: dict[str, Photo] = {}
@@ -137,15 +140,7 @@ def _photos_of(source: str, without: str | Path | None) -> list[Photo]:
 
 def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo]:
     """Photographs, and those of the archives and tables in it."""
-    if is_url(folder):
-        found = {name: f"{folder.rstrip('/')}/{name}" for name in _remote_files(folder)}
-        results = None if without is None else f"{str(without).rstrip('/')}/"
-        found = {name: url for name, url in found.items() if results is None or not url.startswith(results)}
-    else:
-        root, out = Path(folder), None if without is None else Path(str(without).removeprefix("file://")).resolve()
-        files = (path for path in root.rglob("*") if path.is_file())
-        files = (path for path in files if out is None or not path.resolve().is_relative_to(out))
-        found = {path.relative_to(root).as_posix(): str(path) for path in files}
+    found = _remote_files(folder, without) if is_url(folder) else _local_files(Path(folder), without)
     for name in sorted(found):
         suffix = PurePosixPath(name).suffix.lower()
         if any(part.startswith(".") for part in name.split("/")):
@@ -156,10 +151,33 @@ def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo
             yield from _photos_of_archive(found[name])
 
 
-def _remote_files(folder: str) -> list[str]:
+def _local_files(folder: Path, without: str | Path | None) -> dict[str, str]:
+    """Paths of the files in a folder that are no results, by their names in it."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    if without is not None:
+        root, out = folder.resolve(), Path(str(without).removeprefix("file://")).resolve()
+        _check_apart(out == root, without)
+        if out.is_relative_to(root):
+            files = (path for path in files if not path.resolve().is_relative_to(out))
+    return {path.relative_to(folder).as_posix(): str(path) for path in files}
+
+
+def _remote_files(folder: str, without: str | Path | None) -> dict[str, str]:
+    """The same of a folder's URL."""
+    folder, out = folder.rstrip("/"), str(without).rstrip("/")
+    _check_apart(out == folder, without)
     system = _fsspec(folder)
     root = system._strip_protocol(folder).rstrip("/")
-    return [str(path)[len(root) + 1 :] for path in system.find(root)]
+    urls = {name: f"{folder}/{name}" for name in (str(path)[len(root) + 1 :] for path in system.find(root))}
+    if out.startswith(f"{folder}/"):
+        return {name: url for name, url in urls.items() if not url.startswith(f"{out}/")}
+    return urls
+
+
+def _check_apart(same: bool, out: str | Path | None) -> None:
+    """Results among the photographs would be photographs of the next run."""
+    if same:
+        raise ValueError(f"--out {out}: is the folder of the photographs; take one in it, such as {out}/faces")
 
 
 def _photos_of_list(path: str) -> list[Photo]:
