@@ -11,7 +11,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from facejax.camera import PerspectiveCamera, project, transform_camera
-from facejax.images import Crop, apply_crop, face_crop, find_landmarks, read_image, read_landmarks
+from facejax.commands.textures import _read_mask
+from facejax.engine.faces import Face
+from facejax.images import Crop, Photo, apply_crop, face_crop, find_landmarks, read_image, read_landmarks
+from facejax.images.box_files import box_count
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 ORANGE = np.array([200, 100, 50], np.float32) / np.float32(255)
@@ -201,6 +204,29 @@ def test_wrong_landmark_files_give_one_line_naming_the_file_and_the_fix(tmp_path
         read_landmarks(tmp_path / "five.npy")
     with pytest.raises(FileNotFoundError, match=r"gone\.pts"):
         read_landmarks(tmp_path / "gone.pts")
+
+
+def test_what_belongs_to_a_photo_by_its_folder_goes_before_what_has_its_name(tmp_path):
+    """Landmarks, boxes and masks of photos that share a name."""
+    names = ("1.jpg", "a/1.jpg", "b/1.jpg", "c/1.jpg")
+    photos = [Photo(name, f"/somewhere/{name}") for name in names]
+    for place in ("1", "a/1", "b/1"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{place}.pts").touch()
+        Image.new("L", (4 + len(place), 3)).save(tmp_path / f"{place}.png")
+    (tmp_path / "1.npy").touch()
+    assert [find_landmarks(tmp_path, photo).relative_to(tmp_path).as_posix() for photo in photos] == [
+        "1.pts",
+        "a/1.pts",
+        "b/1.pts",
+        "1.pts",
+    ]
+    for photo, width in zip(photos, (5, 7, 7, 5), strict=True):  # a mask of another size is refused
+        face = Face(photo, photo.folder, np.zeros((3, width, 3), np.uint8), POINTS, None)
+        assert _read_mask(tmp_path, face) is not None
+    boxes = {name: np.full((k, 4), k) for k, name in enumerate(("1.jpg", "a/1.jpg", "/somewhere/b/1.jpg"), 1)}
+    assert [box_count(photo, boxes) for photo in photos] == [1, 2, 3, 1]
+    assert box_count(Photo("2.jpg", "2.jpg"), boxes) == 1
 
 
 def test_landmarks_of_a_photo_are_found_by_its_stem(tmp_path):

@@ -38,7 +38,8 @@ class TextureOptions:
     boxes: Path | None = None
     """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
     masks: Path | None = None
-    """folder with <stem>.png of each photo's size: white is skin that may be taken"""
+    """folder with <stem>.png of each photo's size (folders in it as the photos' own go first): white is skin that may
+    be taken"""
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
     recipe: str = "linear"
@@ -128,9 +129,10 @@ def find_portraits(
 def _read_mask(folder: Path | None, face: Face) -> Float[np.ndarray, "H W"] | None:
     if folder is None:
         return None
-    path = folder / f"{face.photo.stem}.png"
-    if not path.is_file():
-        raise FileNotFoundError(f"{face.photo}: has no mask; add {path}, or leave out --masks")
+    paths = [folder / f"{name}.png" for name in (face.photo.folder, face.photo.stem)]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"{face.photo}: has no mask; add {paths[-1]}, or leave out --masks")
     mask = read_image(path)[..., 0]
     if mask.shape != face.image.shape[:2]:
         size, wanted = (f"{shape[1]} x {shape[0]}" for shape in (mask.shape, face.image.shape))
