@@ -9,6 +9,7 @@ import sys
 import tarfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -180,6 +181,25 @@ def test_one_folder_for_two_photos_fails_one_of_them(photos, tmp_path):
     first, second = manifest(tmp_path / "out")
     assert (first["file"], first["status"], second["status"]) == ("anna.jpg", "ok", "failed")
     assert second["cause"] == "its folder is taken" and "anna.jpg" in second["error"]
+
+
+def test_a_photo_whose_folder_another_ones_faces_take_is_refused(tmp_path):
+    """In whatever group and shard it is: the boxes say how many faces there are."""
+    for name in ("x.jpg", "x_0.jpg", "x_2.jpg", "y.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "boxes.json").write_text(json.dumps({"x.jpg": [[0, 0, 9, 9], [20, 0, 29, 9]], "y.jpg": [0, 0, 9, 9]}))
+    photos = list_photos([tmp_path])
+    options = FitOptions(out=tmp_path / "out", boxes=tmp_path / "boxes.json")
+    for shard in ((0, 1), (1, 2), (1, 4)):
+        taken = [group.taken for group in Run(options, photos, batch=1, shard=shard).rest()]
+        assert {"x_0.jpg": "x.jpg"} in taken and sum(map(len, taken)) == 1
+    every = Run(replace(options, faces="all"), photos, batch=1)
+    assert [group.taken for group in every.rest()] == [{}] * 4
+    # The line that such a photo gets.
+    one = object.__new__(FitWorker)
+    one.options, one.together, one.boxes, one.regressor = options, 1, {}, None
+    found = one.find(worker.Group(1, [photos[1]], {"x_0.jpg": "x.jpg"}))
+    assert found.faces == [] and "x_0.jpg: its folder is taken (by x.jpg); rename it" in found.failures[photos[1]]
 
 
 def test_a_wrong_command_leaves_a_finished_run_alone(photos, whole, tmp_path, capfd):

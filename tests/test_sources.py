@@ -191,6 +191,18 @@ def test_what_cannot_be_listed_says_why(folder, tmp_path):
         list_photos([folder / "all", folder / "all.tar"])
 
 
+def test_faces_of_one_photograph_and_another_photograph_of_their_name_are_found():
+    """x.jpg with two faces writes to x_0 and x_1; whichever is later is refused, and refused ones take no folder."""
+    x, first, second, other = photos = [photo_file(name) for name in ("x.jpg", "x_0.jpg", "x_1.png", "x.png")]
+    faces = {x: 2, other: 3}
+    count = lambda photo: faces.get(photo, 1)  # noqa: E731
+    assert taken_folders(photos, count) == {first: x, second: x, other: x}
+    assert taken_folders([first, x, other, second], count) == {x: first, other: first}
+    assert taken_folders(photos) == {other: x}
+    with pytest.raises(ValueError, match=r"x_0\.jpg and x\.jpg would both write to x_0/"):
+        check_folders(photos, count)
+
+
 def test_two_photographs_of_one_folder_are_found():
     photos = [photo_file(name) for name in ("x/a.png", "b.png", "y/a.jpg")]
     assert taken_folders(photos) == {photos[2]: photos[0]}

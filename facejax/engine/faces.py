@@ -122,7 +122,7 @@ def regress_faces(
         assert result is not None
         photo, k = photos[face.photo], number[face.photo]
         number[face.photo] += 1
-        folder = f"{photo.folder}_{k}" if faces == "all" or count[face.photo] > 1 else photo.folder
+        folder = f"{photo.folder}_{k}" if faces == "all" else photo.folders(count[face.photo])[k]
         found.append(Face(photo, folder, images[photo], result.landmarks[row], result[row]))
     return found, failures
 

@@ -18,7 +18,8 @@ from facejax.export.manifest import (
     describe_run,
     parse_run,
 )
-from facejax.images import Photo
+from facejax.images import Photo, read_boxes
+from facejax.images.box_files import box_count
 from facejax.images.sources import taken_folders
 
 SHARED = ("out",)  # options that a run may have otherwise when it is resumed
@@ -59,7 +60,7 @@ class Run:
     ):
         first, every = shard
         self.options, self.photos = options, photos[first::every]
-        taken = taken_folders(photos)
+        taken = taken_folders(photos, face_counts(options))
         self.taken = {photo: taken[photo] for photo in self.photos if photo in taken}
         part = "" if every == 1 else f".{first}-of-{every}"
         self.store = open_store(options.out)
@@ -148,6 +149,12 @@ class Run:
             "faces": sum(len(line.get("faces", ())) for line in lines),
             "failed_by": dict(causes.most_common()),
         }
+
+
+def face_counts(options: FitOptions) -> Callable[[Photo], int]:
+    """How many faces of a photo share its name: with `faces="all"` each has a number, so that none meets another's."""
+    boxes = {} if options.boxes is None or options.faces == "all" else read_boxes(options.boxes)
+    return lambda photo: box_count(photo, boxes)
 
 
 def _with_part(name: str, part: str) -> str:

@@ -6,7 +6,7 @@ read one photograph at a time, wherever they are needed. A URL (s3://, gs://, ht
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -86,16 +86,28 @@ def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = N
     return photos
 
 
-def taken_folders(photos: Iterable[Photo]) -> dict[Photo, Photo]:
-    """Those that would write where another one does already, and that other one."""
+def taken_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> dict[Photo, Photo]:
+    """Those that would write where an earlier one does already, and that earlier one.
+
+    `faces`: how many a photograph has, see `Photo.folders`.
+    """
     first: dict[str, Photo] = {}
-    return {photo: first[photo.folder] for photo in photos if first.setdefault(photo.folder, photo) != photo}
+    taken: dict[Photo, Photo] = {}
+    for photo in photos:
+        folders = photo.folders(faces(photo))
+        other = next((first[folder] for folder in folders if first.get(folder, photo) != photo), None)
+        if other is None:
+            first |= dict.fromkeys(folders, photo)
+        else:
+            taken[photo] = other
+    return taken
 
 
-def check_folders(photos: Iterable[Photo]) -> None:
-    """Raises ValueError where two photographs would write into one folder."""
-    for photo, other in taken_folders(photos).items():
-        raise ValueError(f"{photo} and {other} would both write to {photo.folder}/: rename one, or take it alone")
+def check_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> None:
+    """Raises ValueError where two photographs would write into one folder, see `taken_folders`."""
+    for photo, other in taken_folders(photos, faces).items():
+        folder = next(one for one in photo.folders(faces(photo)) if one in other.folders(faces(other)))
+        raise ValueError(f"{photo} and {other} would both write to {folder}/: rename one, or take it alone")
 
 
 def _readable(name: str) -> str:
