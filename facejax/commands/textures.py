@@ -19,6 +19,7 @@ from facejax.face_model import FaceModel, FaceParams, decode_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES, Recipe, Tools
 from facejax.images import Photo, read_image
+from facejax.images.detect import box_area
 from facejax.regress.regressor import Regressor, load_regressor
 from facejax.toolbox import tools_for
 from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, unwrap_photos
@@ -113,7 +114,11 @@ def set_up(options: TextureOptions) -> Setup:
 def find_portraits(
     setup: Setup, photos: Sequence[Photo], boxes: Sequence[np.ndarray | None]
 ) -> tuple[list[Portrait], dict[Photo, str]]:
-    """The largest face of each photo that can be read, and a line for each photo without one, or without its mask."""
+    """The largest face of each photo that can be read, and a line for each photo without one, or without its mask.
+
+    Of a photo's `boxes` the largest is taken.
+    """
+    boxes = [None if some is None else some[[np.argmax([box_area(box) for box in some])]] for some in boxes]
     faces, failures = find_faces(
         photos, boxes, setup.regressor, landmarks=setup.options.landmarks, batch=min(setup.options.batch, len(photos))
     )
