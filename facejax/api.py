@@ -18,6 +18,7 @@ from facejax.export.regressed import save_regression
 from facejax.export.stages import write_stages
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, over_devices, prepare_crops
+from facejax.images.read import display_values
 from facejax.regress.photos import Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regress.regressor import Regression, Regressor, load_regressor
 from facejax.toolbox import recipe_for, tools_for
@@ -29,7 +30,7 @@ class FitResult:
 
     model: FaceModel  # with the albedo that the parameters belong to
     recipe: Recipe
-    photos: list[np.ndarray]  # (H, W, 3) each, display values
+    photos: list[np.ndarray]  # (H, W, 3) each, display values or bytes
     observed: list[np.ndarray]  # the landmarks that were given, (68, 2) each, pixels
     faces: FittedFaces  # every leaf with a leading axis N
     seconds: dict[str, float]  # compile, fit
@@ -76,17 +77,17 @@ class FitResult:
         files: Collection[File] = FILES,
     ) -> Path:
         """Write the files of one face into `folder`; `image` and `extra` go into its summary."""
+        photo, observed = display_values(self.photos[index]), self.observed[index]
         # Taken out on the host, where that needs no program for each shape.
         face = jax.device_put(jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.faces))
         if keep_stages:
-            photo, observed = self.photos[index], self.observed[index]
             write_stages(folder / "stages", self.stage_models, face, photo=photo, observed=observed)
         write_fitted_face(
             folder,
             self.model,
             face,
-            photo=self.photos[index],
-            observed=self.observed[index],
+            photo=photo,
+            observed=observed,
             recipe=self.recipe,
             tools=self.tools,
             image=image,
@@ -170,7 +171,8 @@ def regress(
     """Find the faces of photographs and give each its coefficients, pose and 68 landmarks, without a fit.
 
     Args:
-        images: one photograph or a sequence of them: files, or arrays (H, W, 3) of display values in [0, 1].
+        images: one photograph or a sequence of them: files, or arrays (H, W, 3) of display values in [0, 1], or of
+            bytes.
         boxes: [left, top, right, bottom] or rows of them, in pixels, around the landmarks; by file name, or one entry
             for each photograph (None: look for the face).
         faces: "largest" or "all" of those found in a photograph.
@@ -230,7 +232,8 @@ def fit(
 
     Args:
         model: what a face can be, e.g. `load_face_model()`.
-        images: one photograph (H, W, 3) or a sequence of them, display (sRGB) values in [0, 1]; sizes may differ.
+        images: one photograph (H, W, 3) or a sequence of them, display (sRGB) values in [0, 1], or bytes; sizes may
+            differ.
         landmarks: 68 points in the iBUG order, (68, 2) for one photograph or one set each, pixels with (0, 0) at the
             image's top-left corner. None: those of `start`.
         recipe: the stages to run, see `facejax.fitting.recipes`; None: `DEFAULT` for the default head, `LINEAR` for

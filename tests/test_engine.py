@@ -25,6 +25,7 @@ from killed_folder import contents
 
 from facejax.cli import main
 from facejax.engine import batches, worker
+from facejax.engine.faces import find_faces
 from facejax.engine.pipeline import overlapped
 from facejax.engine.run import Run, parse_shard
 from facejax.engine.worker import FitOptions, FitWorker
@@ -254,8 +255,21 @@ def test_the_batch_fits_into_the_memory(tmp_path, monkeypatch):
     assert batches.choose_batch(options, 1000) == 4 * jax.local_device_count()
     monkeypatch.setattr(batches, "free_bytes", lambda device: 0.0)
     assert batches.choose_batch(options, 1000) == jax.local_device_count()
+    monkeypatch.undo()
+    devices = jax.local_device_count()
+    monkeypatch.setattr(batches, "host_bytes", lambda: 12e6 * 3 * 3 * 4.5 / batches.PHOTOS * devices)
+    monkeypatch.setattr(batches, "free_bytes", lambda device: 1e12)
+    assert batches.choose_batch(options, 1000, 12_000_000 * 3) == 4 * devices
+    assert batches.choose_batch(options, 1000, 120_000_000 * 3) == devices
     sizes = [batches.face_bytes(recipe) for recipe in (LANDMARKS, LINEAR, DEFAULT)]
     assert sizes == sorted(sizes) and batches.face_bytes(GAR) >= sizes[2]
+
+
+def test_photographs_are_held_in_bytes_and_their_sizes_are_looked_at(photos):
+    found, failures = find_faces(list_photos([photos]), [], None, landmarks=photos)
+    assert {face.image.dtype for face in found} == {np.dtype(np.uint8)} and len(failures) == 1
+    assert batches.photo_bytes(list_photos([photos])) == 512 * 512 * 3
+    assert batches.photo_bytes([]) == 0 == batches.photo_bytes(list_photos([photos / "nowhere.jpg"]))
 
 
 def test_reading_and_writing_go_on_beside_the_work():

@@ -13,8 +13,10 @@ from PIL import Image, ImageCms
 from facejax.camera import PerspectiveCamera, project, transform_camera
 from facejax.commands.textures import _read_mask
 from facejax.engine.faces import Face
+from facejax.fitting import prepare_crops
 from facejax.images import Crop, Photo, apply_crop, face_crop, find_landmarks, read_image, read_landmarks
 from facejax.images.box_files import box_count
+from facejax.images.read import display_values, held_bytes, read_pixels
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 ORANGE = np.array([200, 100, 50], np.float32) / np.float32(255)
@@ -115,6 +117,26 @@ def _with_swapped_primaries(icc: bytes) -> bytes:
     """The profile with the tags of its red and green primaries exchanged, under another description."""
     swapped = icc.replace(b"rXYZ", b"____").replace(b"gXYZ", b"rXYZ").replace(b"____", b"gXYZ")
     return swapped.replace("sRGB".encode("utf-16-be"), "GRBs".encode("utf-16-be")).replace(b"sRGB", b"GRBs")
+
+
+def test_bytes_stay_bytes_where_a_file_has_no_more(tmp_path):
+    rgba = np.dstack([COLOURS, COLOURS[..., 0]])
+    deep = np.arange(54, dtype=np.uint16).reshape(6, 9)
+    for name, pixels in {"rgb": COLOURS, "grey": COLOURS[..., 0], "rgba": rgba, "deep": deep}.items():
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(pixels).save(path)
+        held = read_pixels(path)
+        assert held.dtype == (np.uint8 if name in ("rgb", "grey") else np.float32) and held.nbytes == held_bytes(path)
+        np.testing.assert_array_equal(display_values(held), read_image(path))
+    (tmp_path / "cut.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"cut\.png: not an image"):
+        held_bytes(tmp_path / "cut.png")
+
+
+def test_a_photo_in_bytes_gives_the_crop_of_its_display_values():
+    photo = np.random.default_rng(2).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    crops = [prepare_crops([image], [POINTS]) for image in (photo, photo / np.float32(255))]
+    np.testing.assert_array_equal(crops[0].images, crops[1].images)
 
 
 def test_unreadable_files_give_one_line_with_their_name(tmp_path):

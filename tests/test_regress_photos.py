@@ -97,6 +97,12 @@ def test_photos_do_not_see_each_other(regressor):
         np.testing.assert_allclose(together.landmarks, np.stack(alone), atol=0.02)
 
 
+def test_a_photo_in_bytes_gives_what_its_display_values_give(regressor):
+    picture = np.rint(photo() * 255).astype(np.uint8)
+    one, other = (facejax.regress(image, boxes=FACE).landmarks for image in (picture, picture / np.float32(255)))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_of_several_faces_the_largest_or_all(found):
     blocks = [(20, 30, 70, 90), (150, 60, 290, 200)]
     found += blocks

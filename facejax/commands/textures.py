@@ -20,6 +20,7 @@ from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES, Recipe, Tools
 from facejax.images import Photo, read_image
 from facejax.images.detect import box_area
+from facejax.images.read import display_values
 from facejax.regress.regressor import Regressor, load_regressor
 from facejax.toolbox import tools_for
 from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, unwrap_photos
@@ -195,7 +196,7 @@ def unwrap_fitted(setup: Setup, faces: Sequence[Fitted]) -> Unwrapped:
 def cut(setup: Setup, face: Fitted) -> CutOut:
     """The square of a photograph that its texture is taken from."""
     portrait = face.portrait
-    return cut_out(portrait.face.image, face.landmarks, setup.layout, mask=portrait.mask)
+    return cut_out(display_values(portrait.face.image), face.landmarks, setup.layout, mask=portrait.mask)
 
 
 def most_frontal(pose: Pose) -> int:

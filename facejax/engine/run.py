@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from facejax.engine.batches import choose_batch
+from facejax.engine.batches import choose_batch, photo_bytes
 from facejax.engine.pipeline import overlapped
 from facejax.engine.store import open_store
 from facejax.engine.worker import FAILED, OK, FitOptions, FitWorker, Group
@@ -69,7 +69,7 @@ class Run:
         begun = self._begun()
         self.resumed = resume and begun is not None
         if batch is None:
-            batch = int(begun["options"]["batch"]) if resume and begun else choose_batch(options, len(self.photos))
+            batch = int(begun["options"]["batch"]) if resume and begun else self._batch()
         elif options.faces == "largest":
             batch = min(batch, max(len(self.photos), 1))
         self.batch = batch
@@ -81,6 +81,9 @@ class Run:
                 f"{len(begun['photos'])} photos: pass --resume to go on with it, or take another --out"
             )
         self.done = self.store.groups(self.manifest, self.names, self.batch) if self.resumed else {}
+
+    def _batch(self) -> int:
+        return choose_batch(self.options, len(self.photos), photo_bytes(self.photos))
 
     def _begun(self) -> dict[str, Any] | None:
         """What the run is that was begun here, if there is one."""

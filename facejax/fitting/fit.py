@@ -27,6 +27,7 @@ from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.fitting.tools import NO_TOOLS, Tools
 from facejax.images.crop import apply_crop, face_crop
+from facejax.images.read import display_values
 from facejax.kept_programs import argument_kinds, compile_program
 from facejax.objectives import psnr
 
@@ -158,7 +159,7 @@ def prepare_crops(
     focal: Sequence[float] | float | None = None,
     start: FaceStart | None = None,
 ) -> Crops:
-    """Cut the faces out of photographs (each (H, W, 3), display values) by their landmarks ((68, 2), pixels).
+    """Cut the faces out of photographs (each (H, W, 3), display values or bytes) by their landmarks ((68, 2), pixels).
 
     `focal`: the photographs' focal length in their own pixels, one for all or one each; None: unknown.
     `start`: what else is known of the faces, with a leading axis N.
@@ -178,9 +179,10 @@ def _prepare_crop(
     index: int, image: np.ndarray, landmarks: np.ndarray, focal: float | None, *, recipe: Recipe
 ) -> dict[str, np.ndarray | None]:
     """What `Crops` has of one face, without the leading axis."""
-    image, points = np.asarray(image, np.float32), np.asarray(landmarks, np.float32)
+    image, points = np.asarray(image), np.asarray(landmarks, np.float32)
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"photograph {index} has shape {image.shape}: pass (H, W, 3) display values in [0, 1]")
+    image = display_values(image)
     if points.shape != (68, 2) or not np.isfinite(points).all():
         raise ValueError(f"landmarks of photograph {index} have shape {points.shape}: pass (68, 2) finite pixels")
     crop = face_crop(points, recipe.size, margin=recipe.margin)

@@ -18,6 +18,7 @@ from facejax.images import apply_crop, read_image
 from facejax.images.box_files import check_boxes
 from facejax.images.crop import Crop
 from facejax.images.detect import box_area, box_overlap, detect_faces
+from facejax.images.read import display_values
 from facejax.kept_programs import compile_program
 from facejax.regress.regressor import Regression, Regressor, box_crop, regress_crops
 
@@ -75,7 +76,7 @@ def regress_photos(
     batch: int = 8,
     progress: Callable[[int], object] | None = None,
 ) -> RegressedPhotos:
-    """Find and regress the faces of photos: files, or arrays (H, W, 3) of display values.
+    """Find and regress the faces of photos: files, or arrays (H, W, 3) of display values or bytes.
 
     Args:
         boxes: [left, top, right, bottom] or rows of them, in pixels: for some photos by file name, or for each photo
@@ -184,9 +185,10 @@ def _named(error: Exception, photo: Source, name: str) -> str:
 
 def _portraits(regressor: Regressor, photo: Source, index: int, given: np.ndarray | None) -> list[_Portrait]:
     """The candidates of one photo."""
-    image = np.asarray(photo, np.float32) if isinstance(photo, np.ndarray) else read_image(photo)
+    image = photo if isinstance(photo, np.ndarray) else read_image(photo)
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"has shape {image.shape}: pass (H, W, 3) display values in [0, 1]")
+    image = display_values(image)
     boxes = [one.box for one in detect_faces(image)] if given is None else list(given)
     if not boxes:
         raise ValueError(NOT_FOUND)
