@@ -22,7 +22,7 @@ from facejax.face_model.load import load_face_model
 from facejax.fitting import FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, over_devices, prepare_crops
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.generative_renderer import GenerativeRenderer
-from facejax.images import as_photo, read_image
+from facejax.images.read import as_photo, read_pixels
 from facejax.regress.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regress.regressor import Regression, Regressor, load_regressor
 from facejax.texture import TextureDecoder
@@ -35,7 +35,7 @@ class FitResult:
 
     model: FaceModel  # with the albedo that the parameters belong to
     recipe: Recipe
-    photos: list[np.ndarray]  # (H, W, 3) each, display values
+    photos: list[np.ndarray]  # (H, W, 3) each, display values or bytes
     observed: list[np.ndarray]  # the landmarks that were given, (68, 2) each, pixels
     faces: FittedFaces  # every leaf with a leading axis N
     seconds: dict[str, float]  # compile, fit
@@ -82,17 +82,17 @@ class FitResult:
         files: Collection[File] = FILES,
     ) -> Path:
         """Write the files of one face into `folder`; `image` and `extra` go into its summary."""
+        photo, observed = as_photo(self.photos[index]), self.observed[index]
         # Taken out on the host, where that needs no program for each shape.
         face = jax.device_put(jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.faces))
         if keep_stages:
-            photo, observed = self.photos[index], self.observed[index]
             write_stages(folder / "stages", self.stage_models, face, photo=photo, observed=observed, recipe=self.recipe)
         write_fitted_face(
             folder,
             self.model,
             face,
-            photo=self.photos[index],
-            observed=self.observed[index],
+            photo=photo,
+            observed=observed,
             recipe=self.recipe,
             tools=self.tools,
             image=image,
@@ -253,10 +253,7 @@ def fit(
 
     Raises ValueError for inputs that do not fit together. The first call with a new batch size compiles.
     """
-    photos = [
-        read_image(one) if isinstance(one, str | Path) else as_photo(one, f"photograph {index}")
-        for index, one in enumerate(_several(images))
-    ]
+    photos = [read_pixels(one) if isinstance(one, str | Path) else np.asarray(one) for one in _several(images)]
     recipe = recipe_for(model) if recipe is None else recipe
     if landmarks is None:
         if start is None:

@@ -9,7 +9,9 @@ import sys
 import tarfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -23,6 +25,7 @@ from killed_folder import contents
 
 from facejax.cli import main
 from facejax.engine import batches, worker
+from facejax.engine.faces import find_faces
 from facejax.engine.pipeline import overlapped
 from facejax.engine.run import Run, parse_shard
 from facejax.engine.worker import FitOptions, FitWorker
@@ -181,6 +184,25 @@ def test_one_folder_for_two_photos_fails_one_of_them(photos, tmp_path):
     assert second["cause"] == "its folder is taken" and "anna.jpg" in second["error"]
 
 
+def test_a_photo_whose_folder_another_ones_faces_take_is_refused(tmp_path):
+    """In whatever group and shard it is: the boxes say how many faces there are."""
+    for name in ("x.jpg", "x_0.jpg", "x_2.jpg", "y.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "boxes.json").write_text(json.dumps({"x.jpg": [[0, 0, 9, 9], [20, 0, 29, 9]], "y.jpg": [0, 0, 9, 9]}))
+    photos = list_photos([tmp_path])
+    options = FitOptions(out=tmp_path / "out", boxes=tmp_path / "boxes.json")
+    for shard in ((0, 1), (1, 2), (1, 4)):
+        taken = [group.taken for group in Run(options, photos, batch=1, shard=shard).rest()]
+        assert {"x_0.jpg": "x.jpg"} in taken and sum(map(len, taken)) == 1
+    every = Run(replace(options, faces="all"), photos, batch=1)
+    assert [group.taken for group in every.rest()] == [{}] * 4
+    # The line that such a photo gets.
+    one = object.__new__(FitWorker)
+    one.options, one.together, one.boxes, one.regressor = options, 1, {}, None
+    found = one.find(worker.Group(1, [photos[1]], {"x_0.jpg": "x.jpg"}))
+    assert found.faces == [] and "x_0.jpg: its folder is taken (by x.jpg); rename it" in found.failures[photos[1]]
+
+
 def test_a_wrong_command_leaves_a_finished_run_alone(photos, whole, tmp_path, capfd):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
@@ -233,8 +255,21 @@ def test_the_batch_fits_into_the_memory(tmp_path, monkeypatch):
     assert batches.choose_batch(options, 1000) == 4 * jax.local_device_count()
     monkeypatch.setattr(batches, "free_bytes", lambda device: 0.0)
     assert batches.choose_batch(options, 1000) == jax.local_device_count()
+    monkeypatch.undo()
+    devices = jax.local_device_count()
+    monkeypatch.setattr(batches, "host_bytes", lambda: 12e6 * 3 * 3 * 4.5 / batches.PHOTOS * devices)
+    monkeypatch.setattr(batches, "free_bytes", lambda device: 1e12)
+    assert batches.choose_batch(options, 1000, 12_000_000 * 3) == 4 * devices
+    assert batches.choose_batch(options, 1000, 120_000_000 * 3) == devices
     sizes = [batches.face_bytes(recipe) for recipe in (LANDMARKS, LINEAR, DEFAULT)]
     assert sizes == sorted(sizes) and batches.face_bytes(GAR) >= sizes[2]
+
+
+def test_photographs_are_held_in_bytes_and_their_sizes_are_looked_at(photos):
+    found, failures = find_faces(list_photos([photos]), [], None, landmarks=photos)
+    assert {face.image.dtype for face in found} == {np.dtype(np.uint8)} and len(failures) == 1
+    assert batches.photo_bytes(list_photos([photos])) == 512 * 512 * 3
+    assert batches.photo_bytes([]) == 0 == batches.photo_bytes(list_photos([photos / "nowhere.jpg"]))
 
 
 def test_reading_and_writing_go_on_beside_the_work():
@@ -268,9 +303,30 @@ def test_reading_and_writing_go_on_beside_the_work():
             raise OSError("disk full")
         return item
 
-    results = []
-    with pytest.raises(OSError, match="disk full"):
-        results.extend(overlapped(range(5), slow, slow, fails))
+    for prepare, work, finish in ((fails, slow, slow), (slow, fails, slow), (slow, slow, fails)):
+        results = []
+        with pytest.raises(OSError, match="disk full"):
+            results.extend(overlapped(range(5), prepare, work, finish))
+        assert results == [0, 1]  # what was done before it is not lost
+
+
+def test_a_photo_costs_what_its_group_was_read_fitted_and_written_in(photos, tmp_path, monkeypatch):
+    """Not what it waited for the groups before it."""
+    clock = [0.0]
+
+    def takes(seconds, value):
+        clock[0] += seconds
+        return value
+
+    two = list_photos([photos])[:2]
+    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(worker, "find_faces", lambda *_, **__: takes(3, ([None], dict.fromkeys(two, "no face"))))
+    monkeypatch.setattr(FitWorker, "_fit_some", lambda *_: takes(5, [None]))
+    one = object.__new__(FitWorker)
+    one.options, one.together, one.batch, one.boxes, one.regressor = options_of(photos, tmp_path), 2, 2, {}, None
+    found = takes(100, one.find(worker.Group(0, two, {})))
+    _, lines = one.write(takes(100, one.fit(found)))
+    assert [line["seconds"] for line in lines] == [4.0, 4.0]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from facejax.camera import PerspectiveCamera, project, transform_camera
-from facejax.images import Crop, apply_crop, as_photo, face_crop, find_landmarks, read_image, read_landmarks
+from facejax.commands.textures import _read_mask
+from facejax.engine.faces import Face
+from facejax.fitting import prepare_crops
+from facejax.images import Crop, Photo, apply_crop, as_photo, face_crop, find_landmarks, read_image, read_landmarks
+from facejax.images.box_files import box_count
+from facejax.images.read import held_bytes, read_pixels
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 ORANGE = np.array([200, 100, 50], np.float32) / np.float32(255)
@@ -114,6 +119,26 @@ def _with_swapped_primaries(icc: bytes) -> bytes:
     return swapped.replace("sRGB".encode("utf-16-be"), "GRBs".encode("utf-16-be")).replace(b"sRGB", b"GRBs")
 
 
+def test_bytes_stay_bytes_where_a_file_has_no_more(tmp_path):
+    rgba = np.dstack([COLOURS, COLOURS[..., 0]])
+    deep = np.arange(54, dtype=np.uint16).reshape(6, 9)
+    for name, pixels in {"rgb": COLOURS, "grey": COLOURS[..., 0], "rgba": rgba, "deep": deep}.items():
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(pixels).save(path)
+        held = read_pixels(path)
+        assert held.dtype == (np.uint8 if name in ("rgb", "grey") else np.float32) and held.nbytes == held_bytes(path)
+        np.testing.assert_array_equal(as_photo(held), read_image(path))
+    (tmp_path / "cut.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"cut\.png: not an image"):
+        held_bytes(tmp_path / "cut.png")
+
+
+def test_a_photo_in_bytes_gives_the_crop_of_its_as_photo():
+    photo = np.random.default_rng(2).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    crops = [prepare_crops([image], [POINTS]) for image in (photo, photo / np.float32(255))]
+    np.testing.assert_array_equal(crops[0].images, crops[1].images)
+
+
 def test_unreadable_files_give_one_line_with_their_name(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, "JPEG")
@@ -143,7 +168,7 @@ def _png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_arrays_of_whole_numbers_become_display_values(kind):
+def test_arrays_of_whole_numbers_become_as_photo(kind):
     most = np.iinfo(kind).max
     pixels = np.array([[[0, 1, most], [most // 2, 7, 9]]], kind)
     np.testing.assert_allclose(as_photo(pixels), pixels.astype(np.float64) / most, rtol=1e-6)
@@ -231,6 +256,29 @@ def test_wrong_landmark_files_give_one_line_naming_the_file_and_the_fix(tmp_path
         read_landmarks(tmp_path / "five.npy")
     with pytest.raises(FileNotFoundError, match=r"gone\.pts"):
         read_landmarks(tmp_path / "gone.pts")
+
+
+def test_what_belongs_to_a_photo_by_its_folder_goes_before_what_has_its_name(tmp_path):
+    """Landmarks, boxes and masks of photos that share a name."""
+    names = ("1.jpg", "a/1.jpg", "b/1.jpg", "c/1.jpg")
+    photos = [Photo(name, f"/somewhere/{name}") for name in names]
+    for place in ("1", "a/1", "b/1"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{place}.pts").touch()
+        Image.new("L", (4 + len(place), 3)).save(tmp_path / f"{place}.png")
+    (tmp_path / "1.npy").touch()
+    assert [find_landmarks(tmp_path, photo).relative_to(tmp_path).as_posix() for photo in photos] == [
+        "1.pts",
+        "a/1.pts",
+        "b/1.pts",
+        "1.pts",
+    ]
+    for photo, width in zip(photos, (5, 7, 7, 5), strict=True):  # a mask of another size is refused
+        face = Face(photo, photo.folder, np.zeros((3, width, 3), np.uint8), POINTS, None)
+        assert _read_mask(tmp_path, face) is not None
+    boxes = {name: np.full((k, 4), k) for k, name in enumerate(("1.jpg", "a/1.jpg", "/somewhere/b/1.jpg"), 1)}
+    assert [box_count(photo, boxes) for photo in photos] == [1, 2, 3, 1]
+    assert box_count(Photo("2.jpg", "2.jpg"), boxes) == 1
 
 
 def test_landmarks_of_a_photo_are_found_by_its_stem(tmp_path):

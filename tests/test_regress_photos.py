@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,10 @@ from toy import toy_model
 import facejax
 from facejax.camera import PerspectiveCamera
 from facejax.cli import main
+from facejax.commands.textures import Setup, TextureOptions, find_portraits
+from facejax.export import write_png
 from facejax.fitting.landmarks import FaceStart, fit_landmarks, landmark_noise
+from facejax.images import list_photos
 from facejax.images.detect import Candidate
 from facejax.regress import photos as whole
 from facejax.regress.photos import landmark_box, regress_photos
@@ -93,6 +97,12 @@ def test_photos_do_not_see_each_other(regressor):
         np.testing.assert_allclose(together.landmarks, np.stack(alone), atol=0.02)
 
 
+def test_a_photo_in_bytes_gives_what_its_display_values_give(regressor):
+    picture = np.rint(photo() * 255).astype(np.uint8)
+    one, other = (facejax.regress(image, boxes=FACE).landmarks for image in (picture, picture / np.float32(255)))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_of_several_faces_the_largest_or_all(found):
     blocks = [(20, 30, 70, 90), (150, 60, 290, 200)]
     found += blocks
@@ -115,6 +125,20 @@ def test_what_the_network_does_not_trust_is_no_face(found):
 def test_candidates_of_one_face_are_one_face(found):
     found += [(98, 55, 182, 155), (105, 65, 190, 150), (100, 60, 170, 140)]
     assert len(facejax.regress(photo(), faces="all")) == 1
+
+
+def test_a_texture_is_made_of_the_largest_of_several_boxes(regressor, tmp_path):
+    """One portrait a photo, in the folder of the photo's own name."""
+    blocks = np.array([(20, 30, 70, 90), (150, 60, 290, 200)], float)
+    for name in ("one.png", "two.png"):
+        write_png(tmp_path / name, photo(*blocks.astype(int)))
+    setup: Any = Setup(None, None, None, None, regressor, TextureOptions(batch=8))  # type: ignore[arg-type]
+    photos = list_photos([tmp_path])
+    portraits, failures = find_portraits(setup, photos, [blocks, blocks[1:]])
+    assert not failures and [one.face.photo for one in portraits] == photos
+    assert [one.face.folder for one in portraits] == ["one", "two"]
+    for one in portraits:
+        np.testing.assert_allclose(one.face.landmarks, expected(blocks[1]), atol=2)
 
 
 def test_boxes_are_taken_as_given(regressor):
@@ -143,7 +167,7 @@ def test_wrong_boxes_are_refused(boxes, message):
 
 def test_a_large_photo_is_shrunk_but_its_pixels_are_the_photos(regressor):
     image = photo((1000, 600, 1800, 1500), size=(2400, 3200))
-    portrait = whole._portraits(regressor, image, 0, np.array([[1000.0, 600, 1800, 1500]]))[0]
+    portrait = whole._portraits(regressor, image, "a", 0, np.array([[1000.0, 600, 1800, 1500]]))[0]
     assert max(portrait.pixels.shape) <= whole.SURROUNDINGS * whole.KEPT_PIXELS * regressor.config.side
     result = facejax.regress(image, boxes=[1050, 580, 1900, 1450])
     np.testing.assert_allclose(result.landmarks[0], expected((1000, 600, 1800, 1500)), atol=15)

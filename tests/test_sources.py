@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from facejax.images import list_photos, read_image
+from facejax.images import Photo, list_photos, read_image
 from facejax.images.sources import check_folders, photo_file, taken_folders
 
 
@@ -80,12 +81,81 @@ def test_results_are_no_photographs(folder):
     assert [photo.file for photo in photos] == ["a.png"]
 
 
+def test_results_may_lie_around_the_photographs_but_not_among_them(folder, monkeypatch):
+    """OUT is the folder's own, one above it, or one beside it whose name begins alike."""
+    for out in (folder, folder / "al", folder / "all2"):
+        for prefix, end in (("", ""), ("file://", "/")):
+            photos = list_photos([f"{prefix}{folder / 'all'}{end}"], without=f"{prefix}{out}")
+            assert [photo.file for photo in photos] == list(NAMES)
+    monkeypatch.chdir(folder / "all")
+    for source, out in ((".", "."), (folder / "all", "."), (f"file://{folder}/all/", f"file://{folder}/all")):
+        with pytest.raises(ValueError, match=r"--out .*: is the folder of the photographs; take one in it, such as"):
+            list_photos([source], without=out)
+
+
 def test_names_that_are_no_text_are_made_readable(tmp_path):
     strange = os.fsencode(tmp_path) + b"/caf\xe9.png"
     with open(strange, "wb") as file:
         file.write(picture(1))
     (photo,) = list_photos([tmp_path])
     assert photo.file == "caf\ufffd.png" and photo.file.encode() and read_image(photo).shape == (5, 4, 3)
+
+
+def add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def test_names_in_archives_and_tables_that_are_no_text_are_made_readable(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w", encoding="utf-8", errors="surrogateescape") as archive:
+        add_member(archive, os.fsdecode(b"caf\xe9.png"), picture(1))
+    names = pa.array([b"caf\xe9.png", b"na\xefve.png"]).view(pa.string())
+    parquet.write_table(pa.table({"image": [picture(1)] * 2, "path": names}), tmp_path / "x.parquet")
+    nested = pa.StructArray.from_arrays([pa.array([picture(1)] * 2), names], ["bytes", "path"])
+    parquet.write_table(pa.table({"image": nested}), tmp_path / "nested.parquet")
+    parquet.write_table(pa.table({"image": [picture(1)], "key": [b"caf\xe9"]}), tmp_path / "bytes.parquet")
+    for name, wanted in {
+        "x.tar": ["caf\ufffd.png"],
+        "x.parquet": ["caf\ufffd.png", "na\ufffdve.png"],
+        "nested.parquet": ["caf\ufffd.png", "na\ufffdve.png"],
+        "bytes.parquet": ["caf\ufffd"],
+    }.items():
+        photos = list_photos([tmp_path / name])
+        assert [photo.file for photo in photos] == wanted and all(photo.file.encode() for photo in photos)
+        assert read_image(photos[-1]).shape == (5, 4, 3)
+
+
+OUTSIDE = {
+    "/data/imgs/1.png": "data/imgs/1",
+    "//data/2.png": "data/2",
+    "../up/y.png": "up/y",
+    "a/../../../z.png": "a/z",
+    "./b.png": "b",
+    "c/...png": "c",
+    "...png": "photo",
+    "..png": "photo",
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_no_name_leads_out_of_the_results(name):
+    photo = Photo(name, "x.tar", 0, 9)
+    if not name.endswith("..png"):  # which Pythons call otherwise
+        assert photo.folder == OUTSIDE[name]
+    assert photo.file == name and photo.stem == photo.folder.rpartition("/")[2]
+    assert (Path("/out") / photo.folder).parts[:2] == ("/", "out") and ".." not in photo.folder.split("/")
+
+
+def test_results_of_collections_stay_below_their_folder_and_clashes_are_found(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name in ("/abs/x.png", "../abs/x.jpg"):
+            add_member(archive, name, picture(1))
+    parquet.write_table(pa.table({"image": [picture(1)] * 2, "path": ["/d/1.png", ""]}), tmp_path / "x.parquet")
+    (tmp_path / "x.txt").write_text("../photos/b.png\n/photos/b.jpg\n")
+    photos = list_photos([tmp_path / f"x.{kind}" for kind in ("tar", "parquet", "txt")])
+    assert [photo.folder for photo in photos] == ["abs/x"] * 2 + ["d/1", "photo"] + ["photos/b"] * 2
+    assert taken_folders(photos) == {photos[1]: photos[0], photos[5]: photos[4]}
 
 
 def test_damaged_pictures_in_archives_are_named(folder, tmp_path):
@@ -119,6 +189,18 @@ def test_what_cannot_be_listed_says_why(folder, tmp_path):
         list_photos([tmp_path / "nowhere"])
     with pytest.raises(ValueError, match="would both write to a/"):
         list_photos([folder / "all", folder / "all.tar"])
+
+
+def test_faces_of_one_photograph_and_another_photograph_of_their_name_are_found():
+    """x.jpg with two faces writes to x_0 and x_1; whichever is later is refused, and refused ones take no folder."""
+    x, first, second, other = photos = [photo_file(name) for name in ("x.jpg", "x_0.jpg", "x_1.png", "x.png")]
+    faces = {x: 2, other: 3}
+    count = lambda photo: faces.get(photo, 1)  # noqa: E731
+    assert taken_folders(photos, count) == {first: x, second: x, other: x}
+    assert taken_folders([first, x, other, second], count) == {x: first, other: first}
+    assert taken_folders(photos) == {other: x}
+    with pytest.raises(ValueError, match=r"x_0\.jpg and x\.jpg would both write to x_0/"):
+        check_folders(photos, count)
 
 
 def test_two_photographs_of_one_folder_are_found():

@@ -1,6 +1,8 @@
 """Results at a URL: the files of a run in a folder, wherever it is killed; shards, failures, and what is refused."""
 
 import sys
+import tarfile
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,8 +86,31 @@ def test_a_url_holds_what_a_folder_holds(photos, url, tmp_path, capfd):
     assert fit(photos, tmp_path / "local") == fit(photos, url) == 0
     whole = everything(tmp_path / "local")
     assert everything(url) == whole and len(whole) == 3 * len(NAMES) + 4
+    assert b"not converged, or error" in whole["report.html"]
     assert b"data:image/jpeg" in whole["report.html"] and whole["more/c#1/summary.json"]["image"] == "c#1.png"
     assert f"{url}/more/d: landmarks 1.50 %" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_face_made_anew_leaves_nothing_of_the_earlier_one_and_all_of_others(url, tmp_path, remote):
+    """Others: somebody's notes, and results of a photograph in a folder of this one's name."""
+    out = str(url if remote else tmp_path / "local")
+    store = open_store(out)
+    others = ["notes.txt", "stages/notes.txt", "b/overlay.png", "b/stages/0_linear/params.npz"]
+    names = ["overlay.png", "albedo.png", "mesh.obj", "stages/losses.csv", "stages/0_linear/params.npz", "summary.json"]
+    with store.face("a") as folder:
+        for name in names:
+            write_text(folder / name, "earlier")
+    system, root = fsspec.url_to_fs(out)
+    for name in others:
+        system.makedirs(f"{root}/a/{name}".rpartition("/")[0], exist_ok=True)
+        system.pipe_file(f"{root}/a/{name}", b"mine")
+    with store.face("a") as folder:
+        for name in ("params.npz", "albedo.png", "summary.json"):
+            write_text(folder / name, "anew")
+    found = {path.removeprefix(f"{root}/a/"): system.cat_file(path) for path in system.find(f"{root}/a")}
+    new = dict.fromkeys(["params.npz", "albedo.png", "summary.json"], b"anew")
+    assert found == dict.fromkeys(others, b"mine") | new
 
 
 def test_shards_share_one_url(photos, url, tmp_path):
@@ -261,3 +286,15 @@ def test_results_are_no_photographs(photos, tmp_path):
     write_png(tmp_path / "a.png", np.zeros((4, 4, 3)))
     for _ in range(2):
         assert fit(tmp_path, f"file://{tmp_path}/out") == 0
+
+
+def test_names_that_would_lead_out_of_the_results_stay_in_them(url, tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name in ("/abs/x.png", "../../up/y.png"):
+            member = tarfile.TarInfo(name)
+            archive.addfile(member, BytesIO())
+    for out in (tmp_path / "deep/er/local", url):
+        assert fit(tmp_path / "x.tar", out) == 0
+        assert {"abs/x/summary.json", "up/y/summary.json"} <= set(everything(out))
+    assert {path.name for path in tmp_path.iterdir()} <= {"x.tar", "deep", "remote"}
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["er"]

@@ -13,7 +13,7 @@ from facejax.api import FitResult, fit
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, quaternion_to_matrix
 from facejax.compilation import jit
 from facejax.export import write_png, write_summary
-from facejax.face_model import FaceModel, FaceParams, decode, neutral_params
+from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, decode, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.fitting import LINEAR
 from facejax.fitting.light import skin_color
@@ -108,6 +108,7 @@ def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> di
     turned = quaternion_to_matrix(fitted.pose.rotation) @ rotation.T
     between = turned @ quaternion_to_matrix(truth.pose.rotation).T
     angle = np.degrees(np.arccos(np.clip((np.trace(np.asarray(between)) - 1) / 2, -1, 1)))
+    assert isinstance(model.albedo, LinearAlbedo)
     mean, moves = skin_color(model, model.albedo)
     skins = np.asarray(mean + jnp.stack([truth.albedo, fitted.albedo]) @ moves, np.float32)
     lab = cv2.cvtColor(np.clip(skins, 0, 1)[None], cv2.COLOR_RGB2Lab)[0]

@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from facejax.engine.faces import check_source
-from facejax.engine.run import Engine, Run, fit_here, parse_shard
+from facejax.engine.run import Engine, Run, face_counts, fit_here, parse_shard
 from facejax.engine.signals import STOPPED, progress, stop_on_signal
 from facejax.engine.store import open_store
 from facejax.engine.worker import FAILED, FitOptions
@@ -126,4 +126,4 @@ def check_command(command: Fit, photos: list[Photo]) -> None:
         if boxes and all(box_of(photo, boxes) is None for photo in photos):
             raise ValueError(f"{command.boxes}: names none of the photos; its keys are file names such as {photos[0]}")
     if not any(map(is_collection, command.sources)):
-        check_folders(photos)
+        check_folders(photos, face_counts(command))

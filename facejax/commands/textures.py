@@ -19,6 +19,8 @@ from facejax.face_model import FaceModel, FaceParams, decode_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES, Recipe, Tools
 from facejax.images import Photo, read_image
+from facejax.images.detect import box_area
+from facejax.images.read import as_photo
 from facejax.regress.regressor import Regressor, load_regressor
 from facejax.toolbox import tools_for
 from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, unwrap_photos
@@ -38,7 +40,8 @@ class TextureOptions:
     boxes: Path | None = None
     """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
     masks: Path | None = None
-    """folder with <stem>.png of each photo's size: white is skin that may be taken"""
+    """folder with <stem>.png of each photo's size (folders in it as the photos' own go first): white is skin that may
+    be taken"""
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
     recipe: str = "linear"
@@ -112,7 +115,11 @@ def set_up(options: TextureOptions) -> Setup:
 def find_portraits(
     setup: Setup, photos: Sequence[Photo], boxes: Sequence[np.ndarray | None]
 ) -> tuple[list[Portrait], dict[Photo, str]]:
-    """The largest face of each photo that can be read, and a line for each photo without one, or without its mask."""
+    """The largest face of each photo that can be read, and a line for each photo without one, or without its mask.
+
+    Of a photo's `boxes` the largest is taken.
+    """
+    boxes = [None if some is None else some[[np.argmax([box_area(box) for box in some])]] for some in boxes]
     faces, failures = find_faces(
         photos, boxes, setup.regressor, landmarks=setup.options.landmarks, batch=min(setup.options.batch, len(photos))
     )
@@ -128,9 +135,10 @@ def find_portraits(
 def _read_mask(folder: Path | None, face: Face) -> Float[np.ndarray, "H W"] | None:
     if folder is None:
         return None
-    path = folder / f"{face.photo.stem}.png"
-    if not path.is_file():
-        raise FileNotFoundError(f"{face.photo}: has no mask; add {path}, or leave out --masks")
+    paths = [folder / f"{name}.png" for name in (face.photo.folder, face.photo.stem)]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"{face.photo}: has no mask; add {paths[-1]}, or leave out --masks")
     mask = read_image(path)[..., 0]
     if mask.shape != face.image.shape[:2]:
         size, wanted = (f"{shape[1]} x {shape[0]}" for shape in (mask.shape, face.image.shape))
@@ -188,7 +196,7 @@ def unwrap_fitted(setup: Setup, faces: Sequence[Fitted]) -> Unwrapped:
 def cut(setup: Setup, face: Fitted) -> CutOut:
     """The square of a photograph that its texture is taken from."""
     portrait = face.portrait
-    return cut_out(portrait.face.image, face.landmarks, setup.layout, mask=portrait.mask)
+    return cut_out(as_photo(portrait.face.image), face.landmarks, setup.layout, mask=portrait.mask)
 
 
 def most_frontal(pose: Pose) -> int:

@@ -1,30 +1,41 @@
 """How many faces at once."""
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import jax
+import numpy as np
 
 from facejax.engine.worker import FitOptions
 from facejax.fitting import RECIPES, Recipe
 from facejax.fitting.recipes import DEFAULT
+from facejax.images import Photo
+from facejax.images.read import held_bytes
 
 FACE_BYTES = {"landmarks": 20e6, "linear": 35e6}  # of a compiled fit at 224 pixels, by XLA's own count
 PAINTED_BYTES = 120e6  # of recipes with a texture decoder (65 to 109 MB) or a generative renderer
 SHARE = 0.6  # of the memory that is there
 MOST = {"cpu": 16}  # faces a device; more were not tried
 ELSEWHERE = 128  # not measured yet
+GROUPS = 3  # whose photographs are in memory: one is read, one fitted, one written
+PHOTOS = 0.3  # share of the host's memory that they may take
+LOOKED_AT = 8  # photographs, for their sizes
 
 
-def choose_batch(options: FitOptions, count: int) -> int:
+def choose_batch(options: FitOptions, count: int, held: int = 0) -> int:
     """Faces at once for `count` photographs on this process's devices: a power of two for each, or all of them.
 
-    An estimate: a fit that is larger after all is halved when memory runs out (`facejax.engine.worker`).
+    `held`: bytes of a photograph, which lies in the host's memory from its reading to its writing. An estimate: a fit
+    that is larger after all is halved when memory runs out (`facejax.engine.worker`).
     """
     recipe = DEFAULT if options.recipe is None else RECIPES[options.recipe]
     devices = jax.local_devices()
     fits = int(SHARE * free_bytes(devices[0]) / face_bytes(recipe))
     most = min(fits, MOST.get(devices[0].platform, ELSEWHERE))
+    if held:
+        most = min(most, int(PHOTOS * host_bytes() / (GROUPS * held * len(devices))))
     each = 1 << max(most.bit_length() - 1, 0)
     return max(min(each * len(devices), count), 1)
 
@@ -36,12 +47,26 @@ def face_bytes(recipe: Recipe) -> float:
     return (PAINTED_BYTES if painted else known) * max((recipe.size / 224) ** 2, 1.0)
 
 
+def photo_bytes(photos: Sequence[Photo]) -> int:
+    """What the largest of some of the photographs takes, by the files' headers; 0 where none of them can be read."""
+    found = [0]
+    for k in np.linspace(0, len(photos) - 1, min(LOOKED_AT, len(photos))).astype(int):
+        with suppress(Exception):  # it is told when the photograph is read
+            found.append(held_bytes(photos[k]))
+    return max(found)
+
+
 def free_bytes(device: Any) -> float:
     """Of an accelerator what jax may take, of a host what its devices have each."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return host_bytes() / jax.local_device_count()
+
+
+def host_bytes() -> float:
+    """Memory of the host that is not taken."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / jax.local_device_count()
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (ValueError, OSError, AttributeError):  # not a POSIX system
         return 4e9

@@ -12,7 +12,8 @@ from facejax.api import FitResult, RegressResult, collect, fit, join
 from facejax.camera import focal_from_fov
 from facejax.face_model import FaceModel
 from facejax.fitting import RECIPES, Recipe, Tools
-from facejax.images import Photo, find_landmarks, read_image, read_landmarks
+from facejax.images import Photo, find_landmarks, read_landmarks
+from facejax.images.read import Pixels, read_pixels
 from facejax.regress.photos import Faces, regress_photos
 from facejax.regress.regressor import Regressor
 
@@ -25,7 +26,7 @@ class Face(NamedTuple):
 
     photo: Photo
     folder: str  # of its results
-    image: np.ndarray
+    image: Pixels  # bytes where its file has bytes: it is held until its results are written
     landmarks: np.ndarray
     start: RegressResult | None  # of this face alone; None: the landmarks were given
 
@@ -65,7 +66,7 @@ def find_faces(
     images: dict[Photo, np.ndarray] = {}
     for photo in photos:
         try:
-            images[photo] = read_image(photo)
+            images[photo] = read_pixels(photo)
             if landmarks is not None:
                 points = _inside(read_landmarks(find_landmarks(landmarks, photo)), images[photo])
                 found.append(Face(photo, photo.folder, images[photo], points, None))
@@ -122,7 +123,7 @@ def regress_faces(
         assert result is not None
         photo, k = photos[face.photo], number[face.photo]
         number[face.photo] += 1
-        folder = f"{photo.folder}_{k}" if faces == "all" or count[face.photo] > 1 else photo.folder
+        folder = f"{photo.folder}_{k}" if faces == "all" else photo.folders(count[face.photo])[k]
         found.append(Face(photo, folder, images[photo], result.landmarks[row], result[row]))
     return found, failures
 

@@ -23,17 +23,23 @@ def overlapped(
     """`finish(work(prepare(item)))` of every item, in order; `work` runs in this thread, the others in one each.
 
     At most `ahead` items are prepared or finished beside the one that is worked on. An exception ends it where that
-    item's result would have come.
+    item's result would have come: after the results of the items before it.
     """
     rest = iter(items)
     with ThreadPoolExecutor(1, "prepare") as before, ThreadPoolExecutor(1, "finish") as after:
         ready: deque[Future[Ready]] = deque(before.submit(prepare, item) for item in islice(rest, ahead))
         done: deque[Future[Result]] = deque()
-        while ready:
-            item = ready.popleft().result()
-            ready.extend(before.submit(prepare, item) for item in islice(rest, 1))
-            done.append(after.submit(finish, work(item)))
+        failed: Exception | None = None
+        while ready and failed is None:
+            try:
+                item = ready.popleft().result()
+                ready.extend(before.submit(prepare, item) for item in islice(rest, 1))
+                done.append(after.submit(finish, work(item)))
+            except Exception as error:
+                failed = error
             while len(done) > ahead:
                 yield done.popleft().result()
         for future in done:
             yield future.result()
+        if failed is not None:
+            raise failed

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from facejax.export.fitted import is_face_file
 from facejax.export.manifest import Line, lines_to_text, other_lines, whole_groups
 
 Result = TypeVar("Result")
@@ -69,15 +70,18 @@ class Remote:
 
     @contextmanager
     def face(self, name: str) -> Iterator[Path]:
-        """A temporary folder; its files are sent when the block ends well, `summary.json` last."""
+        """A temporary folder; its files take the place of an earlier fit's when the block ends well, `summary.json`
+        last."""
         with TemporaryDirectory() as temporary:
             folder = Path(temporary)
             yield folder
             last = folder / "summary.json"
             with suppress(FileNotFoundError):
                 self._remove(f"{name}/summary.json")  # of an earlier run: it would say that the folder is whole
-            files = sorted(path for path in folder.rglob("*") if path.is_file() and path != last)
-            self._send(files, folder, f"{name}/")
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            left = self._earlier(name) - {path.relative_to(folder).as_posix() for path in files}
+            self._each(self._remove, [f"{name}/{one}" for one in sorted(left)])
+            self._send([path for path in files if path != last], folder, f"{name}/")
             self._send([last], folder, f"{name}/")
 
     def lines(self, manifest: str) -> list[bytes]:
@@ -124,6 +128,12 @@ class Remote:
         folder = _folder(manifest)
         found = [path.rpartition("/")[2] for path in self._call(folder, self.system.find, self._path(folder))]
         return sorted(f"{folder}/{name}" for name in found if name.endswith(".jsonl"))
+
+    def _earlier(self, name: str) -> set[str]:
+        """Files of a fit that lie in a face's folder, by their names in it."""
+        place = self._path(name)
+        found = [str(path)[len(place) + 1 :] for path in self._call(name, self.system.find, place)]
+        return set(filter(is_face_file, found))
 
     def _write(self, name: str, content: bytes) -> None:
         self._make_folders([self._path(name)])

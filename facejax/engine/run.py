@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from facejax.engine.batches import choose_batch
+from facejax.engine.batches import choose_batch, photo_bytes
 from facejax.engine.pipeline import overlapped
 from facejax.engine.store import open_store
 from facejax.engine.worker import FAILED, OK, FitOptions, FitWorker, Group
@@ -18,7 +18,8 @@ from facejax.export.manifest import (
     describe_run,
     parse_run,
 )
-from facejax.images import Photo
+from facejax.images import Photo, read_boxes
+from facejax.images.box_files import box_count
 from facejax.images.sources import taken_folders
 
 SHARED = ("out",)  # options that a run may have otherwise when it is resumed
@@ -59,7 +60,7 @@ class Run:
     ):
         first, every = shard
         self.options, self.photos = options, photos[first::every]
-        taken = taken_folders(photos)
+        taken = taken_folders(photos, face_counts(options))
         self.taken = {photo: taken[photo] for photo in self.photos if photo in taken}
         part = "" if every == 1 else f".{first}-of-{every}"
         self.store = open_store(options.out)
@@ -68,7 +69,7 @@ class Run:
         begun = self._begun()
         self.resumed = resume and begun is not None
         if batch is None:
-            batch = int(begun["options"]["batch"]) if resume and begun else choose_batch(options, len(self.photos))
+            batch = int(begun["options"]["batch"]) if resume and begun else self._batch()
         elif options.faces == "largest":
             batch = min(batch, max(len(self.photos), 1))
         self.batch = batch
@@ -80,6 +81,9 @@ class Run:
                 f"{len(begun['photos'])} photos: pass --resume to go on with it, or take another --out"
             )
         self.done = self.store.groups(self.manifest, self.names, self.batch) if self.resumed else {}
+
+    def _batch(self) -> int:
+        return choose_batch(self.options, len(self.photos), photo_bytes(self.photos))
 
     def _begun(self) -> dict[str, Any] | None:
         """What the run is that was begun here, if there is one."""
@@ -148,6 +152,12 @@ class Run:
             "faces": sum(len(line.get("faces", ())) for line in lines),
             "failed_by": dict(causes.most_common()),
         }
+
+
+def face_counts(options: FitOptions) -> Callable[[Photo], int]:
+    """How many faces of a photo share its name: with `faces="all"` each has a number, so that none meets another's."""
+    boxes = {} if options.boxes is None or options.faces == "all" else read_boxes(options.boxes)
+    return lambda photo: box_count(photo, boxes)
 
 
 def _with_part(name: str, part: str) -> str:

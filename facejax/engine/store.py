@@ -1,10 +1,11 @@
 """Where the results of a run lie: in a folder, or at a URL (`facejax.engine.remote`)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facejax.engine.remote import Remote
+from facejax.export.fitted import is_face_file
 from facejax.export.manifest import Line, append_group, keep_others, read_manifest
 from facejax.images.sources import is_url
 
@@ -33,9 +34,10 @@ class Folder:
 
     @contextmanager
     def face(self, name: str) -> Iterator[Path]:
-        """A folder to write a face's files to; where it has its `summary.json`, it is whole."""
+        """A folder to write a face's files to, without those of an earlier fit; where it has its `summary.json`, it is
+        whole."""
         folder = self.place / name
-        (folder / "summary.json").unlink(missing_ok=True)  # of an earlier run: it would say that the folder is whole
+        remove_face(folder)
         for left in folder.glob(".*.tmp*"):  # of a process that was killed
             left.unlink()
         yield folder
@@ -59,6 +61,18 @@ class Folder:
 
     def finish(self, manifest: str) -> None:
         """Called when all groups are noted."""
+
+
+def remove_face(folder: Path) -> None:
+    """Remove the files of a fit, and its folders of stages where nothing else is in them."""
+    (folder / "summary.json").unlink(missing_ok=True)  # first: it says that the folder is whole
+    for path in (*folder.glob("stages/*/*"), *folder.glob("stages/*"), *folder.glob("*")):
+        name = path.relative_to(folder).as_posix()
+        if is_face_file(name) and path.is_file():
+            path.unlink()
+        elif name.split("/")[0] == "stages" and path.is_dir():
+            with suppress(OSError):  # not empty
+                path.rmdir()
 
 
 Store = Folder | Remote

@@ -81,7 +81,7 @@ class Found(NamedTuple):
     group: Group
     faces: list[Face]
     failures: dict[Photo, str]
-    begun: float
+    seconds: float  # that reading took
 
 
 class Fitted(NamedTuple):
@@ -89,6 +89,7 @@ class Fitted(NamedTuple):
 
     found: Found
     places: list[tuple[FitResult, int] | None]
+    seconds: float  # that reading and fitting took, without the time in between
 
 
 class FitWorker:
@@ -109,7 +110,7 @@ class FitWorker:
 
     def find(self, group: Group) -> Found:
         """Read the photographs and look for their faces."""
-        begun, options = time.perf_counter(), self.options
+        begin, options = time.perf_counter(), self.options
         photos = [photo for photo in group.photos if photo.file not in group.taken]
         boxes = [box_of(photo, self.boxes) for photo in photos]
         faces, failures = find_faces(
@@ -117,14 +118,16 @@ class FitWorker:
         )
         for photo in (photo for photo in group.photos if photo.file in group.taken):
             failures[photo] = TAKEN.format(photo, group.taken[photo.file])
-        return Found(group, faces, failures, begun)
+        return Found(group, faces, failures, time.perf_counter() - begin)
 
     def fit(self, found: Found) -> Fitted:
         """Fit the faces of a group, as many at once as the device holds."""
+        begin = time.perf_counter()
         while True:
             some = [found.faces[k : k + self.batch] for k in range(0, len(found.faces), self.batch)]
             try:
-                return Fitted(found, [place for faces in some for place in self._fit_some(faces, found)])
+                places = [place for faces in some for place in self._fit_some(faces, found)]
+                return Fitted(found, places, found.seconds + time.perf_counter() - begin)
             except JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error) or self.batch == 1:
                     raise
@@ -148,12 +151,15 @@ class FitWorker:
         return [(result, row) if sound[row] else None for row in range(len(faces))]
 
     def write(self, fitted: Fitted) -> tuple[int, list[Line]]:
-        """Write the folders of a group; its number and its lines of the manifest, in the order of the photographs."""
-        group = fitted.found.group
+        """Write the folders of a group; its number and its lines of the manifest, in the order of the photographs.
+
+        Each line has an equal share of the seconds that the group was read, fitted and written in.
+        """
+        begin, group = time.perf_counter(), fitted.found.group
         pairs = [(face, *place) for face, place in zip(fitted.found.faces, fitted.places, strict=True) if place]
         with ThreadPoolExecutor(WRITERS) as pool:
             written = list(pool.map(lambda one: self.write_one(*one), pairs))
-        seconds = (time.perf_counter() - fitted.found.begun) / len(group.photos)
+        seconds = (fitted.seconds + time.perf_counter() - begin) / len(group.photos)
         lines = []
         for photo in group.photos:
             mine = [entry for (face, *_), entry in zip(pairs, written, strict=True) if face.photo == photo]

@@ -37,7 +37,7 @@ def write_fit_report(
         heading=f"{counts['photos']} photos: {counts['ok']} fitted, {counts['failed']} failed",
         notes=[html.escape(causes), "A click on a column's name sorts by it; a click on a picture opens its folder."],
         pictures=1,
-        texts=("photo", "status", "stages that still fell, or why"),
+        texts=("photo", "status", "not converged, or error"),
         numbers=NUMBERS,
         rows=rows,
         width=width,

@@ -1,5 +1,6 @@
 """The folder of one fitted face: meshes, texture, pictures, parameters, summary."""
 
+import re
 import time
 from collections.abc import Collection
 from dataclasses import replace
@@ -34,6 +35,7 @@ from facejax.render import Rendering, render, render_mesh
 
 File = Literal["mesh", "glb", "neutral", "overlay", "params", "ply"]
 FILES: tuple[File, ...] = ("mesh", "glb", "neutral", "overlay", "params")  # unless others are asked for
+NAMES = ("mesh.obj", "mesh.mtl", "albedo.png", "face.glb", "neutral.obj", "overlay.png", "params.npz", "mesh.ply")
 PICTURE = 512  # side of each panel of the overlay, pixels
 TEXTURE = 512  # side of the albedo baked from per-vertex colours, texels
 WHOLE = GAR.margin  # of an overlay whose second panel is a painter's
@@ -103,6 +105,17 @@ def write_fitted_face(
         }
         | (extra or {}),
     )
+
+
+def is_face_file(name: str) -> bool:
+    """Whether a name in a face's folder ("/" between folders) is one that a fit may have written, its stages included.
+
+    An earlier fit's files are known by it; whatever else lies there is somebody's own.
+    """
+    folder, _, last = name.rpartition("/")
+    if folder == "stages":
+        return last in ("losses.csv", "losses.png")
+    return last in (*NAMES, "summary.json") and (not folder or re.fullmatch(r"stages/\d+_[^/]+", folder) is not None)
 
 
 def write_face_glb(

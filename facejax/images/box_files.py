@@ -48,5 +48,11 @@ def check_boxes(boxes: Any, where: str) -> Float[np.ndarray, "K 4"]:
 
 
 def box_of(photo: Photo, boxes: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """By the photo's name alone, its name in its collection, or where it is."""
-    return next((boxes[key] for key in (photo.name, photo.file, photo.source) if key in boxes), None)
+    """By where the photo is, its name in its collection, or its name alone; the first of them that is there."""
+    return next((boxes[key] for key in (photo.source, photo.file, photo.name) if key in boxes), None)
+
+
+def box_count(photo: Photo, boxes: Mapping[str, np.ndarray]) -> int:
+    """How many faces the boxes say that a photo has; 1 where they say nothing."""
+    found = box_of(photo, boxes)
+    return 1 if found is None else len(found)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from facejax.images.sources import Photo
+from facejax.images.sources import Photo, photo_file
 
 SUFFIXES = (".pts", ".npy", ".npz", ".json", ".ljson")
 COUNT = 68
@@ -42,16 +42,21 @@ def read_landmarks(path: str | Path) -> Float[np.ndarray, "68 2"]:
 
 
 def find_landmarks(source: str | Path, photo: str | Path | Photo) -> Path:
-    """The landmark file of a photo: `source` itself, or `<stem of the photo>.pts|.npy|.npz|.json|.ljson` inside it."""
-    source, photo = Path(source), photo if isinstance(photo, Photo) else Path(photo)
+    """The landmark file of a photo: `source` itself, or `<stem of the photo>.pts|.npy|.npz|.json|.ljson` inside it.
+
+    Inside it folders as the photo's in its collection go first: `source/sub/one.pts` of sub/one.jpg before
+    `source/one.pts`. Raises FileNotFoundError, which says what to add.
+    """
+    source, photo = Path(source), photo if isinstance(photo, Photo) else photo_file(photo)
     if source.is_file():
         return source
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such landmark file or folder")
-    for suffix in SUFFIXES:
-        candidate = source / (photo.stem + suffix)
-        if candidate.is_file():
-            return candidate
+    for name in (photo.folder, photo.stem):
+        for suffix in SUFFIXES:
+            candidate = source / (name + suffix)
+            if candidate.is_file():
+                return candidate
     raise FileNotFoundError(
         f"{source}: holds no landmarks for {photo.name}; add {photo.stem}.pts (or {', '.join(SUFFIXES[1:])})"
     )

@@ -3,16 +3,20 @@
 import io
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageCms, ImageOps
 
 from facejax.images.sources import Photo, is_url, photo_file
 
 log: logging.Logger = logging.getLogger(__name__)
+
+Pixels = Float[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W 3"]
 
 
 def read_image(path: str | Path | Photo) -> Float[np.ndarray, "H W 3"]:
@@ -24,11 +28,21 @@ def read_image(path: str | Path | Photo) -> Float[np.ndarray, "H W 3"]:
     Raises FileNotFoundError, or ValueError for a file that is no image, is damaged, or is larger than Pillow's limit
     for decompression bombs (179 megapixels): one line with the file's name.
     """
-    photo = path if isinstance(path, Photo) else photo_file(path)
-    if not is_url(photo.source):
-        _check_file(Path(photo.source), str(photo))
-    with photo.open() as file:
-        return _decode(file, str(photo))
+    return as_photo(read_pixels(path))
+
+
+def read_pixels(path: str | Path | Photo) -> Pixels:
+    """The same as `read_image` before it becomes floating point, for photographs that are held for a while: bytes where
+    the file has 8 bits and nothing shines through."""
+    with _opened(path) as image:
+        image.load()
+        return _to_rgb(_upright(image))
+
+
+def held_bytes(path: str | Path | Photo) -> int:
+    """Memory that `read_pixels` of a photograph takes, by the file's header. Raises like it."""
+    with _opened(path) as image:
+        return image.width * image.height * 3 * (4 if _deep(image) or _alpha(image) else 1)
 
 
 def as_photo(image: Any, name: str = "the photograph") -> Float[np.ndarray, "H W 3"]:
@@ -42,7 +56,8 @@ def as_photo(image: Any, name: str = "the photograph") -> Float[np.ndarray, "H W
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"{name} has shape {pixels.shape}: pass (H, W, 3) display values in [0, 1]")
     if pixels.dtype in (np.uint8, np.uint16):
-        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+        values = pixels.astype(np.float32)
+        return np.divide(values, np.float32(np.iinfo(pixels.dtype).max), out=values)  # in place: it may be a gigabyte
     pixels = np.asarray(pixels, np.float32)
     low, high = np.min(pixels, initial=0.0), np.max(pixels, initial=0.0)
     if not (low > -1.0 and high < 2.0):  # NaN neither; a little more than [0, 1] comes from resampling
@@ -59,24 +74,29 @@ def _check_file(path: Path, name: str) -> None:
         raise ValueError(f"{name}: the file is empty")
 
 
-def _decode(file: Any, name: str) -> Float[np.ndarray, "H W 3"]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # large but allowed photos, odd EXIF blocks
+@contextmanager
+def _opened(path: str | Path | Photo) -> Iterator[Image.Image]:
+    """The file as an image; what is wrong with it is said in one line."""
+    photo = path if isinstance(path, Photo) else photo_file(path)
+    name = str(photo)
+    if not is_url(photo.source):
+        _check_file(Path(photo.source), name)
+    with photo.open() as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # large but allowed photos, odd EXIF blocks
+        try:
             with Image.open(file) as image:
-                image.load()
-                return _to_rgb(_upright(image))
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise ValueError(f"{name}: more than {limit} megapixels; scale it down first") from None
-    except Image.UnidentifiedImageError:
-        raise ValueError(f"{name}: not an image in a known format; convert it to JPEG or PNG") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
-        raise ValueError(
-            f"{name}: damaged or cut short ({str(error).splitlines()[0] if str(error) else error!r})"
-        ) from error
+                yield image
+        except Image.DecompressionBombError:
+            limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+            raise ValueError(f"{name}: more than {limit} megapixels; scale it down first") from None
+        except Image.UnidentifiedImageError:
+            raise ValueError(f"{name}: not an image in a known format; convert it to JPEG or PNG") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
+            raise ValueError(
+                f"{name}: damaged or cut short ({str(error).splitlines()[0] if str(error) else error!r})"
+            ) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -88,21 +108,26 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def _deep(image: Image.Image) -> bool:
+    """More than 8 bits: floating point, or 16-bit grey, which some versions of Pillow hold in 32 bits."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    """An upright image of any mode as float32 RGB in [0, 1]."""
-    if image.mode == "F":
-        return _grey(np.asarray(image, np.float32))
-    if image.mode.startswith("I"):  # 16-bit grey, which some versions of Pillow hold in 32 bits
-        return _grey(np.asarray(image, np.float32) / 65535.0)
+    """An upright image of any mode as RGB: bytes, or float32 in [0, 1]."""
+    if _deep(image):
+        values = np.asarray(image, np.float32)
+        return _grey(values if image.mode == "F" else values / 65535.0)
     profile = image.info.get("icc_profile")
-    alpha = None
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image, alpha = rgba.convert("RGB"), np.asarray(rgba.getchannel("A"), np.float32)[..., None] / 255.0
-    image = _to_srgb(image, profile)
-    pixels = np.asarray(image, np.float32)
-    pixels = np.divide(pixels, 255.0, out=pixels)  # in place: 100 megapixels are 1.2 GB
-    return pixels if alpha is None else pixels * alpha + (1.0 - alpha)
+    if not _alpha(image):
+        return np.asarray(_to_srgb(image, profile))
+    rgba = image.convert("RGBA")
+    alpha = np.asarray(rgba.getchannel("A"), np.float32)[..., None] / 255.0
+    return as_photo(np.asarray(_to_srgb(rgba.convert("RGB"), profile))) * alpha + (1.0 - alpha)
 
 
 def _grey(values: np.ndarray) -> np.ndarray:

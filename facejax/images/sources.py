@@ -6,7 +6,7 @@ read one photograph at a time, wherever they are needed. A URL (s3://, gs://, ht
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,12 +35,18 @@ class Photo:
 
     @property
     def stem(self) -> str:
-        return PurePosixPath(self.file).stem
+        return PurePosixPath(self.folder).name
 
     @property
     def folder(self) -> str:
-        """Where its results belong: its name without the suffix, folders and all."""
-        return str(PurePosixPath(self.file).with_suffix(""))
+        """Where its results belong: its name without the suffix, folders and all, but for what would lead elsewhere."""
+        path = PurePosixPath(self.file)
+        parts = [*path.parent.parts, path.stem]
+        return "/".join(part for part in parts if part not in ("", ".", "..", path.anchor)) or "photo"
+
+    def folders(self, faces: int) -> list[str]:
+        """Where the results of each of its faces belong: of several in folders <stem>_0, <stem>_1, ..."""
+        return [self.folder] if faces == 1 else [f"{self.folder}_{k}" for k in range(faces)]
 
     def __str__(self) -> str:
         return self.source if self.size is None and self.row is None else f"{self.source}: {self.file}"
@@ -64,10 +70,13 @@ def photo_file(path: str | Path) -> Photo:
 def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = None) -> list[Photo]:
     """All photographs of some sources, in their order; of a folder, in the order of the names.
 
-    A source is a photo, a folder (with its folders; hidden files and those below `without` are left out), a `.txt` list
-    (a path or URL a line, relative to the list's folder), a `.tar` archive or a `.parquet` table; folders and lists may
-    hold archives and tables. A photo that is not there is found out when it is read. Raises ValueError or
-    FileNotFoundError for a collection that is not there, or empty, and when two photographs have one name.
+    A source is a photo, a folder (with its folders; hidden files are left out), a `.txt` list (a path or URL a line,
+    relative to the list's folder), a `.tar` archive or a `.parquet` table; folders and lists may hold archives and
+    tables. A photo that is not there is found out when it is read.
+
+    `without`: the folder of results; of a folder that it lies in what is below it is left out. Raises ValueError or
+    FileNotFoundError for a collection that is not there, or empty, or is `without` itself, and when two photographs
+    have one name.
     """
     photos = [photo for source in sources for photo in _photos_of(str(source), without)]
     seen: dict[str, Photo] = {}
@@ -77,16 +86,28 @@ def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = N
     return photos
 
 
-def taken_folders(photos: Iterable[Photo]) -> dict[Photo, Photo]:
-    """Those that would write where another one does already, and that other one."""
+def taken_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> dict[Photo, Photo]:
+    """Those that would write where an earlier one does already, and that earlier one.
+
+    `faces`: how many a photograph has, see `Photo.folders`.
+    """
     first: dict[str, Photo] = {}
-    return {photo: first[photo.folder] for photo in photos if first.setdefault(photo.folder, photo) != photo}
+    taken: dict[Photo, Photo] = {}
+    for photo in photos:
+        folders = photo.folders(faces(photo))
+        other = next((first[folder] for folder in folders if first.get(folder, photo) != photo), None)
+        if other is None:
+            first |= dict.fromkeys(folders, photo)
+        else:
+            taken[photo] = other
+    return taken
 
 
-def check_folders(photos: Iterable[Photo]) -> None:
-    """Raises ValueError where two photographs would write into one folder."""
-    for photo, other in taken_folders(photos).items():
-        raise ValueError(f"{photo} and {other} would both write to {photo.folder}/: rename one, or take it alone")
+def check_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> None:
+    """Raises ValueError where two photographs would write into one folder, see `taken_folders`."""
+    for photo, other in taken_folders(photos, faces).items():
+        folder = next(one for one in photo.folders(faces(photo)) if one in other.folders(faces(other)))
+        raise ValueError(f"{photo} and {other} would both write to {folder}/: rename one, or take it alone")
 
 
 def _readable(name: str) -> str:
@@ -131,15 +152,7 @@ def _photos_of(source: str, without: str | Path | None) -> list[Photo]:
 
 def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo]:
     """Photographs, and those of the archives and tables in it."""
-    if is_url(folder):
-        found = {name: f"{folder.rstrip('/')}/{name}" for name in _remote_files(folder)}
-        results = None if without is None else f"{str(without).rstrip('/')}/"
-        found = {name: url for name, url in found.items() if results is None or not url.startswith(results)}
-    else:
-        root, out = Path(folder), None if without is None else Path(str(without).removeprefix("file://")).resolve()
-        files = (path for path in root.rglob("*") if path.is_file())
-        files = (path for path in files if out is None or not path.resolve().is_relative_to(out))
-        found = {path.relative_to(root).as_posix(): str(path) for path in files}
+    found = _remote_files(folder, without) if is_url(folder) else _local_files(Path(folder), without)
     for name in sorted(found):
         suffix = PurePosixPath(name).suffix.lower()
         if any(part.startswith(".") for part in name.split("/")):
@@ -150,10 +163,33 @@ def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo
             yield from _photos_of_archive(found[name])
 
 
-def _remote_files(folder: str) -> list[str]:
+def _local_files(folder: Path, without: str | Path | None) -> dict[str, str]:
+    """Paths of the files in a folder that are no results, by their names in it."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    if without is not None:
+        root, out = folder.resolve(), Path(str(without).removeprefix("file://")).resolve()
+        _check_apart(out == root, without)
+        if out.is_relative_to(root):
+            files = (path for path in files if not path.resolve().is_relative_to(out))
+    return {path.relative_to(folder).as_posix(): str(path) for path in files}
+
+
+def _remote_files(folder: str, without: str | Path | None) -> dict[str, str]:
+    """The same of a folder's URL."""
+    folder, out = folder.rstrip("/"), str(without).rstrip("/")
+    _check_apart(out == folder, without)
     system = _fsspec(folder)
     root = system._strip_protocol(folder).rstrip("/")
-    return [str(path)[len(root) + 1 :] for path in system.find(root)]
+    urls = {name: f"{folder}/{name}" for name in (str(path)[len(root) + 1 :] for path in system.find(root))}
+    if out.startswith(f"{folder}/"):
+        return {name: url for name, url in urls.items() if not url.startswith(f"{out}/")}
+    return urls
+
+
+def _check_apart(same: bool, out: str | Path | None) -> None:
+    """Results among the photographs would be photographs of the next run."""
+    if same:
+        raise ValueError(f"--out {out}: is the folder of the photographs; take one in it, such as {out}/faces")
 
 
 def _photos_of_list(path: str) -> list[Photo]:
@@ -179,7 +215,7 @@ def _photos_of_tar(path: str) -> Iterator[Photo]:
     try:
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                name = member.name.removeprefix("./")
+                name = _readable(member.name.removeprefix("./"))
                 if member.isfile() and PurePosixPath(name).suffix.lower() in SUFFIXES:
                     yield Photo(name, path, member.offset_data, member.size)
     except tarfile.TarError as error:
@@ -224,18 +260,19 @@ class Table:
         column = next((name for name in NAME_COLUMNS if name in table.schema_arrow.names), None)
         stem, count = PurePosixPath(self.path).stem, table.metadata.num_rows
         if column is not None:
-            found: Iterable[Any] = table.read([column]).column(0).to_pylist()
+            found = _texts(table.read([column]).column(0))
         elif kind.startswith("struct") and "path" in kind:
-            found = [one.get("path") for one in table.read([f"{self.column}.path"]).column(0).to_pylist()]
+            found = _texts(table.read([f"{self.column}.path"]).flatten().column(0))
         else:
             found = [None] * count
-        names = [f"{stem}/{row:08d}" if name is None else str(name) for row, name in enumerate(found)]
+        names = [f"{stem}/{row:08d}" if name is None else name for row, name in enumerate(found)]
         return names if len(set(names)) == len(names) else [f"{stem}/{row:08d}" for row in range(count)]
 
     def image(self, row: int) -> bytes:
         group = max(k for k, start in enumerate(self.starts[:-1]) if start <= row)
-        value = self.images(group)[row - self.starts[group]].as_py()
-        value = value.get("bytes") if isinstance(value, dict) else value
+        found = self.images(group)[row - self.starts[group]]
+        found = found.get("bytes") if isinstance(found, Mapping) else found  # not its path, which may be no text
+        value = None if found is None else found.as_py()
         if not value:
             raise ValueError(f"{self.path}: {self.names[row]}: the table holds no image there")
         return value
@@ -246,6 +283,15 @@ class Table:
 
 
 _table = lru_cache(8)(Table)
+
+
+def _texts(column: Any) -> list[str | None]:
+    """The values of a column as readable text; None where there is none."""
+    if str(column.type) in ("string", "large_string"):  # pyarrow itself refuses bytes that are no text
+        column = column.cast(str(column.type).replace("string", "binary"))
+    values = column.to_pylist()
+    values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+    return [None if value is None else str(value) for value in values]
 
 
 def _fsspec(url: str) -> Any:

@@ -35,7 +35,10 @@ KEPT_PIXELS = 4  # per pixel of a crop, along a side: where a photo is larger, w
 LEAST_CONFIDENCE = 0.25  # mean over the 68 landmarks, below which what the detector found is no face
 SAME_FACE = 0.4  # overlap of two landmark boxes that are one face
 
-NOT_FOUND = "no face found: give its place (--boxes FILE, in Python boxes= of regress) or its 68 landmarks"
+NOT_FOUND = (
+    "no face found: give its place with --boxes FILE, or its 68 points with --landmarks "
+    "(in Python: fit's start=regress(..., boxes=...))"
+)
 
 
 class RegressedFace(NamedTuple):
@@ -76,7 +79,7 @@ def regress_photos(
     batch: int = 8,
     progress: Callable[[int], object] | None = None,
 ) -> RegressedPhotos:
-    """Find and regress the faces of photos: files, or arrays (H, W, 3) of display values.
+    """Find and regress the faces of photos: files, or arrays (H, W, 3) of display values or bytes.
 
     Args:
         boxes: [left, top, right, bottom] or rows of them, in pixels: for some photos by file name, or for each photo
