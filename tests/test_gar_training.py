@@ -139,6 +139,7 @@ def test_the_same_person_is_seen_as_one():
     assert float(same) > 0.5
 
 
+@pytest.mark.slow
 def test_people_are_told_apart():
     """Persons who are a colour, in pictures whose place of the face and brightness vary."""
     rng = np.random.default_rng(0)

@@ -19,8 +19,6 @@ from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.render import render
 from facejax.texture import texture_decoder
 
-pytestmark = pytest.mark.optimized
-
 
 @pytest.fixture(autouse=True)
 def side_by_side(monkeypatch):

@@ -56,6 +56,7 @@ def train(out: Path, steps: int):
     return loop.run(out, recipe, source, intervals=QUIET, features=simple_features)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_exactly(tmp_path, monkeypatch):
     start = training.init_state(RECIPE, jax.random.fold_in(jax.random.key(0), 0))
     whole = train(tmp_path / "whole", 3)
@@ -165,6 +166,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     assert names[0] == names[1] and len(names[0]) > 1
 
 
+@pytest.mark.slow
 def test_a_growing_run_first_makes_smaller_maps(tmp_path):
     larger = replace(TINY, resolution=16)
     recipe = replace(RECIPE, generator=larger, judge=larger, grow=((8, 1),), adversaries_from=9, learned_noise=True)

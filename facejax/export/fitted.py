@@ -40,6 +40,7 @@ PICTURE = 512  # side of each panel of the overlay, pixels
 TEXTURE = 512  # side of the albedo baked from per-vertex colours, texels
 WHOLE = GAR.margin  # of an overlay whose second panel is a painter's
 CLAY = 0.72  # display value of the untextured geometry
+DARK = 0.13  # and of what is behind it, as a mouth is
 
 
 def write_fitted_face(
@@ -265,7 +266,7 @@ def _draw(
     params = replace(params, camera=transform_camera(params.camera, scale, offset))
     textured = render(model, params, size=(side, side), texture=texture, background=background)
     blend = face_mask(model, textured)[..., None]
-    clay = render_clay(model, params, size=(side, side), background=background)
+    clay = render_clay(model, params, size=(side, side), background=jnp.full(3, DARK))
     return blend * textured.color + (1 - blend) * background, clay.color
 
 
