@@ -238,9 +238,10 @@ def fit_pictures(
     arrays = (jnp.asarray(one, jnp.float32) for one in (albedo, background, crop.scale, crop.offset))
     textured, clay = _draw(*_bare(model, params), *arrays)
     shown = painted_picture(model, params, crop, PICTURE) if paints else np.asarray(textured)
-    marked = draw_landmarks(background, crop.apply_points(observed), color=(0.2, 1.0, 0.3))
-    if fitted is not None:
-        marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=1.5)
+    marked = background
+    if fitted is not None:  # a rim around the given points where both agree
+        marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=4.0)
+    marked = draw_landmarks(marked, crop.apply_points(observed), color=(0.2, 1.0, 0.3), radius=2.0)
     return {
         "photo: given green, fitted red" if fitted is not None else "photo": marked,
         "painted" if paints else "fit over the photo": shown,

@@ -1,0 +1,82 @@
+"""How far a fit's skin is from the true one, on rendered faces: the only ones whose albedo is known.
+
+    python experiments/evaluate_skin.py [--portraits 12] [--pictures 24] [--recipe linear]
+
+Portraits of `facejax demo` have a plain wall and a moderate light; the generator's pictures (frontal, without glasses,
+hands and beards) have hair, clothes, lamps, backgrounds and exposures that vary by more than a camera's. The error is
+the distance of the face's mean albedo in CIE 1976 L*a*b*, beside that of the model's mean albedo; "slope" says how much
+of a difference in lightness between two faces is found.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import jax
+import numpy as np
+import tyro
+
+import facejax
+from facejax.commands.demo import portrait, random_face
+from facejax.compilation import cache_compilations
+from facejax.face_model import LinearAlbedo
+from facejax.fitting import RECIPES
+from facejax.fitting.light import skin_color
+from facejax.synthetic.generate import Generator, generate
+from facejax.synthetic.people import People
+
+SIZE = 256  # of the generator's pictures, pixels
+SEED = 7  # of the generator's pictures
+
+
+@dataclass(frozen=True)
+class Args:
+    portraits: int = 12
+    """of `facejax demo`, seeds 0, 1, ..."""
+    pictures: int = 24
+    """of the generator"""
+    recipe: str = "linear"
+    """one that ends with the model's linear albedo"""
+
+
+def main(args: Args) -> None:
+    cache_compilations()
+    model = facejax.load_face_model()
+    print("| | pictures | error | largest | of the mean albedo | slope of lightness |\n|---|---|---|---|---|---|")
+    for name, count, make in (("portraits", args.portraits, portraits), ("generator", args.pictures, pictures)):
+        if count:
+            photos, points, true = make(model, count)
+            fitted = facejax.fit(model, photos, points, recipe=RECIPES[args.recipe]).params.albedo
+            print(f"| {name} | {count} | " + " | ".join(f"{x:.2f}" for x in compare(model, fitted, true)) + " |")
+
+
+def portraits(model, count):
+    faces = [random_face(model, key=jax.random.key(seed)) for seed in range(count)]
+    shots = [portrait(model, face, key=jax.random.key(seed + 1)) for seed, face in enumerate(faces)]
+    photos, points = map(list, zip(*shots, strict=True))
+    return photos, points, np.stack([face.albedo for face in faces])
+
+
+def pictures(model, count):
+    generator = Generator(people=People(frontal=1.0), glasses=0.0, hand=0.0, beard=0.0)
+    make = jax.jit(lambda keys: jax.lax.map(lambda key: generate(key, model, size=SIZE, generator=generator), keys))
+    made = make(jax.random.split(jax.random.key(SEED), count))
+    return list(np.asarray(made.image)), list(np.asarray(made.landmarks)), np.asarray(made.params.albedo)
+
+
+def compare(model, fitted, true) -> list[float]:
+    """Mean and largest error, the mean albedo's mean error, the slope of fitted against true lightness."""
+    assert isinstance(model.albedo, LinearAlbedo)
+    mean, moves = map(np.asarray, skin_color(model, model.albedo))
+    lab = [to_lab(mean + np.asarray(albedo) @ moves) for albedo in (fitted, true, 0 * true)]
+    errors, plain = (np.linalg.norm(one - lab[1], axis=1) for one in (lab[0], lab[2]))
+    slope = np.polyfit(lab[1][:, 0], lab[0][:, 0], 1)[0] if len(true) > 1 else np.nan
+    return [errors.mean(), errors.max(), plain.mean(), slope]
+
+
+def to_lab(colors: np.ndarray) -> np.ndarray:
+    """(N, 3) display values to L*a*b*."""
+    return cv2.cvtColor(np.clip(colors, 0, 1).astype(np.float32)[None], cv2.COLOR_RGB2Lab)[0]
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
