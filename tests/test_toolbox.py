@@ -12,7 +12,7 @@ from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR, RECIPES, Painter
 from facejax.fitting.ffhq_uv import FFHQ_UV_CROPFACE
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.texture import DetailedTexture, MappedTexture, save_decoder, texture_decoder
-from facejax.toolbox import recipe_for, tools_for
+from facejax.toolbox import albedo_model, recipe_for, tools_for
 
 pytestmark = pytest.mark.optimized
 
@@ -41,6 +41,8 @@ def test_a_recipe_gets_what_it_names_and_nothing_else(decoder, tmp_path):
     one_z = tuple(replace(stage, albedo="decoder_z", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
     mapped = tools_for(replace(DEFAULT, stages=one_z), tmp_path / "decoder").albedos["decoder_z"]
     assert isinstance(mapped, MappedTexture) and mapped.decoder.config == TINY
+    alone = albedo_model("detailed", decoder)
+    assert isinstance(alone, DetailedTexture) and alone.decoder is decoder
 
 
 def test_inversion_takes_the_packages_own_generator():
@@ -62,3 +64,5 @@ def test_what_cannot_be_had_is_named(decoder):
         tools_for(DEFAULT, decoder, lpips=(Path("a"), Path("b"), Path("c")))
     with pytest.raises(FileNotFoundError, match="nowhere: no such checkpoint"):
         tools_for(DEFAULT, "nowhere")
+    with pytest.raises(ValueError, match="albedo model 'mine' is not the package's own"):
+        albedo_model("mine")
