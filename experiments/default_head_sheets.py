@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from facejax.camera import PerspectiveCamera, euler_to_quaternion, project, to_camera
@@ -24,7 +24,7 @@ from facejax.face_model.model import FaceModel, FaceParams, decode, neutral_para
 from facejax.render import render, render_mesh
 
 DISTANCE = 1200.0  # mm
-PAPER = jnp.full(3, 0.93)  # background
+PAPER = jnp.full(3, 0.13)  # background: dark, as a mouth is inside
 KEY = jnp.array([2.1, 0.8, 0.8, 0.6, 0.0, 0.2, 0.3, 0.2, 0.0])  # a lamp above and to the side
 
 
@@ -81,11 +81,11 @@ def sheet(path: Path, pictures: Iterable[tuple[str, np.ndarray]], columns: int) 
     tiles = []
     for label, picture in pictures:
         image = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
-        ImageDraw.Draw(image).text((4, 3), label, fill=(0, 0, 0))
+        ImageDraw.Draw(image).text((5, 3), label, fill=(255, 255, 255), font=ImageFont.load_default(image.width // 13))
         tiles.append(np.asarray(image))
     side = tiles[0].shape[0]
     rows = -(-len(tiles) // columns)
-    page = np.full((rows * side, columns * side, 3), 237, np.uint8)  # the paper of the pictures
+    page = np.full((rows * side, columns * side, 3), 33, np.uint8)  # the paper of the pictures
     for k, tile in enumerate(tiles):
         row, column = divmod(k, columns)
         page[row * side : (row + 1) * side, column * side : (column + 1) * side] = tile

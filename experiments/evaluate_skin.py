@@ -18,7 +18,7 @@ import tyro
 import facejax
 from facejax.commands.demo import portrait, random_face
 from facejax.compilation import cache_compilations
-from facejax.face_model import LinearAlbedo
+from facejax.face_model import FaceModel, LinearAlbedo
 from facejax.fitting import RECIPES
 from facejax.fitting.light import skin_color
 from facejax.synthetic.generate import Generator, generate
@@ -39,6 +39,9 @@ class Args:
 
 
 def main(args: Args) -> None:
+    stages = RECIPES[args.recipe].stages
+    if stages and stages[-1].albedo != "linear":
+        raise ValueError(f"--recipe {args.recipe}: ends with other coefficients than the linear albedo's; try linear")
     cache_compilations()
     model = facejax.load_face_model()
     print("| | pictures | error | largest | of the mean albedo | slope of lightness |\n|---|---|---|---|---|---|")
@@ -49,21 +52,24 @@ def main(args: Args) -> None:
             print(f"| {name} | {count} | " + " | ".join(f"{x:.2f}" for x in compare(model, fitted, true)) + " |")
 
 
-def portraits(model, count):
+Made = tuple[list[np.ndarray], list[np.ndarray], np.ndarray]  # photographs, landmarks, albedo coefficients
+
+
+def portraits(model: FaceModel, count: int) -> Made:
     faces = [random_face(model, key=jax.random.key(seed)) for seed in range(count)]
     shots = [portrait(model, face, key=jax.random.key(seed + 1)) for seed, face in enumerate(faces)]
     photos, points = map(list, zip(*shots, strict=True))
     return photos, points, np.stack([face.albedo for face in faces])
 
 
-def pictures(model, count):
+def pictures(model: FaceModel, count: int) -> Made:
     generator = Generator(people=People(frontal=1.0), glasses=0.0, hand=0.0, beard=0.0)
     make = jax.jit(lambda keys: jax.lax.map(lambda key: generate(key, model, size=SIZE, generator=generator), keys))
     made = make(jax.random.split(jax.random.key(SEED), count))
     return list(np.asarray(made.image)), list(np.asarray(made.landmarks)), np.asarray(made.params.albedo)
 
 
-def compare(model, fitted, true) -> list[float]:
+def compare(model: FaceModel, fitted: jax.Array, true: np.ndarray) -> list[float]:
     """Mean and largest error, the mean albedo's mean error, the slope of fitted against true lightness."""
     assert isinstance(model.albedo, LinearAlbedo)
     mean, moves = map(np.asarray, skin_color(model, model.albedo))

@@ -253,11 +253,13 @@ def fit(
 
     Raises ValueError for inputs that do not fit together. The first call with a new batch size compiles.
     """
-    photos = [read_pixels(one) if isinstance(one, str | Path) else np.asarray(one) for one in _several(images)]
+    given = _several(images)
+    photos = [read_pixels(one) if isinstance(one, str | Path) else np.asarray(one) for one in given]
     recipe = recipe_for(model) if recipe is None else recipe
     if landmarks is None:
         if start is None:
-            start = _regress_each(photos)
+            names = [Path(one).name if isinstance(one, str | Path) else f"photo {k}" for k, one in enumerate(given)]
+            start = _regress_each(photos, names)
         landmarks, recipe = start.landmarks, _without_outline(recipe)
     tools = tools_for(recipe, model=model) if tools is None else tools
     recipe = replace(recipe, size=tools.painter_side() or recipe.size)
@@ -293,7 +295,9 @@ def load_face(
     Args:
         path: a `params.npz`, or the folder that holds it.
         model: the face model that was fitted, or its path.
-        decoder, renderer: those that were fitted with, or their folders, as in `facejax.toolbox.tools_for`.
+        decoder, renderer: those of the fit, or their folders, where it was not the package's own
+            (`facejax.toolbox.tools_for`). After the recipe "gar" the model paints whole pictures and has no map: see
+            `facejax.generative_renderer`.
 
     Raises ValueError for another model than the one that was fitted, and like `load_params` and the loaders.
     """
@@ -303,7 +307,13 @@ def load_face(
     model = model if isinstance(model, FaceModel) else load_face_model(model)
     if model.name != name:
         raise ValueError(f"{path}: a face of the model {name!r}, not of {model.name!r}: pass it as model=")
-    return model if albedo == OWN else replace(model, albedo=albedo_model(albedo, decoder, renderer)), params
+    found = model if albedo == OWN else replace(model, albedo=albedo_model(albedo, decoder, renderer))
+    takes, has = 0 if found.albedo is None else found.albedo.count, params.albedo.shape[-1]
+    if has > takes or (has < takes and albedo != OWN):  # of a linear model the last ones may be left out
+        raise ValueError(
+            f"{path}: {has} albedo coefficients, but {albedo!r} takes {takes}: pass the fit's decoder= or renderer="
+        )
+    return found, params
 
 
 def _without_outline(recipe: Recipe) -> Recipe:
@@ -319,9 +329,12 @@ def face_start(model: FaceModel, start: RegressResult) -> FaceStart:
     return FaceStart(*(jnp.asarray(part, jnp.float32) for part in (start.confidence, identity, expression)))
 
 
-def _regress_each(images: list[np.ndarray]) -> RegressResult:
-    """The largest face of each photograph; a photograph without one is an error, since faces must match images."""
-    found = regress(images)
+def _regress_each(photos: list[np.ndarray], names: list[str]) -> RegressResult:
+    """The largest face of each photograph; a photograph without one is an error, since faces must match photographs."""
+    if not photos:
+        raise ValueError("no photographs to fit: pass at least one")
+    regressor = load_regressor()
+    found = regress_photos(regressor, photos, names=names)
     if found.failures:
         raise ValueError(found.failures[0])
-    return found
+    return collect(regressor, found)

@@ -88,9 +88,14 @@ def test_results_may_lie_around_the_photographs_but_not_among_them(folder, monke
             photos = list_photos([f"{prefix}{folder / 'all'}{end}"], without=f"{prefix}{out}")
             assert [photo.file for photo in photos] == list(NAMES)
     monkeypatch.chdir(folder / "all")
-    for source, out in ((".", "."), (folder / "all", "."), (f"file://{folder}/all/", f"file://{folder}/all")):
-        with pytest.raises(ValueError, match=r"--out .*: is the folder of the photographs; take one in it, such as"):
+    (folder / "all/all").mkdir()  # in which OUT/all/b would be a result, if OUT were `folder`
+    (folder / "all/all/b.png").write_bytes(picture(3))
+    url = f"file://{folder}/all"
+    for source, out in ((".", "."), (folder / "all", "."), (f"{url}/", url), (f"{url}/", "."), ("..", url[7:-4])):
+        with pytest.raises(ValueError, match=r"--out .*: results would lie among the photographs; take a folder"):
             list_photos([source], without=out)
+    with pytest.raises(ValueError, match="results would lie among the photographs"):
+        list_photos([folder / "all"], without=folder)
 
 
 def test_names_that_are_no_text_are_made_readable(tmp_path):

@@ -17,6 +17,8 @@ SATURATED = 0.95  # linear value from which a photograph only says "at least"
 RIDGE = (1e-4, *[1e-3] * 3, *[5e-3] * 5)  # a share of the system's mean diagonal, per band: dim light is smooth light
 WHITE = 0.97  # of a picture's pixels are darker than what is taken for white in it
 DARKEST = 0.05  # display value of skin
+MOST = 1.5  # of what skin is asked to explain, logarithm of a brightness: the darkest is about so far from the mean
+FACE = ("face_inner", "face")  # whose mean colour is the skin's: the first that the model has
 
 
 def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> FaceParams:
@@ -30,45 +32,56 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
 
 
 def solve_skin(model: FaceModel, params: FaceParams, seen: Observation, *, priors: Priors = PRIORS) -> FaceParams:
-    """`solve_light`, and an albedo that takes its share of the picture's brightness; linear albedo models only.
+    """`solve_light`, and an albedo that takes its share of the brightness; one face, linear albedo models only.
 
     A dark face has dark skin or little light. With the mean albedo all of it is the light's, and every skin the same.
     Here neither is sure: the coefficients are standard normal, and the logarithm of the light towards the camera
-    (`front_level`) is normal about half of that of the picture's white, its luminance that few pixels exceed. Half,
-    because cameras make pictures of all scenes about as bright as each other, but not quite. Its deviations are
+    (`front_level`) is normal about half the logarithm of the picture's white, the 97th percentile of its luminance.
+    Half, because cameras make pictures of all scenes about as bright as each other, but not quite. Its deviations are
     `priors.log_light` and, for each channel, `priors.log_tint`. The most probable coefficients, given the light that
-    the mean albedo needs, follow from three numbers, by a few Gauss-Newton steps.
+    the mean albedo needs, follow from three numbers (`share_brightness`).
     """
     scene = _evenly_lit(model, params, seen)
     lit = _with_light(params, scene, seen)
-    if not isinstance(model.albedo, LinearAlbedo) or model.albedo.count == 0:
+    if not isinstance(model.albedo, LinearAlbedo) or model.albedo.count == 0 or not set(FACE) & set(model.regions):
         return lit
     surplus = jnp.log(jnp.maximum(front_level(lit.light), 1e-3)) - 0.5 * jnp.log(_white(seen))
     albedo = share_brightness(*skin_color(model, model.albedo), surplus, priors)
-    params = replace(params, albedo=jnp.where(jnp.all(jnp.isfinite(albedo)), albedo, params.albedo))
+    params = replace(params, albedo=albedo)
     return _with_light(params, _evenly_lit(model, params, seen, before=scene), seen)
 
 
 def share_brightness(
     mean: Float[Array, " 3"], moves: Float[Array, "A 3"], surplus: Float[Array, " 3"], priors: Priors
 ) -> Float[Array, " A"]:
-    """The most probable coefficients of an albedo whose light is this much stronger than expected (logarithms)."""
+    """The most probable coefficients of an albedo whose light is this much stronger than expected (logarithms).
+
+    By Gauss-Newton steps; zeros where those do not lead to something more probable. A surplus beyond `MOST` is the
+    light's alone: a coloured lamp, light from behind.
+    """
     spread = priors.log_light**2 + priors.log_tint**2 * jnp.eye(3, dtype=mean.dtype)
+    none, surplus = jnp.zeros(len(moves), mean.dtype), jnp.clip(surplus, -MOST, MOST)
 
     def color(albedo: Float[Array, " A"]) -> Float[Array, " 3"]:
         return jnp.log(srgb_to_linear(jnp.clip(mean + albedo @ moves, DARKEST, 1.0)))
 
+    def left(albedo: Float[Array, " A"]) -> Float[Array, " 3"]:
+        return surplus + color(none) - color(albedo)
+
+    def unlikely(albedo: Float[Array, " A"]) -> Float[Array, ""]:
+        return albedo @ albedo + left(albedo) @ jnp.linalg.solve(spread, left(albedo))
+
     def step(albedo: Float[Array, " A"], _: None) -> tuple[Float[Array, " A"], None]:
         slope = jax.jacfwd(color)(albedo)  # (3, A)
-        left = surplus + color(jnp.zeros_like(albedo)) - color(albedo) + slope @ albedo
-        return slope.T @ jnp.linalg.solve(slope @ slope.T + spread, left), None
+        return slope.T @ jnp.linalg.solve(slope @ slope.T + spread, left(albedo) + slope @ albedo), None
 
-    return jax.lax.scan(step, jnp.zeros(len(moves), mean.dtype), None, length=ROUNDS)[0]
+    found, _ = jax.lax.scan(step, none, None, length=ROUNDS)
+    return jnp.where(unlikely(found) < unlikely(none), found, none)
 
 
 def skin_color(model: FaceModel, albedo: LinearAlbedo) -> tuple[Float[Array, " 3"], Float[Array, "A 3"]]:
     """The mean colour of the face, display values, and how each coefficient moves it."""
-    region = model.regions.get("face_inner", model.regions["face"])
+    region = next(model.regions[name] for name in FACE if name in model.regions)
     if albedo.per_vertex:
         weight, mean, basis = region, albedo.mean, albedo.basis
     else:  # a texel for each triangle, its middle

@@ -152,6 +152,7 @@ def _photos_of(source: str, without: str | Path | None) -> list[Photo]:
 
 def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo]:
     """Photographs, and those of the archives and tables in it."""
+    folder = folder.removeprefix("file://")
     found = _remote_files(folder, without) if is_url(folder) else _local_files(Path(folder), without)
     for name in sorted(found):
         suffix = PurePosixPath(name).suffix.lower()
@@ -165,13 +166,17 @@ def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo
 
 def _local_files(folder: Path, without: str | Path | None) -> dict[str, str]:
     """Paths of the files in a folder that are no results, by their names in it."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    if without is not None:
-        root, out = folder.resolve(), Path(str(without).removeprefix("file://")).resolve()
+    found = {path.relative_to(folder).as_posix(): str(path) for path in folder.rglob("*") if path.is_file()}
+    if without is None:
+        return found
+    root, out = folder.resolve(), Path(str(without).removeprefix("file://")).resolve()
+    if out.is_relative_to(root):
         _check_apart(out == root, without)
-        if out.is_relative_to(root):
-            files = (path for path in files if not path.resolve().is_relative_to(out))
-    return {path.relative_to(folder).as_posix(): str(path) for path in files}
+        return {name: path for name, path in found.items() if not Path(path).resolve().is_relative_to(out)}
+    if root.is_relative_to(out):  # where a folder of the photographs has the name of theirs
+        below = f"{root.relative_to(out).as_posix()}/"
+        _check_apart(any(name.startswith(below) for name in found), without)
+    return found
 
 
 def _remote_files(folder: str, without: str | Path | None) -> dict[str, str]:
@@ -189,7 +194,7 @@ def _remote_files(folder: str, without: str | Path | None) -> dict[str, str]:
 def _check_apart(same: bool, out: str | Path | None) -> None:
     """Results among the photographs would be photographs of the next run."""
     if same:
-        raise ValueError(f"--out {out}: is the folder of the photographs; take one in it, such as {out}/faces")
+        raise ValueError(f"--out {out}: results would lie among the photographs; take a folder of its own")
 
 
 def _photos_of_list(path: str) -> list[Photo]:

@@ -18,7 +18,7 @@ from facejax.images import apply_crop, as_photo, read_image
 from facejax.images.box_files import check_boxes
 from facejax.images.crop import Crop
 from facejax.images.detect import box_area, box_overlap, detect_faces
-from facejax.kept_programs import compile_program
+from facejax.kept_programs import argument_kinds, compile_program
 from facejax.regress.regressor import Regression, Regressor, box_crop, regress_crops
 
 log = logging.getLogger(__name__)
@@ -141,8 +141,7 @@ def regress_in_photo(
 def compile_regressor(regressor: Regressor, batch: int) -> Program:
     """`regress_in_photo` of this regressor compiled for `batch` crops; remembered, so it is compiled once."""
     size = regressor.config.side
-    leaves, tree = jax.tree.flatten(regressor)
-    key = (tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), batch)
+    key = argument_kinds(regressor), batch
     if key not in _programs:
         log.info("compiling the regressor for %d faces", batch)
         shapes = [(batch, size, size, 3), (batch,), (batch, 2)]
