@@ -10,17 +10,15 @@ of a difference in lightness between two faces is found.
 
 from dataclasses import dataclass
 
-import cv2
 import jax
 import numpy as np
 import tyro
 
 import facejax
-from facejax.commands.demo import portrait, random_face
+from facejax.commands.demo import portrait, random_face, skin_lab
 from facejax.compilation import cache_compilations
-from facejax.face_model import FaceModel, LinearAlbedo
+from facejax.face_model import FaceModel
 from facejax.fitting import RECIPES
-from facejax.fitting.light import skin_color
 from facejax.synthetic.generate import Generator, generate
 from facejax.synthetic.people import People
 
@@ -71,17 +69,10 @@ def pictures(model: FaceModel, count: int) -> Made:
 
 def compare(model: FaceModel, fitted: jax.Array, true: np.ndarray) -> list[float]:
     """Mean and largest error, the mean albedo's mean error, the slope of fitted against true lightness."""
-    assert isinstance(model.albedo, LinearAlbedo)
-    mean, moves = map(np.asarray, skin_color(model, model.albedo))
-    lab = [to_lab(mean + np.asarray(albedo) @ moves) for albedo in (fitted, true, 0 * true)]
+    lab = [skin_lab(model, albedo) for albedo in (np.asarray(fitted), true, 0 * true)]
     errors, plain = (np.linalg.norm(one - lab[1], axis=1) for one in (lab[0], lab[2]))
     slope = np.polyfit(lab[1][:, 0], lab[0][:, 0], 1)[0] if len(true) > 1 else np.nan
     return [errors.mean(), errors.max(), plain.mean(), slope]
-
-
-def to_lab(colors: np.ndarray) -> np.ndarray:
-    """(N, 3) display values to L*a*b*."""
-    return cv2.cvtColor(np.clip(colors, 0, 1).astype(np.float32)[None], cv2.COLOR_RGB2Lab)[0]
 
 
 if __name__ == "__main__":

@@ -287,7 +287,8 @@ def load_face(
     decoder: TextureDecoder | str | Path = "default",
     renderer: GenerativeRenderer | str | Path = "default",
 ) -> tuple[FaceModel, FaceParams]:
-    """A face that a fit wrote: the face model with the albedo that the parameters belong to, and the parameters.
+    """A face that a fit wrote: the face model with the albedo that the parameters belong to, and the parameters, whose
+    leaves have the axes of the file: none before their own for one face.
 
     >>> model, params = load_face("out/photo")  # doctest: +SKIP
     >>> picture = facejax.render(model, params, size=(480, 640)).color  # doctest: +SKIP

@@ -66,7 +66,7 @@ def uniform_light(intensity: float = 1.0) -> Float[Array, "9 3"]:
 
 def luminance(linear: Float[Array, "*S 3"]) -> Float[Array, "*S"]:
     """Relative luminance of linear RGB with sRGB's primaries (ITU-R BT.709)."""
-    return linear @ jnp.array([0.2126, 0.7152, 0.0722], linear.dtype)
+    return linear @ jnp.array([0.212671, 0.715160, 0.072169], linear.dtype)
 
 
 def srgb_to_linear(x: Float[Array, "*S"]) -> Float[Array, "*S"]:

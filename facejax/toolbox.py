@@ -22,6 +22,12 @@ from facejax.regress.regressor import load_regressor
 from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
 
 HEAD = "facejax-head"  # the name of the default head, whose texture layout the package's decoder has
+PAINTED = "gar"
+DECODED: dict[str, Callable[[TextureDecoder], AlbedoModel]] = {
+    "decoder": lambda decoder: decoder,
+    "decoder_z": MappedTexture,
+    "detailed": DetailedTexture,
+}
 
 
 def recipe_for(model: FaceModel) -> Recipe:
@@ -120,11 +126,3 @@ def _decoder(decoder: TextureDecoder | str | Path) -> TextureDecoder:
 
 def _renderer(renderer: GenerativeRenderer | str | Path) -> GenerativeRenderer:
     return renderer if isinstance(renderer, GenerativeRenderer) else load_gar(renderer)
-
-
-PAINTED = "gar"
-DECODED: dict[str, Callable[[TextureDecoder], AlbedoModel]] = {
-    "decoder": lambda decoder: decoder,
-    "decoder_z": MappedTexture,
-    "detailed": DetailedTexture,
-}

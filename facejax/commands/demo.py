@@ -88,12 +88,17 @@ def portrait(
     pixel_key, point_key = jax.random.split(key)
     ramp = jnp.linspace(0.55, 0.25, SIZE)[:, None, None]
     backdrop = jnp.broadcast_to(ramp * jnp.array([0.85, 0.95, 1.1]), (SIZE, SIZE, 3))
-    clean = jit(lambda p, b: render(model, p, size=(SIZE, SIZE), background=b).color)(truth, backdrop)
+    clean = _shoot(model, truth, backdrop)
     noisy = clean + 0.01 * jax.random.normal(pixel_key, clean.shape)
     points = project_landmarks(model, truth, jnp.asarray(True))
     size = jnp.sqrt(jnp.prod(jnp.ptp(points, axis=0)))
     points = points + LANDMARK_NOISE * size * jax.random.normal(point_key, points.shape)
     return np.round(np.clip(np.asarray(noisy), 0, 1) * 255).astype(np.float32) / 255, np.asarray(points)
+
+
+@jit
+def _shoot(model: FaceModel, params: FaceParams, backdrop: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
+    return render(model, params, size=(SIZE, SIZE), background=backdrop).color
 
 
 def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> dict[str, float]:
@@ -108,15 +113,20 @@ def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> di
     turned = quaternion_to_matrix(fitted.pose.rotation) @ rotation.T
     between = turned @ quaternion_to_matrix(truth.pose.rotation).T
     angle = np.degrees(np.arccos(np.clip((np.trace(np.asarray(between)) - 1) / 2, -1, 1)))
-    assert isinstance(model.albedo, LinearAlbedo)
-    mean, moves = skin_color(model, model.albedo)
-    skins = np.asarray(mean + jnp.stack([truth.albedo, fitted.albedo]) @ moves, np.float32)
-    lab = cv2.cvtColor(np.clip(skins, 0, 1)[None], cv2.COLOR_RGB2Lab)[0]
+    skins = skin_lab(model, jnp.stack([truth.albedo, fitted.albedo]))
     return {
         "vertex_error_median_mm": float(np.median(distance)),
         "vertex_error_mean_mm": float(distance.mean()),
         "pose_error_degrees": float(angle),
         "landmark_nme_percent": result.landmark_nme(0),
         "psnr_face_db": float(result.faces.psnr_face[0]),
-        "skin_color_error_delta_e": float(np.linalg.norm(lab[0] - lab[1])),
+        "skin_color_error_delta_e": float(np.linalg.norm(skins[0] - skins[1])),
     }
+
+
+def skin_lab(model: FaceModel, albedo: Float[Array | np.ndarray, "N A"]) -> Float[np.ndarray, "N 3"]:
+    """The mean colour of each face's linear albedo as CIE 1976 L*a*b* (L* from 0 to 100)."""
+    assert isinstance(model.albedo, LinearAlbedo)
+    mean, moves = skin_color(model, model.albedo)
+    colors = np.clip(np.asarray(mean + albedo @ moves, np.float32), 0, 1)
+    return cv2.cvtColor(colors[None], cv2.COLOR_RGB2Lab)[0]

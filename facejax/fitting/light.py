@@ -40,6 +40,9 @@ def solve_skin(model: FaceModel, params: FaceParams, seen: Observation, *, prior
     Half, because cameras make pictures of all scenes about as bright as each other, but not quite. Its deviations are
     `priors.log_light` and, for each channel, `priors.log_tint`. The most probable coefficients, given the light that
     the mean albedo needs, follow from three numbers (`share_brightness`).
+
+    The ambiguity is that of Feng et al., "Towards racially unbiased skin tone estimation via scene disambiguation",
+    ECCV 2022, who resolve it by the whole scene; the white is Land's (Retinex, 1977); the rest is ours.
     """
     scene = _evenly_lit(model, params, seen)
     lit = _with_light(params, scene, seen)

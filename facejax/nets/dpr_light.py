@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from facejax.lighting import srgb_to_linear
+from facejax.lighting import luminance, srgb_to_linear
 from facejax.nets._layers import (
     ConvNorm,
     Network,
@@ -60,10 +60,10 @@ def apply_dpr(config: DPRConfig, network: Network, images: Float[Array, "N H W C
 
 def lightness(images: Float[Array, "*B 3"]) -> Float[Array, "*B"]:
     """CIE L* over 100 of sRGB display values; finite gradient everywhere."""
-    luminance = srgb_to_linear(images) @ jnp.array([0.212671, 0.715160, 0.072169])
-    low = luminance <= 216 / 24389
-    root = jnp.cbrt(jnp.where(low, 1.0, luminance))
-    return jnp.where(low, luminance * (24389 / 2700), 1.16 * root - 0.16)
+    y = luminance(srgb_to_linear(images))
+    low = y <= 216 / 24389
+    root = jnp.cbrt(jnp.where(low, 1.0, y))
+    return jnp.where(low, y * (24389 / 2700), 1.16 * root - 0.16)
 
 
 class _Block(nn.Module):
