@@ -61,9 +61,7 @@ def as_photo(image: Any, name: str = "the photograph") -> Float[np.ndarray, "H W
     pixels = np.asarray(pixels, np.float32)
     low, high = np.min(pixels, initial=0.0), np.max(pixels, initial=0.0)
     if not (low > -1.0 and high < 2.0):  # NaN neither; a little more than [0, 1] comes from resampling
-        raise ValueError(
-            f"{name} has values from {low:g} to {high:g}: pass display values in [0, 1] (of 0 to 255: divide)"
-        )
+        raise ValueError(f"{name} has values from {low:g} to {high:g}: pass display values in [0, 1], or bytes")
     return pixels
 
 
