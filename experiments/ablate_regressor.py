@@ -28,9 +28,9 @@ from facejax.face_model import FaceParams, decode, landmarks
 from facejax.face_model.load import load_face_model
 from facejax.images import apply_crop
 from facejax.nets.encoder import EncoderConfig
-from facejax.regress.regressor import Regressor, RegressorConfig, box_crop, load_regressor, regress_crops
-from facejax.regress.training import Recipe, model_anchors
-from facejax.regress.two_branch import TwoBranchRecipe, WildExample
+from facejax.regression.regressor import Regressor, RegressorConfig, box_crop, load_regressor, regress_crops
+from facejax.regression.training import Recipe, model_anchors
+from facejax.regression.two_branch import TwoBranchRecipe, WildExample
 
 BINS = ("0-30", "30-60", "60-90")
 NETWORKS = {  # the second takes a fifth of the time, and is enough to compare rows

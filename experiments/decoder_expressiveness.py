@@ -36,7 +36,7 @@ from tqdm import tqdm
 from facejax.export import versions, write_summary, write_text
 from facejax.face_model import LinearAlbedo
 from facejax.face_model.load import load_face_model
-from facejax.regress.regressor import load_regressor
+from facejax.regression.regressor import load_regressor
 from facejax.texture import load_decoder
 from facejax.toolbox import own_encoder, read_lpips
 

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from facejax.camera import PerspectiveCamera, euler_to_quaternion, project, to_camera
 from facejax.face_model.formats.default import load_default_head
-from facejax.face_model.landmarks import landmarks
 from facejax.face_model.model import FaceModel, FaceParams, decode, neutral_params
-from facejax.render import render, render_mesh
+from facejax.face_model.surface_landmarks import landmarks
+from facejax.rendering import render, render_mesh
 
 DISTANCE = 1200.0  # mm
 PAPER = jnp.full(3, 0.13)  # background: dark, as a mouth is inside

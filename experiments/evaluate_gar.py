@@ -27,7 +27,7 @@ from tqdm import tqdm
 from facejax import fit, regress
 from facejax.api import FitResult, RegressResult, join
 from facejax.compilation import cache_compilations
-from facejax.evaluation.nme import nme
+from facejax.evaluation.normalized_error import nme
 from facejax.evaluation.surface import aligned_vertex_distance
 from facejax.export import versions, write_summary, write_text
 from facejax.export.fitted import albedo_map, fit_pictures

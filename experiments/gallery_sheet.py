@@ -18,7 +18,7 @@ from facejax.export.pictures import to_uint8
 from facejax.face_model import FaceParams, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.lighting import rotate_light, uniform_light
-from facejax.render import render
+from facejax.rendering import render
 from facejax.texture import decode_texture, load_decoder, sample_latents
 
 SHOWN = ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "browInnerUpLeft", "browInnerUpRight", "eyeBlinkLeft")

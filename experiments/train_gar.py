@@ -30,8 +30,8 @@ from facejax.export import write_text
 from facejax.export.pictures import write_png
 from facejax.generative_renderer import generative_renderer, load_gar, save_gar
 from facejax.generative_renderer.renderer import ASSET
-from facejax.hosts import Hosts
-from facejax.regress.regressor import load_regressor
+from facejax.multihost import MultihostOptions
+from facejax.regression.regressor import load_regressor
 
 LIMIT = 15_000_000  # bytes of what is shipped
 HELD_OUT = 256  # pictures of a pool, the last ones, that no run learns from
@@ -51,7 +51,7 @@ class Recognise:
 
 
 @dataclass(frozen=True)
-class Train(Hosts):
+class Train(MultihostOptions):
     """Train a generator, its normal injection and the encoder of its latents."""
 
     out: Path

@@ -25,9 +25,9 @@ from tqdm import tqdm
 from facejax.checkpoints import load
 from facejax.face_model.load import load_face_model
 from facejax.nets.encoder import EncoderConfig
-from facejax.regress.regressor import ASSET, SCHEMA, VERSION, RegressorConfig, load_regressor
-from facejax.regress.training import model_anchors
-from facejax.regress.two_branch import TwoBranchRecipe
+from facejax.regression.regressor import ASSET, SCHEMA, VERSION, RegressorConfig, load_regressor
+from facejax.regression.training import model_anchors
+from facejax.regression.two_branch import TwoBranchRecipe
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from texture_set.ingredients import load_ingredients
 
 from facejax.export.pictures import write_png
 from facejax.face_model.load import load_face_model
-from facejax.hosts import Hosts
 from facejax.lighting import linear_to_srgb
+from facejax.multihost import MultihostOptions
 from facejax.texture import load_decoder, sample_textures, save_decoder, texture_decoder
 from facejax.texture.decoder import ASSET
 
@@ -33,7 +33,7 @@ LIMIT = 15_000_000  # bytes of what is shipped
 
 
 @dataclass(frozen=True)
-class Train(Hosts):
+class Train(MultihostOptions):
     """Train a generator."""
 
     out: Path

@@ -35,7 +35,7 @@ from facejax.fitting.scene import project_landmarks
 from facejax.images import read_image
 from facejax.lighting import linear_to_srgb, uniform_light
 from facejax.objectives import psnr
-from facejax.render import render
+from facejax.rendering import render
 from facejax.texture import brightness_symmetry_error, load_decoder, sample_textures
 from facejax.texture.metrics import KERNEL
 from facejax.unwrap.masks import scaled_kernel

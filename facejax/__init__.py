@@ -33,5 +33,5 @@ from facejax.fitting import Recipe as Recipe
 from facejax.fitting import Stage as Stage
 from facejax.images import read_image as read_image
 from facejax.images import read_landmarks as read_landmarks
-from facejax.render import Rendering as Rendering
-from facejax.render import render as render
+from facejax.rendering import Rendering as Rendering
+from facejax.rendering import render as render

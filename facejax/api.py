@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from facejax.camera import quaternion_to_euler
-from facejax.evaluation.nme import nme
+from facejax.evaluation.normalized_error import nme
 from facejax.export.fitted import FILES, File, write_fitted_face
 from facejax.export.params import load_params
 from facejax.export.regressed import save_regression
@@ -23,8 +23,8 @@ from facejax.fitting import FaceStart, FittedFaces, Recipe, Tools, compile_fit, 
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.generative_renderer import GenerativeRenderer
 from facejax.images.read import as_photo, read_pixels
-from facejax.regress.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
-from facejax.regress.regressor import Regression, Regressor, load_regressor
+from facejax.regression.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
+from facejax.regression.regressor import Regression, Regressor, load_regressor
 from facejax.texture import TextureDecoder
 from facejax.toolbox import albedo_model, recipe_for, tools_for
 
@@ -181,7 +181,7 @@ def regress(
         boxes: [left, top, right, bottom] or rows of them, in pixels, around the landmarks; by file name, or one entry
             for each photograph (None: look for the face).
         faces: "largest" or "all" of those found in a photograph.
-        regressor: the shipped one by default, see `facejax.regress.regressor.load_regressor`.
+        regressor: the shipped one by default, see `facejax.regression.regressor.load_regressor`.
         batch: faces the compiled program takes at once.
 
     A photograph that cannot be read or shows no face becomes a line of `failures`; when that is all of them, a

@@ -22,8 +22,8 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
     tracers) it is a plain `jax.jit`, because jax refuses compiler options there. The back end is looked up at the first
     call, so decorating a function does not start one. `lower` works as on `jax.jit`.
 
-    Not for programs with `jax.checkpoint` (`render.softras` has it): it puts barriers around tuples, on which the CPU
-    back end of jaxlib 0.12 aborts when they are left in. Use `jax.jit` for those.
+    Not for programs with `jax.checkpoint` (`rendering.softras` has it): it puts barriers around tuples, on which the
+    CPU back end of jaxlib 0.12 aborts when they are left in. Use `jax.jit` for those.
     """
     inner = jax.jit(function, **options)
 

@@ -18,7 +18,7 @@ from facejax.fitting import (
 from facejax.fitting.terms import TERMS
 from facejax.fitting.tools import LINEAR as OWN
 from facejax.generative_renderer import GARAppearance, GenerativeRenderer, load_gar, normals_network
-from facejax.regress.regressor import load_regressor
+from facejax.regression.regressor import load_regressor
 from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
 
 HEAD = "facejax-head"  # the name of the default head, whose texture layout the package's decoder has

@@ -156,5 +156,5 @@ dots = [draw_landmarks(photo, some) for photo, some in zip(photos, garbage, stri
 show(dots, [alpha_over(*each) for each in zip(fitted, photos, coverage, strict=True)])
 
 # %% [markdown]
-# For folders of thousands, with runs that can be stopped and go on, see `docs/folders.md`; for measured figures of
+# For folders of thousands, with runs that can be stopped and go on, see `docs/batch_runs.md`; for measured figures of
 # longer recipes, `docs/performance.md`.

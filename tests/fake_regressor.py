@@ -6,7 +6,7 @@ import numpy as np
 from facejax.camera import PerspectiveCamera, Pose
 from facejax.face_model import FaceModel, FaceParams
 from facejax.nets.encoder import EncoderConfig
-from facejax.regress.regressor import Regression, Regressor, RegressorConfig
+from facejax.regression.regressor import Regression, Regressor, RegressorConfig
 
 SIZE = 64
 

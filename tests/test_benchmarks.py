@@ -27,7 +27,7 @@ from facejax.evaluation import (
 from facejax.evaluation.aflw import ASPECT
 from facejax.evaluation.aflw2000 import rotation_matrices
 from facejax.images import read_image
-from facejax.regress import regressor
+from facejax.regression import regressor
 
 RNG = np.random.default_rng(0)
 COUNT = 5

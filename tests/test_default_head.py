@@ -10,7 +10,7 @@ import trimesh
 from facejax.camera import euler_to_quaternion
 from facejax.face_model.builder import SurfaceIndex
 from facejax.face_model.formats.default import load_default_head, pack, read_head, unpack
-from facejax.face_model.landmarks import landmarks
+from facejax.face_model.surface_landmarks import landmarks
 
 # fmt: off
 MIRROR68 = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,

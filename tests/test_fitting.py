@@ -17,7 +17,7 @@ from toy import toy_model
 import facejax.camera as cam
 from facejax.api import fit
 from facejax.compilation import jit
-from facejax.evaluation.nme import nme
+from facejax.evaluation.normalized_error import nme
 from facejax.export import write_png
 from facejax.face_model import FaceParams, decode, neutral_params
 from facejax.face_model.load import load_face_model
@@ -40,7 +40,7 @@ from facejax.fitting.least_squares import levenberg_marquardt
 from facejax.fitting.light import share_brightness, skin_color
 from facejax.fitting.scene import Observation, look, project_landmarks
 from facejax.lighting import sh_basis, uniform_light
-from facejax.render import render
+from facejax.rendering import render
 
 SIDE = 128
 FOCAL = 3.0  # in sides

@@ -26,7 +26,7 @@ from facejax.generative_renderer import GARConfig, load_gar  # noqa: E402
 from facejax.nets.encoder import EncoderConfig, init_encoder  # noqa: E402
 from facejax.nets.normal_net import NormalNetConfig  # noqa: E402
 from facejax.nets.stylegan2 import StyleGANConfig  # noqa: E402
-from facejax.regress.regressor import Regressor, RegressorConfig, block_sizes, load_regressor  # noqa: E402
+from facejax.regression.regressor import Regressor, RegressorConfig, block_sizes, load_regressor  # noqa: E402
 
 SIDE, COUNT = 16, 12
 SIZES = StyleGANConfig(resolution=SIDE, channel_base=64, channel_max=8, latent=8, mapping_layers=2, clamp=None)

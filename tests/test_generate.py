@@ -13,9 +13,9 @@ from facejax.face_model import decode, landmarks
 from facejax.face_model.load import load_face_model
 from facejax.lighting import roll_light, shade
 from facejax.nets.encoder import EncoderConfig
-from facejax.regress.regressor import RegressorConfig, from_params, to_params
-from facejax.regress.training import Augmentation, Example, crop_example, model_anchors, project_anchors
-from facejax.render import render
+from facejax.regression.regressor import RegressorConfig, from_params, to_params
+from facejax.regression.training import Augmentation, Example, crop_example, model_anchors, project_anchors
+from facejax.rendering import render
 from facejax.synthetic.generate import Generator, generate
 from facejax.synthetic.people import Lamp, People, all_light, lights, move_brows, person, random_expression
 

@@ -1,7 +1,10 @@
 """The house itself: public names are documented, and no room imports one above it."""
 
 import ast
+import importlib
 import inspect
+import pkgutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,14 +15,14 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up: a room may import the rooms before it.
 FLOORS = [
-    "kernels",
-    "atomic mesh camera lighting compilation program_keys kept_programs hosts images",
+    "kernels assets",
+    "atomic mesh camera lighting compilation program_keys kept_programs multihost images",
     "face_model conventions evaluation objectives nets",
-    "render checkpoints texture",
+    "rendering checkpoints texture",
     "fitting synthetic",
     "generative_renderer",
     "unwrap",
-    "regress",
+    "regression",
     "export toolbox",
     "api",
     "engine viewer",
@@ -27,16 +30,19 @@ FLOORS = [
     "cli",
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
+OPTIONAL = {"ray", "viser", "torch", "pyarrow", "h5py", "fsspec", "safetensors"}  # packages of the extras
 PUBLIC = [name for name in dir(facejax) if not name.startswith("_") and not inspect.ismodule(getattr(facejax, name))]
 
 
 def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+    """Of `import facejax.x.y`, `from facejax.x import y` and `from facejax import x`: x."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
-        modules = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        rooms |= {module.split(".")[1] for module in modules if module.startswith("facejax.")}
-    return rooms
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("facejax.")}
 
 
 @pytest.mark.parametrize("room", sorted(FLOOR))
@@ -53,7 +59,29 @@ def test_every_room_has_a_floor():
     rooms = {
         path.stem for path in (ROOT / "facejax").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
     }
-    assert rooms - {"__init__", "assets", "kernels"} <= set(FLOOR)
+    assert rooms - {"__init__"} <= set(FLOOR)
+
+
+def test_from_imports_of_the_package_count_as_rooms(tmp_path):
+    file = tmp_path / "some.py"
+    file.write_text(
+        "from facejax import camera as cam, nets\nimport facejax.export.obj\nfrom facejax.unwrap import x\n"
+    )
+    assert imported_rooms(file) == {"camera", "nets", "export", "unwrap"}
+
+
+def test_every_submodule_is_its_parents_attribute():
+    """No function of a package hides the module of its name."""
+    hidden = []
+    for module in pkgutil.walk_packages(facejax.__path__, "facejax."):
+        try:
+            found = importlib.import_module(module.name)
+        except ImportError as error:
+            assert (error.name or "").split(".")[0] in OPTIONAL, module.name
+            continue
+        parent, _, name = module.name.rpartition(".")
+        hidden += [module.name] * (getattr(sys.modules[parent], name) is not found)
+    assert not hidden
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from facejax.camera import euler_to_quaternion
 from facejax.face_model import make_face_model
-from facejax.face_model.landmarks import landmarks
+from facejax.face_model.surface_landmarks import landmarks
 
 RNG = np.random.default_rng(0)
 JAW, CHOICES = 17, 6

@@ -16,7 +16,7 @@ from facejax.kernels import visibility
 from facejax.kernels.gather import gather_rows
 from facejax.kernels.visibility import nearest_triangle
 from facejax.nets.stylegan2 import StyleGANConfig, apply_synthesis, init_generator
-from facejax.render import render
+from facejax.rendering import render
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ USE = """
 import facejax, facejax.kernels.visibility
 from importlib.resources import files
 from facejax.generative_renderer import load_gar
-from facejax.regress.regressor import load_regressor
+from facejax.regression.regressor import load_regressor
 from facejax.texture import load_decoder
 model = facejax.load_face_model()
 load_regressor(), load_decoder(), load_gar()

@@ -20,9 +20,9 @@ from facejax.camera import (
 from facejax.compilation import jit
 from facejax.evaluation import psnr
 from facejax.face_model import decode, neutral_params
-from facejax.face_model.landmarks import landmarks
 from facejax.face_model.load import load_face_model
-from facejax.render import render, sample_texture
+from facejax.face_model.surface_landmarks import landmarks
+from facejax.rendering import render, sample_texture
 from facejax.synthetic.profiling import _fill, draw_turn, turn_photo, unproject
 
 SIZE = 128

@@ -20,8 +20,8 @@ from facejax.export import write_png
 from facejax.fitting.landmarks import FaceStart, fit_landmarks, landmark_noise
 from facejax.images import list_photos
 from facejax.images.detect import Candidate
-from facejax.regress import photos as whole
-from facejax.regress.photos import landmark_box, regress_photos
+from facejax.regression import photos as whole
+from facejax.regression.photos import landmark_box, regress_photos
 
 pytestmark = pytest.mark.optimized
 

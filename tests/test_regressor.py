@@ -8,8 +8,8 @@ import pytest
 from facejax.camera import project, quaternion_to_matrix, to_camera
 from facejax.compilation import jit
 from facejax.face_model import decode, landmarks
-from facejax.face_model.landmarks import MIRROR68
-from facejax.regress.regressor import (
+from facejax.face_model.surface_landmarks import MIRROR68
+from facejax.regression.regressor import (
     ASSET,
     RegressorConfig,
     block_sizes,
@@ -19,7 +19,7 @@ from facejax.regress.regressor import (
     rotation_matrix,
     split_blocks,
 )
-from facejax.render import render
+from facejax.rendering import render
 from facejax.synthetic.people import People, all_light, lights, person
 
 FACES = 12

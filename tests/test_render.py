@@ -10,8 +10,8 @@ from facejax.camera import PerspectiveCamera, WeakPerspectiveCamera
 from facejax.compilation import jit
 from facejax.lighting import linear_to_srgb, srgb_to_linear, uniform_light
 from facejax.mesh import face_neighbors
-from facejax.render import rasterize as seen_triangles
-from facejax.render import render, render_mesh, sample_texture
+from facejax.rendering import rasterize as seen_triangles
+from facejax.rendering import render, render_mesh, sample_texture
 
 SIDE = 96
 

@@ -12,7 +12,7 @@ from facejax.camera import PerspectiveCamera, axis_angle_to_quaternion, quaterni
 from facejax.compilation import jit
 from facejax.lighting import shade
 from facejax.mesh import face_neighbors, safe_normalize, vertex_normals
-from facejax.render import render_mesh
+from facejax.rendering import render_mesh
 
 SIDE, FOCAL, DISTANCE = 64, 130.0, 600.0
 SAMPLES, SHIFTS = 16, 8  # samples a pixel and way of the reference; sub-pixel shifts that ours is averaged over

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
-from facejax.render.softras import render_softras
+from facejax.rendering.softras import render_softras
 
 POINTS = np.array([[2.0, 2, 500], [9, 3, 510], [4, 9, 490], [8, 9, 530], [11, 6, 520]])
 FACES = np.array([[0, 2, 1], [1, 2, 3], [1, 3, 4]], np.int32)

@@ -11,7 +11,7 @@ from facejax import load_face_model
 from facejax.camera import Pose, WeakPerspectiveCamera, euler_to_quaternion, project, to_camera
 from facejax.face_model import decode, landmarks, neutral_params
 from facejax.mesh import vertex_normals
-from facejax.render import rasterize
+from facejax.rendering import rasterize
 from facejax.synthetic.accessories import clothes, glasses, hand
 from facejax.synthetic.anchors import neck_loop
 from facejax.synthetic.glasses import LENS

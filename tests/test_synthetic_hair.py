@@ -9,7 +9,7 @@ from facejax.camera import WeakPerspectiveCamera, project
 from facejax.face_model import decode, landmarks, neutral_params
 from facejax.face_model.formats.default import load_default_head
 from facejax.mesh import vertex_normals
-from facejax.render import interpolate, interpolate_corners, rasterize, sample_texture
+from facejax.rendering import interpolate, interpolate_corners, rasterize, sample_texture
 from facejax.synthetic.beard import beard
 from facejax.synthetic.hair import hair
 from facejax.synthetic.hair_style import HATS, KINDS, draw_style

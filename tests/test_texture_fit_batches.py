@@ -11,12 +11,12 @@ from toy import toy_model
 
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, to_camera
 from facejax.face_model import decode, neutral_params
-from facejax.face_model.landmarks import landmarks
+from facejax.face_model.surface_landmarks import landmarks
 from facejax.fitting import FeatureNetwork, Recipe, Stage, Tools, compile_fit, prepare_crops
 from facejax.fitting import fit as fitting
 from facejax.fitting.fit import Crops, FittedFaces
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator
-from facejax.render import render
+from facejax.rendering import render
 from facejax.texture import texture_decoder
 
 

@@ -29,11 +29,11 @@ from texture_fit import (  # noqa: E402
 
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, to_camera  # noqa: E402
 from facejax.face_model import LinearAlbedo, decode, neutral_params  # noqa: E402
-from facejax.face_model.landmarks import landmarks  # noqa: E402
+from facejax.face_model.surface_landmarks import landmarks  # noqa: E402
 from facejax.fitting import LINEAR, Recipe, Tools, encoder_network  # noqa: E402
 from facejax.nets import EncoderConfig, init_encoder  # noqa: E402
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator  # noqa: E402
-from facejax.render import render  # noqa: E402
+from facejax.rendering import render  # noqa: E402
 from facejax.texture import TextureDecoder, save_decoder, texture_decoder  # noqa: E402
 from facejax.toolbox import tools_for  # noqa: E402
 

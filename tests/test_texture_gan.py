@@ -123,10 +123,10 @@ import sys
 sys.path[:0] = [{experiments!r}, {tests!r}]
 import jax
 from pathlib import Path
-from facejax.hosts import Hosts, first_host
+from facejax.multihost import MultihostOptions, first_host
 out, port, process = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 if port != "alone":
-    Hosts(coordinator="localhost:" + port, processes=2, process=process).join()
+    MultihostOptions(coordinator="localhost:" + port, processes=2, process=process).join()
     assert jax.process_count() == 2 == jax.device_count() and first_host() == (process == 0)
 import test_texture_gan as t
 from texture_gan import data, loop

@@ -23,7 +23,7 @@ from texture_set import (
 )
 
 from facejax.face_model.formats.default import load_default_head
-from facejax.face_model.landmarks import landmarks
+from facejax.face_model.surface_landmarks import landmarks
 
 SIZE, SKINS = 64, 4
 NAMES = ("young_lightskinned_female", "old_lightskinned_male", "middleage_darkskinned_male", "young_darkskinned_female")

@@ -13,10 +13,10 @@ from facejax.checkpoints import TrainingStore
 from facejax.nets.critic import CriticConfig, init_critic
 from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder, init_encoder, widen_encoder
 from facejax.objectives import TwoDASLWeights, eighteen_points
-from facejax.regress import two_branch
-from facejax.regress.regressor import Regressor, RegressorConfig, apply_regressor, landmark_maps, to_params
-from facejax.regress.training import Augmentation, Example, View, model_anchors, project_anchors
-from facejax.regress.two_branch import (
+from facejax.regression import two_branch
+from facejax.regression.regressor import Regressor, RegressorConfig, apply_regressor, landmark_maps, to_params
+from facejax.regression.training import Augmentation, Example, View, model_anchors, project_anchors
+from facejax.regression.two_branch import (
     LAMBDAS,
     TwoBranchRecipe,
     Views,

@@ -16,8 +16,8 @@ from facejax.export import write_png
 from facejax.face_model.load import load_face_model
 from facejax.fitting.scene import project_landmarks
 from facejax.images import read_image
-from facejax.regress.appearance import frontal_params
-from facejax.regress.regressor import load_regressor
+from facejax.regression.appearance import frontal_params
+from facejax.regression.regressor import load_regressor
 from facejax.texture.metrics import brightness_symmetry_error
 from facejax.unwrap.agreement import find_stranger, view_agreement
 from facejax.unwrap.photos import face_layout

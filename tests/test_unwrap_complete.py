@@ -16,7 +16,7 @@ from facejax.face_model.load import load_face_model
 from facejax.fitting.scene import project_landmarks
 from facejax.lighting import uniform_light
 from facejax.objectives import psnr
-from facejax.render import render
+from facejax.rendering import render
 from facejax.texture import brightness_symmetry_error
 from facejax.unwrap.complete import best_views, complete_texture, missing_texels
 from facejax.unwrap.photos import cut_out, face_layout, looks_like_skin, unwrap_photos

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facejax.unwrap import Attributes, FaceEditor, normalise, pass_through
-from facejax.unwrap.normalise import LAYERS, MOST
+from facejax.unwrap.normalisation import LAYERS, MOST
 
 SCALARS = ("glasses", "yaw", "pitch", "baldness", "beard", "age", "gender", "smile")
 COLUMN = {"light": slice(0, 9)} | {name: 9 + k for k, name in enumerate(SCALARS)}

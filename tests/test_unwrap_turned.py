@@ -11,7 +11,7 @@ from toy import toy_model
 
 from facejax.camera import PerspectiveCamera, project, to_camera
 from facejax.face_model import LinearAlbedo, decode, neutral_params
-from facejax.render import sample_texture
+from facejax.rendering import sample_texture
 from facejax.unwrap import by_generator, complete_by_generator, mesh_texels, seen_when_turned, turn_and_complete
 from facejax.unwrap.turned import expose, exposure, search, stitch, turn
 

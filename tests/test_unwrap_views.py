@@ -17,7 +17,7 @@ from facejax.compilation import jit
 from facejax.face_model import FaceParams, decode, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.lighting import linear_to_srgb, shade, srgb_to_linear, uniform_light
-from facejax.render import render
+from facejax.rendering import render
 from facejax.unwrap import View, delight, delight_view, lookup, mesh_texels, unwrap_view, views
 
 SIDE, SIZE = 192, 128  # pixels of the photograph, texels of the map

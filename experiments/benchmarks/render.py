@@ -25,8 +25,8 @@ from facejax.camera import PerspectiveCamera, axis_angle_to_quaternion, project,
 from facejax.compilation import jit
 from facejax.kernels import nearest_triangle
 from facejax.mesh import face_neighbors
-from facejax.render import render_mesh
-from facejax.render.softras import render_softras
+from facejax.rendering import render_mesh
+from facejax.rendering.softras import render_softras
 
 DISTANCE = 1000.0  # mm
 ROUNDS = 3

@@ -6,7 +6,7 @@ from default_head.assemble import Head
 from default_head.layout import face_depth
 from default_head.source import HalfSkin, Source
 from default_head.topology import Chart, Sheet
-from facejax.face_model.landmarks import MIRROR68
+from facejax.face_model.surface_landmarks import MIRROR68
 
 CONTOUR_STEP, CONTOUR_COUNT = 3.5, 22  # mm between jaw candidates, and how many with the static one
 

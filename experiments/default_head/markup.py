@@ -11,7 +11,7 @@ import numpy as np
 from default_head.assemble import Head
 from default_head.skins import rasterise
 from facejax.face_model.builder import SurfaceIndex
-from facejax.face_model.landmarks import MIRROR68
+from facejax.face_model.surface_landmarks import MIRROR68
 
 # The jaw line of the mean head, subject's left side, mm.
 JAW_STATIONS = np.array([

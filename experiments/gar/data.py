@@ -21,8 +21,8 @@ from facejax.face_model import FaceModel, FaceParams
 from facejax.generative_renderer import render_normals
 from facejax.images import list_photos, read_image
 from facejax.images.crop import apply_crop, face_crop
-from facejax.regress.photos import regress_photos
-from facejax.regress.regressor import Regressor
+from facejax.regression.photos import regress_photos
+from facejax.regression.regressor import Regressor
 
 MARGIN = 0.52  # around the landmarks' box, as `fitting.GAR` cuts photographs and the pools are framed
 

@@ -34,9 +34,9 @@ from facejax.generative_renderer import (
     shrink_normals,
     to_ws,
 )
-from facejax.hosts import first_host, spread
+from facejax.multihost import first_host, spread
 from facejax.nets.stylegan2 import apply_mapping, to_layers
-from facejax.regress.regressor import Regressor
+from facejax.regression.regressor import Regressor
 from gar import training
 from gar.data import Pictures, Source
 from gar.recipes import Recipe

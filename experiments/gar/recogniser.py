@@ -20,8 +20,8 @@ from facejax.checkpoints import load, save
 from facejax.compilation import jit
 from facejax.nets._layers import unit_vectors
 from facejax.nets.encoder import EncoderConfig, apply_encoder, init_encoder
-from facejax.regress.regressor import RegressorConfig
-from facejax.regress.training import Augmentation, crop_picture
+from facejax.regression.regressor import RegressorConfig
+from facejax.regression.training import Augmentation, crop_picture
 
 SCHEMA, VERSION = "facejax.gar.recogniser", 1
 SIZES = EncoderConfig(outputs=1, size=64, widths=(32, 64, 128), blocks=(0, 1, 1), hidden=128, code=16)

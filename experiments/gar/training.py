@@ -17,7 +17,7 @@ from texture_gan.training import crowding, pyramid_distance
 
 from facejax.camera import project, to_camera
 from facejax.face_model import FaceModel, FaceParams, decode
-from facejax.face_model.landmarks import landmarks
+from facejax.face_model.surface_landmarks import landmarks
 from facejax.generative_renderer import (
     GARWeights,
     Guess,
@@ -40,7 +40,7 @@ from facejax.objectives.gan import (
     slope_penalty,
 )
 from facejax.objectives.pairs import normal_consistency, pairing, same_code, same_geometry
-from facejax.regress.regressor import Regressor, RegressorConfig, apply_regressor, split_blocks
+from facejax.regression.regressor import Regressor, RegressorConfig, apply_regressor, split_blocks
 from gar.data import Pictures, head_normals
 from gar.recipes import Recipe
 from gar.recogniser import CROP, recognise

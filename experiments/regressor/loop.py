@@ -14,8 +14,8 @@ from tqdm import tqdm
 from facejax.checkpoints import TrainingStore, save
 from facejax.compilation import jit
 from facejax.face_model import FaceModel
-from facejax.regress.regressor import SCHEMA, VERSION, RegressorConfig
-from facejax.regress.training import (
+from facejax.regression.regressor import SCHEMA, VERSION, RegressorConfig
+from facejax.regression.training import (
     Anchors,
     Example,
     Recipe,
@@ -25,7 +25,7 @@ from facejax.regress.training import (
     start_state,
     train_step,
 )
-from facejax.regress.two_branch import (
+from facejax.regression.two_branch import (
     TwoBranchRecipe,
     TwoBranchState,
     WildExample,
@@ -137,7 +137,7 @@ def _views(key, config: RegressorConfig, recipe: Recipe, batch: Example):
 
 
 def export(path: Path, state: State | TwoBranchState, config: RegressorConfig, recipe: Recipe) -> None:
-    """The averaged weights in 16 bits, as `facejax.regress.load_regressor` reads them."""
+    """The averaged weights in 16 bits, as `facejax.regression.load_regressor` reads them."""
     weights = jax.device_get(state.average)
     about = {"config": asdict(config), "recipe": recipe.name, "steps": int(state.step)}
     save(path, weights, schema=SCHEMA, version=VERSION, half=True, **about)

@@ -3,8 +3,8 @@
 from dataclasses import asdict, replace
 
 from facejax.objectives import TwoDASLWeights
-from facejax.regress.training import Augmentation, Recipe
-from facejax.regress.two_branch import LAMBDAS, TwoBranchRecipe
+from facejax.regression.training import Augmentation, Recipe
+from facejax.regression.two_branch import LAMBDAS, TwoBranchRecipe
 from facejax.synthetic.generate import Generator
 
 # The camera's effects are left to training, where every view has its own.

@@ -17,8 +17,8 @@ from facejax.evaluation.aflw import SIDE, read_aflw
 from facejax.face_model import FaceModel
 from facejax.fitting import LINEAR, fit_landmarks
 from facejax.objectives.eighteen import CENTRES
-from facejax.regress.regressor import Regressor, regress_crops
-from facejax.regress.two_branch import WildExample
+from facejax.regression.regressor import Regressor, regress_crops
+from facejax.regression.two_branch import WildExample
 from facejax.synthetic.profiling import draw_turn, turn_photo
 
 EIGHTEEN = tuple(k for k in range(21) if k not in (12, 16, 20))  # AFLW's 21 without ear lobes and chin: 2DASL's 18

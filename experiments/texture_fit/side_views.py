@@ -23,9 +23,9 @@ from facejax.camera import (
     to_camera,
 )
 from facejax.compilation import jit
-from facejax.evaluation.nme import nme
+from facejax.evaluation.normalized_error import nme
 from facejax.face_model import FaceModel, FaceParams, decode
-from facejax.face_model.landmarks import landmarks
+from facejax.face_model.surface_landmarks import landmarks
 from facejax.fitting import Recipe, Tools, prepare_crops, solve_light
 from facejax.fitting.landmarks import box_size, landmark_noise, scaled_orthographic
 from facejax.fitting.least_squares import levenberg_marquardt

@@ -15,7 +15,7 @@ from facejax.camera import PerspectiveCamera, project, to_camera
 from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.mesh import safe_normalize, vertex_normals
-from facejax.render import render_mesh, sample_texture
+from facejax.rendering import render_mesh, sample_texture
 from facejax.texture import brightness_symmetry_error
 
 SLANTED = 0.2  # cosine between normal and line of sight below which a texel counts as unseen

@@ -26,7 +26,7 @@ from facejax.atomic import write_text
 from facejax.checkpoints import TrainingStore
 from facejax.compilation import jit
 from facejax.export.pictures import write_png
-from facejax.hosts import first_host, gathered, spread
+from facejax.multihost import first_host, gathered, spread
 from facejax.nets.stylegan2 import apply_mapping, apply_synthesis, to_layers, truncate
 from facejax.texture import save_decoder, texture_decoder
 from texture_gan import quality, training

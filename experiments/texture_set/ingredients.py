@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 
 from facejax.atomic import atomic_path
 from facejax.face_model.formats.default import load_default_head
-from facejax.face_model.landmarks import landmarks
+from facejax.face_model.surface_landmarks import landmarks
 from texture_set.pyramid import fill_smoothly, gaussians, split
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.hosts import agreed, first_host, wait_for_hosts
+from facejax.multihost import agreed, first_host, wait_for_hosts
 
 _ITEM = "tree"  # the name of the one item in each Orbax folder
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -35,7 +35,7 @@ def save(path: str | Path, tree: Any, *, schema: str, version: int, half: bool =
 
     `schema` says what the tree is and `version` how it is laid out; `metadata` is anything that JSON can hold. With
     `half`, float32 arrays are stored in 16 bits (11 bits of precision, up to 65504) and come back as float32. Leaves
-    are arrays, numbers or random keys. Of several hosts (`facejax.hosts`) all call this, with one path that all can
+    are arrays, numbers or random keys. Of several hosts (`facejax.multihost`) all call this, with one path that all can
     reach and leaves that are whole on each. Raises ValueError when a leaf cannot be stored, and when `path` is
     something other than a checkpoint.
     """

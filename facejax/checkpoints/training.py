@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from facejax.checkpoints.store import load, save
-from facejax.hosts import first_host
+from facejax.multihost import first_host
 
 _STEP = re.compile(r"step_(\d{9})")
 

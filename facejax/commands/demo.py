@@ -20,7 +20,7 @@ from facejax.fitting.light import skin_color
 from facejax.fitting.scene import project_landmarks
 from facejax.lighting import uniform_light
 from facejax.mesh import align_similarity
-from facejax.render import render
+from facejax.rendering import render
 
 SIZE = 512  # of the portrait, pixels
 LANDMARK_NOISE = 0.005  # standard deviation, as a share of the face's size: about what a good detector does

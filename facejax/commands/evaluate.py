@@ -17,7 +17,7 @@ from facejax.evaluation.aflw import read_aflw
 from facejax.evaluation.aflw2000 import read_aflw2000
 from facejax.evaluation.annotated import AnnotatedFaces, Predictor, predict_faces
 from facejax.evaluation.curve import draw_cumulative
-from facejax.evaluation.report import PointReport, format_offsets, format_tables, report
+from facejax.evaluation.tables import PointReport, format_offsets, format_tables, report
 from facejax.export import versions, write_png, write_summary
 from facejax.images import apply_crop
 
@@ -95,7 +95,7 @@ def read_benchmark(command: Evaluate) -> AnnotatedFaces:
 
 def regressor_predictor(checkpoint: str) -> Predictor:
     """The landmarks of a regressor, one pass on the crop that its own rule cuts around each box."""
-    from facejax.regress.regressor import Regressor, box_crop, load_regressor, regress_crops
+    from facejax.regression.regressor import Regressor, box_crop, load_regressor, regress_crops
 
     regressor = load_regressor(checkpoint)
     size = regressor.config.side

@@ -13,8 +13,8 @@ from facejax.compilation import jit
 from facejax.export import versions, write_summary
 from facejax.face_model.load import load_face_model
 from facejax.images import read_image
-from facejax.regress.appearance import appearance, frontal_params
-from facejax.regress.regressor import load_regressor
+from facejax.regression.appearance import appearance, frontal_params
+from facejax.regression.regressor import load_regressor
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error, identity_spread
 from facejax.unwrap.masks import scaled_kernel
 

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from facejax.api import collect
 from facejax.images import Photo, box_of, read_boxes
 from facejax.images.sources import photo_file
-from facejax.regress.photos import Faces, RegressedPhotos, regress_photos
-from facejax.regress.regressor import load_regressor
+from facejax.regression.photos import Faces, RegressedPhotos, regress_photos
+from facejax.regression.regressor import load_regressor
 
 
 @dataclass(frozen=True)

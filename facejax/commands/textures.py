@@ -21,7 +21,7 @@ from facejax.fitting import RECIPES, Recipe, Tools
 from facejax.images import Photo, read_image
 from facejax.images.detect import box_area
 from facejax.images.read import as_photo
-from facejax.regress.regressor import Regressor, load_regressor
+from facejax.regression.regressor import Regressor, load_regressor
 from facejax.toolbox import tools_for
 from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, unwrap_photos
 from facejax.unwrap.regions import template_map

@@ -14,8 +14,8 @@ from facejax.face_model import FaceModel
 from facejax.fitting import RECIPES, Recipe, Tools
 from facejax.images import Photo, find_landmarks, read_landmarks
 from facejax.images.read import Pixels, read_pixels
-from facejax.regress.photos import Faces, regress_photos
-from facejax.regress.regressor import Regressor
+from facejax.regression.photos import Faces, regress_photos
+from facejax.regression.regressor import Regressor
 
 TAKEN = "{}: its folder is taken (by {}); rename it"
 UNSOUND = "{}: the fit did not stay finite; check that the landmarks are its own"

@@ -19,8 +19,8 @@ from facejax.export.manifest import Line
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES
 from facejax.images import Photo, box_of, read_boxes
-from facejax.regress.photos import Faces
-from facejax.regress.regressor import load_regressor
+from facejax.regression.photos import Faces
+from facejax.regression.regressor import load_regressor
 from facejax.toolbox import recipe_for, tools_for
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from facejax.evaluation.aflw2000 import read_aflw2000
 from facejax.evaluation.annotated import AnnotatedFaces, Predictor, predict_faces, to_aflw21
 from facejax.evaluation.curve import cumulative, draw_cumulative
 from facejax.evaluation.image import psnr
-from facejax.evaluation.nme import YawTable, nme, nme_by_yaw, point_errors
-from facejax.evaluation.report import Offsets, PointReport, mean_offsets, report
+from facejax.evaluation.normalized_error import YawTable, nme, nme_by_yaw, point_errors
 from facejax.evaluation.surface import aligned_surface_distance, aligned_vertex_distance, surface_distance
+from facejax.evaluation.tables import Offsets, PointReport, mean_offsets, report
 
 __all__ = [
     "AnnotatedFaces",

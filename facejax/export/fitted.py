@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from scipy.ndimage import map_coordinates
 
 from facejax.camera import quaternion_to_euler, to_camera, transform_camera
-from facejax.evaluation.nme import nme
+from facejax.evaluation.normalized_error import nme
 from facejax.export.glb import write_glb
 from facejax.export.layout import outward, with_layout
 from facejax.export.obj import write_obj
@@ -31,7 +31,7 @@ from facejax.images.crop import apply_crop, face_crop
 from facejax.kept_programs import kept_jit
 from facejax.lighting import uniform_light
 from facejax.mesh import vertex_normals
-from facejax.render import Rendering, render, render_mesh
+from facejax.rendering import Rendering, render, render_mesh
 
 File = Literal["mesh", "glb", "neutral", "overlay", "params", "ply"]
 FILES: tuple[File, ...] = ("mesh", "glb", "neutral", "overlay", "params")  # unless others are asked for

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from facejax.atomic import atomic_path
 from facejax.camera import PerspectiveCamera, quaternion_to_euler
-from facejax.regress.regressor import Regression
+from facejax.regression.regressor import Regression
 
 SCHEMA = "facejax.regression"
 VERSION = 1

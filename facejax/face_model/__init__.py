@@ -1,6 +1,5 @@
 """The face model: its types and decoder (model), landmarks, file formats, and the model builder."""
 
-from facejax.face_model.landmarks import landmarks as landmarks
 from facejax.face_model.make import make_face_model as make_face_model
 from facejax.face_model.model import AlbedoModel as AlbedoModel
 from facejax.face_model.model import FaceModel as FaceModel
@@ -12,3 +11,4 @@ from facejax.face_model.model import decode_albedo as decode_albedo
 from facejax.face_model.model import neutral_params as neutral_params
 from facejax.face_model.model import neutral_vertices as neutral_vertices
 from facejax.face_model.model import truncate as truncate
+from facejax.face_model.surface_landmarks import landmarks as landmarks

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from facejax import camera as cam
 from facejax.face_model import FaceModel, FaceParams
-from facejax.face_model.landmarks import choose_landmarks, landmark_candidates, place_landmarks
+from facejax.face_model.surface_landmarks import choose_landmarks, landmark_candidates, place_landmarks
 from facejax.fitting.least_squares import levenberg_marquardt
 from facejax.fitting.priors import PRIORS, Priors, expression_std
 from facejax.lighting import uniform_light

@@ -11,11 +11,11 @@ from jaxtyping import Array, Bool, Float
 
 from facejax.camera import project, to_camera, transform_camera
 from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, decode, decode_albedo
-from facejax.face_model.landmarks import landmark_candidates, place_landmarks
+from facejax.face_model.surface_landmarks import landmark_candidates, place_landmarks
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.tools import NO_TOOLS, Painter, Tools
 from facejax.mesh import points_on_faces
-from facejax.render import Rendering, render, repaint
+from facejax.rendering import Rendering, render, repaint
 
 
 @jax.tree_util.register_dataclass

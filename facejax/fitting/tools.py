@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from facejax.face_model import AlbedoModel, FaceModel, FaceParams
-from facejax.render import Rendering
+from facejax.rendering import Rendering
 
 LINEAR = "linear"  # the face model's own albedo
 

@@ -13,7 +13,7 @@ from facejax.fitting.tools import FeatureNetwork
 from facejax.generative_renderer.normals import normal_pyramid, render_normals, shrink_normals
 from facejax.generative_renderer.renderer import GenerativeRenderer, guess_latents, paint, read_normals, to_ws
 from facejax.objectives import normal_consistency
-from facejax.render import Rendering
+from facejax.rendering import Rendering
 from facejax.texture.detailed import UNIT, add_details, count_details
 
 FREEDOM = (1.0, 1.0)  # of the first layer's latents and of the last's, in standard deviations a coefficient

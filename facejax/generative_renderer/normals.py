@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from facejax.camera import to_camera, transform_camera
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.mesh import vertex_normals
-from facejax.render import Rendering, render_mesh
+from facejax.rendering import Rendering, render_mesh
 
 Filtering = Literal["area", "raster"]
 

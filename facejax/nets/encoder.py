@@ -26,7 +26,7 @@ REACH = 1.6  # landmarks may lie outside the picture: the attention's grid spans
 class EncoderConfig:
     """Sizes of the network; static and hashable."""
 
-    outputs: int = 230  # coefficients, see facejax.regress.regressor.BLOCKS
+    outputs: int = 230  # coefficients, see facejax.regression.regressor.BLOCKS
     size: int = 96  # side of the picture, pixels; a multiple of 16
     widths: tuple[int, int, int] = (48, 96, 256)  # channels at a quarter, an eighth and a sixteenth of the side
     blocks: tuple[int, int, int] = (0, 2, 2)

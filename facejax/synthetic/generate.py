@@ -18,7 +18,7 @@ from facejax.camera import PerspectiveCamera, project, quaternion_to_matrix, to_
 from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, landmarks
 from facejax.lighting import linear_to_srgb, sh_basis, srgb_to_linear
 from facejax.mesh import safe_normalize, vertex_normals
-from facejax.render import interpolate, interpolate_corners, rasterize, sample_texture
+from facejax.rendering import interpolate, interpolate_corners, rasterize, sample_texture
 from facejax.synthetic.accessories import clothes, glasses, hand
 from facejax.synthetic.backgrounds import background
 from facejax.synthetic.beard import beard

@@ -25,9 +25,9 @@ from facejax.camera import (
     to_camera,
 )
 from facejax.face_model import FaceModel, FaceParams, decode
-from facejax.face_model.landmarks import landmarks
+from facejax.face_model.surface_landmarks import landmarks
 from facejax.mesh import face_neighbors
-from facejax.render import interpolate, rasterize, render_mesh
+from facejax.rendering import interpolate, rasterize, render_mesh
 
 STEP = 5.0  # degrees between the turns that `draw_turn` chooses from
 LIMIT = 90.0  # degrees of yaw

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from facejax.compilation import jit
 from facejax.texture.metrics import LUMA
-from facejax.unwrap.delight import delight
+from facejax.unwrap.delighting import delight
 from facejax.unwrap.masks import box_blur, scaled_kernel
 from facejax.unwrap.regions import Regions
 from facejax.unwrap.views import View

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from facejax.texture.metrics import LUMA
 from facejax.unwrap.colours import OMEGA, match_colours
-from facejax.unwrap.delight import delight as divide_light
+from facejax.unwrap.delighting import delight as divide_light
 from facejax.unwrap.masks import box_blur, dilate, scaled_kernel, soft_weight
 from facejax.unwrap.poisson import poisson_relax
 from facejax.unwrap.pyramid import LEVELS, pyramid_blend

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from scipy.spatial import Delaunay
 
 from facejax.face_model import FaceModel
-from facejax.face_model.landmarks import landmarks
+from facejax.face_model.surface_landmarks import landmarks
 from facejax.mesh import vertex_normals
 from facejax.unwrap.poisson import Window, mask_window
 from facejax.unwrap.texels import Texels

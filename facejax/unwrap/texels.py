@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from facejax.compilation import jit
 from facejax.face_model import FaceModel
-from facejax.render import interpolate, rasterize
+from facejax.rendering import interpolate, rasterize
 
 PASS = 2**17  # (triangle, tile) pairs at once: what keeps a map of 4096 texels within a few hundred megabytes
 

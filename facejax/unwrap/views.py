@@ -12,7 +12,7 @@ from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.kernels import gather_rows
 from facejax.lighting import shade
 from facejax.mesh import safe_normalize, vertex_normals
-from facejax.render import interpolate, rasterize
+from facejax.rendering import interpolate, rasterize
 from facejax.unwrap.lookup import Pyramid, build_pyramid, footprint_axes, sample_pyramid
 from facejax.unwrap.texels import Texels
 

@@ -10,9 +10,9 @@ from facejax.camera import NEAR, Camera, project
 from facejax.kernels import nearest_triangle
 from facejax.lighting import linear_to_srgb, shade, srgb_to_linear
 from facejax.mesh import face_neighbors, safe_normalize, vertex_normals
-from facejax.render.edges import antialias, find_crossings
-from facejax.render.interpolate import interpolate, interpolate_corners
-from facejax.render.texture import sample_texture
+from facejax.rendering.edges import antialias, find_crossings
+from facejax.rendering.interpolation import interpolate, interpolate_corners
+from facejax.rendering.texture import sample_texture
 
 DARK = 0.02  # shading below this fades out exponentially, so that light never goes negative
 

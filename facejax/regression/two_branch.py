@@ -33,8 +33,8 @@ from facejax.objectives import (
     weighted_sum,
 )
 from facejax.objectives.weights import normalize_weights, one_wrong_errors
-from facejax.regress.regressor import RegressorConfig, block_sizes, landmark_maps
-from facejax.regress.training import (
+from facejax.regression.regressor import RegressorConfig, block_sizes, landmark_maps
+from facejax.regression.training import (
     Anchors,
     Augmentation,
     Example,

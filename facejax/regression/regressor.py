@@ -19,8 +19,8 @@ from jaxtyping import Array, Float
 from facejax.camera import PerspectiveCamera, Pose, matrix_to_quaternion, quaternion_to_matrix, transform_camera
 from facejax.checkpoints import load
 from facejax.face_model import FaceModel, FaceParams
-from facejax.face_model.landmarks import MIRROR68
 from facejax.face_model.load import load_face_model
+from facejax.face_model.surface_landmarks import MIRROR68
 from facejax.images import Crop
 from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder
 from facejax.objectives import chance_within, draw_landmarks, eighteen_points

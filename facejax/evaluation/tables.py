@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from facejax.evaluation.annotated import AnnotatedFaces, to_aflw21
-from facejax.evaluation.nme import YawTable, nme_by_yaw, point_errors
+from facejax.evaluation.normalized_error import YawTable, nme_by_yaw, point_errors
 
 GROUPS: dict[str, dict[str, tuple[int, ...]]] = {
     "68": {

@@ -12,11 +12,11 @@
 Which triangle is seen comes from `facejax.kernels`.
 """
 
-from facejax.render.edges import antialias, find_crossings
-from facejax.render.face import render
-from facejax.render.interpolate import interpolate, interpolate_corners
-from facejax.render.mesh import Rendering, rasterize, render_mesh, repaint
-from facejax.render.texture import sample_texture
+from facejax.rendering.edges import antialias, find_crossings
+from facejax.rendering.face import render
+from facejax.rendering.interpolation import interpolate, interpolate_corners
+from facejax.rendering.mesh import Rendering, rasterize, render_mesh, repaint
+from facejax.rendering.texture import sample_texture
 
 __all__ = [
     "Rendering",

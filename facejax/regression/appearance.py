@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 
 from facejax.camera import PerspectiveCamera, project, to_camera, transform_camera
 from facejax.face_model import FaceModel, FaceParams, neutral_params
-from facejax.face_model.landmarks import landmarks
-from facejax.regress.regressor import Regressor, apply_regressor, box_crop
-from facejax.render import render
+from facejax.face_model.surface_landmarks import landmarks
+from facejax.regression.regressor import Regressor, apply_regressor, box_crop
+from facejax.rendering import render
 
 DISTANCE = 1000.0  # mm
 

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hosts:
+class MultihostOptions:
     """Which of several processes this is, as options of a script; without them it is alone."""
 
     coordinator: str | None = None

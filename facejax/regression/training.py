@@ -11,12 +11,12 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from facejax.camera import PerspectiveCamera, Pose, project, quaternion_multiply, to_camera
 from facejax.face_model import FaceModel, FaceParams
-from facejax.face_model.landmarks import landmark_candidates
+from facejax.face_model.surface_landmarks import landmark_candidates
 from facejax.lighting import roll_light
 from facejax.mesh import points_on_faces
 from facejax.nets.encoder import EncoderOutput, apply_encoder, init_encoder
 from facejax.objectives import landmark_likelihood
-from facejax.regress.regressor import RegressorConfig, from_params, split_blocks, to_params
+from facejax.regression.regressor import RegressorConfig, from_params, split_blocks, to_params
 from facejax.synthetic.camera_effects import photograph
 from facejax.synthetic.occluders import occlude
 from facejax.synthetic.warp import bend_points, draw_bend, resample

@@ -19,7 +19,7 @@ from facejax.images.box_files import check_boxes
 from facejax.images.crop import Crop
 from facejax.images.detect import box_area, box_overlap, detect_faces
 from facejax.kept_programs import argument_kinds, compile_program
-from facejax.regress.regressor import Regression, Regressor, box_crop, regress_crops
+from facejax.regression.regressor import Regression, Regressor, box_crop, regress_crops
 
 log = logging.getLogger(__name__)
 

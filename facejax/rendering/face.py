@@ -4,7 +4,7 @@ from jaxtyping import Array, Float
 
 from facejax.camera import to_camera
 from facejax.face_model.model import FaceModel, FaceParams, decode, decode_albedo
-from facejax.render.mesh import Rendering, render_mesh
+from facejax.rendering.mesh import Rendering, render_mesh
 
 
 def render(
