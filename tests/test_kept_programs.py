@@ -14,11 +14,20 @@ from facejax import compilation, program_keys
 from facejax.camera import Pose
 from facejax.face_model import landmarks
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT, LANDMARKS, LINEAR, RECIPES, FeatureNetwork, Tools, compile_fit, prepare_crops
-from facejax.fitting import fit as fitting
+from facejax.fitting import (
+    DEFAULT,
+    LANDMARKS,
+    LINEAR,
+    RECIPES,
+    FeatureNetwork,
+    Ingredients,
+    batches,
+    compile_fit,
+    prepare_crops,
+)
+from facejax.ingredients import ingredients_for
 from facejax.kept_programs import argument_kinds, compile_program, kept_jit
 from facejax.program_keys import Unknown, describe, program_key
-from facejax.toolbox import tools_for
 
 POSE = Pose(jnp.array([1.0, 0.0, 0.0, 0.0]), jnp.array([0.0, 0.0, -1000.0]))
 
@@ -155,7 +164,7 @@ def test_all_that_the_package_fits_with_can_be_described():
     model = load_face_model()
     for recipe in RECIPES.values():
         describe(recipe)
-    describe((model, tools_for(DEFAULT, model=model), toy_model()))
+    describe((model, ingredients_for(DEFAULT, model=model), toy_model()))
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +181,7 @@ def test_a_kept_fit_gives_the_same_numbers(folder, monkeypatch, crops):
     plain = fit_anew(crops)
     monkeypatch.setattr(compilation, "_traced", folder)
     first = fit_anew(crops)
-    monkeypatch.setattr(fitting, "fit_crops", None)  # which would be called to trace it
+    monkeypatch.setattr(batches, "fit_crops", None)  # which would be called to trace it
     second = fit_anew(crops)
     for kept in (first, second):
         assert jax.tree.structure(kept) == jax.tree.structure(plain)
@@ -181,11 +190,11 @@ def test_a_kept_fit_gives_the_same_numbers(folder, monkeypatch, crops):
 
 def test_a_fit_with_a_network_of_ones_own_is_not_kept(folder, monkeypatch, crops):
     mine = FeatureNetwork((), lambda weights, image, points: image, lambda a, b, mask: jnp.mean(a - b), "mine")
-    fit_anew(crops, Tools(networks={"perceptual": mine}))
+    fit_anew(crops, Ingredients(networks={"perceptual": mine}))
     assert not folder.exists()
 
 
-def fit_anew(crops, tools=None):
-    tools = Tools() if tools is None else tools
-    fitting._programs.clear()
-    return compile_fit(toy_model(), crops, recipe=SHORT, tools=tools)(toy_model(), crops, tools)
+def fit_anew(crops, ingredients=None):
+    ingredients = Ingredients() if ingredients is None else ingredients
+    batches._programs.clear()
+    return compile_fit(toy_model(), crops, recipe=SHORT, ingredients=ingredients)(toy_model(), crops, ingredients)
