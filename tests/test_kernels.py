@@ -1,5 +1,7 @@
 """Contracts of facejax.kernels and of the compiler options they lean on."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from raster_oracle import sphere
 
 from facejax import compilation
 from facejax.kernels import add_rows, gather, gather_rows, nearest_triangle
+from facejax.kernels.barrier import once
 
 
 def test_rows_outside_the_table_read_zeros_and_get_no_gradient():
@@ -52,19 +55,26 @@ def test_rows_of_a_batch_of_batches(ours, reference, count, axes, float64):
         np.testing.assert_allclose(mine[1], true[1])
 
 
-def test_rows_are_the_same_where_they_lie_in_sectors(monkeypatch):
-    """As accelerators have them, here step by step."""
-    table, rows = jax.random.normal(jax.random.key(0), (7, 6)), jnp.array([6, 0, 7, 3, 3])
-    plain = gather_rows(table, rows), add_rows(table[:5], rows, 7)
-    widths = []
-    scatter = gather._in_sectors
-    monkeypatch.setattr(
-        gather, "_in_sectors", lambda values: widths.append(scatter(values).shape[1]) or scatter(values)
-    )
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    np.testing.assert_array_equal(gather_rows(table, rows), plain[0])
-    np.testing.assert_array_equal(add_rows(table[:5], rows, 7), plain[1])
-    assert widths == [8, 8]
+@pytest.mark.parametrize("width", [3, 6, 9])
+def test_every_platforms_rows_are_the_same(width):
+    table, rows = jax.random.normal(jax.random.key(0), (7, width)), jnp.array([6, 0, 7, 3, 3])
+    for gathered in (gather._gather_on_processors, gather._gather_in_sectors):
+        np.testing.assert_array_equal(gathered(table, rows), indexed(table, rows))
+    for added in (gather._add_on_processors, gather._add_in_sectors):
+        np.testing.assert_allclose(added(table[:5], rows, count=7), summed(table[:5], rows), rtol=1e-6)
+
+
+def test_what_is_computed_once_is_differentiated_like_anything_else():
+    """Tuples of which some parts do not change, whole numbers, and batches."""
+
+    def cost(barrier, x):
+        a, (b, k), c = barrier((x**2, (jnp.sin(x), jnp.arange(3)), jnp.ones(3)))
+        return jnp.sum(a * b[k] * c) + jnp.sum(barrier(b) * barrier(c))
+
+    x = jax.random.normal(jax.random.key(0), (4, 3))
+    for derivative in (lambda f: f, jax.grad, jax.hessian, lambda f: jax.grad(lambda x: jax.grad(f)(x).sum())):
+        mine, plain = (derivative(partial(cost, barrier)) for barrier in (once, lambda values: values))
+        np.testing.assert_allclose(jax.jit(jax.vmap(mine))(x), jax.vmap(plain)(x), rtol=1e-5, atol=1e-5)
 
 
 def test_tables_that_are_too_long_together_ask_for_a_smaller_batch():
