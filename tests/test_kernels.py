@@ -1,4 +1,4 @@
-"""Contracts of facejax.kernels and of the compiler options they lean on."""
+"""Contracts of facejax.kernels."""
 
 from functools import partial
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from raster_oracle import sphere
 
-from facejax import compilation
 from facejax.kernels import add_rows, gather, gather_rows, nearest_triangle
 from facejax.kernels.barrier import once
 
@@ -123,21 +122,6 @@ def test_visibility_of_batches_of_batches_and_of_different_topologies():
     np.testing.assert_array_equal(
         jax.vmap(one, (None, 0))(points[0, 0], topologies)[1], one(points[0, 0], topologies[1])
     )
-
-
-def test_jit_works_alone_inside_other_transformations_and_without_the_option(monkeypatch):
-    double = compilation.jit(lambda x, *, times=2: x * times, static_argnames="times")
-    assert double(1.5) == 3 and double(1.5, times=3) == 4.5
-    assert jax.jit(lambda x: double(x))(2.0) == 4
-    np.testing.assert_array_equal(jax.vmap(double)(jnp.arange(3)), [0, 2, 4])
-    assert jax.grad(double)(1.0) == 2
-    compilation._known.cache_clear()
-    monkeypatch.setattr(compilation, "_CPU_OPTIONS", {"xla_no_such_option": "1"})
-    try:
-        assert compilation.compiler_options() is None
-        assert compilation.jit(lambda x: x + 1)(1.0) == 2
-    finally:
-        compilation._known.cache_clear()
 
 
 def test_too_many_triangles_say_how_many_are_allowed():

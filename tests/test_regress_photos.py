@@ -28,16 +28,12 @@ pytestmark = pytest.mark.optimized
 FACE = (100, 60, 180, 150)  # left, top, right, bottom of the red block
 
 
-PROGRAMS: dict = {}  # the fake's, compiled once for all tests
-
-
 @pytest.fixture(autouse=True)
 def regressor(monkeypatch):
     """The fake in the network's place, for the library and the command line alike."""
     fake = fake_regressor(toy_model())
     monkeypatch.setenv("FACEJAX_CACHE", "")
     monkeypatch.setattr(whole, "regress_crops", fake_regress_crops)
-    monkeypatch.setattr(whole, "_programs", PROGRAMS)
     monkeypatch.setattr("facejax.api.load_regressor", lambda: fake)
     monkeypatch.setattr("facejax.engine.worker.load_regressor", lambda: fake)
     monkeypatch.setattr("facejax.commands.regress.load_regressor", lambda path: fake)
