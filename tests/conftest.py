@@ -26,8 +26,6 @@ if version("jaxlib").startswith("0.10."):  # later ones do not know this option,
 
 import jax  # noqa: E402
 
-from facejax import programs  # noqa: E402
-
 SHARED = Path(os.environ.get("FACEJAX_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 
 
@@ -50,7 +48,6 @@ def quick_programs(request):
 def forget_programs():
     """A process that keeps every program of the suite runs out of memory maps, and the compiler aborts."""
     yield
-    programs.forget_programs()
     jax.clear_caches()
 
 

@@ -20,12 +20,21 @@ from facejax.export import write_png
 from facejax.fitting.landmarks import FaceStart, fit_landmarks, landmark_noise
 from facejax.images import list_photos
 from facejax.images.detect import Candidate
+from facejax.programs import forget_programs
 from facejax.regression import photos as whole
 from facejax.regression.photos import landmark_box, regress_photos
 
 pytestmark = pytest.mark.optimized
 
 FACE = (100, 60, 180, 150)  # left, top, right, bottom of the red block
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_of_the_fake():
+    """None of the real network, and none that other files would take for it."""
+    forget_programs()
+    yield
+    forget_programs()
 
 
 @pytest.fixture(autouse=True)
