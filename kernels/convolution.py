@@ -28,8 +28,8 @@ class _How(NamedTuple):
 
     strides: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]
-    side: tuple[int, int]  # pixels of the pictures: rows, columns
-    window: tuple[int, int]  # of the kernel
+    side: tuple[int, ...]  # pixels of the pictures: rows, columns
+    window: tuple[int, ...]  # of the kernel
     precision: str | None  # jax's setting where the program is written, not where it is lowered
 
 

@@ -42,7 +42,8 @@ def test_a_program_is_compiled_once_for_each_kind_of_argument():
         answers = list(pool.map(double, [jnp.ones(2), jnp.ones(3)] * 6))
     assert counted.traced == 2
     assert [one.shape for one in answers] == [(2,), (3,)] * 6 and answers[0][0] == 2.0
-    double(jnp.ones(2, jnp.int32)), double(PAIR), double(list(PAIR.values()))
+    for kind in (jnp.ones(2, jnp.int32), PAIR, list(PAIR.values())):
+        double(kind)
     assert counted.traced == 5
     with jax.enable_x64(True):
         assert double(np.ones(2)).dtype == jnp.float64
