@@ -15,12 +15,12 @@ from toy import toy_model
 
 from facejax.api import fit
 from facejax.appearance import Appearance, SurfaceAppearance, own_appearance, split_blocks
-from facejax.compilation import jit
 from facejax.face_model import AlbedoModel, decode_albedo
 from facejax.fitting import LINEAR, FeatureNetwork, Ingredients, Stage, run_stage
 from facejax.fitting.ffhq_uv import FFHQ_UV_CODE, FFHQ_UV_CROPFACE, FFHQ_UV_PAPER, GANFIT
 from facejax.fitting.scene import look, observe, resize
 from facejax.fitting.stages import change_appearance, schedule
+from facejax.programs import jit
 
 COLOUR = Stage("colour", 12, (("albedo", 0.1),), (("pixels", 1.0),))
 
