@@ -2,8 +2,8 @@
 
     python experiments/compare_checkouts.py --before DIR --after DIR --photos a.jpg b.jpg --out DIR
 
-Each checkout fits the photographs with each recipe, every face alone, in processes of its own, and writes all files into
-OUT/before/<recipe> and OUT/after/<recipe>. Hundreds of steps of Adam magnify rounding, so two programs of the same
+Each checkout fits the photographs with each recipe, every face alone, in processes of its own, and writes all files
+into OUT/before/<recipe> and OUT/after/<recipe>. Hundreds of steps of Adam magnify rounding, so two programs of the same
 mathematics part: OUT/nudged/<recipe> shows by how much. It is the first checkout again, with 1e-7 of noise on the
 pixels. Parameters, vertices and pictures of the second checkout must be as near to those of the first as `--tolerance`,
 or as twice the distance of the nudged ones. What is not is listed, and the exit status is 1. Runs that are complete are
