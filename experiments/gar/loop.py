@@ -1,4 +1,4 @@
-"""The training loop: pictures in, checkpoints, sheets and a log out; goes on exactly after a kill.
+"""One training run of the generative renderer; a killed run resumes exactly.
 
 | in the run's folder | |
 |---|---|
@@ -18,8 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
-from texture_gan.loop import Log, describe, shardings
-from tqdm import tqdm
+from training_loop import CsvLog, describe, shardings, train
 
 from facejax.checkpoints import TrainingStore
 from facejax.compilation import jit
@@ -70,55 +69,60 @@ def run(
     key = jax.random.key(seed)
     reader = train_normals(out, recipe, source, key, whole, parts).params if reader is None else reader
     onlookers = spread(Onlookers(regressor, reader, recogniser), whole)
-    store = TrainingStore(out / "state", schema="facejax.gar.training")
     state = training.init_state(recipe, jax.random.fold_in(key, 0))
-    state = state if begun is None else training.go_on(state, begun)
-    first, state = store.restore_latest(state) or (0, state)
-    state = spread(state, whole)
-    log = Log(out / "log.csv", first, COLUMNS, (*TERMS[:2], "normals", "judge"))
     step = compiled_step(recipe)
-    with tqdm(total=recipe.steps, initial=first, unit="step", disable=not first_host()) as bar:
-        for number in range(first, recipe.steps):
-            batch = spread(source(number), parts)
-            state, terms = step(state, number, jax.random.fold_in(key, number + 1), batch, onlookers)
-            log.add(terms)
-            bar.update()
-            done = number + 1
-            last = done == recipe.steps
-            if done % LOG == 0 or last:
-                bar.set_postfix_str(log.write(done))
-            if done % save == 0 or last:
-                store.save(done, state)
-                gar = export(out / "gar", recipe, state, reader)
-                write_sheet(out / "sheets" / f"step_{done:09d}.png", gar, source, recipe.batch)
-    return state
+
+    def saved(state: State) -> None:
+        gar = export(out / "gar", recipe, state, reader)
+        write_sheet(out / "sheets" / f"step_{int(state.step):09d}.png", gar, source, recipe.batch)
+
+    return train(
+        lambda state, number, batch: step(state, number, jax.random.fold_in(key, number + 1), batch, onlookers),
+        state if begun is None else training.go_on(state, begun),
+        lambda number: spread(source(number), parts),
+        steps=recipe.steps,
+        store=TrainingStore(out / "state", schema="facejax.gar.training"),
+        log=CsvLog(out / "log.csv", COLUMNS),
+        log_every=LOG,
+        save_every=save,
+        sharding=whole,
+        saved=saved,
+        shown=(*TERMS[:2], "normals", "judge"),
+    )
 
 
 def train_normals(
     out: Path, recipe: Recipe, source: Source, key: jax.Array, whole: NamedSharding, parts: NamedSharding
 ) -> NormalState:
-    """The network that reads normals from pictures: first, and then left as it is."""
-    store = TrainingStore(out / "normal_state", schema="facejax.gar.normals", keep=1)
-    state = training.init_normals(recipe, jax.random.fold_in(key, 10**6))
-    first, state = store.restore_latest(state) or (0, state)
-    state = spread(state, whole)
-    log = Log(out / "normals.csv", first, ("normal gap", "cover"), ("normal gap", "cover"))
+    """Train the network that reads normals from pictures. It comes first and stays fixed afterwards.
+
+    Args:
+      out: the run's folder.
+      recipe: sizes and numbers of steps.
+      source: the pictures.
+      key: the run's random key.
+      whole, parts: where the state and the batches lie, as `training_loop.shardings` gives them.
+    """
     step = jit(lambda state, batch: training.normal_phase(recipe, state, batch), donate_argnums=0)
-    if first == recipe.normal_steps:
-        return state
-    share = recipe.normal_batch // recipe.batch
-    with tqdm(total=recipe.normal_steps, initial=first, unit="step", desc="normals", disable=not first_host()) as bar:
-        for number in range(first, recipe.normal_steps):
-            several = [source(number * share + k) for k in range(share)]
-            batch = jax.tree.map(lambda *leaves: np.concatenate(leaves), *several)
-            state, terms = step(state, spread(batch, parts))
-            log.add(terms)
-            bar.update()
-            if (number + 1) % LOG == 0:
-                bar.set_postfix_str(log.write(number + 1))
-            if number + 1 == recipe.normal_steps:
-                store.save(number + 1, state)
-    return state
+    share, columns = recipe.normal_batch // recipe.batch, ("normal gap", "cover")
+
+    def batch(number: int) -> Pictures:
+        several = [source(number * share + k) for k in range(share)]
+        return spread(jax.tree.map(lambda *leaves: np.concatenate(leaves), *several), parts)
+
+    return train(
+        lambda state, number, batch: step(state, batch),
+        training.init_normals(recipe, jax.random.fold_in(key, 10**6)),
+        batch,
+        steps=recipe.normal_steps,
+        store=TrainingStore(out / "normal_state", schema="facejax.gar.normals", keep=1),
+        log=CsvLog(out / "normals.csv", columns),
+        log_every=LOG,
+        save_every=recipe.normal_steps,
+        sharding=whole,
+        shown=columns,
+        title="normals",
+    )
 
 
 class Step:

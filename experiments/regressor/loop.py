@@ -1,4 +1,4 @@
-"""The training loop: pictures in, checkpoints and logs out; goes on exactly after a kill."""
+"""One training run of the regressor; a killed run resumes exactly."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from regressor import pool
-from tqdm import tqdm
+from training_loop import TensorBoardLog, train
 
 from facejax.checkpoints import TrainingStore, save
 from facejax.compilation import jit
@@ -79,38 +79,29 @@ def run(
     `out/logs` the terms as TensorBoard reads them; called again after a kill it goes on at the newest state.
     A recipe with two branches takes the batches of its second one from `wild`.
     """
-    store = TrainingStore(out / "state", schema="facejax.regressor.training")
     if wild:
         assert isinstance(recipe, TwoBranchRecipe)
         state, views, step = _two_branches(config, recipe, anchors, seed, start)
     else:
         state, views, step = _one_branch(config, recipe, anchors, seed, start)
-    first, state = store.restore_latest(state) or (0, state)
     key = jax.random.key(seed + 1)
-    recent: list[dict[str, Any]] = []
 
-    def draw(number: int):
+    def draw(number: int) -> Any:
         batches = (source(number), wild(number)) if wild else (source(number),)
         return views(jax.random.fold_in(key, number), *batches)
 
-    with _writer(out / "logs") as log, tqdm(total=recipe.steps, initial=first, unit="step") as bar:
-        ready = draw(first)
-        for number in range(first, recipe.steps):
-            state, terms = step(state, ready)
-            ready = draw(number + 1)  # on the host while the device takes the step
-            jax.block_until_ready(recent[-1:])  # no more than two steps wait in the queue
-            recent.append(terms)
-            bar.update()
-            if (number + 1) % 50 == 0:
-                mean = jax.tree.map(lambda *values: float(np.mean(values)), *jax.device_get(recent))
-                recent = []
-                bar.set_postfix_str(f"nme {100 * mean['nme']:.2f} %, points {100 * mean['points']:.2f} %")
-                for name, value in mean.items():
-                    log(name, value, number + 1)
-            if (number + 1) % every == 0 or number + 1 == recipe.steps:
-                store.save(number + 1, state)
-                export(out / "regressor", state, config, recipe)
-    return state
+    return train(
+        lambda state, number, batch: step(state, batch),
+        state,
+        draw,
+        steps=recipe.steps,
+        store=TrainingStore(out / "state", schema="facejax.regressor.training"),
+        log=TensorBoardLog(out / "logs"),
+        log_every=50,
+        save_every=every,
+        saved=lambda state: export(out / "regressor", state, config, recipe),
+        shown=("nme", "points"),
+    )
 
 
 def _one_branch(config: RegressorConfig, recipe: Recipe, anchors: Anchors, seed: int, start: Any):
@@ -141,20 +132,3 @@ def export(path: Path, state: State | TwoBranchState, config: RegressorConfig, r
     weights = jax.device_get(state.average)
     about = {"config": asdict(config), "recipe": recipe.name, "steps": int(state.step)}
     save(path, weights, schema=SCHEMA, version=VERSION, half=True, **about)
-
-
-class _writer:
-    """Scalars for TensorBoard; without tensorboardX (extra `train`) they are not written."""
-
-    def __init__(self, folder: Path):
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise ValueError("training logs need tensorboardX: pip install 'facejax[train]'") from None
-        self.file = SummaryWriter(str(folder))
-
-    def __enter__(self) -> Callable[[str, float, int], None]:
-        return lambda name, value, step: self.file.add_scalar(name, value, step)
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
