@@ -1,4 +1,4 @@
-"""Spherical-harmonics light: nine coefficients a channel, in camera space, and the sRGB transfer curve.
+"""Light and colour: spherical harmonics with nine coefficients a channel in camera space, and colour conversions.
 
 Ramamoorthi and Hanrahan, "An efficient representation for irradiance environment maps", SIGGRAPH 2001.
 """
@@ -6,6 +6,7 @@ Ramamoorthi and Hanrahan, "An efficient representation for irradiance environmen
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 # Real spherical harmonics' constants times the cosine lobe's factors (1, 2/3, 1/4), order (0,0) (1,-1) ... (2,2).
@@ -13,6 +14,9 @@ _C0 = math.sqrt(1 / (4 * math.pi))
 _C1 = (2 / 3) * math.sqrt(3 / (4 * math.pi))
 _C2 = (1 / 4) * math.sqrt(15 / (4 * math.pi))
 _C20 = (1 / 4) * math.sqrt(5 / (16 * math.pi))
+
+LUMA = (0.299, 0.587, 0.114)  # shares of display red, green and blue in their grey, ITU-R BT.601
+_CB, _CR = 0.5 / (1 - LUMA[2]), 0.5 / (1 - LUMA[0])  # scale blue and red minus grey to [-0.5, 0.5]
 
 # Axes, diagonals and corners of a cube.
 _DIRECTIONS = [
@@ -64,26 +68,55 @@ def uniform_light(intensity: float = 1.0) -> Float[Array, "9 3"]:
     return jnp.zeros((9, 3)).at[0].set(intensity / _C0)
 
 
+def luma(display: Float[Array | np.ndarray, "*S 3"]) -> Float[Array | np.ndarray, "*S"]:
+    """The grey of display values: Y of YUV and YCbCr (ITU-R BT.601)."""
+    red, green, blue = LUMA
+    return red * display[..., 0] + green * display[..., 1] + blue * display[..., 2]
+
+
+def rgb_to_ycbcr(display: Float[Array, "*S 3"]) -> Float[Array, "*S 3"]:
+    """Display values in [0, 1] to Y in [0, 1], Cb and Cr in [-0.5, 0.5] around zero (ITU-R BT.601, full range)."""
+    y = luma(display)
+    return jnp.stack([y, _CB * (display[..., 2] - y), _CR * (display[..., 0] - y)], axis=-1)
+
+
+def ycbcr_to_rgb(ycbcr: Float[Array, "*S 3"]) -> Float[Array, "*S 3"]:
+    """The inverse of `rgb_to_ycbcr`, not clipped."""
+    y, cb, cr = ycbcr[..., 0], ycbcr[..., 1], ycbcr[..., 2]
+    red, blue = y + cr / _CR, y + cb / _CB
+    green = (y - LUMA[0] * red - LUMA[2] * blue) / LUMA[1]
+    return jnp.stack([red, green, blue], axis=-1)
+
+
 def luminance(linear: Float[Array, "*S 3"]) -> Float[Array, "*S"]:
     """Relative luminance of linear RGB with sRGB's primaries (ITU-R BT.709)."""
     return linear @ jnp.array([0.212671, 0.715160, 0.072169], linear.dtype)
 
 
-def srgb_to_linear(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Display values in [0, 1] to linear light (IEC 61966-2-1). Below 0 the straight part goes on."""
+def srgb_to_linear(x: Float[Array | np.ndarray, "*S"]) -> Float[Array | np.ndarray, "*S"]:
+    """Display values in [0, 1] to linear light (IEC 61966-2-1). Below 0 the straight part goes on.
+
+    numpy arrays are converted on the host, in their own precision.
+    """
+    xp = np if isinstance(x, np.ndarray) else jnp
     low = x <= 0.04045
-    return jnp.where(low, x / 12.92, _power((jnp.where(low, 0.04045, x) + 0.055) / 1.055, 2.4))
+    return xp.where(low, x / 12.92, _power((xp.where(low, 0.04045, x) + 0.055) / 1.055, 2.4))
 
 
-def linear_to_srgb(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Linear light to display values (IEC 61966-2-1); finite gradient everywhere, no clamp."""
+def linear_to_srgb(x: Float[Array | np.ndarray, "*S"]) -> Float[Array | np.ndarray, "*S"]:
+    """Linear light to display values (IEC 61966-2-1); finite gradient everywhere, no clamp.
+
+    numpy arrays are converted on the host, in their own precision.
+    """
+    xp = np if isinstance(x, np.ndarray) else jnp
     low = x <= 0.0031308
-    return jnp.where(low, 12.92 * x, 1.055 * _power(jnp.where(low, 0.0031308, x), 1 / 2.4) - 0.055)
+    return xp.where(low, 12.92 * x, 1.055 * _power(xp.where(low, 0.0031308, x), 1 / 2.4) - 0.055)
 
 
-def _power(x: Float[Array, "*S"], exponent: float) -> Float[Array, "*S"]:
+def _power(x: Float[Array | np.ndarray, "*S"], exponent: float) -> Float[Array | np.ndarray, "*S"]:
     """Of positive numbers. Unlike `**` its derivative reuses it, and processors compute it many numbers at a time."""
-    return jnp.exp(exponent * jnp.log(x))
+    xp = np if isinstance(x, np.ndarray) else jnp
+    return xp.exp(exponent * xp.log(x))
 
 
 def roll_light(light: Float[Array, "9 3"], angle: Float[Array, ""]) -> Float[Array, "9 3"]:

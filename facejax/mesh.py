@@ -84,29 +84,44 @@ def points_on_faces(
 
 
 def align_similarity(
-    source: Float[Array, "N D"],
-    target: Float[Array, "N D"],
-    weights: Float[Array, " N"] | None = None,
+    source: Float[Array | np.ndarray, "N D"],
+    target: Float[Array | np.ndarray, "N D"],
+    weights: Float[Array | np.ndarray, " N"] | None = None,
     *,
     scale: bool = True,
-) -> tuple[Float[Array, ""], Float[Array, "D D"], Float[Array, " D"]]:
+) -> tuple[Float[Array | np.ndarray, ""], Float[Array | np.ndarray, "D D"], Float[Array | np.ndarray, " D"]]:
     """Least-squares similarity (s, R, t) with `s * source @ R.T + t` close to `target`; R is never a reflection.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991, eq. 34-42.
-    With `scale=False` s is 1. Works in 2 or 3 dimensions.
+    With `scale=False` s is 1. Works in 2 or 3 dimensions. Of two numpy arrays it is computed on the host in float64.
 
     >>> corners = jnp.eye(3)
     >>> s, r, t = align_similarity(corners, 2 * corners + 5)
     >>> round(float(s), 4), bool(jnp.allclose(t, 5, atol=1e-4))
     (2.0, True)
     """
-    weight = jnp.ones(source.shape[0], source.dtype) if weights is None else weights
-    weight = weight / jnp.sum(weight)
+    xp = np if isinstance(source, np.ndarray) and isinstance(target, np.ndarray) else jnp
+    source, target = (xp.asarray(x, np.float64 if xp is np else None) for x in (source, target))
+    weight = xp.ones_like(source[:, 0]) if weights is None else xp.asarray(weights, source.dtype)
+    weight = weight / xp.sum(weight)
     mean_s, mean_t = weight @ source, weight @ target
     cs, ct = source - mean_s, target - mean_t
-    u, singular, vt = jnp.linalg.svd((ct * weight[:, None]).T @ cs)
-    sign = jnp.ones(source.shape[1], source.dtype).at[-1].set(jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt)))
-    rotation = (u * sign) @ vt
-    variance = jnp.sum(weight[:, None] * cs * cs)
-    factor = jnp.sum(singular * sign) / variance if scale else jnp.ones((), source.dtype)
-    return factor, rotation, mean_t - factor * rotation @ mean_s
+    rotation, stretches = nearest_rotation((ct * weight[:, None]).T @ cs)
+    variance = xp.sum(weight[:, None] * cs * cs)
+    factor = xp.sum(stretches) / variance if scale else xp.ones_like(variance)
+    return xp.asarray(factor), rotation, mean_t - factor * rotation @ mean_s
+
+
+def nearest_rotation(
+    matrix: Float[Array | np.ndarray, "D D"],
+) -> tuple[Float[Array | np.ndarray, "D D"], Float[Array | np.ndarray, " D"]]:
+    """The rotation R nearest to a matrix (Frobenius norm) and how far it stretches along its axes.
+
+    The stretches are the singular values, the last one negative where only a reflection would come nearer; the best
+    scale s for `s R` is their mean.
+    """
+    xp = np if isinstance(matrix, np.ndarray) else jnp
+    u, singular, vt = xp.linalg.svd(matrix)
+    reflected = xp.sign(xp.linalg.det(u) * xp.linalg.det(vt))
+    sign = xp.where(xp.arange(len(singular)) == len(singular) - 1, reflected, xp.ones_like(singular))
+    return (u * sign) @ vt, singular * sign

@@ -56,16 +56,6 @@ def test_the_photometric_term_weighs_pixels_by_attention_and_front(float64):
 # --- skin -------------------------------------------------------------------------------------------------------------
 
 
-def test_ycbcr_of_the_primaries():
-    """BT.601: pure blue has Cb 0.5, pure red Cr 0.5, greys none; yellow is blue's opposite."""
-    colours = jnp.array([[1.0, 0, 0], [0, 0, 1.0], [0.3, 0.3, 0.3], [1.0, 1.0, 0.0]])
-    found = skin.rgb_to_ycbcr(colours)
-    np.testing.assert_allclose(found[0], [0.299, -0.168736, 0.5], atol=1e-5)
-    np.testing.assert_allclose(found[1], [0.114, 0.5, -0.081312], atol=1e-5)
-    np.testing.assert_allclose(found[2], [0.3, 0, 0], atol=1e-6)
-    np.testing.assert_allclose(found[3, 1], -0.5, atol=1e-5)
-
-
 def test_skin_probability_is_bayes_rule_with_scipys_densities(float64):
     model, image = two_mixtures(), np.random.default_rng(1).uniform(size=(3, 2, 3))
     found = np.asarray(jax.jit(ob.skin_probability)(model, jnp.asarray(image)))

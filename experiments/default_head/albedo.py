@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from default_head.layers import Layers, fill_outside, make_layers
-from default_head.skins import to_display
 from facejax.face_model.builder import LinearGaussian, fit_pca
+from facejax.lighting import linear_to_srgb
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def skin_melanin(tones: np.ndarray) -> np.ndarray:
 def draw_look(layers: Layers, rng: np.random.Generator) -> Look:
     """A random person. The tone's brightness is normal, two deviations reach both ends; hair and iris go with it."""
     grid = np.linspace(-0.9, 1.15, 100)
-    greens = [-to_display(np.exp(-tone(layers.tones, m)[1])) for m in grid]
+    greens = -linear_to_srgb(np.exp(-np.array([tone(layers.tones, m)[1] for m in grid])))
     melanin = float(np.interp(-np.clip(rng.normal(0.57, 0.15), 0.18, 0.88), greens, grid))
     near = np.exp(-(((skin_melanin(layers.tones) - melanin) / 0.45) ** 2)) + 1e-4
     first, second = rng.choice(len(layers.names), 2, p=near / near.sum())
@@ -141,7 +141,8 @@ def compose(layers: Layers, look: Look) -> np.ndarray:
     eyes = layers.irises[look.iris]
     iris = layers.masks["iris"][..., None]
     eyes = eyes * (iris * look.iris_gain + (1 - iris) * look.white_gain)
-    return np.where(layers.skin[..., None], np.clip(to_display(linear), 0, 1), np.clip(eyes, 0, 1)).astype(np.float32)
+    skin = np.clip(linear_to_srgb(linear), 0, 1)
+    return np.where(layers.skin[..., None], skin, np.clip(eyes, 0, 1)).astype(np.float32)
 
 
 def _cover(under: np.ndarray, amount: np.ndarray, colour: np.ndarray) -> np.ndarray:

@@ -17,9 +17,9 @@ from facejax.face_model.builder import (
     SurfaceIndex,
     blend_region,
     register,
-    similarity,
 )
 from facejax.face_model.builder.closest import closest_barycentrics, unit_normals
+from facejax.mesh import align_similarity
 
 # Corresponding points, mm: two columns of ICT's neutral, two of the mean adult MakeHuman head. Front view: (x, y) on
 # the subject's right half, mirrored below. Lips follow the red's border in the skins, lids the edge of the opening.
@@ -163,7 +163,7 @@ def register_ict(ict: Ict, makehuman: MakeHuman, progress: Callable | None = Non
     """
     ids, weights, targets = corresponding_points(ict, makehuman)
     skin = ict.faces[ict.skin]
-    scale, rotation, shift = similarity(_points(ict.vertices, skin, ids, weights), targets)
+    scale, rotation, shift = align_similarity(_points(ict.vertices, skin, ids, weights), targets)
     moved = scale * ict.vertices @ rotation.T + shift
     nostrils = _points(ict.vertices, skin, ids, weights)[NOSE_BASE] + np.array([0.0, 5.0, -4.0])
     openness = open_share(ict.vertices, skin, nostrils, np.array([18.0, 14.0, 20.0]), reach=15.0)
@@ -258,7 +258,7 @@ def registered_macros(data_dir: Path, topology: dict) -> np.ndarray:
     eyes = [np.unique(faces[part == k]) for k in np.unique(part[part > 0])]
     trust[np.concatenate(eyes)] = 0.0
     weights = trust * np.asarray(topology.get("region_face", np.ones(len(mean))), np.float64) + 1e-3 * trust
-    scale, rotation, offset = similarity(mean, moved, weights)
+    scale, rotation, offset = align_similarity(mean, moved, weights)
     placed = scale * mean @ rotation.T + offset
     base = blend_region(placed, moved, trust, faces, stiffness=SMOOTH).astype(np.float64)
     shapes = []
@@ -268,7 +268,7 @@ def registered_macros(data_dir: Path, topology: dict) -> np.ndarray:
         shape = placed + _close_lips(shape - placed, mean, faces, topology)
         for eye in eyes:
             _follow_lids(shape, placed, eye, trust)
-        scale, rotation, offset = similarity(shape, mean, weights)
+        scale, rotation, offset = align_similarity(shape, mean, weights)
         shapes.append(scale * shape @ rotation.T + offset)
     return np.stack(shapes).astype(np.float32)
 
@@ -294,5 +294,5 @@ def _follow_lids(
     """Shift and scale an eyeball (in place) as the skin around it was."""
     centre = before[eye].mean(axis=0)
     around = (np.linalg.norm(before - centre, axis=1) < reach) & (trust > 0)
-    scale, _, _ = similarity(before[around], shape[around])
+    scale, _, _ = align_similarity(before[around], shape[around])
     shape[eye] = shape[around].mean(axis=0) + scale * (before[eye] - before[around].mean(axis=0))

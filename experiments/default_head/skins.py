@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, zoom
 
 from default_head.makehuman import FRONT, MakeHuman
+from facejax.lighting import srgb_to_linear
 
 CROP = (1388, 740)  # rows, columns of a full-size head crop
 COARSE = 4  # the light is estimated on images this much smaller
@@ -19,19 +20,9 @@ MM_PER_PIXEL = 0.29  # of a full-size crop, in the face
 EYE_DISC = 298.0  # radius, in pixels of a 1024 px eye image, of the eyeball's outline
 
 
-def to_linear(display: np.ndarray) -> np.ndarray:
-    """sRGB values to linear light."""
-    return np.where(display <= 0.04045, display / 12.92, ((np.maximum(display, 0) + 0.055) / 1.055) ** 2.4)
-
-
-def to_display(linear: np.ndarray) -> np.ndarray:
-    """Linear light to sRGB values."""
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
-
-
 def density(display: np.ndarray) -> np.ndarray:
     """Optical density of display values; clipped so that black stays finite."""
-    return -np.log(np.maximum(to_linear(display), 2e-3)).astype(np.float32)
+    return -np.log(np.maximum(srgb_to_linear(display), 2e-3)).astype(np.float32)
 
 
 @dataclass(frozen=True)

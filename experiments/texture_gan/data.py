@@ -10,6 +10,7 @@ from PIL import Image
 from regressor.pool import batch_rows
 
 from facejax.face_model import FaceModel
+from facejax.lighting import srgb_to_linear
 
 Source = Callable[[int], np.ndarray]  # step to maps (N, R, R, 3), uint8 display values
 _KINDS = ("npy", "npz", "png")
@@ -63,7 +64,7 @@ def reduce(maps: np.ndarray, size: int) -> np.ndarray:
     if factor == 1:
         return np.array(maps)
     levels = np.arange(256) / 255
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    linear = srgb_to_linear(levels).astype(np.float32)
     edges = np.interp((np.arange(255) + 0.5) / 255, levels, linear)  # between two levels, by the display value
     small = np.empty((len(maps), size, size, 3), np.uint8)
     for row, one in enumerate(maps):

@@ -5,8 +5,9 @@ Optical density is -log of linear RGB. A map is a function of (ingredients, seed
 
 import numpy as np
 from default_head.albedo import LIPS_MELANIN
-from default_head.skins import ramp, to_display
+from default_head.skins import ramp
 
+from facejax.lighting import linear_to_srgb
 from texture_set.hairs import draw_beard, draw_brows, draw_scalp
 from texture_set.ingredients import LEVELS, Ingredients
 from texture_set.marks import bare, draw_furrows, draw_pores, draw_spots, freckle_density
@@ -43,7 +44,7 @@ def compose(ingredients: Ingredients, person: Person, rng: np.random.Generator) 
     linear = cover(linear, draw_brows(ingredients, person.brows, rng), person.brows.colour)
     lashes = np.clip(person.lashes + person.make_up.liner, 0, 0.95)
     linear = cover(linear, lashes * ingredients.masks["lashes"], 0.25 * person.hair_colour + 0.004)
-    image = to_display(linear.astype(np.float32)).astype(np.float32)
+    image = linear_to_srgb(linear.astype(np.float32)).astype(np.float32)
     image = fill_smoothly(image, ingredients.skin)
     flat = image.reshape(-1, 3)
     flat[ingredients.eye_texels] = eyes(ingredients, person)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from default_head.albedo import HAIR, HAIR_DARK, HAIR_LIGHT, skin_melanin, tone
-from default_head.skins import to_display
 
+from facejax.lighting import linear_to_srgb
 from texture_set.ingredients import LEVELS, MOTTLE_MM, MOTTLES, PARTS, Ingredients
 
 BEARDS = ("none", "shadow", "stubble", "moustache", "goatee", "full")
@@ -169,7 +169,7 @@ def draw_person(ingredients: Ingredients, rng: np.random.Generator) -> Person:
 def _melanin(ingredients: Ingredients, rng: np.random.Generator) -> float:
     """The tone by its brightness: half the draws as common in the world's cities, half evenly over all there are."""
     grid = np.linspace(-0.9, 1.15, 100)
-    greens = [-to_display(np.exp(-tone(ingredients.tones, m)[1])) for m in grid]
+    greens = -linear_to_srgb(np.exp(-np.array([tone(ingredients.tones, m)[1] for m in grid])))
     green = np.clip(rng.normal(0.57, 0.15), 0.18, 0.88) if rng.random() < 0.5 else rng.uniform(0.2, 0.86)
     return float(np.interp(-green, greens, grid))
 

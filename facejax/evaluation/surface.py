@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.spatial import KDTree
 
+from facejax.mesh import align_similarity
+
 _CLOSE = 4  # nearest triangle centres tried first, for a tight bound
 
 
@@ -58,7 +60,7 @@ def aligned_surface_distance(
 
     The least-squares similarity (a rigid motion with `scale=False`) is never a reflection: a mirrored face stays wrong.
     """
-    factor, rotation, shift = _similarity(np.asarray(vertex_marks), np.asarray(point_marks), None, scale)
+    factor, rotation, shift = align_similarity(np.asarray(vertex_marks), np.asarray(point_marks), scale=scale)
     return surface_distance(points, factor * np.asarray(vertices, np.float64) @ rotation.T + shift, faces)
 
 
@@ -73,26 +75,9 @@ def aligned_vertex_distance(
 
     `weights` (say, a region mask) choose what is aligned; distances come back for all vertices.
     """
-    factor, rotation, shift = _similarity(np.asarray(predicted), np.asarray(truth), weights, scale)
+    factor, rotation, shift = align_similarity(np.asarray(predicted), np.asarray(truth), weights, scale=scale)
     moved = factor * np.asarray(predicted, np.float64) @ rotation.T + shift
     return np.linalg.norm(moved - np.asarray(truth, np.float64), axis=-1)
-
-
-def _similarity(source, target, weights, scale: bool) -> tuple[float, np.ndarray, np.ndarray]:
-    """`facejax.mesh.align_similarity` in float64 on the host."""
-    import jax
-
-    from facejax.mesh import align_similarity
-
-    with jax.enable_x64(True):
-        weight = None if weights is None else jax.numpy.asarray(np.asarray(weights, np.float64))
-        found = align_similarity(
-            jax.numpy.asarray(source.astype(np.float64)),
-            jax.numpy.asarray(target.astype(np.float64)),
-            weight,
-            scale=scale,
-        )
-        return float(found[0]), np.asarray(found[1]), np.asarray(found[2])
 
 
 def _triangle_distance(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from facejax.lighting import luma
+
 SURE = 0.65  # a score from which the quick looks are enough
 MIN_SIDE = 20  # of a face in a shrunken copy, pixels: what the cascades were trained on
 SAME_FACE = 0.3  # candidates whose boxes overlap by this share of their union are one face
@@ -143,7 +145,7 @@ def _turned(grey: UInt8[np.ndarray, "H W"], degrees: float) -> tuple[np.ndarray,
 def _shrink(image: Float[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, "h w"]:
     """Grey bytes of the photo, no side longer than `side`; shrunk first, so a large photo is never copied whole."""
     small = _resized(np.asarray(image, np.float32), side)
-    return np.clip(small @ np.array([0.299, 0.587, 0.114], np.float32) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.clip(luma(small) * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 def _resized(pixels: np.ndarray, side: int) -> np.ndarray:

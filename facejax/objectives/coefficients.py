@@ -26,7 +26,7 @@ from facejax.camera import (
     quaternion_to_matrix,
 )
 from facejax.face_model import FaceModel
-from facejax.mesh import points_on_faces
+from facejax.mesh import nearest_rotation, points_on_faces
 
 PoseForm = Literal["affine", "euler"]
 POSE_SIZE: dict[str, int] = {"affine": 12, "euler": 7}
@@ -154,9 +154,9 @@ def matrix_from_seven(seven: Float[Array, " 7"]) -> Float[Array, "3 4"]:
 
 def seven_from_matrix(pose: Float[Array, "3 4"]) -> Float[Array, " 7"]:
     """The 7 numbers of the scaled rotation closest to the 3x3 part; for labels, not for gradients."""
-    scale, rotation = _nearest_rotation(pose[:, :3])
+    rotation, stretches = nearest_rotation(pose[:, :3])
     angles = jnp.deg2rad(quaternion_to_euler(matrix_to_quaternion(rotation)))
-    return jnp.concatenate([scale[None], angles, pose[:, 3]])
+    return jnp.concatenate([jnp.mean(stretches)[None], angles, pose[:, 3]])
 
 
 def shape_points(space: CoefficientSpace, shape: Float[Array, " C"]) -> Float[Array, "N 3"]:
@@ -192,17 +192,11 @@ def camera_from_pose(matrix: Float[Array, "3 4"], height: float) -> tuple[Pose, 
 
     The place in the picture goes into the camera's principal point, so the pose's translation has only a depth.
     """
-    scale, rotation = _nearest_rotation(matrix[:, :3])
+    rotation, stretches = nearest_rotation(matrix[:, :3])
+    scale = jnp.mean(stretches)
     place = to_pixels(matrix[None, :, 3], height)[0]
     translation = jnp.zeros_like(place).at[2].set(place[2] / scale)
     return Pose(matrix_to_quaternion(rotation), translation), WeakPerspectiveCamera(scale, place[:2])
-
-
-def _nearest_rotation(matrix: Float[Array, "3 3"]) -> tuple[Float[Array, ""], Float[Array, "3 3"]]:
-    """The scale and rotation closest to a matrix in the least-squares sense."""
-    u, singular, vt = jnp.linalg.svd(matrix)
-    sign = jnp.ones_like(singular).at[2].set(jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt)))
-    return jnp.mean(singular * sign), (u * sign) @ vt
 
 
 def _gram(mean: Float[Array, "N 3"], basis: Float[Array, "C N 3"]) -> Float[Array, "F F"]:

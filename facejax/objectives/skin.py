@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from facejax.face_model import FaceModel, LinearAlbedo
-from facejax.lighting import linear_to_srgb, srgb_to_linear
+from facejax.lighting import linear_to_srgb, rgb_to_ycbcr, srgb_to_linear
 from facejax.objectives.pixels import robust_photometric
 
 _NOT_SKIN = ("eyes", "eyeballs", "brows", "lips", "mouth", "scalp", "ears", "neck")
@@ -37,13 +37,6 @@ class SkinModel:
     skin: GaussianMixture
     other: GaussianMixture
     prior: Float[Array, ""]
-
-
-def rgb_to_ycbcr(rgb: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
-    """Display RGB in [0, 1] to Y in [0, 1], Cb and Cr in [-0.5, 0.5] (ITU-R BT.601, full range)."""
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    return jnp.stack([luma, (blue - luma) / 1.772, (red - luma) / 1.402], axis=-1)
 
 
 def log_density(mixture: GaussianMixture, x: Float[Array, "... D"]) -> Float[Array, "..."]:

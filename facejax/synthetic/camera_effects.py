@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from facejax.lighting import LUMA, rgb_to_ycbcr, ycbcr_to_rgb
 from facejax.synthetic.fields import normal, pixel_centres, separable, uniform
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]], np.float32)
-_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)  # JFIF
 
 # Annex K of ITU-T T.81: the quantisation tables most encoders scale by their quality setting.
 _LUMA_STEPS = np.array(
@@ -90,7 +89,7 @@ def colours(
     image: Float[Array, "S S 3"], saturation: Float[Array, ""], grey: Float[Array, ""], sepia: Float[Array, ""]
 ) -> Float[Array, "S S 3"]:
     """Saturation (1 keeps it), then the given shares of greyscale and of sepia; one 3x3 matrix, clipped."""
-    greyscale = jnp.broadcast_to(_LUMA, (3, 3))
+    greyscale = jnp.broadcast_to(jnp.asarray(LUMA), (3, 3))
     matrix = greyscale + saturation * (1.0 - grey) * (jnp.eye(3) - greyscale)
     matrix = matrix + sepia * (jnp.asarray(_SEPIA) - matrix)
     return jnp.clip(_mix(image, matrix), 0.0, 1.0)
@@ -180,12 +179,12 @@ def jpeg(image: Float[Array, "S S 3"], quality: Float[Array, ""]) -> Float[Array
     """
     size = image.shape[0]
     scale = jnp.where(quality < 50, 50.0 / quality, 2.0 - quality / 50.0)
-    ycc = 255.0 * _mix(image, _YCC)
+    ycc = 255.0 * rgb_to_ycbcr(image)
     luma = _quantise(ycc[..., 0] - 128.0, _LUMA_STEPS, scale) + 128.0
     chroma = jnp.moveaxis(ycc[..., 1:], 2, 0).reshape(2, size // 2, 2, size // 2, 2).mean(axis=(2, 4))
     chroma = jax.vmap(lambda plane: _quantise(plane, _CHROMA_STEPS, scale))(chroma)
     chroma = jnp.repeat(jnp.repeat(chroma, 2, axis=1), 2, axis=2)
-    back = _mix(jnp.stack([luma, chroma[0], chroma[1]], axis=-1), np.linalg.inv(_YCC).astype(np.float32))
+    back = ycbcr_to_rgb(jnp.stack([luma, chroma[0], chroma[1]], axis=-1))
     return jnp.clip(jnp.round(back) / 255.0, 0.0, 1.0)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.compilation import jit
-from facejax.texture.metrics import LUMA
+from facejax.lighting import luma
 from facejax.unwrap.delighting import delight
 from facejax.unwrap.masks import box_blur, scaled_kernel
 from facejax.unwrap.regions import Regions
@@ -37,7 +37,7 @@ def view_agreement(views: View, regions: Regions) -> Float[Array, "V V"]:
     """
     seen = jnp.where(views.valid > 0.5, regions.centre, 0.0)
     even = jax.vmap(lambda view: delight(view.color, view.shading, where=view.valid, level=1.0))(views)
-    detail = jax.vmap(_detail)(jnp.clip(even, 0.0, 1.0) @ jnp.asarray(LUMA), seen)
+    detail = jax.vmap(_detail)(luma(jnp.clip(even, 0.0, 1.0)), seen)
     both = jnp.einsum("ahw,bhw->ab", seen, seen)
     # _detail is 0 where nothing is seen, so sums over one mask need the other's only.
     mean = jnp.einsum("ahw,bhw->ab", detail, seen) / jnp.maximum(both, 1.0)

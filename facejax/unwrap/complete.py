@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from facejax.texture.metrics import LUMA
+from facejax.lighting import luma
 from facejax.unwrap.colours import OMEGA, match_colours
 from facejax.unwrap.delighting import delight as divide_light
 from facejax.unwrap.masks import box_blur, dilate, scaled_kernel, soft_weight
@@ -114,9 +114,9 @@ def best_views(views: View) -> tuple[Float[Array, "V S S"], Float[Array, "V S S"
 
 def missing_texels(texture: Float[Array, "S S 3"], known: Float[Array, "S S"], regions: Regions) -> Float[Array, "S S"]:
     """1 where the middle of the face came from no view, and where nostrils are darker than the known skin's mean."""
-    luma = texture @ jnp.asarray(LUMA)
+    grey = luma(texture)
     middle = regions.centre * known
-    mean = jnp.sum(luma * middle) / jnp.maximum(jnp.sum(middle), 1.0)
-    holes = regions.centre * (1 - known) + regions.nostrils * jnp.where(luma < mean, 1.0, 0.0)
-    kernel = scaled_kernel(REPAIR_MARGIN, len(luma))
+    mean = jnp.sum(grey * middle) / jnp.maximum(jnp.sum(middle), 1.0)
+    holes = regions.centre * (1 - known) + regions.nostrils * jnp.where(grey < mean, 1.0, 0.0)
+    kernel = scaled_kernel(REPAIR_MARGIN, len(grey))
     return jnp.minimum(dilate(jnp.minimum(holes, 1.0), kernel), regions.skin)

@@ -14,9 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
-from facejax.face_model.builder import Landmarks, SurfaceIndex, register, similarity
+from facejax.face_model.builder import Landmarks, SurfaceIndex, register
 from facejax.face_model.builder.closest import border_vertices, unit_normals
 from facejax.face_model.model import FaceModel
+from facejax.mesh import align_similarity
 from facejax.unwrap.lookup import build_pyramid, footprint_axes, sample_pyramid
 from facejax.unwrap.surfaces import Surface, as_surface
 from facejax.unwrap.texels import _layout as layout_texels
@@ -147,7 +148,7 @@ def _bring_together(source: Surface, target: Surface) -> tuple[Float[np.ndarray,
     marks = source.landmarks
     unit = FACE_WIDTH / np.linalg.norm(np.subtract(*marks[list(EYE_CORNERS)]))
     fixed = unit * source.vertices
-    scale, rotation, shift = similarity(target.landmarks[INNER], unit * marks[INNER])
+    scale, rotation, shift = align_similarity(target.landmarks[INNER], unit * marks[INNER])
     moved = scale * target.vertices @ rotation.T + shift
     if len(moved) <= len(fixed):
         return fixed, _bend(moved, target, fixed, source)
