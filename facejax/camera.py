@@ -145,11 +145,6 @@ def project(camera: Camera, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
     return jnp.stack([camera.principal[0] + factor * x, camera.principal[1] - factor * y, depth], axis=1)
 
 
-def field_of_view(camera: PerspectiveCamera, side: int) -> Float[Array, "*B"]:
-    """Full angle (degrees) that `side` pixels span."""
-    return jnp.rad2deg(2 * jnp.arctan(0.5 * side / camera.focal))
-
-
 def focal_from_fov(degrees: float, side: int) -> float:
     """Focal length (pixels) with which `side` pixels span `degrees`."""
     return 0.5 * side / math.tan(math.radians(degrees) / 2)

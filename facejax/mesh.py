@@ -36,12 +36,6 @@ def vertex_normals(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> F
     return safe_normalize(_around(face_normals(vertices, faces), faces, vertices.shape[0]))
 
 
-def vertex_areas(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Float[Array, " V"]:
-    """A third of the area (squared unit of the vertices) of the triangles around each vertex."""
-    thirds = jnp.linalg.norm(face_normals(vertices, faces), axis=-1) / 6.0
-    return _around(thirds, faces, vertices.shape[0])
-
-
 def _around(values: Float[Array, "F ..."], faces: Int[Array, "F 3"], count: int) -> Float[Array, "V ..."]:
     """The sum of the values of the faces around each of `count` vertices."""
     return add_rows(jnp.concatenate([values, values, values]), faces.T.reshape(-1), count)

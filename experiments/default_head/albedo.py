@@ -150,25 +150,6 @@ def _cover(under: np.ndarray, amount: np.ndarray, colour: np.ndarray) -> np.ndar
     return under * (1 - amount) + colour * amount
 
 
-def skin_look(layers: Layers, index: int) -> Look:
-    """A photographed skin as it is, with a middling brow and brown eyes: what the basis should reproduce."""
-    rng = np.random.default_rng(0)
-    look = draw_look(layers, rng)
-    plain = dict.fromkeys(look.local_blood, 0.0)
-    own = {"melanin": float(skin_melanin(layers.tones)[index]), "blood": 0.0, "yellow": 0.0, "skins": (index, index)}
-    rest = {
-        "contrast": 1.0,
-        "local_blood": plain,
-        "lips_dark": 0.0,
-        "sockets": 0.0,
-        "freckles": np.zeros(3),
-        "beard": 0.0,
-    }
-    hair = {"hair": 0.4, "hair_colour": HAIR[1], "brow": 0, "brow_cover": 0.8, "lashes": 0.3, "iris_gain": 0.9}
-    eyes = {"iris": layers.iris_names.index("brown"), "white_gain": np.full(3, 0.92), "share": 1.0}
-    return Look(**own, **rest, **hair, **eyes)
-
-
 def texel_weights(layers: Layers) -> np.ndarray:
     """How much a texel's error counts: its area on the head, the face and the eyes more."""
     weight = layers.area * (1 + (FACE_WEIGHT - 1) * layers.face)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import KDTree
 
 SKIN_PARTS = 2  # "Face" and "Head and Neck": the outer skin, up to the lid margins and the inner lips
@@ -217,12 +217,3 @@ def edge_graph(vertices: np.ndarray, faces: np.ndarray):
     length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
     rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
     return coo_matrix((np.tile(length, 2), (rows, columns)), shape=(len(vertices),) * 2).tocsr()
-
-
-def component_count(faces: np.ndarray, count: int) -> int:
-    """Number of connected pieces among the vertices that `faces` use."""
-    rows, columns = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]]).T
-    _, label = connected_components(
-        coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)), directed=False
-    )
-    return len(np.unique(label[np.unique(faces)]))

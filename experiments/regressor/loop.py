@@ -14,6 +14,7 @@ from training_loop import TensorBoardLog, train
 from facejax.checkpoints import TrainingStore, save
 from facejax.compilation import jit
 from facejax.face_model import FaceModel
+from facejax.regression.parameter_costs import CostRecipe, cost_space, cost_step, meta_cost_step
 from facejax.regression.regressor import SCHEMA, VERSION, RegressorConfig
 from facejax.regression.training import (
     Anchors,
@@ -36,6 +37,7 @@ from facejax.regression.two_branch import (
 from facejax.synthetic.generate import Generator, generate
 
 Source = Callable[[int], Example]  # the batch of a step
+WHITENED = 1024  # pictures whose coefficients have mean 0 and deviation 1 in 3DDFA's costs
 
 
 def pool_source(folder: Path, recipe: Recipe, *, seed: int, limit: int | None = None) -> Source:
@@ -82,6 +84,8 @@ def run(
     if wild:
         assert isinstance(recipe, TwoBranchRecipe)
         state, views, step = _two_branches(config, recipe, anchors, seed, start)
+    elif isinstance(recipe, CostRecipe):
+        state, views, step = _parameter_costs(config, recipe, anchors, source, seed, start)
     else:
         state, views, step = _one_branch(config, recipe, anchors, seed, start)
     key = jax.random.key(seed + 1)
@@ -111,6 +115,19 @@ def _one_branch(config: RegressorConfig, recipe: Recipe, anchors: Anchors, seed:
         state = start_state(recipe, start)
     views = jit(lambda key, batch: _views(key, config, recipe, batch))
     step = jit(lambda state, views: train_step(config, recipe, anchors, state, views), donate_argnums=0)
+    return state, views, step
+
+
+def _parameter_costs(
+    config: RegressorConfig, recipe: CostRecipe, anchors: Anchors, source: Source, seed: int, start: Any
+):
+    """The same with 3DDFA's costs, whitened by the first pictures."""
+    state, views, _ = _one_branch(config, recipe, anchors, seed, start)
+    true = jit(lambda key, batch: _views(key, config, recipe, batch).coefficients)
+    some = [true(jax.random.key(number), source(number)) for number in range(-(-WHITENED // recipe.batch))]
+    space = cost_space(config, anchors, jnp.concatenate(some))
+    take = meta_cost_step if recipe.look_ahead else cost_step
+    step = jit(lambda state, views: take(config, recipe, anchors, space, state, views), donate_argnums=0)
     return state, views, step
 
 

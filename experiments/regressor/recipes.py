@@ -2,7 +2,8 @@
 
 from dataclasses import asdict, replace
 
-from facejax.objectives import TwoDASLWeights
+from facejax.objectives import PARAMETER_COSTS, TwoDASLWeights
+from facejax.regression.parameter_costs import CostRecipe
 from facejax.regression.training import Augmentation, Recipe
 from facejax.regression.two_branch import LAMBDAS, TwoBranchRecipe
 from facejax.synthetic.generate import Generator
@@ -32,6 +33,11 @@ RECIPES = {
     "no_landmark_head": replace(SYNTHETIC, name="no_landmark_head", terms=NO_HEAD),
     "bare": replace(SYNTHETIC, name="bare", terms=NO_HEAD, augmentation=Augmentation(occluders=0.0, camera=0.0)),
     "occluders": replace(SYNTHETIC, name="occluders", terms=NO_HEAD, augmentation=Augmentation(camera=0.0)),
+    # 3DDFA's costs, one each; the paper goes on from wpdc with vdc (--start).
+    **{f"3ddfa_{cost}": CostRecipe(name=f"3ddfa_{cost}", cost=cost) for cost in PARAMETER_COSTS},
+    # 3DDFA_V2's two ways to join fWPDC and VDC.
+    "3ddfa_v2_joint": CostRecipe(name="3ddfa_v2_joint", cost="joint", regularize=True),
+    "3ddfa_v2_meta": CostRecipe(name="3ddfa_v2_meta", regularize=True, look_ahead=4, batch=5 * 32, steps=4500),
     # With --wild: pictures that people marked, for reported results only.
     "synthetic_wild": two_branch("synthetic_wild", "landmarks", channels=3),
     "2dasl_none": two_branch("2dasl_none"),

@@ -3,7 +3,6 @@
 Padding, epsilon and running averages are PyTorch's, so that weights trained there compute the same numbers here.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.kernels import conv_general_dilated
@@ -35,7 +33,6 @@ class ConvNorm(nn.Module):
     kernel: int
     stride: int = 1
     groups: int = 1
-    training: bool = False
 
     @nn.compact
     def __call__(self, x):
@@ -49,7 +46,7 @@ class ConvNorm(nn.Module):
             use_bias=False,
             name="conv",
         )(x)
-        return nn.BatchNorm(use_running_average=not self.training, momentum=0.9, epsilon=1e-5, name="norm")(x)
+        return frozen_norm("norm")(x)
 
 
 class PReLU(nn.Module):
@@ -91,42 +88,8 @@ def network_shapes(module: nn.Module, shape: Sequence[int]) -> Network:
     return Network(variables["params"], variables.get("batch_stats", {}))
 
 
-def init_network(shapes: Network, key: Array, *, zero_heads: bool = False) -> Network:
-    """Start values: one draw, cut into kernels.
-
-    Convolutions are normal of variance 2 over fan out (He et al., "Delving deep into rectifiers", ICCV 2015), dense
-    kernels of variance 1 over fan in. Flax's own draws are a hundred small programs, which take long to compile.
-    """
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
-    drawn = np.asarray(jax.random.normal(key, (sum(leaf.size for _, leaf in leaves),)))
-    values, start = [], 0
-    for path, leaf in leaves:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        part = drawn[start : start + leaf.size].reshape(leaf.shape)
-        start += leaf.size
-        values.append(jnp.asarray(_initial(name, part, zero_heads)))
-    return jax.tree.unflatten(treedef, values)
-
-
-def _initial(name: str, normal: np.ndarray, zero_heads: bool) -> np.ndarray:
-    if name.endswith("/slope"):
-        return np.full_like(normal, 0.25)
-    if not name.endswith("/kernel"):
-        return np.full_like(normal, 1.0 if name.endswith(("/scale", "/var")) else 0.0)
-    if normal.ndim == 4:
-        height, width, _, features = normal.shape
-        return normal * np.float32(math.sqrt(2.0 / (height * width * features)))
-    return normal * np.float32(0.0 if zero_heads else math.sqrt(1.0 / normal.shape[0]))
-
-
 def apply_network(module: nn.Module, network: Network, images: Array) -> Any:
     return module.apply({"params": network.params, "batch_stats": network.statistics}, images)
-
-
-def train_network(module: nn.Module, network: Network, images: Array) -> tuple[Array, Any]:
-    variables = {"params": network.params, "batch_stats": network.statistics}
-    outputs, updates = module.apply(variables, images, mutable=["batch_stats"])
-    return outputs, updates["batch_stats"]
 
 
 def check_channels(images: Array, channels: int) -> None:

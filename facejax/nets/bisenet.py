@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from facejax.nets._layers import (
     ConvNorm,
@@ -22,7 +22,6 @@ from facejax.nets._layers import (
     convolution,
     frozen_norm,
     imagenet_input,
-    init_network,
     network_shapes,
 )
 
@@ -41,11 +40,6 @@ class BiSeNetConfig:
     classes: int = len(CLASSES)
     width: int = 64  # channels of ResNet-18's first stage
     size: int = 512  # side of the pictures it was trained on, a multiple of 32
-
-
-def init_bisenet(config: BiSeNetConfig, key: Key[Array, ""]) -> Network:
-    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(bisenet_shapes(config), key)
 
 
 def bisenet_shapes(config: BiSeNetConfig) -> Network:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from facejax.lighting import luminance, srgb_to_linear
 from facejax.nets._layers import (
@@ -21,7 +21,6 @@ from facejax.nets._layers import (
     check_channels,
     convolution,
     frozen_norm,
-    init_network,
     network_shapes,
 )
 
@@ -35,11 +34,6 @@ class DPRConfig:
     width: int = 16
     hidden: int = 128
     size: int = 512  # side of the pictures it was trained on, a multiple of 16
-
-
-def init_dpr(config: DPRConfig, key: Key[Array, ""]) -> Network:
-    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(dpr_shapes(config), key)
 
 
 def dpr_shapes(config: DPRConfig) -> Network:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from facejax.nets._layers import (
     Network,
@@ -18,7 +18,6 @@ from facejax.nets._layers import (
     check_channels,
     convolution,
     frozen_norm,
-    init_network,
     network_shapes,
 )
 
@@ -40,11 +39,6 @@ class FANOutput(NamedTuple):
 
     landmarks: Float[Array, "N L 2"]
     peaks: Float[Array, "N L"]
-
-
-def init_fan(config: FANConfig, key: Key[Array, ""]) -> Network:
-    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(fan_shapes(config), key)
 
 
 def fan_shapes(config: FANConfig) -> Network:

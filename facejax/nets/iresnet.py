@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from facejax.nets._layers import (
     ConvNorm,
@@ -19,7 +19,6 @@ from facejax.nets._layers import (
     check_channels,
     convolution,
     frozen_norm,
-    init_network,
     network_shapes,
     unit_vectors,
 )
@@ -33,11 +32,6 @@ class IResNetConfig:
     width: int = 64  # channels of the first stage; each later one has twice as many
     size: int = 112  # side of the pictures, a multiple of 16: the last layer sees every cell by its place
     features: int = 512
-
-
-def init_iresnet(config: IResNetConfig, key: Key[Array, ""]) -> Network:
-    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(iresnet_shapes(config), key)
 
 
 def iresnet_shapes(config: IResNetConfig) -> Network:

@@ -38,12 +38,6 @@ def place_maps(params: Any, normals: Mapping[str, Float[Array, "N S S 3"]]) -> d
     return _Injection().apply({"params": params}, dict(normals))  # type: ignore[return-value]
 
 
-def plain_places(normals: Mapping[str, Float[Array, "N S S 3"]]) -> dict[str, dict[str, Array]]:
-    """Scale 1 and shift 0: the generator is StyleGAN2."""
-    one = {name: jnp.stack([jnp.ones(n.shape[:3]), jnp.zeros(n.shape[:3])], axis=-1) for name, n in normals.items()}
-    return {name: {conv: maps for conv in _convs(name)} for name, maps in one.items()}
-
-
 def _convs(name: str) -> tuple[str, ...]:
     """The first block has one convolution, the others two."""
     return ("conv1",) if name == "b4" else ("conv0", "conv1")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from facejax.nets._layers import (
     Network,
@@ -18,7 +18,6 @@ from facejax.nets._layers import (
     check_channels,
     convolution,
     imagenet_input,
-    init_network,
     network_shapes,
     unit_vectors,
 )
@@ -32,11 +31,6 @@ class VGG16Config:
 
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     depths: tuple[int, ...] = (2, 2, 3, 3, 3)
-
-
-def init_vgg16(config: VGG16Config, key: Key[Array, ""]) -> Network:
-    """Random parameters; LPIPS' weights of the channels are 1. There are no statistics."""
-    return init_network(vgg16_shapes(config), key)
 
 
 def vgg16_shapes(config: VGG16Config) -> Network:

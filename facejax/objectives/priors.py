@@ -40,30 +40,3 @@ def gamma_spread(light: Float[Array, "9 3"]) -> Float[Array, ""]:
     `light_colour` is this relative to the light's strength. Not in the paper (Deng et al., CVPR-W 2019).
     """
     return jnp.mean((light - jnp.mean(light, axis=-1, keepdims=True)) ** 2)
-
-
-def deep3d_coefficients(
-    identity: Float[Array, " K"],
-    expression: Float[Array, " E"],
-    albedo: Float[Array, " A"],
-    *,
-    weights: tuple[float, float, float] = (1.0, 0.8, 0.017),
-) -> Float[Array, ""]:
-    """Weighted sum of the squared coefficients of one face (Deng et al., CVPR-W 2019).
-
-    The weights are those of the released code; the paper has 1.7e-3 for the albedo.
-    """
-    squares = [jnp.sum(block * block) for block in (identity, expression, albedo)]
-    return sum((w * square for w, square in zip(weights, squares, strict=True)), jnp.zeros(()))
-
-
-def reflectance_variance(albedo: Float[Array, "*S 3"], region: Float[Array, "*S"]) -> Float[Array, ""]:
-    """Variance of the albedo over a skin region (weights in [0, 1]), averaged over the channels.
-
-    Deng et al., CVPR-W 2019, after Tewari et al., "MoFA", ICCV 2017: without it shadows become dark skin. On vertices
-    or texels.
-    """
-    weight = region[..., None] / jnp.maximum(jnp.sum(region), 1e-6)
-    axes = tuple(range(albedo.ndim - 1))
-    mean = jnp.sum(weight * albedo, axis=axes)
-    return jnp.mean(jnp.sum(weight * (albedo - mean) ** 2, axis=axes))

@@ -60,9 +60,9 @@ def one_wrong_errors(
 
 
 def definition_weights(space: CoefficientSpace, predicted: Vector, true: Vector) -> Vector:
-    """WPDC's weights by their definition, for either form of the pose."""
-    errors = one_wrong_errors(lambda p: posed_points(space, p), with_true_depth(space, predicted, true), true)
-    return _without_depth(space, normalize_weights(errors))
+    """WPDC's weights by their definition."""
+    errors = one_wrong_errors(lambda p: posed_points(space, p), with_true_depth(predicted, true), true)
+    return _without_depth(normalize_weights(errors))
 
 
 def closed_form_weights(
@@ -72,7 +72,7 @@ def closed_form_weights(
 
     On un-whitened differences: an entry of f R in column c counts |dp| times the norm of coordinate c of the true shape
     over all points, an entry of t |dp| sqrt(N), a coefficient |dp| f times the norm of its basis. With `scale` None the
-    true pose takes the place of f and the form equals the definition (12-number pose only); the released code has the
+    true pose takes the place of f and the form equals the definition; the released code has the
     constant `RELEASED_SCALE`, the mean f of its training set.
     """
     face, step = _true_face(space, predicted, true)
@@ -116,14 +116,14 @@ def optimal_weights(
     weight of about 0.9. Solved by an accelerated projected gradient, `steps` steps.
     """
     predicted, true = jax.lax.stop_gradient((predicted, true))
-    change = true - with_true_depth(space, predicted, true)
+    change = true - with_true_depth(predicted, true)
     jacobian = jax.jacfwd(lambda p: posed_points(space, p))(true)
     moved = jacobian.reshape(-1, change.shape[0]) * change
     normal = moved.T @ moved
     normal = normal / jnp.maximum(jnp.trace(normal), TINY)
     cost = penalty * change**2 / jnp.maximum(jnp.sum(change**2), TINY)
     weights = _box_least_squares(normal + jnp.diag(cost), jnp.sum(normal, axis=1), steps)
-    return _without_depth(space, weights)
+    return _without_depth(weights)
 
 
 def _box_least_squares(matrix: Float[Array, "P P"], vector: Vector, steps: int) -> Vector:
@@ -152,10 +152,8 @@ def _box_least_squares(matrix: Float[Array, "P P"], vector: Vector, steps: int) 
 
 def _true_face(space: CoefficientSpace, predicted: Vector, true: Vector) -> tuple[Coefficients, Vector]:
     """The true face, and the sizes of the un-whitened differences."""
-    if space.pose != "affine":
-        raise ValueError('the closed form is for the 12-number pose: use definition_weights with pose="euler"')
     predicted, true = jax.lax.stop_gradient((predicted, true))
-    return unpack(space, unwhiten(space.whitening, true)), jnp.abs(predicted - true) * space.whitening.std
+    return unpack(unwhiten(space.whitening, true)), jnp.abs(predicted - true) * space.whitening.std
 
 
 def _closed_form(
@@ -163,10 +161,10 @@ def _closed_form(
 ) -> Vector:
     places = jnp.full_like(rotation[:1], space.mean.shape[0] ** 0.5)
     rows = jnp.tile(jnp.concatenate([rotation, places]), 3)
-    step = step.at[DEPTH_ENTRY[space.pose]].set(0.0)
+    step = step.at[DEPTH_ENTRY].set(0.0)
     weights = normalize_weights(step * jnp.concatenate([rows, basis]))
-    return _without_depth(space, weights)
+    return _without_depth(weights)
 
 
-def _without_depth(space: CoefficientSpace, weights: Vector) -> Vector:
-    return weights.at[DEPTH_ENTRY[space.pose]].set(0.0)
+def _without_depth(weights: Vector) -> Vector:
+    return weights.at[DEPTH_ENTRY].set(0.0)

@@ -1,44 +1,10 @@
-"""Another view of a picture that exists already: shifted, scaled and turned, its points moved along exactly."""
+"""Pictures resampled under affine maps and smooth displacements, and points moved along with them."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from facejax.synthetic.fields import choice, normal, separable, stretch
-
-
-def random_view(
-    key: Key[Array, ""],
-    image: Float[Array, "H W 3"],
-    points: Float[Array, "N 2"],
-    size: int,
-    *,
-    margin: float = 1.6,
-    shift: float = 0.05,
-    scale: float = 0.1,
-    roll: float = 15.0,
-) -> tuple[Float[Array, "{size} {size} 3"], Float[Array, "N 2"], Float[Array, "2 3"]]:
-    """A crop of `size` pixels around the points of a picture turned at random: (crop, points, affine).
-
-    The picture turns by a normal angle of deviation `roll` (degrees) about the middle of the points; the crop is the
-    square around the turned points' box, its side `margin * sqrt(w * h)` times the exponential of a normal number of
-    deviation `scale`, its centre off by `shift` of the side (normal deviation, each axis). `affine` takes old pixels
-    to new ones: `new = affine[:, :2] @ old + affine[:, 2]`. Beyond the picture lie, by chance, its border values
-    (half of the time), those fading into a blurred copy, a mirror image, or black.
-    """
-    k1, k2, k3, k4 = jax.random.split(key, 4)
-    angle = jnp.deg2rad(roll) * normal(k1)
-    c, s = jnp.cos(angle), jnp.sin(angle)
-    turn = jnp.stack([jnp.stack([c, -s]), jnp.stack([s, c])])
-    turned = points @ turn.T
-    low, high = turned.min(axis=0), turned.max(axis=0)
-    side = margin * jnp.sqrt(jnp.prod(high - low)) * jnp.exp(scale * normal(k2))
-    centre = 0.5 * (low + high) + shift * side * normal(k3, (2,))
-    factor = size / side
-    affine = jnp.concatenate([factor * turn, (0.5 * size - factor * centre)[:, None]], axis=1)
-    border = choice(k4, (0.5, 0.2, 0.1, 0.2))
-    crop = resample(image, affine, size, border)
-    return crop, points @ affine[:, :2].T + affine[:, 2], affine
+from facejax.synthetic.fields import normal, separable, stretch
 
 
 def draw_bend(key: Key[Array, ""], size: int, spread: float, *, cells: int = 5) -> Float[Array, "K K 2"]:

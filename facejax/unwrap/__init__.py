@@ -26,10 +26,8 @@ from facejax.unwrap.colours import match_colours as match_colours
 from facejax.unwrap.complete import Completed as Completed
 from facejax.unwrap.complete import complete_texture as complete_texture
 from facejax.unwrap.delighting import delight as delight
-from facejax.unwrap.delighting import delight_view as delight_view
 from facejax.unwrap.eyeballs import add_eyeballs as add_eyeballs
 from facejax.unwrap.eyeballs import paint_eyes as paint_eyes
-from facejax.unwrap.masks import feather as feather
 from facejax.unwrap.masks import soft_weight as soft_weight
 from facejax.unwrap.normalisation import Attributes as Attributes
 from facejax.unwrap.normalisation import FaceEditor as FaceEditor

@@ -1,12 +1,9 @@
 """The fitted light divided out of a texture: what the same face shows when it is lit evenly."""
 
-from dataclasses import replace
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from facejax.lighting import linear_to_srgb, srgb_to_linear
-from facejax.unwrap.views import View
 
 FLOOR = 0.2  # share of the mean shading below which no more is divided out: noise would grow with it
 
@@ -37,10 +34,3 @@ def delight(
     mean = mean_shading(shading, where)
     even = mean if level is None else jnp.broadcast_to(jnp.asarray(level, shading.dtype), (3,))
     return linear_to_srgb(srgb_to_linear(texture) * even / jnp.maximum(shading, floor * mean))
-
-
-def delight_view(view: View, *, floor: float = FLOOR) -> View:
-    """One view under even light of the mean shading of its valid texels; its `shading` becomes that."""
-    color = delight(view.color, view.shading, where=view.valid, floor=floor)
-    covered = jnp.any(view.shading != 0, axis=-1, keepdims=True)
-    return replace(view, color=color, shading=jnp.where(covered, mean_shading(view.shading, view.valid), 0.0))

@@ -42,18 +42,6 @@ def box_blur(image: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
     return _box_rows(_box_rows(image, kernel).T, kernel).T
 
 
-def feather(mask: Float[Array, "S S"], width: int | float) -> Float[Array, "S S"]:
-    """A weight that rises smoothly from 0 at the mask's edge to 1 about `width` texels (of a 1024 map) inside it.
-
-    Zero wherever the mask is, so nothing is taken from outside it. Parts thinner than the width get less, or nothing.
-    Where the mask goes up to the map's border, it counts as going on beyond.
-    """
-    size = mask.shape[0]
-    kernel = scaled_kernel(width / 2, size)  # two boxes of this side make a ramp without creases
-    core = erode(mask, 2 * kernel - 1)
-    return box_blur(box_blur(core, kernel), kernel)
-
-
 def soft_weight(
     mask: Float[Array, "S S"],
     major: Float[Array, "S S"],

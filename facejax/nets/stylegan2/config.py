@@ -79,15 +79,3 @@ def synthesis_flops(config: StyleGANConfig) -> int:
             total += 2 * config.latent * inputs
             total += 2 * side**2 * 4 * 3  # colours so far, up by two
     return total
-
-
-def discriminator_flops(config: StyleGANConfig) -> int:
-    """The same for the discriminator's answer on one map."""
-    last = config.channels(4)
-    total = 2 * config.resolution**2 * 3 * config.channels(config.resolution)
-    for side in config.resolutions[1:]:
-        inputs, outputs = config.channels(side), config.channels(side // 2)
-        total += 2 * side**2 * 9 * inputs**2
-        total += 2 * (side // 2) ** 2 * 10 * inputs * outputs  # conv1 and the 1x1 shortcut
-        total += 2 * (side**2 + (side // 2) ** 2) * 8 * inputs  # their blurs
-    return total + 2 * 16 * 9 * (last + 1) * last + 2 * 16 * last * last + 2 * last
