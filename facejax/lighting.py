@@ -18,7 +18,7 @@ _C20 = (1 / 4) * math.sqrt(5 / (16 * math.pi))
 LUMA = (0.299, 0.587, 0.114)  # shares of display red, green and blue in their grey, ITU-R BT.601
 _CB, _CR = 0.5 / (1 - LUMA[2]), 0.5 / (1 - LUMA[0])  # scale blue and red minus grey to [-0.5, 0.5]
 
-# Axes, diagonals and corners of a cube.
+# Towards the faces, edges and corners of a cube.
 _DIRECTIONS = [
     [x / math.sqrt(n), y / math.sqrt(n), z / math.sqrt(n)]
     for x in (-1, 0, 1)
@@ -31,8 +31,8 @@ _DIRECTIONS = [
 def sh_basis(normals: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
     """The nine irradiance basis functions at unit normals, with the cosine-lobe factors (1, 2/3, 1/4) folded in.
 
-    Order (0,0) (1,-1) (1,0) (1,1) (2,-2) (2,-1) (2,0) (2,1) (2,2). A light with coefficient (0,0) alone shades every
-    normal alike, with coefficient / sqrt(4 pi).
+    Order (0,0) (1,-1) (1,0) (1,1) (2,-2) (2,-1) (2,0) (2,1) (2,2). A light that has only coefficient (0,0) shades every
+    normal equally, with coefficient / sqrt(4 pi).
     """
     return jnp.stack(_basis(normals), axis=-1)
 
@@ -46,7 +46,8 @@ def _basis(normals: Float[Array, "... 3"]) -> list[Float[Array, "..."]]:
 def shade(normals: Float[Array, "... 3"], light: Float[Array, "9 3"]) -> Float[Array, "... 3"]:
     """Diffuse shading (irradiance over pi) of unit normals in camera space; multiply by linear albedo for the colour.
 
-    Not clamped: a light whose bands disagree can go below zero, and a prior should say so, not a dead gradient.
+    Not clamped: some lights are negative in places. A prior should prevent that; a clamp would only remove the
+    gradient.
 
     >>> from_above = uniform_light(0.5).at[1].set(0.5)
     >>> up, down = jnp.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
@@ -59,7 +60,7 @@ def shade(normals: Float[Array, "... 3"], light: Float[Array, "9 3"]) -> Float[A
 
 
 def front_level(light: Float[Array, "9 3"]) -> Float[Array, " 3"]:
-    """The mean shading of the normals that face the camera, each direction counting alike; 1 for `uniform_light`."""
+    """The mean shading over all normals that face the camera; 1 for `uniform_light`."""
     return _C0 * light[0] + 0.5 * _C1 * light[2]
 
 
@@ -94,7 +95,7 @@ def luminance(linear: Float[Array, "*S 3"]) -> Float[Array, "*S"]:
 
 
 def srgb_to_linear(x: Float[Array | np.ndarray, "*S"]) -> Float[Array | np.ndarray, "*S"]:
-    """Display values in [0, 1] to linear light (IEC 61966-2-1). Below 0 the straight part goes on.
+    """Display values in [0, 1] to linear light (IEC 61966-2-1). Below 0 the linear segment continues.
 
     numpy arrays are converted on the host, in their own precision.
     """
@@ -114,13 +115,13 @@ def linear_to_srgb(x: Float[Array | np.ndarray, "*S"]) -> Float[Array | np.ndarr
 
 
 def _power(x: Float[Array | np.ndarray, "*S"], exponent: float) -> Float[Array | np.ndarray, "*S"]:
-    """Of positive numbers. Unlike `**` its derivative reuses it, and processors compute it many numbers at a time."""
+    """Power of positive numbers. Unlike that of `**`, its derivative reuses the result, and processors vectorise it."""
     xp = np if isinstance(x, np.ndarray) else jnp
     return xp.exp(exponent * xp.log(x))
 
 
 def roll_light(light: Float[Array, "9 3"], angle: Float[Array, ""]) -> Float[Array, "9 3"]:
-    """The light after everything turned counter-clockwise by `angle` (radians) about the view axis (+z)."""
+    """The light after everything is rotated counter-clockwise by `angle` (radians) about the view axis (+z)."""
     c, s, c2, s2 = jnp.cos(angle), jnp.sin(angle), jnp.cos(2 * angle), jnp.sin(2 * angle)
     _, y, _, x, xy, yz, _, xz, xx_yy = light
     turned = {1: s * x + c * y, 3: c * x - s * y, 5: s * xz + c * yz, 7: c * xz - s * yz}
@@ -129,10 +130,10 @@ def roll_light(light: Float[Array, "9 3"], angle: Float[Array, ""]) -> Float[Arr
 
 
 def rotate_light(light: Float[Array, "9 3"], rotation: Float[Array, "3 3"]) -> Float[Array, "9 3"]:
-    """The light after everything around the head turned by a rotation: shading of R n by it is that of n before.
+    """The light after everything around the head is rotated: it shades R n as the old light shades n.
 
-    Rotations mix the functions of a band among themselves, so the new coefficients follow from the shading at any
-    directions that tell the nine functions apart.
+    Rotations mix the functions of each band among themselves. So the new coefficients follow from the shading at any
+    set of directions that distinguishes the nine functions.
     """
     directions = jnp.asarray(_DIRECTIONS, light.dtype)
     return jnp.linalg.pinv(sh_basis(directions)) @ shade(directions @ rotation, light)

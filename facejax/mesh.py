@@ -21,7 +21,9 @@ def safe_normalize(x: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
 
 
 def face_normals(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Float[Array, "F 3"]:
-    """Cross products of two edges: along the outward normal (counter-clockwise faces), of length twice the area."""
+    """Cross product of two edges of each face: along the outward normal (counter-clockwise faces), of length twice the
+    area.
+    """
     a, b, c = (jnp.unstack(gather_rows(vertices, faces[:, k]), axis=-1) for k in range(3))
     ux, uy, uz = (end - start for end, start in zip(b, a, strict=True))
     vx, vy, vz = (end - start for end, start in zip(c, a, strict=True))
@@ -44,9 +46,9 @@ def _around(values: Float[Array, "F ..."], faces: Int[Array, "F 3"], count: int)
 def face_neighbors(faces: Int[Array | np.ndarray, "F 3"]) -> Int[Array, "F 3"]:
     """The face across the edge from corner k to corner k + 1 of each face; -1 at a border.
 
-    Computed on the host when the indices are known, else by a sort inside the program (some 10 ms for 20,000 faces on
-    a CPU: pass a precomputed array to the renderer where that matters). Of more than two faces at an edge, pairs
-    in order of their numbers become neighbours.
+    Computed on the host when the indices are known. Inside jit it is a sort (some 10 ms for 20,000 faces on a CPU: pass
+    a precomputed array to the renderer where that matters). Where more than two faces share an edge, they are paired in
+    the order of their indices.
     """
     try:
         faces, traced = np.asarray(faces), False
@@ -73,7 +75,17 @@ def face_neighbors(faces: Int[Array | np.ndarray, "F 3"]) -> Int[Array, "F 3"]:
 def points_on_faces(
     vertices: Float[Array, "V C"], faces: Int[Array, "F 3"], face_ids: Int[Array, "*L"], weights: Float[Array, "*L 3"]
 ) -> Float[Array, "*L C"]:
-    """Surface points given by a triangle and barycentric weights of its corners."""
+    """Surface points given by triangles and barycentric weights of their corners.
+
+    Args:
+      vertices: positions or other values.
+      faces: triangles.
+      face_ids: the triangle of each point.
+      weights: barycentric.
+
+    Returns:
+      One value per point and channel.
+    """
     return jnp.einsum("...k,...kc->...c", weights, vertices[faces[face_ids]])
 
 
@@ -87,7 +99,15 @@ def align_similarity(
     """Least-squares similarity (s, R, t) with `s * source @ R.T + t` close to `target`; R is never a reflection.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991, eq. 34-42.
-    With `scale=False` s is 1. Works in 2 or 3 dimensions. Of two numpy arrays it is computed on the host in float64.
+    Works in 2 or 3 dimensions. Two numpy arrays are aligned on the host, in float64.
+
+    Args:
+      source, target: corresponding points.
+      weights: of the points.
+      scale: False fixes s = 1.
+
+    Returns:
+      s, R and t.
 
     >>> corners = jnp.eye(3)
     >>> s, r, t = align_similarity(corners, 2 * corners + 5)
@@ -109,10 +129,10 @@ def align_similarity(
 def nearest_rotation(
     matrix: Float[Array | np.ndarray, "D D"],
 ) -> tuple[Float[Array | np.ndarray, "D D"], Float[Array | np.ndarray, " D"]]:
-    """The rotation R nearest to a matrix (Frobenius norm) and how far it stretches along its axes.
+    """The rotation R nearest to a matrix (Frobenius norm), and the stretches along its axes.
 
-    The stretches are the singular values, the last one negative where only a reflection would come nearer; the best
-    scale s for `s R` is their mean.
+    The stretches are the singular values; the last is negative where only a reflection would be nearer. Their mean is
+    the best scale s for `s R`.
     """
     xp = np if isinstance(matrix, np.ndarray) else jnp
     u, singular, vt = xp.linalg.svd(matrix)

@@ -1,6 +1,6 @@
-"""What the networks of the literature share: convolutions with batch normalisation, named heads, input scaling.
+"""What the published networks share: convolutions with batch normalisation, named heads, input scaling.
 
-Padding, epsilon and running averages are PyTorch's, so that weights trained there compute the same numbers here.
+Padding and epsilon are PyTorch's, so that weights trained there give the same numbers here.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ Heads = tuple[tuple[str, int], ...]  # name and size of each block of a network'
 
 
 class Network(NamedTuple):
-    """The variables of a network: what gradients train, and the running averages of its batch normalisations."""
+    """The variables of a network: trained parameters, and the running averages of its batch normalisations."""
 
     params: Any
     statistics: Any
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, padded by half its kernel on both sides, then batch normalisation."""
+    """A convolution without bias, padded by half its kernel on both sides, then frozen batch normalisation."""
 
     features: int
     kernel: int
@@ -50,7 +50,7 @@ class ConvNorm(nn.Module):
 
 
 class PReLU(nn.Module):
-    """x above zero, slope times x below; one learned slope a channel, or one for all."""
+    """x above zero, slope times x below; one learned slope per channel, or one for all."""
 
     shared: bool = False
 
@@ -61,19 +61,30 @@ class PReLU(nn.Module):
 
 
 def convolution(features: int, kernel: int, stride: int = 1, *, bias: bool = False, name: str) -> nn.Conv:
-    """A convolution padded by half its kernel on both sides."""
+    """A convolution padded by half its kernel on both sides.
+
+    Args:
+      features: output channels.
+      kernel: side of the kernel, odd.
+      stride: step in pixels.
+      bias: whether it has one.
+      name: of its parameters.
+
+    Returns:
+      The layer.
+    """
     half = kernel // 2
     padding = ((half, half), (half, half))
     return Conv(features, (kernel, kernel), stride, padding=padding, use_bias=bias, name=name)
 
 
 def frozen_norm(name: str) -> nn.BatchNorm:
-    """Batch normalisation by its running averages, for networks that are never trained here."""
+    """Batch normalisation by its running averages, for networks that are not trained here."""
     return nn.BatchNorm(use_running_average=True, epsilon=1e-5, name=name)
 
 
 class DenseHeads(nn.Module):
-    """One dense layer a head on pooled features, side by side in the outputs."""
+    """One dense layer per head on pooled features, with their outputs side by side."""
 
     heads: Heads
 
@@ -83,7 +94,7 @@ class DenseHeads(nn.Module):
 
 
 def network_shapes(module: nn.Module, shape: Sequence[int]) -> Network:
-    """The variables for pictures of `shape` (1, H, W, C), as a tree of `jax.ShapeDtypeStruct`."""
+    """The shapes of the variables for pictures of `shape` (1, H, W, C), as a tree of `jax.ShapeDtypeStruct`."""
     variables = jax.eval_shape(lambda key: module.init(key, jnp.zeros(shape)), jax.random.key(0))
     return Network(variables["params"], variables.get("batch_stats", {}))
 
@@ -98,12 +109,12 @@ def check_channels(images: Array, channels: int) -> None:
 
 
 def imagenet_input(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
-    """RGB in [0, 1] to what PyTorch's model zoo was trained on: minus ImageNet's mean, over its standard deviation."""
+    """RGB in [0, 1] as PyTorch's model zoo expects it: minus ImageNet's mean, over its standard deviation."""
     return (images - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
 
 
 def unit_vectors(x: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
-    """Last axis divided by its length; zero stays zero, with a gradient of zero."""
+    """The last axis divided by its length; a zero vector stays zero, with zero gradient."""
     square = jnp.sum(x * x, axis=-1, keepdims=True)
     tiny = square < 1e-24
     return jnp.where(tiny, 0.0, x * jax.lax.rsqrt(jnp.where(tiny, 1.0, square)))
@@ -122,5 +133,5 @@ def split_heads(heads: Heads, outputs: Float[Array, "*B C"]) -> dict[str, Float[
 
 
 def to_bgr_input(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
-    """RGB in [0, 1] to what 3DDFA, 3DDFA_V2 and 2DASL were trained on: BGR, (value - 127.5) / 128 of 8-bit values."""
+    """RGB in [0, 1] as 3DDFA, 3DDFA_V2 and 2DASL expect it: BGR, (value - 127.5) / 128 of 8-bit values."""
     return (images[..., ::-1] * 255.0 - 127.5) / 128.0

@@ -1,9 +1,9 @@
-"""The light of a portrait as nine spherical-harmonics numbers, by the encoder of DPR.
+"""The light of a portrait as nine spherical-harmonics coefficients, by the encoder of DPR.
 
 Zhou et al., "Deep single-image portrait relighting", ICCV 2019: an hourglass whose innermost features hold the light.
-FFHQ-UV measures with it how unevenly its portraits are lit; the half that draws a relit portrait is left out. The
-numbers are grey, and belong to portraits alike in their framing (FFHQ's); `facejax.conventions.from_dpr_light` makes
-them a light of this library.
+FFHQ-UV uses it to measure how evenly its portraits are lit. The decoder, which draws relit portraits, is left out. The
+coefficients are for grey light, and valid for portraits framed like FFHQ's; `facejax.conventions.from_dpr_light`
+converts them.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from facejax.nets._layers import (
     network_shapes,
 )
 
-LIGHT_CHANNELS = 27  # of the innermost features, that hold the light
+LIGHT_CHANNELS = 27  # how many of the innermost features hold the light
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def dpr_shapes(config: DPRConfig) -> Network:
 
 
 def apply_dpr(config: DPRConfig, network: Network, images: Float[Array, "N H W C"]) -> Float[Array, "N 9"]:
-    """DPR's light of portraits, RGB display values in [0, 1].
+    """DPR's light of portraits, RGB display values in [0, 1]; the network sees only their lightness.
 
-    Raises ValueError when the sides are not multiples of 16. The network sees the lightness only.
+    Raises ValueError when the sides are not multiples of 16.
     """
     check_channels(images, 3)
     if images.shape[1] % 16 or images.shape[2] % 16:

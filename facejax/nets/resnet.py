@@ -1,6 +1,6 @@
 """ResNet-50 (He et al., "Deep residual learning for image recognition", CVPR 2016), as 2DASL and Deep3D use it.
 
-The stride of a stage sits on its first 3x3 convolution, as in PyTorch's model zoo, from which both were started.
+The stride of a stage is on its first 3x3 convolution, as in PyTorch's model zoo, whose weights both started from.
 
 - `TWODASL`: 120 px, BGR as `to_bgr_input` gives it with the landmark map as fourth channel. The fourth stage keeps its
   8 x 8 cells, of which the first 7 x 7 are averaged. 62 whitened outputs: 12 pose, 40 identity, 10 expression.

@@ -1,11 +1,15 @@
-"""Loss terms, one idea a file; docs/objectives.md has the table.
+"""Loss terms, one idea per file; docs/objectives.md has the table.
 
-pixels, landmarks, priors, perceptual: rendered faces against photographs (Deep3DFaceRecon, FFHQ-UV and kin).
-latents: what a texture decoder is given.
-coefficients, distances, weights, parameter_costs: coefficient vectors against labels (3DDFA).
-prediction, eighteen, landmark_map, consistency, adversarial: 2DASL.
-pairs: GAR's, of pictures that share a geometry or a code.
-joint: several losses at once (3DDFA_V2). likelihood: landmarks with an uncertainty. totals: published weights.
+| files | terms |
+|---|---|
+| `pixels`, `landmarks`, `priors`, `perceptual` | rendered faces against photographs (Deep3DFaceRecon, FFHQ-UV) |
+| `latents` | the latents of a texture decoder |
+| `coefficients`, `distances`, `weights`, `parameter_costs` | coefficient vectors against labels (3DDFA) |
+| `prediction`, `eighteen`, `landmark_map`, `consistency`, `adversarial`, `totals` | 2DASL |
+| `pairs` | GAR's, for pictures that share a geometry or a code |
+| `joint` | several losses at once (3DDFA_V2) |
+| `likelihood` | landmarks with an uncertainty |
+| `gan` | the training of StyleGAN2 |
 """
 
 from facejax.objectives.adversarial import critic_loss as critic_loss

@@ -48,7 +48,7 @@ class Coefficients:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class CoefficientSpace:
-    """What the parameter costs need to know: points that are linear in the coefficients, and the whitening."""
+    """What the parameter costs need: points that are linear in the coefficients, and the whitening."""
 
     mean: Float[Array, "N 3"]
     basis: Float[Array, "C N 3"]  # identity, then expression; standard deviations folded in
@@ -59,7 +59,7 @@ class CoefficientSpace:
 def coefficient_space(
     mean: Float[Array, "N 3"], basis: Float[Array, "C N 3"], whitening: Whitening | None = None
 ) -> CoefficientSpace:
-    """A space from a model's mean and bases (any unit). Without `whitening` coefficients stay as they are.
+    """A space from a model's mean and bases (any unit). Without `whitening` the coefficients are used as they are.
 
     Raises ValueError when the whitening does not have as many entries as the pose and the bases.
     """
@@ -112,16 +112,18 @@ def posed_points(space: CoefficientSpace, white: Float[Array, " P"]) -> Float[Ar
 
 
 def to_pixels(points: Float[Array, "N 3"], height: float) -> Float[Array, "N 3"]:
-    """y up to y down, for a picture of `height` pixels: (x, height - y, z) with (0, 0) the top-left corner.
+    """Flip y from up to down, for a picture of `height` pixels: (x, height - y, z) with (0, 0) the top-left corner.
 
-    Vectors that follow the released weights of 3DDFA and 2DASL count pixels from 1 and turn y over as 121 - y in their
-    120 pixels: for those pass `height` 121 and subtract 0.5 from x and y.
+    The released weights of 3DDFA and 2DASL count pixels from 1 and flip y to 121 - y in their 120 pixels. For such
+    vectors pass `height` 121 and subtract 0.5 from x and y.
     """
     return points * jnp.array([1.0, -1.0, 1.0], points.dtype) + jnp.array([0.0, height, 0.0], points.dtype)
 
 
 def pose_from_camera(pose: Pose, camera: WeakPerspectiveCamera, height: float) -> Float[Array, "3 4"]:
-    """[f R | t] whose `to_pixels` are the pixels of a scaled-orthographic camera in a picture of `height` pixels."""
+    """The pose [f R | t] for which `to_pixels` gives the pixels of a scaled-orthographic camera, in a picture of
+    `height` px.
+    """
     principal = jnp.concatenate([camera.principal, jnp.zeros_like(camera.principal[:1])])
     middle = to_pixels(principal[None], height)[0]
     translation = middle + camera.scale * pose.translation
@@ -129,11 +131,12 @@ def pose_from_camera(pose: Pose, camera: WeakPerspectiveCamera, height: float) -
 
 
 def _gram(mean: Float[Array, "N 3"], basis: Float[Array, "C N 3"]) -> Float[Array, "F F"]:
-    """Inner products over the points of all their coordinates: what distances between posed faces need to know.
+    """Inner products of the points' coordinates, from which distances between posed faces follow.
 
-    Posed coordinate r of all points is a combination of F columns: for every mode k (0 the mean) and axis c its values,
-    with factor A[r, c] * coefficient_k at 3 k + c, and a column of ones for the translation. So the squared distance of
-    two faces is a quadratic form in their parameters whose cost does not grow with the number of points.
+    Posed coordinate r of all points is a combination of F columns. For each mode k (0 the mean) and axis c, column 3 k
+    + c holds coordinate c of that mode and has the factor A[r, c] * coefficient_k; a last column of ones is for the
+    translation. So the squared distance of two faces is a quadratic form in their parameters, and its cost does not
+    grow with the number of points.
     """
     modes = jnp.concatenate([mean[None], basis])
     columns = jnp.concatenate([jnp.moveaxis(modes, 1, 2).reshape(-1, mean.shape[0]), jnp.ones((1, len(mean)))])

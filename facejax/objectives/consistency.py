@@ -1,6 +1,6 @@
 """2DASL's self-supervision: the landmarks of both passes must agree in 3D (Tu et al., TMM 2021).
 
-The first pass sees the given 2D landmarks. Those of the face it regresses are drawn anew for the second pass. Squared
+The first pass sees the given 2D landmarks. The second sees those of the face that the first pass regressed. Squared
 distances here; the paper's norm was not found.
 """
 

@@ -37,7 +37,7 @@ def vertex_distance(
 def fast_vertex_distance(
     space: CoefficientSpace, predicted: Float[Array, " P"], true: Float[Array, " P"]
 ) -> Float[Array, ""]:
-    """VDC by the points' inner products: the same number at a cost that does not depend on how many points there are.
+    """VDC from the points' inner products: the same number, at a cost independent of the number of points.
 
     The distance is a quadratic form in the difference of the two faces' column factors (see `coefficients._gram`), so
     nothing large cancels and float32 is enough.
@@ -47,7 +47,10 @@ def fast_vertex_distance(
 
 
 def column_factors(space: CoefficientSpace, white: Float[Array, " P"]) -> Float[Array, "3 F"]:
-    """Row r holds the factors with which the columns of the Gram matrix make coordinate r of the posed points."""
+    """Row r holds the factors by which the columns behind the Gram matrix combine to coordinate r of the posed points.
+
+    `white` is whitened.
+    """
     face = unpack(unwhiten(space.whitening, white))
     modes = jnp.concatenate([jnp.ones_like(face.shape[:1]), face.shape])
     linear = face.pose[:, None, :3] * modes[None, :, None]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 class TwoDASLWeights:
     """2DASL (Tu et al., TMM 2021): L_3d + l1 L_2d-con + l2 L_3d-con + l3 L_cyc + l4 L_sc, distances in pixels of 120.
 
-    A labelled picture has all terms but the critic's, a picture in the wild all but the first.
+    A labelled picture has all terms but the critic's; a picture in the wild has all but the first.
     """
 
     coefficients: float = 1.0
@@ -24,7 +24,7 @@ class TwoDASLWeights:
 def weighted_sum(
     terms: Mapping[str, Float[Array, ""]], weights: TwoDASLWeights | Mapping[str, float]
 ) -> Float[Array, ""]:
-    """sum of weight times term; a term that the weights do not name is a ValueError."""
+    """Sum of weight times term. Raises ValueError for a term without a weight."""
     known = dict(weights) if isinstance(weights, Mapping) else asdict(weights)
     for name in terms:
         if name not in known:

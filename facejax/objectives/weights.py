@@ -31,7 +31,7 @@ RELEASED_SCALE = 0.00057339936  # the constant f of the released 3DDFA code, for
 
 
 def weighted_distance(weights: Vector, predicted: Vector, true: Vector) -> Float[Array, ""]:
-    """mean_i w_i (p_i - p*_i)^2, the gradient not passing through w."""
+    """mean_i w_i (p_i - p*_i)^2, without gradient through w."""
     return jnp.mean(jax.lax.stop_gradient(weights) * (predicted - true) ** 2)
 
 
@@ -45,10 +45,9 @@ def normalize_weights(errors: Vector, by: Literal["max", "sum"] = "max") -> Vect
 def one_wrong_errors(
     points: Callable[[Vector], Float[Array, "N D"]], predicted: Vector, true: Vector
 ) -> Float[Array, " P"]:
-    """||V(p with only entry i wrong) - V(p*)|| for each i: the definition that the closed forms stand for.
+    """||V(p with only entry i wrong) - V(p*)|| for each i: the definition behind the closed forms.
 
-    `points` maps a vector to its points, in whatever dimension they are to be compared. Costs one evaluation of it an
-    entry.
+    `points` maps a vector to its points, in the dimension in which they are compared. It is evaluated once per entry.
     """
     predicted, true = jax.lax.stop_gradient((predicted, true))
     target = points(true)
@@ -68,12 +67,19 @@ def definition_weights(space: CoefficientSpace, predicted: Vector, true: Vector)
 def closed_form_weights(
     space: CoefficientSpace, predicted: Vector, true: Vector, *, scale: float | None = None
 ) -> Vector:
-    """WPDC's weights as the released code has them: the definition, coefficient by coefficient, without posing a face.
+    """WPDC's weights as in the released code: the definition, entry by entry, without posing a face.
 
-    On un-whitened differences: an entry of f R in column c counts |dp| times the norm of coordinate c of the true shape
-    over all points, an entry of t |dp| sqrt(N), a coefficient |dp| f times the norm of its basis. With `scale` None the
-    true pose takes the place of f and the form equals the definition; the released code has the
-    constant `RELEASED_SCALE`, the mean f of its training set.
+    On un-whitened differences dp: an entry of f R in column c gets |dp| times the norm of coordinate c of the true
+    shape over all points, an entry of t |dp| sqrt(N), a coefficient |dp| f times the norm of its basis.
+
+    Args:
+      space: points and whitening.
+      predicted, true: whitened vectors.
+      scale: the constant f. None uses the true pose, which makes the form equal to the definition. The released code
+        has `RELEASED_SCALE`, the mean f of its training set.
+
+    Returns:
+      The weights.
     """
     face, step = _true_face(space, predicted, true)
     rotation = jnp.linalg.norm(shape_points(space, face.shape), axis=0)  # (3,), one for each column
@@ -87,7 +93,7 @@ def closed_form_weights(
 def fast_weights(space: CoefficientSpace, predicted: Vector, true: Vector) -> Vector:
     """fWPDC: the same weights from the points' inner products, at a cost that does not grow with the points.
 
-    The paper splits the norms into parts known before training; here they are read off one Gram matrix.
+    The paper splits the norms into parts known before training; here they are read from one Gram matrix.
     """
     face, step = _true_face(space, predicted, true)
     count = space.basis.shape[0] + 1
@@ -103,17 +109,25 @@ def fast_weights(space: CoefficientSpace, predicted: Vector, true: Vector) -> Ve
 def optimal_weights(
     space: CoefficientSpace, predicted: Vector, true: Vector, *, penalty: float = 0.1, steps: int = 300
 ) -> Vector:
-    """OWPDC: the weights in [0, 1] with which a step towards the truth, w * (p* - p), mends the face best.
+    """OWPDC: weights in [0, 1] with which a step towards the truth, w * (p* - p), improves the face most.
 
-    WPDC looks at each coefficient alone, but errors of coefficients can cancel or add up. With
-    d = p* - p and J the Jacobian of the points at the truth, w minimises
+    WPDC looks at each coefficient alone, but errors of coefficients can cancel or add up. With d = p* - p and J the
+    Jacobian of the points at the truth, w minimises
 
         ||J (d - w d)||^2 / sum_i ||J_i d_i||^2 + penalty * ||w d||^2 / ||d||^2.
 
-    The second term makes steps cost something, so that they go where the points gain most; a penalty on (1 - w) d
-    instead would have the solution w = 1 whatever the face. The paper's constant is not known: `penalty` is
-    dimensionless here, 0 gives w = 1, infinity 0. At the default an entry responsible for all of the error gets a
-    weight of about 0.9. Solved by an accelerated projected gradient, `steps` steps.
+    The second term makes steps cost something, so that they go where the points gain most. (With a penalty on (1 - w) d
+    the solution would be w = 1 for every face.)
+
+    Args:
+      space: points and whitening.
+      predicted, true: whitened vectors.
+      penalty: dimensionless, since the paper's constant is not known; 0 gives w = 1, infinity 0. At the default, an
+        entry that is responsible for all of the error gets a weight of about 0.9.
+      steps: of an accelerated projected gradient.
+
+    Returns:
+      The weights.
     """
     predicted, true = jax.lax.stop_gradient((predicted, true))
     change = true - with_true_depth(predicted, true)
@@ -151,7 +165,7 @@ def _box_least_squares(matrix: Float[Array, "P P"], vector: Vector, steps: int) 
 
 
 def _true_face(space: CoefficientSpace, predicted: Vector, true: Vector) -> tuple[Coefficients, Vector]:
-    """The true face, and the sizes of the un-whitened differences."""
+    """The true face, and the absolute un-whitened differences."""
     predicted, true = jax.lax.stop_gradient((predicted, true))
     return unpack(unwhiten(space.whitening, true)), jnp.abs(predicted - true) * space.whitening.std
 
