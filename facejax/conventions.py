@@ -165,8 +165,8 @@ def from_deep3d_light(gamma: Float[Value, "3 9"], *, ambient: float = 0.8) -> Fl
     """From Deep3DFaceRecon's `gamma` (channel, band), to which that library adds 0.8 in band 0 before use.
 
     Same order as ours; its basis functions are pi, sqrt(3) pi and sqrt(8) pi times ours in the three bands, with the
-    signs of odd functions flipped. Pass `ambient=0` for values that already include the 0.8. It lights display values:
-    multiply display albedo by the shading and apply no sRGB curve.
+    sign of every second one flipped. Pass `ambient=0` for values that already include the 0.8. It lights display
+    values: multiply display albedo by the shading and apply no sRGB curve.
     """
     coefficients = jnp.asarray(gamma).T.at[0].add(ambient)
     return coefficients * jnp.asarray(_DEEP3D_RATIO, coefficients.dtype)[:, None]

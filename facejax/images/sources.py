@@ -39,9 +39,7 @@ class Photo:
 
     @property
     def folder(self) -> str:
-        """The folder of its results: its name without the suffix, including subfolders, but never outside the output
-        folder.
-        """
+        """The folder of its results: its name with subfolders, without suffix, never outside the output folder."""
         path = PurePosixPath(self.file)
         parts = [*path.parent.parts, path.stem]
         return "/".join(part for part in parts if part not in ("", ".", "..", path.anchor)) or "photo"
@@ -70,15 +68,15 @@ def photo_file(path: str | Path) -> Photo:
 
 
 def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = None) -> list[Photo]:
-    """All photographs of some sources, in their order; of a folder, in the order of the names.
+    """All photographs of some sources, in the order of the sources; those of a folder in the order of their names.
 
-    A source is a photo, a folder (with its folders; hidden files are left out), a `.txt` list (a path or URL a line,
-    relative to the list's folder), a `.tar` archive or a `.parquet` table; folders and lists may hold archives and
-    tables. A photo that is not there is found out when it is read.
+    A source is a photo, a folder (with its subfolders, without hidden files), a `.txt` list (a path or URL per line,
+    relative to the list's folder), a `.tar` archive or a `.parquet` table. Folders and lists may contain archives and
+    tables. A missing photo is only found when it is read.
 
-    `without`: the folder of results; of a folder that it lies in what is below it is left out. Raises ValueError or
-    FileNotFoundError for a collection that is not there, or empty, or is `without` itself, and when two photographs
-    have one name.
+    `without` is the folder of results; it is left out of a folder that contains it. Raises ValueError or
+    FileNotFoundError for a collection that is missing or empty or is `without` itself, and when two photographs have
+    one name.
     """
     photos = [photo for source in sources for photo in _photos_of(str(source), without)]
     seen: dict[str, Photo] = {}
@@ -89,9 +87,9 @@ def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = N
 
 
 def taken_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> dict[Photo, Photo]:
-    """Those that would write where an earlier one does already, and that earlier one.
+    """Photographs whose results would go to the folder of an earlier one, each with that earlier one.
 
-    `faces`: how many a photograph has, see `Photo.folders`.
+    `faces` is the number of faces of a photograph, see `Photo.folders`.
     """
     first: dict[str, Photo] = {}
     taken: dict[Photo, Photo] = {}
@@ -106,30 +104,30 @@ def taken_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambd
 
 
 def check_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> None:
-    """Raises ValueError where two photographs would write into one folder, see `taken_folders`."""
+    """Raises ValueError where two photographs would write to one folder, see `taken_folders`."""
     for photo, other in taken_folders(photos, faces).items():
         folder = next(one for one in photo.folders(faces(photo)) if one in other.folders(faces(other)))
         raise ValueError(f"{photo} and {other} would both write to {folder}/: rename one, or take it alone")
 
 
 def _readable(name: str) -> str:
-    """A file's name without bytes that are no text, which no manifest could hold."""
+    """A file's name without bytes that are not text, which a manifest could not hold."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def is_collection(source: str | Path) -> bool:
-    """Not a single photograph."""
+    """Whether the source is something other than a single photograph."""
     suffix = PurePosixPath(str(source)).suffix.lower()
     return suffix in (*ARCHIVES, ".txt") or (not is_url(source) and Path(source).is_dir()) or str(source).endswith("/")
 
 
 def is_url(source: str | Path) -> bool:
-    """With a scheme, such as s3://bucket/a.jpg."""
+    """Whether it has a scheme, such as s3://bucket/a.jpg."""
     return "://" in str(source)
 
 
 def open_file(path: str) -> Any:
-    """A local file or a URL, opened for reading."""
+    """Open a local file or a URL for reading."""
     return _fsspec(path).open(path, "rb") if is_url(path) else open(path, "rb")
 
 

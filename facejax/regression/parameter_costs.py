@@ -1,10 +1,10 @@
-"""3DDFA's and 3DDFA_V2's losses on this network, whose answer becomes one whitened vector that a named cost compares.
+"""3DDFA's and 3DDFA_V2's losses for this network: its output as one whitened vector, compared by a named cost.
 
 Zhu et al., "Face alignment in full pose range: a 3D total solution", TPAMI 2019; Guo et al., "Towards fast, accurate
 and stable 3D dense face alignment", ECCV 2020. Differs from the papers: the network is the compact encoder, whose
-rotation is always one. The weak-perspective scale is that at the head's origin. The points are the anchors (68
-landmarks and 132 fixed vertices). Distance, albedo, light and the landmark head, which the vector lacks, keep their own
-terms.
+rotation is always a true rotation. The weak-perspective scale is that at the head's origin. The points are the anchors
+(68 landmarks and 132 fixed vertices). Distance, albedo, light and the landmark head are not part of the vector and keep
+their own terms.
 """
 
 from dataclasses import dataclass, replace
@@ -35,12 +35,12 @@ JOINED = ("fwpdc", "vdc-fast")  # the two costs that 3DDFA_V2 joins
 
 @dataclass(frozen=True)
 class CostRecipe(Recipe):
-    """A recipe whose main term is a cost on the whitened vector; `terms` come on top of it. Static and hashable."""
+    """A recipe whose main term is a cost on the whitened vector; `terms` are added to it. Static and hashable."""
 
     name: str = "3ddfa_wpdc"
     cost: str = "wpdc"  # a name in PARAMETER_COSTS, or "joint": 3DDFA_V2's two, the second scaled to the first
     regularize: bool = False  # add the landmark head's squared error at the magnitude of the cost (3DDFA_V2)
-    look_ahead: int = 0  # steps that each of 3DDFA_V2's costs takes before the better branch is kept; 0: no branches
+    look_ahead: int = 0  # steps of each of 3DDFA_V2's costs before the better branch is kept; 0: no branches
     terms: tuple[tuple[str, float], ...] = (("landmarks", 1.0), ("distance", 0.1), ("albedo", 0.05), ("light", 0.05))
 
 
@@ -71,14 +71,18 @@ def cost_losses(
     output: EncoderOutput,
     truth: View,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The total, and every term by name; `output` and `truth` have a leading axis.
+    """The total loss, and every term by name.
 
     Args:
       config: sizes of the regressor.
-      recipe: which cost, and which terms beside it.
-      anchors, space: the model at its landmarks and some vertices; the same as `cost_space` makes it.
-      output: what the network says.
-      truth: what it should say.
+      recipe: which cost, and which terms besides it.
+      anchors: the model at its landmarks and some vertices.
+      space: the same, as `cost_space` makes it.
+      output: of the network, with a leading axis.
+      truth: its labels, with a leading axis.
+
+    Returns:
+      The total and the terms.
     """
     white = jax.vmap(lambda one: whiten(space.whitening, affine_vector(config, one)))
     said, meant = white(output.coefficients), white(truth.coefficients)

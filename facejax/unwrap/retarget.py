@@ -209,7 +209,9 @@ def _match(
     weights: np.ndarray,
     reach: tuple[float, float],
 ) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
-    """Nearest source triangle and barycentric weights of points on the target's surface, and how good the matches are."""
+    """Nearest source triangle and barycentric weights for points on the target's surface, and the quality of each
+    match.
+    """
     corners = target_faces[triangle]
     found = SurfaceIndex(source_points, source_faces).query(np.einsum("nk,nkd->nd", weights, target_points[corners]))
     there = source_faces[found.triangles]
