@@ -65,7 +65,7 @@ class Args:
 def main(args: Args) -> None:
     decoders = {path.name: load_decoder(path) for path in args.decoders}
     if len(decoders) < len(args.decoders):
-        raise ValueError("--decoders: two folders of one name; their names label the rows")
+        raise ValueError("--decoders: two folders with the same name, which labels the rows: rename one")
     sizes = {name: one.config.resolution for name, one in decoders.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(f"--decoders: resolutions differ ({sizes}); compare decoders of one resolution")
@@ -97,7 +97,19 @@ def map_views(args: Args, box: tuple[float, float, float], size: int) -> dict[st
 def row(
     name: str, make: Any, targets: np.ndarray, mask: jnp.ndarray, see: dict[str, MapView], batch: int
 ) -> tuple[dict[str, list[float]], np.ndarray]:
-    """What is measured on each map, and the maps that were made. The last group is filled up with its last map."""
+    """Measure each map. The last batch is filled up with its last map.
+
+    Args:
+      name: of the row.
+      make: targets to fitted maps.
+      targets: the held-out maps.
+      mask: texels that count.
+      see: the views that measure perceptual distance.
+      batch: maps at once.
+
+    Returns:
+      The measurements, and the fitted maps.
+    """
     made, numbers = [], []
     for first in tqdm(range(0, len(targets), batch), desc=name, unit="group"):
         rows = np.minimum(np.arange(first, first + batch), len(targets) - 1)

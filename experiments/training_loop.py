@@ -1,7 +1,7 @@
-"""The training loop that all networks share: batches in, checkpoints and a log out. A killed run resumes exactly.
+"""The training loop shared by all networks: batches in, checkpoints and a log out. A killed run resumes exactly.
 
-Whatever a step needs must follow from its number (its batch, its random key), so that a resumed run takes the same
-steps as one that was never stopped.
+A step's batch and random key must follow from its number, so that a resumed run takes the same steps as one that was
+never stopped.
 """
 
 import json

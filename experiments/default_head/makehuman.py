@@ -110,10 +110,12 @@ def load_ict(data_dir: Path) -> Ict:
 
 
 def pick(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, side: bool) -> tuple[np.ndarray, np.ndarray]:
-    """First surface points on lines of sight: (triangles, barycentric weights).
+    """Points of the surface under points picked in a view.
 
-    Front view: `points` are (x, y) and the largest z wins; side view: (z, y) and the largest x. A line that misses the
-    mesh (a point on an outline) takes the nearest triangle seen in that view.
+    Args:
+      vertices, faces: the mesh.
+      points: picked.
+      side: whether the view is from the side.
     """
     axes, depth = ([2, 1], 0) if side else ([0, 1], 2)
     flat = np.zeros((len(vertices), 3))
@@ -196,9 +198,13 @@ def open_share(
     rays: int = 24,
     reach: float = 20.0,
 ) -> np.ndarray:
-    """(V,) how much of the (cosine-weighted) hemisphere over a vertex is free within `reach` mm; 1 outside the box.
+    """Share of rays from each point that leave the surroundings without a hit.
 
-    The box is `centre` +- `extent`. Small inside nostrils and behind the lips.
+    Args:
+      vertices, faces: the mesh.
+      centre, extent: the region.
+      rays: number of rays per point.
+      reach: how far hits count, mm.
     """
     normals = unit_normals(vertices, faces)
     ids = np.intersect1d(np.flatnonzero((np.abs(vertices - centre) < extent).all(axis=1)), faces)
@@ -218,7 +224,14 @@ def open_share(
 
 
 def hits(origin: np.ndarray, directions: np.ndarray, corners: np.ndarray, reach: float) -> np.ndarray:
-    """Which rays meet a triangle within `reach` (Moeller and Trumbore, 1997)."""
+    """Whether rays hit triangles.
+
+    Args:
+      origin: of the rays.
+      directions: of the rays.
+      corners: of the triangles.
+      reach: how far hits count.
+    """
     close = np.linalg.norm(corners.mean(axis=1) - origin, axis=1) < reach
     a, b, c = (corners[close, k] for k in range(3))
     u, v, offset = b - a, c - a, origin - a

@@ -2,11 +2,11 @@
 
 | in the run's folder | |
 |---|---|
-| `state/`, `normal_state/` | the newest states, whole, of the maker and judge, and of the reader of normals |
+| `state/`, `normal_state/` | the newest states: generator and discriminator; the network for normals |
 | `gar/` | the averaged weights, as `facejax.generative_renderer.load_gar` reads them |
-| `sheets/` | pictures and their copies; the same normals with other codes, the same code on other normals |
-| `log.csv`, `normals.csv` | the terms, averaged between two rows |
-| `recipe.json` | what is trained |
+| `sheets/` | pictures and their reconstructions; normals with other codes, codes on other normals |
+| `log.csv`, `normals.csv` | the terms, averaged since the row before |
+| `recipe.json` | the recipe |
 """
 
 import functools
@@ -61,8 +61,20 @@ def run(
 ) -> State:
     """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch.
 
-    `begun`: weights of fewer pixels to go on from. `reader`: a trained reader of normals; None: one is trained first.
-    `recogniser`: what persons are told apart by; None: the regressor.
+    Args:
+      out: the run's folder.
+      recipe: what to train and how.
+      source: the pictures.
+      regressor: estimates landmarks, and persons without a `recogniser`.
+      seed: of the run.
+      save: steps between two checkpoints.
+      begun: weights of a lower resolution to start from.
+      reader: a trained network for normals. None: one is trained first.
+      recogniser: a network that tells people apart.
+      devices: to use; None: all.
+
+    Returns:
+      The state after the last step.
     """
     whole, parts = shardings(recipe.batch, devices)
     describe(out, recipe)
@@ -94,14 +106,17 @@ def run(
 def train_normals(
     out: Path, recipe: Recipe, source: Source, key: jax.Array, whole: NamedSharding, parts: NamedSharding
 ) -> NormalState:
-    """Train the network that reads normals from pictures. It comes first and stays fixed afterwards.
+    """Train the network that estimates normals from pictures. It comes first and stays fixed afterwards.
 
     Args:
       out: the run's folder.
       recipe: sizes and numbers of steps.
       source: the pictures.
       key: the run's random key.
-      whole, parts: where the state and the batches lie, as `training_loop.shardings` gives them.
+      whole, parts: placement of the state and of the batches, from `training_loop.shardings`.
+
+    Returns:
+      The state after the last step.
     """
     step = jit(lambda state, batch: training.normal_phase(recipe, state, batch), donate_argnums=0)
     share, columns = recipe.normal_batch // recipe.batch, ("normal gap", "cover")
@@ -126,7 +141,7 @@ def train_normals(
 
 
 class Step:
-    """The phases of a step, compiled one by one; the state is handed on without copies."""
+    """The phases of a step, compiled separately; each reuses the buffers of the state."""
 
     def __init__(self, recipe: Recipe):
         def compiled(function: Callable[..., Any]) -> Any:
@@ -166,7 +181,15 @@ def compiled_step(recipe: Recipe) -> Step:
 
 
 def write_sheet(path: Path, gar: GenerativeRenderer, source: Source, batch: int, *, count: int = 8) -> None:
-    """Always of the same pictures."""
+    """Draw a sheet, always of the same pictures.
+
+    Args:
+      path: of the sheet.
+      gar: the generative renderer.
+      source: the pictures.
+      batch: size of its batches.
+      count: pictures on the sheet.
+    """
     parts = [source(10**6 + k) for k in range(-(-count // batch))]
     some = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
     if first_host():
@@ -174,7 +197,9 @@ def write_sheet(path: Path, gar: GenerativeRenderer, source: Source, batch: int,
 
 
 def sheet(gar: GenerativeRenderer, batch: Pictures) -> jax.Array:
-    """Rows: pictures; their normals; their copies; the codes of the first two, and three random ones, on every head."""
+    """Rows: pictures; their normals; their reconstructions; then the codes of the first two, and three random ones, on
+    every head.
+    """
     config, weights, count = gar.config, gar.weights, len(batch.image)
     real, normals = training.from_bytes(batch.image), jnp.asarray(batch.normals, jnp.float32)
     ws = to_ws(config, weights, guess_latents(config, weights, real))
@@ -190,7 +215,17 @@ _draw = jit(sheet)
 
 
 def export(path: Path, recipe: Recipe, state: State, reader: Any) -> GenerativeRenderer:
-    """The averaged weights, in 16 bits."""
+    """The averaged weights, in 16 bits.
+
+    Args:
+      path: folder to write.
+      recipe: of the run.
+      state: of the run.
+      reader: the network for normals.
+
+    Returns:
+      The generative renderer.
+    """
     weights = jax.tree.map(jnp.asarray, jax.device_get(training.averaged(state)))
     gar = generative_renderer(recipe.config, weights, jax.device_get(reader))
     save_gar(path, gar)

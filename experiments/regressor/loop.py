@@ -37,11 +37,18 @@ from facejax.regression.two_branch import (
 from facejax.synthetic.generate import Generator, generate
 
 Source = Callable[[int], Example]  # the batch of a step
-WHITENED = 1024  # pictures whose coefficients have mean 0 and deviation 1 in 3DDFA's costs
+WHITENED = 1024  # pictures whose statistics whiten the coefficients for 3DDFA's costs
 
 
 def pool_source(folder: Path, recipe: Recipe, *, seed: int, limit: int | None = None) -> Source:
-    """Batches from rendered pictures."""
+    """Batches from a pool of rendered pictures.
+
+    Args:
+      folder: of the pool.
+      recipe: gives the batch size.
+      seed: of the order.
+      limit: number of files.
+    """
     arrays = pool.read_pool(folder, limit=limit)
 
     def batch(step: int) -> Example:
@@ -53,7 +60,15 @@ def pool_source(folder: Path, recipe: Recipe, *, seed: int, limit: int | None = 
 
 
 def live_source(model: FaceModel, generator: Generator, recipe: Recipe, *, size: int, seed: int) -> Source:
-    """Batches rendered on the fly, for accelerators: no picture is ever seen twice."""
+    """Batches rendered on the fly, for accelerators: no picture is used twice.
+
+    Args:
+      model: the face model.
+      generator: what is in the pictures.
+      recipe: gives the batch size.
+      size: pixels per side.
+      seed: of the pictures.
+    """
     draw = jit(lambda keys, model: jax.vmap(lambda key: generate(key, model, size=size, generator=generator))(keys))
 
     def batch(step: int) -> Example:
@@ -77,9 +92,23 @@ def run(
     wild: Callable[[int], WildExample] | None = None,
     every: int = 500,
 ) -> State | TwoBranchState:
-    """Train to the recipe's end. `out/state` holds the newest states, `out/regressor` the averaged weights, and
-    `out/logs` the terms as TensorBoard reads them; called again after a kill it goes on at the newest state.
-    A recipe with two branches takes the batches of its second one from `wild`.
+    """Train to the recipe's end. Called again after a kill, it resumes from the newest state.
+
+    `out/state` holds the newest states, `out/regressor` the averaged weights, and `out/logs` the terms for TensorBoard.
+
+    Args:
+      out: the run's folder.
+      config: sizes of the regressor.
+      recipe: the loss and its length.
+      source: the labelled pictures.
+      anchors: of the model.
+      seed: of the run.
+      start: weights to start from; None: random ones.
+      wild: pictures in the wild, for a recipe with two branches.
+      every: steps between two checkpoints.
+
+    Returns:
+      The state after the last step.
     """
     if wild:
         assert isinstance(recipe, TwoBranchRecipe)
@@ -109,7 +138,7 @@ def run(
 
 
 def _one_branch(config: RegressorConfig, recipe: Recipe, anchors: Anchors, seed: int, start: Any):
-    """The first state; a batch's views; the step."""
+    """The first state, a function that makes a batch's views, and the step."""
     state = init_state(config, recipe, jax.random.key(seed))
     if start is not None:
         state = start_state(recipe, start)
@@ -145,7 +174,14 @@ def _views(key, config: RegressorConfig, recipe: Recipe, batch: Example):
 
 
 def export(path: Path, state: State | TwoBranchState, config: RegressorConfig, recipe: Recipe) -> None:
-    """The averaged weights in 16 bits, as `facejax.regression.load_regressor` reads them."""
+    """The averaged weights in 16 bits, for `facejax.regression.load_regressor`.
+
+    Args:
+      path: folder to write.
+      state: of the run.
+      config: sizes of the regressor.
+      recipe: of the run.
+    """
     weights = jax.device_get(state.average)
     about = {"config": asdict(config), "recipe": recipe.name, "steps": int(state.step)}
     save(path, weights, schema=SCHEMA, version=VERSION, half=True, **about)

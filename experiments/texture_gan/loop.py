@@ -2,11 +2,11 @@
 
 | in the run's folder | |
 |---|---|
-| `state/` | the newest states, whole |
+| `state/` | the newest states |
 | `decoder/` | the averaged generator, as `facejax.texture.load_decoder` reads it |
 | `sheets/` | maps of the averaged generator, always from the same latents; `real.png` |
-| `log.csv` | the terms, averaged between two rows; the Frechet distance where it was measured |
-| `recipe.json` | what is trained |
+| `log.csv` | the terms, averaged since the row before; the Frechet distance where measured |
+| `recipe.json` | the recipe |
 """
 
 import functools
@@ -42,7 +42,7 @@ SHOWN = ("generator", "judge", "reconstruction", "frechet")
 
 @dataclass(frozen=True)
 class Intervals:
-    """In steps."""
+    """How often things happen, in steps."""
 
     log: int = 50
     save: int = 1000
@@ -62,7 +62,20 @@ def run(
     features: quality.Features | None = None,
     devices: list[jax.Device] | None = None,  # type: ignore[valid-type]
 ) -> State:
-    """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch."""
+    """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch.
+
+    Args:
+      out: the run's folder.
+      recipe: what to train and how.
+      source: the maps.
+      seed: of the run.
+      intervals: how often to log, save and measure.
+      features: in which the distance from real maps is measured; None: the shipped regressor's.
+      devices: to use; None: all.
+
+    Returns:
+      The state after the last step.
+    """
     every = intervals or Intervals()
     whole, parts = shardings(recipe.batch, devices)
     describe(out, recipe)
@@ -87,7 +100,7 @@ def run(
 
 
 class Step:
-    """The phases of a step, compiled one by one; the state is handed on without copies."""
+    """The phases of a step, compiled separately; each reuses the buffers of the state."""
 
     def __init__(self, recipe: Recipe, parts: NamedSharding):
         def compiled(function: Callable[..., Any]) -> Any:
@@ -116,7 +129,17 @@ class Step:
         return self.close(state), terms
 
     def play(self, state: State, number: int, keys: jax.Array, maps: jax.Array) -> tuple[State, dict[str, Any]]:
-        """The adversaries' turns."""
+        """The phases of generator and discriminator.
+
+        Args:
+          state: of the run.
+          number: of the step.
+          keys: consumed.
+          maps: real ones.
+
+        Returns:
+          The next state and the terms.
+        """
         recipe = self.recipe
         state, terms = self.generator(state, keys[0])
         if recipe.path and number % recipe.path_interval == 0:
@@ -134,12 +157,12 @@ class Step:
 
 @functools.cache
 def compiled_step(recipe: Recipe, parts: NamedSharding) -> Step:
-    """One for all lengths of a run: recipes that differ in their steps alone are one recipe here."""
+    """One for all lengths of a run: recipes that differ only in their steps share it."""
     return Step(recipe, parts)
 
 
 class Watch:
-    """What is looked at while training: sheets of maps, and the distance from real ones."""
+    """What is watched during training: sheets of maps, and the distance from real ones."""
 
     def __init__(
         self,
@@ -197,7 +220,14 @@ def _make(recipe: Recipe, generator, z, psi):
 
 
 def export(path: Path, recipe: Recipe, state: State, *, count: int = 10_000) -> None:
-    """The averaged generator as a texture decoder, in 16 bits."""
+    """The averaged generator as a texture decoder, in 16 bits.
+
+    Args:
+      path: folder to write.
+      recipe: of the run.
+      state: of the run.
+      count: draws for the statistics of the latents.
+    """
     weights = jax.tree.map(jnp.asarray, jax.device_get(training.averaged(state)))
     decoder = texture_decoder(recipe.generator, weights, count=count)
     save_decoder(path, decoder)

@@ -53,8 +53,7 @@ def init_inverter(config: StyleGANConfig, key: Key[Array, ""], *, outputs: int) 
 def apply_inverter(config: StyleGANConfig, params: Any, images: Float[Array, "N R R 3"]) -> Float[Array, "N W"]:
     """An estimate of the generator latent of each picture in [-1, 1], independent of the batch."""
     outputs = params["out"]["bias"].shape[0]
-    # type: ignore[return-value]
-    return _Discriminator(config, outputs, grouped=False).apply({"params": params}, images)
+    return _Discriminator(config, outputs, grouped=False).apply({"params": params}, images)  # type: ignore[return-value]
 
 
 class _Block(nn.Module):
