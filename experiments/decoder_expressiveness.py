@@ -124,6 +124,15 @@ def row(
 
 
 def write(args: Args, size: int, before: int, rows: dict[str, Any], pictures: dict[str, np.ndarray]) -> None:
+    """Write the tables and the sheet.
+
+    Args:
+      args: of the script.
+      size: texels per side.
+      before: number of maps before the held-out ones.
+      rows: the measurements by decoder.
+      pictures: the fitted maps by decoder.
+    """
     columns = {"psnr": "PSNR, dB", "encoder": "own encoder x 100", "lpips": "LPIPS x 100"}
     shown = [name for name in columns if name in next(iter(rows.values()))]
     unit = {"psnr": 1.0, "encoder": 100.0, "lpips": 100.0}

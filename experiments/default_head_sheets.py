@@ -129,6 +129,15 @@ def expressions(model: FaceModel, studio: Studio, texture) -> Iterable[tuple[str
 
 
 def people(model: FaceModel, studio: Studio, texture, count: int, seed: int) -> Iterable[tuple[str, np.ndarray]]:
+    """Random people, each from the front and from the side, with empty labels.
+
+    Args:
+      model: the face model.
+      studio: renders them.
+      texture: for a model without albedo.
+      count: number of people.
+      seed: of the draws.
+    """
     for key in jax.random.split(jax.random.key(seed), count):
         shape, colour = jax.random.split(key)
         identity = jax.random.normal(shape, model.identity_std.shape)

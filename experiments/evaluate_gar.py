@@ -89,6 +89,16 @@ def main(args: Args) -> None:
 def fit_all(
     model: FaceModel, images: list[np.ndarray], start: RegressResult, recipe: Recipe, tools: Tools, batch: int
 ) -> list[FitResult]:
+    """Fit the faces in batches.
+
+    Args:
+      model: the face model.
+      images: photographs.
+      start: what the regressor found in them.
+      recipe: of the fit.
+      tools: what the recipe needs.
+      batch: faces at once.
+    """
     results = []
     for first in tqdm(range(0, len(images), batch), desc=recipe.name, unit="group"):
         rows = range(first, min(first + batch, len(images)))

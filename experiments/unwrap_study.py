@@ -151,10 +151,19 @@ def turned(params: FaceParams, yaw: float) -> FaceParams:
 
 
 def unwrap(model, params, cuts, layout, template, **options) -> Unwrapped:
+    """`unwrap_photos` as one function of arrays, to be compiled."""
     return unwrap_photos(model, params, cuts, layout, template, **options)
 
 
 def run_ways(programs, model: FaceModel, layout: Layout, truth: Truth) -> Iterator[tuple[Way, Unwrapped]]:
+    """Unwrap a head in all ways.
+
+    Args:
+      programs: compiled, by way.
+      model: the face model.
+      layout: texels of the map.
+      truth: the head.
+    """
     assert model.albedo is not None
     plain = template_map(model, layout.texels, model.albedo.decode(jnp.zeros(model.albedo.count)))
     for way in WAYS:

@@ -110,12 +110,16 @@ def load_ict(data_dir: Path) -> Ict:
 
 
 def pick(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, side: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the surface under points picked in a view.
+    """The first surface point on each line of sight.
 
     Args:
       vertices, faces: the mesh.
-      points: picked.
-      side: whether the view is from the side.
+      points: (x, y) in the front view, where the largest z wins; (z, y) in the side view, where the largest x wins.
+      side: whether it is the side view.
+
+    Returns:
+      Triangles and barycentric weights. A line that misses the mesh (a point on an outline) takes the nearest triangle
+      that is visible in that view.
     """
     axes, depth = ([2, 1], 0) if side else ([0, 1], 2)
     flat = np.zeros((len(vertices), 3))
@@ -198,13 +202,14 @@ def open_share(
     rays: int = 24,
     reach: float = 20.0,
 ) -> np.ndarray:
-    """Share of rays from each point that leave the surroundings without a hit.
+    """(V,) share of the (cosine-weighted) hemisphere over a vertex that is free; small inside nostrils and behind the
+    lips.
 
     Args:
       vertices, faces: the mesh.
-      centre, extent: the region.
-      rays: number of rays per point.
-      reach: how far hits count, mm.
+      centre, extent: the box `centre` +- `extent`; vertices outside get 1.
+      rays: on the whole sphere.
+      reach: mm; farther surfaces do not count.
     """
     normals = unit_normals(vertices, faces)
     ids = np.intersect1d(np.flatnonzero((np.abs(vertices - centre) < extent).all(axis=1)), faces)
@@ -224,18 +229,18 @@ def open_share(
 
 
 def hits(origin: np.ndarray, directions: np.ndarray, corners: np.ndarray, reach: float) -> np.ndarray:
-    """Whether rays hit triangles.
+    """Which rays from a point meet a triangle (Moeller and Trumbore, 1997).
 
     Args:
-      origin: of the rays.
-      directions: of the rays.
-      corners: of the triangles.
-      reach: how far hits count.
+      origin: of all rays.
+      directions: unit vectors (R, 3).
+      corners: of the triangles (F, 3, 3).
+      reach: mm; farther triangles do not count.
     """
     close = np.linalg.norm(corners.mean(axis=1) - origin, axis=1) < reach
     a, b, c = (corners[close, k] for k in range(3))
     u, v, offset = b - a, c - a, origin - a
-    # dot(cross(d, v), x) = dot(d, cross(v, x)): one product a triangle instead of one a ray and triangle.
+    # dot(cross(d, v), x) = dot(d, cross(v, x)): one product per triangle instead of one per ray and triangle.
     scale = directions @ np.cross(v, u).T
     scale = np.where(np.abs(scale) < 1e-12, np.inf, scale)
     other = np.cross(offset, u)

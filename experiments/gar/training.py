@@ -166,7 +166,7 @@ class PairGeometry(NamedTuple):
 
 
 def pair_geometry(batch: int, side: int, model: FaceModel, params: FaceParams) -> PairGeometry:
-    """The first half of a batch's faces, where the second half of these takes the shape of the first half.
+    """The first half of a batch's faces, as the geometries of pairs of pairs; identities follow `pairing`.
 
     Args:
       batch: size.

@@ -81,7 +81,16 @@ def fit_subjects(
     batch: int,
     progress: Callable[[int], object] = lambda count: None,
 ) -> list[Fitted]:
-    """Fit all faces, `batch` at once (the last group is filled up: one program serves all), and measure them."""
+    """Fit and measure all faces.
+
+    Args:
+      model: the face model.
+      subjects: the photographs.
+      recipe: of the fit.
+      tools: what the recipe needs.
+      batch: faces at once; the last batch is filled up, so that one program serves all.
+      progress: called with 1 for each face.
+    """
     last = model_after(model, recipe, tools)
     texels, found = None, []
     for first in range(0, len(subjects), batch):
@@ -113,10 +122,10 @@ def measure(
       model: the face model.
       last: the model with the albedo of the last stage.
       recipe: of the fit.
-      subject: the photograph.
-      crop: its place.
+      subject: the photograph and its annotation.
+      crop: of the photograph.
       face: the fit.
-      albedo: its map.
+      albedo: the fitted map.
       texels: of the map.
 
     Returns:

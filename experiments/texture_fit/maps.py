@@ -95,8 +95,8 @@ def fit_map(
       albedo: the decoder.
       target: the map.
       mask: texels that count.
-      view: of a network; None: none.
-      stage: steps and rate.
+      view: of a network; None: without that distance.
+      stage: steps, rates and decays of Adam.
       weight: of the distance.
     """
     rate, pace, adam = dict(stage.rates)["albedo"], schedule(stage), optax.scale_by_adam(*stage.betas)

@@ -115,8 +115,7 @@ def side_views(
 
     Returns:
       Numbers (PSNR of the front view and of each side, with the front's light and with its own; landmark NME), and for
-        each
-      view the photograph's crop and the fit over it.
+      each view the photograph's crop and the fit over it.
     """
     result = facejax.fit(model, views.images["front"], recipe=recipe, start=views.seen["front"], tools=tools)
     numbers: dict[str, Any] = {"front": float(result.faces.psnr_face[0])}

@@ -101,7 +101,18 @@ def cost_losses(
 def cost_step(
     config: RegressorConfig, recipe: CostRecipe, anchors: Anchors, space: CoefficientSpace, state: State, views: View
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
-    """One step on a batch of views: the next state and the terms. Arguments as for `cost_losses`."""
+    """One step on a batch of views.
+
+    Args:
+      config: sizes of the regressor.
+      recipe: the loss.
+      anchors, space: the model, as for `cost_losses`.
+      state: of the run.
+      views: the batch.
+
+    Returns:
+      The next state and the terms.
+    """
 
     def total(params: Any):
         return cost_losses(config, recipe, anchors, space, apply_encoder(config.encoder, params, views.image), views)
@@ -115,8 +126,16 @@ def meta_cost_step(
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
     """One round of 3DDFA_V2's meta-joint optimisation: `recipe.look_ahead` steps, by the better of the two costs.
 
-    The batch is cut into `look_ahead` batches to learn from and one to judge by. Arguments as for `cost_losses`.
-    Returns the next state and the terms on the judging batch; "branch" is 0 where fWPDC won, 1 where VDC did.
+    Args:
+      config: sizes of the regressor.
+      recipe: the loss.
+      anchors, space: the model, as for `cost_losses`.
+      state: of the run.
+      views: cut into `look_ahead` batches to learn from and one to judge by.
+
+    Returns:
+      The next state, and the terms on the judging batch; "branch" is 0 where fWPDC won, 1 where VDC did.
+
     Raises ValueError when the batch cannot be cut into equal parts.
     """
     parts = recipe.look_ahead + 1

@@ -112,10 +112,18 @@ def cells(
     even: Float[Array, ""],
     zoom: Float[Array, ""],
 ) -> Float[Array, "{size} {count}"]:
-    """A matrix that spreads `count` values over a row of pixels, each over a stretch of random width.
+    """A matrix that spreads values over a row of pixels, each over a stretch of random width.
 
-    The stretches are of all widths where `even` is 0 and alike where it is 1. The picture shows the first share `zoom`
-    of them; they meet in ramps of width `softness`.
+    Args:
+      key: consumed.
+      size: pixels.
+      count: number of values.
+      softness: width of the ramps between stretches, as a share of the row.
+      even: 0 for stretches of all widths, 1 for equal ones.
+      zoom: the share of the stretches that the row shows.
+
+    Returns:
+      The matrix.
     """
     width = even + 0.05 - (1.0 - even) * jnp.log(1.0 - uniform(key, (count,)))
     edges = jnp.cumsum(width)[:-1] / (jnp.sum(width) * zoom)

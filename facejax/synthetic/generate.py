@@ -167,6 +167,18 @@ class _Studio(NamedTuple):
         texture: Float[Array, "T S C"],
         gloss: Float[Array, " 2"],
     ) -> _Layer:
+        """Draw a mesh as a layer.
+
+        Args:
+          vertices, normals: model space, mm.
+          faces: triangles.
+          uv, uv_faces: their layout.
+          texture: display values, with opacity as a fourth channel if there is one.
+          gloss: strength and exponent of the highlight.
+
+        Returns:
+          The layer.
+        """
         camera, pose, size = self.params.camera, self.params.pose, (self.size, self.size)
         points = project(camera, to_camera(pose, vertices))
         triangle = rasterize(points, faces, size=size, perspective=camera.perspective)
