@@ -47,6 +47,7 @@ class Studio:
           yaw, pitch: degrees.
           centre: model space, mm.
           span: width of the picture, mm.
+          coefficients: of the face, by name; the others are neutral.
         """
         rotation = euler_to_quaternion(jnp.array([pitch, yaw, 0.0]))
         turned = replace(self.params.pose, rotation=rotation, translation=jnp.zeros(3))

@@ -61,14 +61,15 @@ def train(
 
     Args:
       step: (state, number, batch) to (state, terms). Numbers count from 0.
-      state: the state to start from; also tells which structure a checkpoint must have.
+      state: the state to start from; also shows the structure of a checkpoint.
       batch: number to batch.
+      steps: the number of the run's steps, including those of earlier calls.
       store, save_every: where checkpoints go, and the steps between two. The last step is always saved.
-      log, log_every: where the terms' means go, and the steps between two rows. The last step always has a row.
-      sharding: where the state lies; None: on the default device.
+      log, log_every: where the means of the terms go, and the steps between two rows. The last step always has a row.
+      sharding: placement of the state; None: on the default device.
       events: what else to do every so many steps.
       saved: called with the state after each checkpoint.
-      shown: terms whose means stand beside the progress bar.
+      shown: terms whose means are shown beside the progress bar.
       title: text before the progress bar.
 
     Returns:

@@ -53,15 +53,23 @@ def glb_bytes(
     unlit: bool = False,
     name: str = "face",
 ) -> bytes:
-    """One mesh; `title` names it in errors.
+    """The bytes of a .glb file with one mesh.
 
     Args:
-        vertices: mm; `normals`: unit, one for each.
-        uv: v up; `uv_faces` may be left out when it has one row per vertex. texture: display values, row 0 on top.
-        targets: offsets in mm by name; weights: how much of each the face shows (0 where left out).
-        turns: of every target what it adds to `normals`; without them viewers light the face as if it were neutral.
-        unlit: the texture is shown as it is, whatever the light.
-        rotation: quaternion w, x, y, z of the mesh's node; translation: mm.
+      title: names the mesh in errors.
+      vertices: mm.
+      faces: triangles.
+      normals: unit vectors, one per vertex.
+      uv: v up.
+      uv_faces: may be left out when uv has one row per vertex.
+      texture: display values, row 0 on top.
+      targets: offsets in mm by name.
+      turns: for every target, what it adds to `normals`; without them viewers light the face as if it were neutral.
+      weights: how much of each target the face shows (0 where left out).
+      rotation: quaternion w, x, y, z of the mesh's node.
+      translation: of the node, mm.
+      unlit: show the texture as it is, whatever the light.
+      name: of the mesh.
 
     Raises ValueError for values that are not finite, indices out of range, or a texture without uv.
     """

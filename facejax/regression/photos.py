@@ -79,18 +79,23 @@ def regress_photos(
     batch: int = 8,
     progress: Callable[[int], object] | None = None,
 ) -> RegressedPhotos:
-    """Find and regress the faces of photos: files, or arrays (H, W, 3) of display values or bytes.
+    """Find and regress the faces of photos.
+
+    A photo that cannot be read or shows no face becomes a line of `failures` and does not stop the others. The detector
+    finds candidates; one whose landmarks the network itself does not trust is dropped.
 
     Args:
-        boxes: [left, top, right, bottom] or rows of them, in pixels: for some photos by file name, or for each photo
-            in their order (None: look for the face). Each encloses the 68 landmarks.
-        faces: only the largest face of a photo, or all of them. All boxes that are given are used.
-        names: of the photos; by default the files' names, and "photo 0" and so on for arrays.
-        batch: faces a compiled program takes at once; fewer are filled up.
-        progress: called with the number of photos done since the last call.
+      regressor: the network.
+      photos: files, or arrays (H, W, 3) of display values or bytes.
+      boxes: [left, top, right, bottom] or rows of them, in pixels: for some photos by file name, or for each photo in
+        order (None: look for the face). Each encloses the 68 landmarks.
+      faces: "largest" for only the largest face of a photo, or "all". All given boxes are used.
+      names: of the photos; by default the files' names, and "photo 0" and so on for arrays.
+      batch: faces that a compiled program takes at once; smaller batches are padded.
+      progress: called with the number of photos done since the last call.
 
-    A photo that cannot be read or shows no face becomes a line of `failures` and does not stop the others. What the
-    detector finds is a candidate; one whose landmarks the network itself does not trust is dropped.
+    Returns:
+      The faces.
     """
     if faces not in ("largest", "all"):
         raise ValueError(f"faces={faces!r}: pass 'largest' or 'all'")
