@@ -4,7 +4,7 @@
 
 Bai et al., CVPR 2023, fit unseen maps with decoders trained on more and more maps. Here the last `--count` maps of
 `--maps` are made again by each decoder (a folder of `facejax.texture.save_decoder`; its name is the row's label): its
-latents, one a layer, move from the mean by Adam. The decoders must have been trained without those maps:
+latents, one per layer, move from the mean by Adam. The decoders must have been trained without those maps:
 `train_texture_gan.py train --limit N`, with the N that is printed. Beside them the head's linear albedo, by least
 squares. PSNR is over the texels that the mesh shows. Perceptual distances are LPIPS of the whole map, with `--lpips`,
 and the feature distance of the shipped regressor's encoder on the map's face, which is also part of the loss.

@@ -2,7 +2,7 @@
 
     python experiments/evaluate_fit.py --data DIR --out DIR [--which landmarks|photos|both]
 
-`--data` holds aflw2000/aflw2000_dev.npz (68 points a photograph, 1-based) and photos/index.json with photographs and
+`--data` holds aflw2000/aflw2000_dev.npz (68 points per photograph, 1-based) and photos/index.json with photographs and
 .npy landmarks (0-based pixel centres). Prints a table; writes fit.json and, for the photographs, the files of every
 fit, whose overlay.png should be looked at: a number that improves while the face gets uglier is a bug.
 """

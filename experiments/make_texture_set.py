@@ -34,7 +34,7 @@ class Args:
     seed: int = 0
     """of the people; the ingredients do not depend on it"""
     shard: int = 50
-    """maps a file"""
+    """maps per file"""
     workers: int = max(1, os.cpu_count() or 1)
     """processes"""
     ingredients: Path | None = None

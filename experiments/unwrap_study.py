@@ -75,7 +75,7 @@ class Args:
     data: Path | None = None
     """holds ffhquv_sample/ and realy_topologies/; without it that part is left out"""
     size: int = 512
-    """texels a side"""
+    """texels per side"""
     faces: int = 4
     seed: int = 0
 

@@ -1,4 +1,4 @@
-"""Light and colour: spherical harmonics with nine coefficients a channel in camera space, and colour conversions.
+"""Light and colour: spherical harmonics with nine coefficients per channel in camera space, and colour conversions.
 
 Ramamoorthi and Hanrahan, "An efficient representation for irradiance environment maps", SIGGRAPH 2001.
 """

@@ -55,7 +55,7 @@ class Layers:
 
 
 class _Grid:
-    """The fine texel grid of the head and averages of what is drawn on it."""
+    """The fine texel grid of the head, and averages over its texels."""
 
     def __init__(self, topology: dict, size: int):
         self.size = size

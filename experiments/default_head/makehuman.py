@@ -257,7 +257,7 @@ def carry(values: np.ndarray, ict: Ict, topology: dict) -> np.ndarray:
 
 
 def registered_macros(data_dir: Path, topology: dict) -> np.ndarray:
-    """MakeHuman's 12 macro shapes in our topology, each brought to our mean by a similarity: (12, V, 3) float32, mm.
+    """MakeHuman's 12 macro shapes in our topology, each aligned to our mean by a similarity: (12, V, 3) float32, mm.
 
     Our mean goes to the mean MakeHuman head by a smooth field (so its fine relief, the nostrils and lids, stays ours),
     and from there each vertex moves as the MakeHuman surface point it was registered to. Vertices without one nearby
@@ -294,7 +294,7 @@ def registered_macros(data_dir: Path, topology: dict) -> np.ndarray:
 def _close_lips(
     field: np.ndarray, mean: np.ndarray, faces: np.ndarray, topology: dict, reach: float = 4.0
 ) -> np.ndarray:
-    """A displacement field (V, 3) made alike on both lips where they meet, so that the mouth stays shut."""
+    """A displacement field (V, 3) made equal on both lips where they meet, so that the mouth stays closed."""
     points = _points(mean, faces, topology["landmark_faces"], np.asarray(topology["landmark_weights"], np.float64))
     seam = 0.5 * (points[[60, 61, 62, 63, 64]] + points[[60, 67, 66, 65, 64]])
     line = np.concatenate([np.linspace(a, b, 12) for a, b in pairwise(seam)])

@@ -34,6 +34,7 @@ from facejax.nets import (
 )
 from facejax.nets.mobilenet import apply_mobilenet, mobilenet_shapes
 from facejax.nets.resnet import apply_resnet, resnet_shapes
+from facejax.objectives.coefficients import Whitening, unwhiten
 
 SCHEMA, VERSION = "released network", 1
 CONFIGS: dict[str, type[Any]] = {
@@ -46,15 +47,6 @@ CONFIGS: dict[str, type[Any]] = {
     "fan": FANConfig,
 }
 _WRONG_NETWORK = "these weights are another network's: regress_{0} takes what import_{0} returns"
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Whitening:
-    """Statistics of the coefficients: the network's outputs are (coefficient - mean) / std."""
-
-    mean: Float[Array, " 62"]
-    std: Float[Array, " 62"]
 
 
 @jax.tree_util.register_dataclass
@@ -181,7 +173,7 @@ def regress_deep3d(released: Released, images: Float[Array, "N 224 224 3"]) -> C
 
 def coefficients_62(outputs: Float[Array, "N 62"], whitening: Whitening | None) -> Coefficients62:
     """The outputs split into blocks; `whitening` None leaves them whitened."""
-    values = outputs if whitening is None else outputs * whitening.std + whitening.mean
+    values = outputs if whitening is None else unwhiten(whitening, outputs)
     blocks = split_heads((("pose", 12), ("identity", 40), ("expression", 10)), values)
     return Coefficients62(blocks["pose"].reshape(-1, 3, 4), blocks["identity"], blocks["expression"])
 

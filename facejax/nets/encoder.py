@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key
 from facejax.kernels import conv_general_dilated
 
 POINTS = 68
-BLOCK = 4  # the first layer takes squares of this many pixels a side as one
+BLOCK = 4  # side of the squares of pixels that the first layer takes as one
 GAIN = 1.7139588594436646  # keeps the variance through a ReLU: sqrt(2 / (1 - 1 / pi))
 REACH = 1.6  # the attention's grid spans this many half sides, since landmarks may lie outside the picture
 

@@ -1,4 +1,4 @@
-"""VGG16 as LPIPS looks through it: pictures whose features are near look alike to people.
+"""VGG16 as LPIPS uses it: pictures with similar features look similar to people.
 
 Simonyan and Zisserman, "Very deep convolutional networks", ICLR 2015; Zhang et al., "The unreasonable effectiveness of
 deep features as a perceptual metric", CVPR 2018. The squared distance of two `lpips_features` is LPIPS (version 0.1,

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-REFERENCE_SIZE = 1024  # texels a side, for which the kernels below are given
+REFERENCE_SIZE = 1024  # texels per side of the maps for which the kernels below are given
 
 ERODE_FIRST, ERODE_MOUTH, ERODE_ELSEWHERE = 3, 5, 9
 MINOR_BLUR, MINOR_WEIGHT = 51, 0.8
@@ -22,17 +22,17 @@ def scaled_kernel(texels: int | float, size: int, *, least: int = 1) -> int:
 
 
 def erode(mask: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
-    """The smallest value in a square of `kernel` texels a side. The map's border does not erode."""
+    """The smallest value in a square of `kernel` texels per side. The map's border does not erode."""
     return _extreme(mask, kernel, lax.min, np.inf)
 
 
 def dilate(mask: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
-    """The largest value in a square of `kernel` texels a side."""
+    """The largest value in a square of `kernel` texels per side."""
     return _extreme(mask, kernel, lax.max, -np.inf)
 
 
 def box_blur(image: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
-    """The mean over a square of `kernel` texels a side; the map is mirrored at its outermost texels.
+    """The mean over a square of `kernel` texels per side; the map is mirrored at its outermost texels.
 
     Raises ValueError where the kernel is even, or reaches farther than the map.
     """

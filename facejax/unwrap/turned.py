@@ -92,7 +92,7 @@ def turn_and_complete(
       texture: evenly lit display values (S, S, 3) in the model's layout.
       known: (S, S), 1 where `texture` is given.
       texels: of the same layout and size, from `mesh_texels`.
-      complete_view: view to completed picture of the same size. It is called on the host, once a view, so it may run
+      complete_view: view to completed picture of the same size. It is called on the host, once per view, so it may run
         anything. Its colours are matched to those of the known pixels.
       yaws: the views, degrees.
       side: pixels per side of a view.
