@@ -3,6 +3,7 @@
     python experiments/train_regressor.py render --pool DIR --shards 100      # 25,600 labelled pictures; resumes
     python experiments/train_regressor.py train --pool DIR --out RUN          # resumes exactly after a kill
     python experiments/train_regressor.py train --live --out RUN              # an accelerator renders as it trains
+    python experiments/train_regressor.py train --recipe 3ddfa_wpdc --pool DIR --out RUN          # or another cost
     python experiments/train_regressor.py train --recipe 2dasl --pool DIR --wild AFLW --out RUN   # never shipped
     python experiments/train_regressor.py profile --wild AFLW --checkpoint RUN/regressor --out turned.npz
     facejax evaluate aflw2000 --data DATA --checkpoint RUN/regressor

@@ -39,7 +39,7 @@ from facejax.regression.regressor import Regressor
 from gar import training
 from gar.data import Pictures, Source
 from gar.recipes import Recipe
-from gar.training import NormalState, Onlookers, State
+from gar.training import FixedNetworks, NormalState, State
 
 TERMS = ("reconstruction", "features", "adversarial", "normals", "landmarks", "identity", "crowding", "astray")
 COLUMNS = (*TERMS, "judge", "real", "made", "slope", "path penalty", "path length")
@@ -80,7 +80,7 @@ def run(
     describe(out, recipe)
     key = jax.random.key(seed)
     reader = train_normals(out, recipe, source, key, whole, parts).params if reader is None else reader
-    onlookers = spread(Onlookers(regressor, reader, recogniser), whole)
+    fixed = spread(FixedNetworks(regressor, reader, recogniser), whole)
     state = training.init_state(recipe, jax.random.fold_in(key, 0))
     step = compiled_step(recipe)
 
@@ -89,8 +89,8 @@ def run(
         write_sheet(out / "sheets" / f"step_{int(state.step):09d}.png", gar, source, recipe.batch)
 
     return train(
-        lambda state, number, batch: step(state, number, jax.random.fold_in(key, number + 1), batch, onlookers),
-        state if begun is None else training.go_on(state, begun),
+        lambda state, number, batch: step(state, number, jax.random.fold_in(key, number + 1), batch, fixed),
+        state if begun is None else training.start_from(state, begun),
         lambda number: spread(source(number), parts),
         steps=recipe.steps,
         store=TrainingStore(out / "state", schema="facejax.gar.training"),
@@ -148,9 +148,7 @@ class Step:
             return jit(function, donate_argnums=0)
 
         self.recipe = recipe
-        self.maker = compiled(
-            lambda state, key, batch, onlookers: training.maker_phase(recipe, state, key, batch, onlookers)
-        )
+        self.maker = compiled(lambda state, key, batch, fixed: training.maker_phase(recipe, state, key, batch, fixed))
         self.path = compiled(lambda state, key, batch: training.path_phase(recipe, state, key, batch))
         self.judge = {
             slope: compiled(
@@ -161,10 +159,10 @@ class Step:
         self.close = compiled(lambda state: training.close_step(recipe, state))
 
     def __call__(
-        self, state: State, number: int, key: jax.Array, batch: Pictures, onlookers: Onlookers
+        self, state: State, number: int, key: jax.Array, batch: Pictures, fixed: FixedNetworks
     ) -> tuple[State, dict[str, Any]]:
         recipe, keys = self.recipe, jax.random.split(key)
-        state, terms, made = self.maker(state, keys[0], batch, onlookers)
+        state, terms, made = self.maker(state, keys[0], batch, fixed)
         if recipe.path and number % recipe.path_interval == 0:
             state, more = self.path(state, keys[1], batch)
             terms |= more

@@ -59,7 +59,7 @@ class State(NamedTuple):
     step: Int[Array, ""]
 
 
-class Onlookers(NamedTuple):
+class FixedNetworks(NamedTuple):
     """Networks that are not trained here."""
 
     regressor: Regressor  # its face model is that of the geometry
@@ -75,7 +75,7 @@ def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
     return State(weights, average, judge, *moments, jnp.float32(0), jnp.int32(0))
 
 
-def go_on(state: State, smaller: GARWeights) -> State:
+def start_from(state: State, smaller: GARWeights) -> State:
     """The state to start from, with the layers of a generator of lower resolution; layers that it lacks are random."""
     old = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(trained(smaller))}
 
@@ -114,7 +114,7 @@ def judge_adam(recipe: Recipe) -> optax.GradientTransformation:
 
 
 def maker_phase(
-    recipe: Recipe, state: State, key: Key[Array, ""], batch: Pictures, onlookers: Onlookers
+    recipe: Recipe, state: State, key: Key[Array, ""], batch: Pictures, fixed: FixedNetworks
 ) -> tuple[State, dict, Float[Array, "N R R 3"]]:
     """One step of the maker.
 
@@ -123,7 +123,7 @@ def maker_phase(
       state: of the run.
       key: consumed.
       batch: real pictures with their geometry.
-      onlookers: fixed networks.
+      fixed: fixed networks.
 
     Returns:
       The next state, the terms, and the pictures of pairs of pairs, for the judge.
@@ -131,7 +131,7 @@ def maker_phase(
     drawn, blurred, scattered, again = jax.random.split(key, 4)
     config, weigh = recipe.config, recipe.weights
     real = from_bytes(batch.image)
-    geometry = pair_geometry(recipe.batch, config.side, onlookers.regressor.model, batch.params)
+    geometry = pair_geometry(recipe.batch, config.side, fixed.regressor.model, batch.params)
     z = jax.random.normal(drawn, (recipe.batch // 2, config.generator.latent))
 
     def loss(params):
@@ -142,12 +142,12 @@ def maker_phase(
         normals = shrink_normals(jnp.asarray(batch.normals, jnp.float32))
         copy = paint(config, weights, ws, normals, noise="random", key=again)
         terms["reconstruction"] = pyramid_distance(copy, real)
-        terms["features"] = feature_gap(onlookers.regressor, copy, real)
+        terms["features"] = feature_gap(fixed.regressor, copy, real)
         made = paint_pairs(recipe, weights, z, geometry.normals, scattered)
         terms["adversarial"] = jnp.mean(fooling_loss(apply_discriminator(recipe.judge, state.judge, made)))
-        read, _ = apply_normal_net(recipe.config.reader, onlookers.normal_net, (made + 1) / 2)
+        read, _ = apply_normal_net(recipe.config.reader, fixed.normal_net, (made + 1) / 2)
         terms["normals"] = normal_consistency(read, geometry.normals)
-        terms["landmarks"], terms["identity"] = pair_terms(onlookers, made, geometry)
+        terms["landmarks"], terms["identity"] = pair_terms(fixed, made, geometry)
         terms["crowding"] = crowding(guess.z)
         terms["astray"] = jnp.mean(jnp.square(guess.offsets))
         for name, value in terms.items():
@@ -215,13 +215,13 @@ def paint_pairs(
 
 
 def pair_terms(
-    onlookers: Onlookers, made: Float[Array, "N R R 3"], geometry: PairGeometry
+    fixed: FixedNetworks, made: Float[Array, "N R R 3"], geometry: PairGeometry
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """How much the landmarks of neighbours differ, and the persons of the two halves, as the networks see them."""
-    seen = look(onlookers.regressor, made, geometry.points)
-    if onlookers.recogniser is None:
+    seen = look(fixed.regressor, made, geometry.points)
+    if fixed.recogniser is None:
         return same_geometry(seen.landmarks), same_code(seen.person)
-    person = look_at_people(onlookers.recogniser, made, geometry.points)
+    person = look_at_people(fixed.recogniser, made, geometry.points)
     return same_geometry(seen.landmarks), same_code(person * person.shape[-1] ** 0.5)
 
 
