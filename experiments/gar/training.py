@@ -123,7 +123,7 @@ def maker_phase(
       state: of the run.
       key: consumed.
       batch: real pictures with their geometry.
-      fixed: fixed networks.
+      fixed: the networks that are not trained.
 
     Returns:
       The next state, the terms, and the pictures of pairs of pairs, for the judge.
