@@ -13,9 +13,9 @@
 | `pyramid.py` | two maps blended band by band |
 | `regions.py` | skin, the middle of the face, mouth and nostrils in any model's layout; templates |
 | `complete.py` | `complete_texture`: views pasted, repaired, completed |
-| `photos.py` | `unwrap_photos`: photographs of any size through all of this in one program, with figures of quality |
+| `photos.py` | `unwrap_face`, `unwrap_photos`: photographs of any size through all of this, with figures of quality |
 | `agreement.py` | whether views show one person, by their skin |
-| `dataset.py` | filters, and the manifest of a set that survives being killed |
+| `dataset.py` | which textures of many photographs are good enough for a set |
 | `turned.py` | texels that no photograph shows, from a generator: at once, or view by view of the turned head |
 | `surfaces.py` | `Surface`: a mesh in one texture layout with landmarks, of a model or of arrays |
 | `retarget.py` | `correspond`, `carry_texture`: a texture from one topology's layout to another's |
@@ -38,6 +38,8 @@ from facejax.unwrap.normalisation import normalise as normalise
 from facejax.unwrap.normalisation import pass_through as pass_through
 from facejax.unwrap.photos import cut_out as cut_out
 from facejax.unwrap.photos import face_layout as face_layout
+from facejax.unwrap.photos import fitted_template as fitted_template
+from facejax.unwrap.photos import unwrap_face as unwrap_face
 from facejax.unwrap.photos import unwrap_photos as unwrap_photos
 from facejax.unwrap.poisson import poisson_edit as poisson_edit
 from facejax.unwrap.poisson import poisson_relax as poisson_relax
