@@ -27,7 +27,7 @@ from killed_folder import contents
 from facejax.cli import main
 from facejax.commands import runs
 from facejax.engine import batches, fits, fitter
-from facejax.engine.faces import FaceFinder
+from facejax.engine.faces import FaceFinder, Found
 from facejax.engine.fits import FitJob, FitOptions
 from facejax.engine.job import Group
 from facejax.engine.pipeline import overlapped
@@ -209,7 +209,7 @@ def test_a_finished_run_is_reported_again_without_being_made_again(command, go, 
     shutil.copytree(whole, out)
     (out / "summary.json").unlink()
     before = (out / "manifest.jsonl").read_bytes()
-    monkeypatch.setattr(runs, "work_here", None)
+    monkeypatch.setattr(runs, "work_here", lambda *_: pytest.fail("worked"))
     assert go(out, "--resume") == command.status
     assert (out / "manifest.jsonl").read_bytes() == before and contents(out) == contents(whole)
 
@@ -264,11 +264,12 @@ def test_shards_share_one_folder(command, go, whole, tmp_path):
 
 
 def test_earlier_photographs_keep_their_lines(command, go, photos, tmp_path):
-    for name in ("anna.png", "dora.png", "dora.png"):
-        (tmp_path / "one.txt").write_text(f"{photos}/{name}")
-        assert go(tmp_path / "out", source=tmp_path / "one.txt") == 0
-    names = [str(photos / name)[1:] for name in ("anna.png", "dora.png")]
-    assert [(line["file"], line["group"]) for line in manifest(tmp_path / "out")] == [(names[0], None), (names[1], 0)]
+    one, two, three = (str(photos / name) for name in ("anna.png", "dora.png", "more/dora2.png"))
+    for some in ((one, two), (two, three), (two, three)):
+        (tmp_path / "some.txt").write_text("\n".join(some))
+        assert go(tmp_path / "out", source=tmp_path / "some.txt") == 0
+    names, lines = [one[1:], two[1:], three[1:]], manifest(tmp_path / "out")
+    assert [(line["file"], line["group"]) for line in lines] == list(zip(names, (None, 0, 0), strict=True))
     keep_others(tmp_path / "out/manifest.jsonl", names[:1])
     assert read_manifest(tmp_path / "out/manifest.jsonl", names[:1], 2) == {}
     assert [line["file"] for line in manifest(tmp_path / "out")] == names[1:]
@@ -441,12 +442,11 @@ def test_a_photo_costs_what_its_group_was_read_fitted_and_written_in(photos, tmp
         return value
 
     two = list_photos([photos])[:2]
-    faces = SimpleNamespace(seconds=3.0, group=Group(0, two, {}), faces=[], failures={})
+    found = Found(Group(0, two, {}), [], {}, 3.0)
     monkeypatch.setattr(fits, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     one = FitJob(FitOptions(out=tmp_path))
     one.fitter = SimpleNamespace(fit=lambda faces: takes(5, ([], dict.fromkeys(two, "no face"))))  # type: ignore[assignment]
-    worked = takes(100, one.work(takes(100, faces)))  # type: ignore[arg-type]
-    _, lines = one.write(worked)
+    _, lines = one.write(takes(100, one.work(takes(100, found))))
     assert [line["seconds"] for line in lines] == [4.0, 4.0]
 
 

@@ -93,8 +93,8 @@ def work_here(
 
 
 def describe_options(options: Any, kind: type) -> dict[str, Any]:
-    """The options that a dataclass `kind` has, but for where the results lie."""
-    return {one.name: getattr(options, one.name) for one in fields(kind) if one.name != "out"}
+    """The options that a dataclass `kind` has, but for where the results lie and the batch, which the run describes."""
+    return {one.name: getattr(options, one.name) for one in fields(kind) if one.name not in ("out", "batch")}
 
 
 def make_groups(photos: Sequence[Photo], size: int, taken: Mapping[Photo, str] | None = None) -> list[Group]:

@@ -70,7 +70,7 @@ class Run:
                 return given
             return choose_batch(self.job.options.recipe, len(self.photos), photo_bytes(self.photos))
         before, count = int(begun["options"]["batch"]), len(self.photos)
-        return before if given is None or min(before, given) >= count else given  # all in one group are the same groups
+        return before if given is None or given > before == count else given  # all of them in one group, as before
 
     def _begun(self) -> dict[str, Any] | None:
         """What the run is that was begun here, if there is one."""
@@ -88,8 +88,7 @@ class Run:
         self.resumed = True
 
     def _describe(self) -> dict[str, Any]:
-        options = self.job.describe()
-        options.setdefault("batch", self.batch)
+        options = self.job.describe() | {"batch": self.batch}
         return {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
 
     def _lines_there(self) -> int:

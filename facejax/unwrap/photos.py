@@ -116,12 +116,12 @@ def unwrap_face(
     each = [replace(one, albedo=np.zeros(0, np.float32)) for one in params]
     stacked, squares = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (each, cuts))
     options = {"delight": delight, "skin_only": skin_only, "blending": blending}
-    return _unwrap_photos(model, stacked, squares, layout, template, **options)
+    return _unwrap_photos(model, jax.tree.map(jnp.asarray, stacked), squares, layout, template, **options)
 
 
 def most_frontal(poses: Sequence[Pose]) -> int:
     """Which of several poses turns the face to the camera most."""
-    forward = np.stack([np.asarray(quaternion_to_matrix(pose.rotation))[:, 2] for pose in poses])
+    forward = np.stack([np.asarray(quaternion_to_matrix(jnp.asarray(pose.rotation)))[:, 2] for pose in poses])
     place = np.stack([np.asarray(pose.translation) for pose in poses])
     return int(np.argmax(-np.sum(forward * place, axis=-1) / np.linalg.norm(place, axis=-1)))
 
