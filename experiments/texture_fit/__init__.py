@@ -2,7 +2,7 @@
 
 | file | what lives there |
 |---|---|
-| `unwrap.py` | a photograph in the UV layout of a fitted face; BS errors of what is seen |
+| `brightness.py` | BS errors of unwrapped photographs and of fitted maps, where both sides are seen |
 | `faces.py` | annotated photographs, fitted in groups, and what is measured on each |
 | `side_views.py` | a face fitted to one view, drawn into others |
 | `maps.py` | held-out maps, fitted by a decoder or by the linear albedo |
