@@ -145,7 +145,7 @@ def run_ways(model: FaceModel, layout: Layout, truth: Truth) -> Iterator[tuple[W
     assert model.albedo is not None
     plain = template_map(model, layout.texels, model.albedo.decode(jnp.zeros(model.albedo.count)))
     for way in WAYS:
-        params, cuts = ([which[view] for view in way.views] for which in (truth.params, truth.cuts))
+        params, cuts = [truth.params[view] for view in way.views], [truth.cuts[view] for view in way.views]
         yield way, unwrap_face(model, params, cuts, layout, plain, skin_only=False, **way.options)
 
 
@@ -194,8 +194,8 @@ def sample(args: Args, model: FaceModel, layout: Layout) -> str:
     cells, rows = [*(caption(images[view], view, SIDE) for view in YAWS)], []
     kernel = scaled_kernel(KERNEL, layout.size)
     for way in WAYS:
-        some = ([which[view] for view in way.views] for which in (params, cuts))
-        result = unwrap_face(model, *some, layout, template, **way.options)
+        some, squares = [params[view] for view in way.views], [cuts[view] for view in way.views]
+        result = unwrap_face(model, some, squares, layout, template, **way.options)
         quality = {name: float(value) for name, value in result.quality._asdict().items()}
         gap = psnr(result.completed.texture, jnp.asarray(theirs), layout.regions.centre)
         rows.append([way.name, quality["bs_photo"], quality["bs"], quality["seen"], quality["strange"], float(gap)])

@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -298,7 +298,7 @@ def test_a_photo_whose_folder_another_ones_faces_take_is_refused(tmp_path):
     every = Run(FitJob(replace(options, faces="all")), photos, batch=1)
     assert [group.taken for group in every.rest()] == [{}] * 4
     # The line that such a photo gets.
-    finder = FaceFinder(None, tmp_path, {}, None, "largest", False, 1)
+    finder = FaceFinder(landmarks=tmp_path)
     found = finder.find(Group(1, [photos[1]], {"x_0.jpg": "x.jpg"}))
     assert found.faces == [] and "x_0.jpg: its folder is taken (by x.jpg); rename it" in found.failures[photos[1]]
 
@@ -338,7 +338,7 @@ def test_too_many_faces_for_the_memory_are_halved(command, photos, head, tmp_pat
 
     fit_faces = fitter.fit_faces
     monkeypatch.setattr(fitter, "fit_faces", small_device)
-    one = job_of(command, photos, head, tmp_path)
+    one: Any = job_of(command, photos, head, tmp_path)
     one.load(8)
     some = [photo for photo in list_photos([photos]) if photo.file not in FAILURES]
     _, lines = one.write(one.work(one.find(Group(0, some, {}))))
@@ -389,7 +389,7 @@ def test_the_batch_fits_into_the_memory(monkeypatch):
 
 
 def test_photographs_are_held_in_bytes_and_their_sizes_are_looked_at(photos):
-    found, failures = FaceFinder(None, photos, {}, None, "largest", False, 1).find_faces(list_photos([photos]))
+    found, failures = FaceFinder(landmarks=photos).find_faces(list_photos([photos]))
     assert {face.image.dtype for face in found} == {np.dtype(np.uint8)} and len(failures) == 2
     assert batches.photo_bytes(list_photos([photos])) == SIDE * SIDE * 3
     assert batches.photo_bytes([]) == 0 == batches.photo_bytes(list_photos([photos / "nowhere.jpg"]))

@@ -133,7 +133,7 @@ def test_a_texture_is_made_of_the_largest_of_several_boxes(regressor, tmp_path):
         write_png(tmp_path / name, photo(*blocks.astype(int)))
     photos = list_photos([tmp_path])
     boxes = {"one.png": blocks, "two.png": blocks[1:]}
-    found, failures = FaceFinder(regressor, None, boxes, None, "largest", True, 8).find_faces(photos)
+    found, failures = FaceFinder(regressor=regressor, boxes=boxes, single=True, batch=8).find_faces(photos)
     assert not failures and [face.photo for face in found] == photos
     assert [face.folder for face in found] == ["one", "two"]
     for face in found:

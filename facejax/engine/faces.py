@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,20 +49,23 @@ class _Inputs(NamedTuple):
     mask: np.ndarray | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FaceFinder:
     """Reads photographs with what belongs to each, and finds their faces."""
 
-    regressor: Regressor | None
-    """None: the landmarks are given"""
-    landmarks: Path | None
-    boxes: Mapping[str, np.ndarray]
-    masks: Path | None
-    faces: Faces
+    regressor: Regressor | None = None
+    """looks for the faces, where `landmarks` does not say where they are"""
+    landmarks: Path | None = None
+    """one file, or a folder of them"""
+    boxes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """by the names of photographs, see `facejax.images.box_of`"""
+    masks: Path | None = None
+    """folder with the photographs' masks"""
+    faces: Faces = "largest"
     """of the faces found in a photo: the largest, or all"""
-    single: bool
+    single: bool = False
     """of several boxes of a photo only the largest is taken"""
-    batch: int
+    batch: int = 1
     """faces that the regressor takes at once"""
 
     def find(self, group: Group) -> Found:
@@ -113,8 +116,15 @@ def load_finder(
     batch: int,
 ) -> FaceFinder:
     """A `FaceFinder` of these files. Without `landmarks` it has the shipped regressor."""
-    regressor = load_regressor() if landmarks is None else None
-    return FaceFinder(regressor, landmarks, {} if boxes is None else read_boxes(boxes), masks, faces, single, batch)
+    return FaceFinder(
+        regressor=load_regressor() if landmarks is None else None,
+        landmarks=landmarks,
+        boxes={} if boxes is None else read_boxes(boxes),
+        masks=masks,
+        faces=faces,
+        single=single,
+        batch=batch,
+    )
 
 
 def check_source(
@@ -134,9 +144,16 @@ def check_source(
     if landmarks is not None and not landmarks.exists():
         raise ValueError(f"--landmarks {landmarks}: no such file or folder")
     if boxes is not None:
-        known = read_boxes(boxes)
-        if known and all(box_of(photo, known) is None for photo in photos):
-            raise ValueError(f"{boxes}: names none of the photos; its keys are file names such as {photos[0].name}")
+        boxes_of(photos, boxes)
+
+
+def boxes_of(photos: Sequence[Photo], file: Path) -> list[np.ndarray | None]:
+    """The boxes of each photo, None for those the file does not name; a file that names none of them is a mistake."""
+    boxes = read_boxes(file)
+    mine = [box_of(photo, boxes) for photo in photos]
+    if boxes and all(one is None for one in mine):
+        raise ValueError(f"{file}: names none of the photos; its keys are file names such as {photos[0].name}")
+    return mine
 
 
 def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.ndarray, "H W"]:

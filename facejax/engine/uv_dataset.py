@@ -9,6 +9,7 @@ import numpy as np
 
 from facejax.engine.job import describe_options
 from facejax.engine.textures import Texture, TextureJob, TextureOptions, Worked, is_texture_file
+from facejax.export import to_uint8
 from facejax.export.manifest import FAILED, FILTERED, MANIFEST, OK, RUN, Line
 from facejax.export.uv_dataset import small_picture
 from facejax.images import Photo
@@ -40,8 +41,9 @@ class DatasetJob(TextureJob):
         return [photo.stem]
 
     def pictures(self, unwrapped: Unwrapped, cut: CutOut) -> dict[str, np.ndarray]:
-        found = super().pictures(unwrapped, cut)
-        return {"photo.jpg": small_picture(cut.image)} | {name: found[name] for name in ("albedo.png", "filled.png")}
+        completed = unwrapped.completed
+        maps = {"albedo.png": to_uint8(completed.texture), "filled.png": to_uint8(completed.filled)}
+        return {"photo.jpg": small_picture(cut.image)} | maps
 
     def write(self, worked: Worked) -> tuple[int, list[Line]]:
         for photo in worked.group.photos:  # what an earlier run made of it; of a photograph that fails now, too
