@@ -21,8 +21,8 @@ from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES
 from facejax.images import Photo, read_boxes
 from facejax.images.box_files import box_count
+from facejax.ingredients import ingredients_for, recipe_for
 from facejax.regression.photos import Faces
-from facejax.toolbox import recipe_for, tools_for
 
 WRITERS = 2  # threads
 
@@ -104,10 +104,10 @@ class FitJob:
         recipe = recipe_for(model) if options.recipe is None else RECIPES[options.recipe]
         weights: dict[str, Any] = {"lpips": options.lpips, "arcface": options.arcface}
         weights["renderer"] = options.renderer or "default"
-        tools = tools_for(recipe, options.decoder or "default", model=model, **weights)
+        ingredients = ingredients_for(recipe, options.decoder or "default", model=model, **weights)
         recipe = replace(recipe, contour=options.contour)
         self.store = open_store(options.out)
-        self.fitter = Fitter(model, recipe, tools, together, fov=options.fov)
+        self.fitter = Fitter(model, recipe, ingredients, together, fov=options.fov)
         self.finder = load_finder(landmarks=options.landmarks, boxes=options.boxes, faces=options.faces, batch=together)
 
     def find(self, group: Group) -> Found:

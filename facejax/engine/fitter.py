@@ -1,6 +1,7 @@
 """Fits faces, as many at once as the device holds."""
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from facejax.api import FitResult, fit, join
 from facejax.camera import focal_from_fov
 from facejax.engine.faces import Face
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting import Recipe, Tools
+from facejax.fitting import Ingredients, Recipe
 from facejax.images import Photo
 
 log = logging.getLogger(__name__)
@@ -42,45 +43,59 @@ class Fitted(NamedTuple):
 class Fitter:
     """A face model and a recipe with all that it draws on."""
 
-    def __init__(self, model: FaceModel, recipe: Recipe, tools: Tools, together: int, *, fov: float | None = None):
-        """`together`: faces in one compiled program; halved when they do not fit into the device's memory.
-        `fov`: the angle in degrees that the longer side of each photograph spans, where it is known."""
-        self.model, self.recipe, self.tools, self.together, self.fov = model, recipe, tools, together, fov
+    def __init__(
+        self,
+        model: FaceModel,
+        recipe: Recipe,
+        ingredients: Ingredients,
+        together: int,
+        *,
+        fov: float | None = None,
+    ):
+        """Nothing is compiled yet.
+
+        Args:
+            model, recipe, ingredients: as for `facejax.fit`.
+            together: faces at once on an accelerator; halved when they do not fit into its memory.
+            fov: the angle in degrees that the longer side of each photograph spans, where it is known.
+        """
+        self.model, self.recipe, self.ingredients, self.together, self.fov = model, recipe, ingredients, together, fov
 
     def fit(self, faces: Sequence[Face]) -> tuple[list[Fitted], dict[Photo, str]]:
         """Those that could be fitted, in their order, and a line for each photograph with one that could not."""
         while True:
-            some = [faces[k : k + self.together] for k in range(0, len(faces), self.together)]
             try:
-                parts = [self._fit_some(each) for each in some]
-                break
+                return self._fit(faces)
             except JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error) or self.together == 1:
                     raise
                 log.warning("%d faces at once are too many for the device's memory: going on with half", self.together)
                 self.together //= 2
-        failures = {photo: line for _, failed in parts for photo, line in failed.items()}
-        return [one for fitted, _ in parts for one in fitted], failures
 
-    def _fit_some(self, faces: Sequence[Face]) -> tuple[list[Fitted], dict[Photo, str]]:
-        """Where the faces together cannot be fitted, each is fitted alone."""
+    def _fit(self, faces: Sequence[Face]) -> tuple[list[Fitted], dict[Photo, str]]:
+        if not faces:
+            return [], {}
         try:
             result = fit_faces(self, faces)
         except ValueError as error:
             if len(faces) == 1:
-                photo = faces[0].photo
-                return [], {photo: f"{photo}: {' '.join(str(error).split())}"}
-            parts = [self._fit_some([face]) for face in faces]
-            return [one for part, _ in parts for one in part], {k: v for _, failed in parts for k, v in failed.items()}
-        sound = np.asarray(result.faces.finite)
-        fitted = [Fitted(face, result, row) for row, face in enumerate(faces) if sound[row]]
-        unsound = [face.photo for row, face in enumerate(faces) if not sound[row]]
-        return fitted, {photo: UNSOUND.format(photo) for photo in unsound}
+                return [], {faces[0].photo: _line(faces[0].photo, 0, error)}
+            parts = [self._fit([face]) for face in faces]  # none can be fitted: each says why
+            return [one for some, _ in parts for one in some], {k: v for _, failed in parts for k, v in failed.items()}
+        failures = {}
+        for k, error in zip(result.failed, result.failures, strict=True):
+            failures[faces[k].photo] = _line(faces[k].photo, k, error)
+        fitted, sound = [], np.asarray(result.faces.finite)
+        for row, k in enumerate(result.photo):
+            if sound[row]:
+                fitted.append(Fitted(faces[k], result, row))
+            else:
+                failures[faces[k].photo] = UNSOUND.format(faces[k].photo)
+        return fitted, failures
 
 
 def fit_faces(fitter: Fitter, faces: Sequence[Face]) -> FitResult:
     """One call of `facejax.fit`."""
-    faces = [*faces, *[faces[-1]] * (fitter.together - len(faces))]
     focal = None
     if fitter.fov is not None:
         focal = [focal_from_fov(fitter.fov, max(face.image.shape[:2])) for face in faces]
@@ -92,5 +107,12 @@ def fit_faces(fitter: Fitter, faces: Sequence[Face]) -> FitResult:
         recipe=fitter.recipe,
         focal=focal,
         start=join(starts) if starts else None,
-        tools=fitter.tools,
+        ingredients=fitter.ingredients,
+        batch=fitter.together,
     )
+
+
+def _line(photo: Photo, index: int, error: object) -> str:
+    """What `facejax.fit` says of the photograph at a position, with the photograph's own name."""
+    line = re.sub(rf"\bphoto {index}\b", lambda _: str(photo), " ".join(str(error).split()))
+    return line if str(photo) in line else f"{photo}: {line}"

@@ -21,7 +21,7 @@ from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES
 from facejax.images import Photo
 from facejax.images.read import as_photo
-from facejax.toolbox import tools_for
+from facejax.ingredients import ingredients_for
 from facejax.unwrap.photos import (
     CutOut,
     Unwrapped,
@@ -102,7 +102,7 @@ class TextureJob:
         model, recipe = load_face_model(options.model), RECIPES[options.recipe]
         self.store = open_store(options.out)
         self.layout = face_layout(model, options.size)
-        self.fitter = Fitter(model, recipe, tools_for(recipe, model=model), together)
+        self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model), together)
         self.finder = load_finder(
             landmarks=options.landmarks, boxes=options.boxes, masks=options.masks, single=True, batch=together
         )
@@ -139,7 +139,7 @@ class TextureJob:
         """The texture of one face from one or several photographs."""
         each = [one.params for one in views]
         best = each[most_frontal([params.pose for params in each])]
-        template = fitted_template(views[0].result.model, best, self.layout.texels)
+        template = fitted_template(self.fitter.model, views[0].result.appearance, best.appearance, self.layout.texels)
         delight, skin_only = self.options.delight, not self.options.everything
         return unwrap_face(self.fitter.model, each, cuts, self.layout, template, delight=delight, skin_only=skin_only)
 

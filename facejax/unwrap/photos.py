@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from facejax.appearance import Appearance
 from facejax.camera import Pose, quaternion_to_matrix, transform_camera
-from facejax.compilation import jit
-from facejax.face_model import FaceModel, FaceParams, decode_albedo
+from facejax.face_model import FaceModel, FaceParams
 from facejax.images.crop import apply_crop, face_crop
 from facejax.lighting import linear_to_srgb, srgb_to_linear
+from facejax.programs import jit
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error
 from facejax.unwrap.complete import Completed, complete_texture
 from facejax.unwrap.masks import box_blur, scaled_kernel
@@ -111,9 +112,9 @@ def unwrap_face(
 ) -> Unwrapped:
     """`unwrap_photos`, compiled, of one face's photographs in a list: what was fitted to each, and its cut-out.
 
-    The parameters' albedo is not looked at, so that one program serves the fits of all recipes.
+    The parameters of the appearance are left out, so that one program serves the fits of all recipes.
     """
-    each = [replace(one, albedo=np.zeros(0, np.float32)) for one in params]
+    each = [replace(one, appearance={}) for one in params]
     stacked, squares = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (each, cuts))
     options = {"delight": delight, "skin_only": skin_only, "blending": blending}
     return _unwrap_photos(model, jax.tree.map(jnp.asarray, stacked), squares, layout, template, **options)
@@ -127,9 +128,17 @@ def most_frontal(poses: Sequence[Pose]) -> int:
 
 
 @jit
-def fitted_template(model: FaceModel, params: FaceParams, texels: Texels) -> Float[Array, "S S 3"]:
-    """The albedo of a fit as the template of a layout, display values; `model` has the albedo that was fitted."""
-    return jnp.clip(template_map(model, texels, decode_albedo(model, params)), 0.0, 1.0)
+def fitted_template(
+    model: FaceModel, appearance: Appearance, blocks: dict[str, Array], texels: Texels
+) -> Float[Array, "S S 3"]:
+    """The albedo that an appearance has with these blocks as the template of a layout, display values.
+
+    Raises ValueError for an appearance without an albedo.
+    """
+    albedo = appearance.decode(blocks)
+    if albedo is None:
+        raise ValueError("this recipe paints whole pictures and has no albedo to fill a texture with: use another")
+    return jnp.clip(template_map(model, texels, albedo), 0.0, 1.0)
 
 
 def unwrap_photos(
