@@ -1,7 +1,7 @@
 """`render`: a face model and its parameters to an image."""
 
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -10,6 +10,7 @@ from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo
 from facejax.rendering.mesh import Rendering, render_mesh
 
 
+@runtime_checkable
 class Draws(Protocol):
     """What `render` asks of an appearance (`facejax.appearance.Appearance`)."""
 
