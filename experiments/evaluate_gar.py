@@ -30,12 +30,12 @@ from facejax.compilation import cache_compilations
 from facejax.evaluation.normalized_error import nme
 from facejax.evaluation.surface import aligned_vertex_distance
 from facejax.export import versions, write_summary, write_text
-from facejax.export.fitted import albedo_map, fit_pictures
+from facejax.export.fitted import fit_pictures
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT, GAR, Recipe, Tools
+from facejax.fitting import DEFAULT, GAR, Ingredients, Recipe
 from facejax.images import list_photos, read_image
-from facejax.toolbox import tools_for
+from facejax.ingredients import ingredients_for
 
 SIDE = 192  # pixels of the sheets' pictures
 
@@ -73,8 +73,8 @@ def main(args: Args) -> None:
     rows = {"regressor": errors(model, start.params, np.asarray(start.faces.landmarks), truth, arrays["landmarks"])}
     pictures = {"photo": images}
     for recipe in (without_landmarks(DEFAULT), without_landmarks(GAR)):
-        tools = tools_for(recipe, model=model, renderer=args.gar or "default")
-        results = fit_all(model, images, start, recipe, tools, args.batch)
+        ingredients = ingredients_for(recipe, model=model, renderer=args.gar or "default")
+        results = fit_all(model, images, start, recipe, ingredients, args.batch)
         params = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(one.params for one in results))
         marks = np.concatenate([one.landmarks for one in results])
         rows[f"{recipe.name}"] = errors(model, params, marks, truth, arrays["landmarks"])
@@ -87,13 +87,18 @@ def main(args: Args) -> None:
 
 
 def fit_all(
-    model: FaceModel, images: list[np.ndarray], start: RegressResult, recipe: Recipe, tools: Tools, batch: int
+    model: FaceModel,
+    images: list[np.ndarray],
+    start: RegressResult,
+    recipe: Recipe,
+    ingredients: Ingredients,
+    batch: int,
 ) -> list[FitResult]:
     results = []
     for first in tqdm(range(0, len(images), batch), desc=recipe.name, unit="group"):
         rows = range(first, min(first + batch, len(images)))
         begun = join([start[k] for k in rows])
-        results.append(fit(model, [images[k] for k in rows], recipe=recipe, start=begun, tools=tools))
+        results.append(fit(model, [images[k] for k in rows], recipe=recipe, start=begun, ingredients=ingredients))
     return results
 
 
@@ -134,8 +139,8 @@ def write(args: Args, rows: dict[str, dict[str, list[float]]], pictures: dict[st
 def drawn_panels(result: FitResult, index: int) -> dict[str, np.ndarray]:
     """Photograph, fit and geometry of one face."""
     params, photo, observed = result.faces[index].params, result.photos[index], result.observed[index]
-    albedo = albedo_map(result.model, params, photo, observed)
-    pictures = fit_pictures(result.model, params, photo, observed, albedo)
+    texture = result.appearance.texture(result.model, params, photo, observed)
+    pictures = fit_pictures(result.model, params, result.appearance, photo, observed, texture)
     return dict(list(pictures.items())[:3])
 
 
@@ -146,9 +151,9 @@ def photo_sheet(args: Args, model: FaceModel) -> None:
     found = regress(paths)
     images = [read_image(paths[k]) for k in found.photo]
     recipe = GAR
-    tools = tools_for(recipe, model=model, renderer=args.gar or "default")
+    ingredients = ingredients_for(recipe, model=model, renderer=args.gar or "default")
     cells, columns = [], 1
-    for result in fit_all(model, images, found, recipe, tools, args.batch):
+    for result in fit_all(model, images, found, recipe, ingredients, args.batch):
         for k in range(len(result)):
             drawn = drawn_panels(result, k)
             columns = len(drawn)

@@ -28,7 +28,7 @@ from facejax.api import fit
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
 from facejax.compilation import cache_compilations, jit
 from facejax.export import versions, write_summary, write_text
-from facejax.face_model import FaceModel, FaceParams, decode_albedo, neutral_params
+from facejax.face_model import FaceModel, FaceParams, decode_albedo, neutral_params, own_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting import LINEAR
 from facejax.fitting.scene import project_landmarks
@@ -147,8 +147,7 @@ def unwrap(model, params, cuts, layout, template, **options) -> Unwrapped:
 
 
 def run_ways(programs, model: FaceModel, layout: Layout, truth: Truth) -> Iterator[tuple[Way, Unwrapped]]:
-    assert model.albedo is not None
-    plain = template_map(model, layout.texels, model.albedo.decode(jnp.zeros(model.albedo.count)))
+    plain = template_map(model, layout.texels, own_albedo(model).mean)
     for way in WAYS:
         parts = ([which[view] for view in way.views] for which in (truth.params, truth.cuts))
         params, cuts = (jax.tree.map(lambda *leaves: jnp.stack([*map(jnp.asarray, leaves)]), *some) for some in parts)

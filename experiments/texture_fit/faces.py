@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from facejax.appearance import Appearance
 from facejax.camera import transform_camera
 from facejax.compilation import jit
 from facejax.evaluation import read_aflw2000
 from facejax.evaluation.normalized_error import nme
-from facejax.export.fitted import albedo_map
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting import LINEAR, Crops, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
+from facejax.fitting import LINEAR, Crops, FittedFaces, Ingredients, Recipe, compile_fit, prepare_crops
 from facejax.fitting.scene import face_mask, project_landmarks
 from facejax.images import read_image
 from facejax.rendering import render
@@ -76,30 +75,31 @@ def fit_subjects(
     model: FaceModel,
     subjects: Sequence[Subject],
     recipe: Recipe,
-    tools: Tools,
+    ingredients: Ingredients,
     *,
     batch: int,
     progress: Callable[[int], object] = lambda count: None,
 ) -> list[Fitted]:
     """Fit all faces, `batch` at once (the last group is filled up: one program serves all), and measure them."""
-    last = model_after(model, recipe, tools)
+    appearance = ingredients.appearance(recipe.appearance_after(), model)
     texels, found = None, []
     for first in range(0, len(subjects), batch):
         group = [subjects[min(k, len(subjects) - 1)] for k in range(first, first + batch)]
         crops = prepare_crops([one.read() for one in group], [one.points for one in group], recipe=recipe)
-        faces = jax.block_until_ready(compile_fit(model, crops, recipe=recipe, tools=tools)(model, crops, tools))
+        program = compile_fit(model, crops, recipe=recipe, ingredients=ingredients)
+        faces = jax.block_until_ready(program(model, crops, ingredients))
         for k, subject in enumerate(group[: len(subjects) - first]):
             crop, face = jax.tree.map(lambda leaf, k=k: leaf[k], crops), faces[k]
-            albedo = albedo_map(last, face.params, subject.read(), subject.points)
+            albedo = appearance.texture(model, face.params, subject.read(), subject.points)
             texels = mesh_texels(model, len(albedo)) if texels is None else texels
-            found.append(measure(model, last, recipe, subject, crop, face, albedo, texels))
+            found.append(measure(model, appearance, recipe, subject, crop, face, albedo, texels))
             progress(1)
     return found
 
 
 def measure(
     model: FaceModel,
-    last: FaceModel,
+    appearance: Appearance,
     recipe: Recipe,
     subject: Subject,
     crop: Crops,
@@ -107,9 +107,9 @@ def measure(
     albedo: np.ndarray,
     texels: Texels,
 ) -> Fitted:
-    """One face without the batch axis. `last` is the model with the albedo of the last stage."""
+    """One face without the batch axis. `appearance` is that of the last stage."""
     params = in_crop(face.params, crop)
-    unwrapped = unwrap_jit(model, params_without_albedo(params), crop.images, texels)
+    unwrapped = unwrap_jit(model, without_appearance(params), crop.images, texels)
     errors = brightness_errors(unwrapped, albedo, texels)
     numbers = {
         "name": subject.name,
@@ -120,7 +120,7 @@ def measure(
         "nme": landmark_errors(model, recipe, face, subject.points),
         "finite": bool(face.finite),
     }
-    drawn = draw_over(last, params, crop.images)
+    drawn = draw_over(model, params, appearance, crop.images)
     shown = np.where(np.asarray(unwrapped.seen)[..., None], np.asarray(unwrapped.map), 0.5)
     return Fitted(numbers, np.asarray(crop.images), np.asarray(drawn), albedo, shown)
 
@@ -128,7 +128,7 @@ def measure(
 def landmark_errors(model: FaceModel, recipe: Recipe, face: FittedFaces, points: np.ndarray) -> dict[str, float]:
     """NME after the landmarks alone and after every stage, in the order in which they ran."""
     names = ["landmarks", *(stage.name for stage in recipe.stages)]
-    places = {name: _places(model, params_without_albedo(face.stages[name]), face.moving) for name in names}
+    places = {name: _places(model, without_appearance(face.stages[name]), face.moving) for name in names}
     return {name: float(nme(np.asarray(place), points)) for name, place in places.items()}
 
 
@@ -137,17 +137,17 @@ def in_crop(params: FaceParams, crop: Crops) -> FaceParams:
     return replace(params, camera=transform_camera(params.camera, crop.scale, crop.offset))
 
 
-def params_without_albedo(params: FaceParams) -> FaceParams:
-    """Geometry, pose and light: one shape for all albedo models, so that one program serves them."""
-    return replace(params, albedo=jnp.zeros(0))
+def without_appearance(params: FaceParams) -> FaceParams:
+    """Geometry, pose and light: one shape for all appearances, so that one program serves them."""
+    return replace(params, appearance={})
 
 
 _places = jit(project_landmarks)
 
 
 @jit
-def draw_over(model: FaceModel, params: FaceParams, photo: jax.Array) -> jax.Array:
+def draw_over(model: FaceModel, params: FaceParams, appearance: Appearance, photo: jax.Array) -> jax.Array:
     """The fit laid over a crop, where fits are compared."""
-    drawn = render(model, params, size=(photo.shape[0], photo.shape[1]), background=photo)
+    drawn = render(model, params, appearance, size=(photo.shape[0], photo.shape[1]), background=photo)
     blend = face_mask(model, drawn)[..., None]
     return blend * drawn.color + (1 - blend) * photo
