@@ -202,8 +202,8 @@ def subject(model: FaceModel, decoder: TextureDecoder, side: int) -> tuple[Obser
     )
     appearance = SurfaceAppearance(decoder)
     lit = change_appearance(lit, own_appearance(model), appearance, blank.image)
-    painted = jit(look)(model, lit, blank, appearance).rendering.color
-    return replace(blank, image=jnp.clip(painted, 0.0, 1.0)), params
+    paint = jit(lambda seen: look(model, lit, seen, appearance).rendering.color)
+    return replace(blank, image=jnp.clip(paint(blank), 0.0, 1.0)), params
 
 
 def take_turns(loops: dict[str, Callable[[], Any]], rounds: int, label: str) -> dict[str, list[float]]:
