@@ -59,7 +59,8 @@ print({name: round(seconds, 1) for name, seconds in result.seconds.items()})
 
 # %%
 face = jax.tree.map(lambda leaf: leaf[0], result.params)  # the first and only face
-print({name: getattr(face, name).shape for name in ("identity", "expression", "albedo", "light")})
+blocks = {"identity": face.identity, "expression": face.expression, **face.appearance, "light": face.light}
+print({name: block.shape for name, block in blocks.items()})
 
 # %% [markdown]
 # ## It is a 3D face

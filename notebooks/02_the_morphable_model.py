@@ -132,7 +132,7 @@ show(draw(faces, jnp.stack([clay] * 5)), captions=list(named))
 
 # %%
 albedos = 1.2 * jax.random.normal(jax.random.key(1), (5, model.albedo.count))
-skins = jax.vmap(model.albedo.decode)(albedos)  # (5, 256, 256, 3)
+skins = jax.vmap(model.albedo.decode)({"albedo": albedos})  # (5, 256, 256, 3)
 show(draw(stack([mean] * 5), skins), skins)
 
 # %% [markdown]

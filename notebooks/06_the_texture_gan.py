@@ -27,7 +27,7 @@ from facejax.texture import DetailedTexture, load_decoder, sample_latents, to_st
 SIDE = 384
 model = facejax.load_face_model()
 decoder = load_decoder()
-layers, width = decoder.latent_layers, decoder.config.latent
+layers, width = decoder.blocks["latents"]
 print(f"{layers} layers, each with a latent of {width} numbers")
 
 
@@ -40,8 +40,8 @@ def show(*rows, captions=(), height=200):
 # %% [markdown]
 # ## New skins
 #
-# Latents count standard deviations from their mean, so zeros make the mean skin. `DetailedTexture` takes them in one
-# vector, and after them *details*, of which more below; here they are zero.
+# Latents count standard deviations from their mean, so zeros make the mean skin. `DetailedTexture` takes two blocks of
+# numbers: the latents, and *details*, which come later and are zero here.
 
 # %%
 texture = DetailedTexture(decoder)
@@ -54,9 +54,9 @@ head = replace(head, pose=pose, light=light)
 
 @jit
 @jax.vmap
-def make(coefficients):
+def make(blocks):
     """A map (256, 256, 3) of display values."""
-    return jnp.clip(texture.decode(coefficients), 0, 1)
+    return jnp.clip(texture.decode(blocks), 0, 1)
 
 
 @jit
@@ -67,8 +67,8 @@ def wear(skin):
 
 
 def smooth(latents):
-    """Five skins' coefficients from their latents (5, layers, width), without details."""
-    return jnp.pad(latents.reshape(5, -1), ((0, 0), (0, texture.detail_count)))
+    """The blocks of five skins from their latents (5, layers, width), without details."""
+    return {"latents": latents, "details": jnp.zeros((5, *texture.blocks["details"]))}
 
 
 skins = to_standard(decoder, sample_latents(decoder, jax.random.key(4), 5))
@@ -114,40 +114,45 @@ show(wear(make(smooth(mixed))), captions=[f"{cut} layers of the other" for cut i
 # generator's noise maps, which hold what is different at every texel.
 
 # %%
-target = model.albedo.decode(0.8 * jax.random.normal(jax.random.key(23), (model.albedo.count,)))
+target = model.albedo.decode({"albedo": 0.8 * jax.random.normal(jax.random.key(23), (model.albedo.count,))})
 rows, columns = np.mgrid[:256, :256]
 mole = np.hypot(rows - 122, columns - 180) < 3.5
 target = jnp.clip(jnp.where(mole[..., None], jnp.array([0.25, 0.13, 0.10]), target), 0, 1)
 
 STEPS = 40
-is_latent = jnp.arange(texture.count) < layers * width
 
 
 @jit
 def invert(start, lengths):
-    """Coefficients after every one of STEPS steps of Adam, each coefficient with its own step length."""
+    """The blocks after every one of STEPS steps of Adam, each block with its own step length."""
 
-    def loss(coefficients):
-        prior = 1e-5 * jnp.mean(coefficients**2)  # plausible skins lie near the middle
-        return jnp.mean((texture.decode(coefficients) - target) ** 2) + prior
+    def loss(blocks):
+        numbers = jnp.concatenate([block.reshape(-1) for block in blocks.values()])
+        prior = 1e-5 * jnp.mean(numbers**2)  # plausible skins lie near the middle
+        return jnp.mean((texture.decode(blocks) - target) ** 2) + prior
 
     adam, pace = optax.scale_by_adam(), optax.cosine_decay_schedule(1.0, STEPS)
 
     def step(state, k):
-        coefficients, memory = state
-        direction, memory = adam.update(jax.grad(loss)(coefficients), memory)
-        coefficients = coefficients - pace(k) * lengths * direction
-        return (coefficients, memory), coefficients
+        blocks, memory = state
+        direction, memory = adam.update(jax.grad(loss)(blocks), memory)
+        blocks = {name: blocks[name] - pace(k) * lengths[name] * direction[name] for name in blocks}
+        return (blocks, memory), blocks
 
     return jax.lax.scan(step, (start, adam.init(start)), jnp.arange(STEPS))[1]
 
 
+def after(steps, k):
+    return jax.tree.map(lambda leaf: leaf[k], steps)
+
+
 guess = texture.encode(target)
-by_latents = invert(guess, jnp.where(is_latent, 0.15, 0.0))
-with_details = invert(by_latents[-1], jnp.where(is_latent, 0.03, 0.3))
+by_latents = invert(guess, {"latents": 0.15, "details": 0.0})
+with_details = invert(after(by_latents, -1), {"latents": 0.03, "details": 0.3})
 
 # %%
-found = make(jnp.stack([guess, by_latents[9], by_latents[-1], with_details[9], with_details[-1]]))
+on_the_way = [guess, *(after(steps, k) for steps in (by_latents, with_details) for k in (9, -1))]
+found = make(jax.tree.map(lambda *leaves: jnp.stack(leaves), *on_the_way))
 psnr = -10 * jnp.log10(jnp.mean((found - target) ** 2, axis=(1, 2, 3)))
 steps = ["guess", "10 steps", "40 steps", "and 10 with details", "and 40"]
 names = [f"{step}, {db:.1f} dB" for step, db in zip(steps, psnr, strict=True)]
@@ -162,7 +167,8 @@ show([target, wear(jnp.stack([target] * 5))[0], target[90:154, 148:212]])
 
 # %% [markdown]
 # Latents find tone, brows and lips; a mole, or the grain of a beard, is beyond them, and the details paint it. A fit
-# does just that with a photograph in the place of the target: its stages say `albedo="decoder"` or `albedo="detailed"`.
+# does just that with a photograph in the place of the target: its stages say `appearance="decoder"` or
+# `appearance="detailed"`.
 #
 # Details are a bargain. They can paint anything, a shadow and a fringe too, so the fit holds them with a prior of their
 # own (`docs/fitting.md`).

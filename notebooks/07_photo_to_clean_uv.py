@@ -44,7 +44,7 @@ face = random_face(model, key=person)
 light = uniform_light(0.55).at[2].set(0.15).at[3].set(0.95)
 face = replace(face, camera=camera, light=light, expression=jnp.zeros_like(face.expression))
 
-plain = model.albedo.decode(0.7 * jax.random.normal(skin, (model.albedo.count,)))
+plain = model.albedo.decode({"albedo": 0.7 * jax.random.normal(skin, (model.albedo.count,))})
 places = jax.random.uniform(freckles, (160, 2), minval=jnp.array([0.38, 0.27]), maxval=jnp.array([0.56, 0.73]))
 texel = (np.stack(np.mgrid[:TEXELS, :TEXELS], axis=-1) + 0.5) / TEXELS
 distance = np.linalg.norm(texel[:, :, None] - np.asarray(places), axis=-1).min(axis=-1)

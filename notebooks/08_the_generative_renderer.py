@@ -18,6 +18,7 @@ import optax
 from PIL import Image
 
 import facejax
+from facejax.appearance import zero_blocks
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, quaternion_multiply
 from facejax.commands.demo import portrait, random_face
 from facejax.export import panels, to_uint8
@@ -29,7 +30,7 @@ model = facejax.load_face_model()
 gar = load_gar()
 painter = GARAppearance(gar)
 SIDE = painter.side
-layers, width = painter.latent_layers, gar.config.generator.latent
+layers, width = painter.blocks["latents"]
 print(f"pictures of {SIDE} pixels; {layers} layers, each with a latent of {width} numbers")
 
 
@@ -47,7 +48,7 @@ def show(*rows, captions=(), height=160):
 
 # %%
 camera = PerspectiveCamera(focal=jnp.float32(330.0), principal=jnp.float32([64.0, 66.0]))
-front = replace(facejax.neutral_params(model, camera, distance=750.0), albedo=jnp.zeros(painter.count))
+front = replace(facejax.neutral_params(model, camera, distance=750.0), appearance=zero_blocks(painter))
 shapes = 0.8 * jax.random.normal(jax.random.key(3), (2, len(model.identity_std)))
 
 
@@ -60,7 +61,7 @@ def head(yaw=0.0, pitch=0.0, who=0, jaw=0.0):
 @jit
 @jax.vmap
 def draw(params):
-    return painter.draw(model, params, size=(SIDE, SIDE))
+    return facejax.render(model, params, painter, size=(SIDE, SIDE))
 
 
 def stack(trees):
@@ -78,9 +79,14 @@ show(seen.alpha[..., None] * (seen.normal + 1) / 2)
 # %%
 z = jax.random.normal(jax.random.key(10), (4, width))
 ws = to_ws(gar.config, gar.weights, Guess(z, offsets=jnp.zeros((4, layers, width))))
-codes = ((ws - gar.w_avg) / gar.w_std).reshape(4, -1)  # in standard deviations, as a fit moves them
-codes = jnp.pad(codes, ((0, 0), (0, painter.detail_count)))  # and no details
-show(*[draw(replace(heads, albedo=jnp.stack([code] * 5))).color for code in codes])
+codes = (ws - gar.w_avg) / gar.w_std  # (4, layers, width), in standard deviations, as a fit moves them
+
+
+def with_code(params, code):
+    return replace(params, appearance={**params.appearance, "latents": code})
+
+
+show(*[draw(with_code(heads, jnp.stack([code] * 5))).color for code in codes])
 
 # %% [markdown]
 # ## Backwards
@@ -93,8 +99,8 @@ photo, points = portrait(model, random_face(model, key=jax.random.key(41)), key=
 crops = prepare_crops([photo], [points], recipe=GAR)  # framed as the generator's pictures are
 crop, principal = crops.images[0], crops.principal[0]
 solve = jit(lambda points: fit_landmarks(model, points, principal=principal, contour="moving").params)
-guess = jit(painter.begin)(crop)
-face = replace(solve(crops.landmarks[0]), albedo=guess)
+begin = jit(lambda photo: painter.init(photo, previous=None))(crop)
+face = replace(solve(crops.landmarks[0]), appearance=begin)
 
 # %% [markdown]
 # From the guess, Adam moves the code, a latent for every layer (W+). The head stays as it is; its pixels count five
@@ -102,32 +108,32 @@ face = replace(solve(crops.landmarks[0]), albedo=guess)
 
 # %%
 STEPS = 40
-lengths = jnp.where(jnp.arange(painter.count) < layers * width, 0.05, 0.0)  # the rest are details, in the noise
 
 
 @jit
 def invert(face, crop):
-    """Coefficients after every one of STEPS steps."""
+    """The code after every one of STEPS steps."""
 
-    def loss(coefficients):
-        picture = painter.draw(model, replace(face, albedo=coefficients), size=(SIDE, SIDE))
+    def loss(code):
+        picture = facejax.render(model, with_code(face, code), painter, size=(SIDE, SIDE))
         weight = 1 + 4 * picture.alpha[..., None]
-        return jnp.mean(weight * jnp.abs(picture.color - crop)) + 1e-3 * jnp.mean(coefficients**2)
+        return jnp.mean(weight * jnp.abs(picture.color - crop)) + 3e-5 * jnp.mean(code**2)
 
     adam, pace = optax.scale_by_adam(), optax.cosine_decay_schedule(1.0, STEPS)
 
     def step(state, k):
-        coefficients, memory = state
-        direction, memory = adam.update(jax.grad(loss)(coefficients), memory)
-        coefficients = coefficients - pace(k) * lengths * direction
-        return (coefficients, memory), coefficients
+        code, memory = state
+        direction, memory = adam.update(jax.grad(loss)(code), memory)
+        code = code - 0.05 * pace(k) * direction
+        return (code, memory), code
 
-    return jax.lax.scan(step, (face.albedo, adam.init(face.albedo)), jnp.arange(STEPS))[1]
+    start = face.appearance["latents"]
+    return jax.lax.scan(step, (start, adam.init(start)), jnp.arange(STEPS))[1]
 
 
 found = invert(face, crop)
-codes = [guess, found[4], found[9], found[19], found[-1]]
-pictures = draw(stack([replace(face, albedo=code) for code in codes])).color
+codes = [begin["latents"], found[4], found[9], found[19], found[-1]]
+pictures = draw(stack([with_code(face, code) for code in codes])).color
 errors = jnp.abs(pictures - crop).mean(axis=(1, 2, 3))
 names = [f"{step}, {error:.3f} off" for step, error in zip(["guess", 5, 10, 20, 40], errors, strict=True)]
 show([crop, *pictures], captions=["photograph", *names])
@@ -144,7 +150,7 @@ def turned(yaw, pitch=0.0, jaw=0.0):
     turn = euler_to_quaternion(jnp.float32([pitch, yaw, 0.0]))
     pose = replace(face.pose, rotation=quaternion_multiply(turn, face.pose.rotation))
     expression = face.expression.at[model.expression_names.index("jawOpen")].add(jaw)
-    return replace(face, albedo=found[-1], pose=pose, expression=expression)
+    return replace(with_code(face, found[-1]), pose=pose, expression=expression)
 
 
 elsewhere = stack([turned(-30), turned(-15), turned(0, jaw=0.5), turned(15), turned(30, pitch=10)])

@@ -28,7 +28,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.io
-from facejax.toolbox import tools_for
 from PIL import Image
 
 import facejax
@@ -37,7 +36,9 @@ from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, to_came
 from facejax.commands.demo import portrait, random_face
 from facejax.evaluation.normalized_error import nme
 from facejax.export import alpha_over, panels, to_uint8
+from facejax.face_model import own_albedo
 from facejax.fitting import fit_landmarks
+from facejax.ingredients import ingredients_for
 from facejax.lighting import uniform_light
 from facejax.nets.mobilenet import BLOCKS
 from facejax.programs import jit
@@ -191,7 +192,7 @@ models = {
 }
 print("              identity  expression  colour  texture layout  blendshapes")
 for name, model in models.items():
-    colours_in = 0 if model.albedo is None else model.albedo.count
+    colours_in = own_albedo(model).count  # none: grey
     has_layout = bool(jnp.ptp(model.uv) > 0)
     counts = f"{len(model.identity_std):8d} {len(model.expression_names):11d} {colours_in:7d}"
     print(f"{name:14s}{counts} {has_layout!s:>15s} {model.blendshapes!s:>12s}")
@@ -292,13 +293,13 @@ for path in [cut, folder / "missing.npz"]:
 #
 # Networks are kept as Orbax checkpoints: a folder with the numbers, the sizes, and the name and version of what it is.
 # A texture decoder that you trained takes the place of the package's own by its folder: `facejax fit --decoder FOLDER`,
-# or `tools_for` in Python.
+# or `ingredients_for` in Python.
 
 # %%
 save_decoder(folder / "decoder", load_decoder())  # yours would come from experiments/train_texture_gan.py
-tools = tools_for(facejax.DEFAULT, decoder=folder / "decoder")
-print("albedo models:", *tools.albedos)
-print("networks:     ", *(f"{role}: {network.name}" for role, network in tools.networks.items()))
+ingredients = ingredients_for(facejax.DEFAULT, decoder=folder / "decoder")
+print("appearances:", *ingredients.appearances)
+print("networks:   ", *(f"{role}: {network.name}" for role, network in ingredients.networks.items()))
 
 # %% [markdown]
 # ## Weights of others
