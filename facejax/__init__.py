@@ -18,7 +18,6 @@ from facejax.api import fit as fit
 from facejax.api import load_face as load_face
 from facejax.api import regress as regress
 from facejax.appearance import Appearance as Appearance
-from facejax.compilation import cache_compilations as cache_compilations
 from facejax.face_model import FaceModel as FaceModel
 from facejax.face_model import FaceParams as FaceParams
 from facejax.face_model import MorphableModel as MorphableModel
@@ -43,5 +42,6 @@ from facejax.fitting import Term as Term
 from facejax.images import read_image as read_image
 from facejax.images import read_landmarks as read_landmarks
 from facejax.ingredients import register_appearance as register_appearance
+from facejax.programs import cache_compilations as cache_compilations
 from facejax.rendering import Rendering as Rendering
 from facejax.rendering import render as render

@@ -16,10 +16,10 @@ from PIL import Image
 import facejax
 from facejax.camera import PerspectiveCamera, project, to_camera
 from facejax.commands.demo import random_face
-from facejax.compilation import jit
 from facejax.evaluation.plot import draw_lines
 from facejax.export import panels, to_uint8
 from facejax.mesh import align_similarity
+from facejax.programs import jit
 
 SIDE, FOCAL = 224, 520.0  # pixels
 model = facejax.load_face_model()

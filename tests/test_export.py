@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -121,7 +122,14 @@ def some_params(camera) -> FaceParams:
     def floats(*shape):
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
-    return FaceParams(floats(7), floats(5), floats(0), Pose(floats(4), floats(3)), camera, floats(9, 3))
+    return FaceParams(
+        floats(7),
+        floats(5),
+        {"latents": floats(2, 3), "details": floats(4)},
+        Pose(floats(4), floats(3)),
+        camera,
+        floats(9, 3),
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,10 +142,11 @@ def some_params(camera) -> FaceParams:
 def test_params_come_back_exactly(tmp_path, camera):
     params = some_params(camera)
     save_params(tmp_path / "params.npz", params, "default")
-    loaded, name, albedo = load_params(tmp_path / "params.npz")
-    assert (name, albedo) == ("default", "linear") and type(loaded.camera) is type(camera)
-    for field in ("identity", "expression", "albedo", "light"):
-        np.testing.assert_array_equal(getattr(loaded, field), getattr(params, field))
+    loaded, name, appearance = load_params(tmp_path / "params.npz")
+    assert (name, appearance) == ("default", "linear") and type(loaded.camera) is type(camera)
+    assert list(loaded.appearance) == ["latents", "details"]
+    for field in ("identity", "expression", "appearance", "light"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(loaded, field), getattr(params, field))
     np.testing.assert_array_equal(loaded.pose.rotation, params.pose.rotation)
     np.testing.assert_array_equal(loaded.pose.translation, params.pose.translation)
     np.testing.assert_array_equal(loaded.camera.principal, camera.principal)

@@ -8,11 +8,11 @@ import pytest
 from toy import toy_model
 
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR, RECIPES, Painter
+from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR, RECIPES
 from facejax.fitting.ffhq_uv import FFHQ_UV_CROPFACE
+from facejax.ingredients import Sources, ingredients_for, make_appearance, recipe_for
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.texture import DetailedTexture, MappedTexture, save_decoder, texture_decoder
-from facejax.toolbox import albedo_model, recipe_for, tools_for
 
 pytestmark = pytest.mark.optimized
 
@@ -30,39 +30,43 @@ def test_the_default_recipe_is_for_the_default_head():
 
 
 def test_a_recipe_gets_what_it_names_and_nothing_else(decoder, tmp_path):
-    assert not tools_for(LINEAR).albedos and not tools_for(LANDMARKS).networks
-    tools = tools_for(DEFAULT, decoder)
-    detailed = tools.albedos["detailed"]
-    assert set(tools.albedos) == {"detailed"} and isinstance(detailed, DetailedTexture) and detailed.decoder is decoder
-    plain = tuple(replace(stage, albedo="decoder", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
-    assert tools_for(replace(DEFAULT, stages=plain), decoder).albedos["decoder"] is decoder
-    assert {role: network.name for role, network in tools.networks.items()} == {"perceptual": "own encoder"}
+    assert not ingredients_for(LINEAR).appearances and not ingredients_for(LANDMARKS).networks
+    found = ingredients_for(DEFAULT, decoder)
+    detailed = found.appearances["detailed"]
+    assert (
+        set(found.appearances) == {"detailed"}
+        and isinstance(detailed.albedo, DetailedTexture)
+        and detailed.albedo.decoder is decoder
+    )
+    plain = tuple(replace(stage, appearance="decoder", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
+    assert ingredients_for(replace(DEFAULT, stages=plain), decoder).appearances["decoder"].albedo is decoder
+    assert {role: network.name for role, network in found.networks.items()} == {"perceptual": "own encoder"}
     save_decoder(tmp_path / "decoder", decoder, half=False)
-    one_z = tuple(replace(stage, albedo="decoder_z", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
-    mapped = tools_for(replace(DEFAULT, stages=one_z), tmp_path / "decoder").albedos["decoder_z"]
-    assert isinstance(mapped, MappedTexture) and mapped.decoder.config == TINY
-    alone = albedo_model("detailed", decoder)
-    assert isinstance(alone, DetailedTexture) and alone.decoder is decoder
+    one_z = tuple(replace(stage, appearance="decoder_z", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
+    mapped = ingredients_for(replace(DEFAULT, stages=one_z), tmp_path / "decoder").appearances["decoder_z"]
+    assert isinstance(mapped.albedo, MappedTexture) and mapped.albedo.decoder.config == TINY
+    alone = make_appearance("detailed", Sources(decoder=decoder))
+    assert isinstance(alone.albedo, DetailedTexture) and alone.albedo.decoder is decoder
 
 
 def test_inversion_takes_the_packages_own_generator():
-    tools = tools_for(GAR)
-    assert set(tools.albedos) == {"gar"} and set(tools.networks) == {"normals", "perceptual"}
-    painter = tools.albedos["gar"]
-    assert isinstance(painter, Painter) and tools.painter_side() == painter.side == GAR.size
-    assert tools_for(DEFAULT).painter_side() is None
+    found = ingredients_for(GAR)
+    assert set(found.appearances) == {"gar"} and set(found.networks) == {"normals", "perceptual"}
+    painter = found.appearances["gar"]
+    assert painter.whole_picture and found.side() == painter.side == GAR.size
+    assert ingredients_for(DEFAULT).side() is None
 
 
 def test_what_cannot_be_had_is_named(decoder):
     with pytest.raises(ValueError, match=r"'default'.* not for 'toy.*; use the linear recipe"):
-        tools_for(DEFAULT, model=toy_model())
+        ingredients_for(DEFAULT, model=toy_model())
     with pytest.raises(ValueError, match="'ffhq_uv_code' needs a recognition network"):
-        tools_for(RECIPES["ffhq_uv_code"], decoder)
-    with pytest.raises(ValueError, match="draws decoder_cropface"):
-        tools_for(FFHQ_UV_CROPFACE, decoder)
+        ingredients_for(RECIPES["ffhq_uv_code"], decoder)
+    with pytest.raises(ValueError, match="no appearance 'decoder_cropface'"):
+        ingredients_for(FFHQ_UV_CROPFACE, decoder)
     with pytest.raises(ValueError, match="LPIPS is one file or two, not 3"):
-        tools_for(DEFAULT, decoder, lpips=(Path("a"), Path("b"), Path("c")))
+        ingredients_for(DEFAULT, decoder, lpips=(Path("a"), Path("b"), Path("c")))
     with pytest.raises(FileNotFoundError, match="nowhere: no such checkpoint"):
-        tools_for(DEFAULT, "nowhere")
-    with pytest.raises(ValueError, match="albedo model 'mine' is not the package's own"):
-        albedo_model("mine")
+        ingredients_for(DEFAULT, "nowhere")
+    with pytest.raises(ValueError, match=r"no appearance 'mine' .*register_appearance makes it known"):
+        make_appearance("mine", Sources())

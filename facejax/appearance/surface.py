@@ -13,7 +13,7 @@ from facejax.appearance.baking import bake_vertex_colors
 from facejax.appearance.protocol import GEOMETRY
 from facejax.face_model import AlbedoModel, FaceModel, FaceParams, own_albedo
 from facejax.face_model.texture_layout import outward, with_layout
-from facejax.kept_programs import kept_jit
+from facejax.programs import cached_jit
 from facejax.rendering import Rendering, render, repaint
 
 TEXTURE = 512  # texels along a side of a texture baked from colours of vertices
@@ -106,6 +106,6 @@ def _draw(
     return render(model, params, size=size, texture=albedo, background=background, edges=edges)
 
 
-@kept_jit("albedo")
+@cached_jit("albedo")
 def _decode(albedo: AlbedoModel, blocks: Mapping[str, Array]) -> Float[Array, "*S 3"]:
     return albedo.decode(blocks)

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float
 from facejax.api import FitResult
 from facejax.appearance import Appearance
 from facejax.camera import Pose, quaternion_to_matrix
-from facejax.compilation import jit
 from facejax.engine.faces import UNSOUND, Face, check_source, find_faces, fit_padded
 from facejax.export import versions, write_png, write_summary
 from facejax.face_model import FaceModel
@@ -23,6 +22,7 @@ from facejax.images import Photo, read_image
 from facejax.images.detect import box_area
 from facejax.images.read import as_photo
 from facejax.ingredients import ingredients_for
+from facejax.programs import jit
 from facejax.regression.regressor import Regressor, load_regressor
 from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, unwrap_photos
 from facejax.unwrap.regions import template_map

@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.ndimage import map_coordinates
 
-from facejax.appearance import Appearance
+from facejax.appearance import Appearance, in_order
 from facejax.camera import quaternion_to_euler, to_camera, transform_camera
-from facejax.compilation import jit
 from facejax.evaluation.normalized_error import nme
 from facejax.export.glb import write_glb
 from facejax.export.obj import write_obj
@@ -29,9 +28,9 @@ from facejax.fitting import GAR, FittedFaces, Ingredients, Recipe
 from facejax.fitting.scene import face_mask
 from facejax.fitting.stages import describe_stage
 from facejax.images.crop import Crop, apply_crop, face_crop
-from facejax.kept_programs import kept_jit
 from facejax.lighting import uniform_light
 from facejax.mesh import vertex_normals
+from facejax.programs import cached_jit, jit
 from facejax.rendering import Rendering, render, render_mesh
 
 File = Literal["mesh", "glb", "neutral", "overlay", "params", "ply"]
@@ -95,7 +94,8 @@ def write_fitted_face(
         picture = overlay(model, params, appearance, photo, observed, texture, face.landmarks)
         write_png(folder / "overlay.png", picture)
     if "params" in files:
-        save_params(folder / "params.npz", params, model.name, recipe.appearance_after())
+        ordered = replace(params, appearance=in_order(appearance, params.appearance))
+        save_params(folder / "params.npz", ordered, model.name, recipe.appearance_after())
     pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)
     write_summary(
         folder / "summary.json",
@@ -158,13 +158,13 @@ def write_face_glb(
     )
 
 
-@kept_jit("face-shapes")
+@cached_jit("face-shapes")
 def _shapes(model: FaceModel, params: FaceParams) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"]]:
     """The expressive and the neutral face, un-posed."""
     return decode(model, params), neutral_vertices(model, params)
 
 
-@kept_jit("face-normals")
+@cached_jit("face-normals")
 def _normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> tuple[Float[Array, "V 3"], Float[Array, "E V 3"]]:
     """Of the neutral face, and how each blendshape alone, at its full weight, changes them (E = 0 without any)."""
     normals = vertex_normals(neutral, model.faces)
@@ -256,7 +256,7 @@ def _paint(model: FaceModel, params: FaceParams, appearance: Appearance) -> Floa
     return render(model, params, appearance, size=(PICTURE, PICTURE)).color
 
 
-@kept_jit("face-pictures")
+@cached_jit("face-pictures")
 def _draw(
     model: FaceModel,
     params: FaceParams,

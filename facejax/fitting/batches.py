@@ -20,13 +20,11 @@ from facejax.fitting.ingredients import NO_INGREDIENTS, Ingredients
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
 from facejax.fitting.terms import TERMS, Term
-from facejax.kept_programs import argument_kinds, compile_program
+from facejax.programs import compile_cached
 
 log = logging.getLogger(__name__)
 
 BATCH = "batch"  # the axis along which devices share a batch
-
-_programs: dict[Any, Callable[[FaceModel, Crops, Ingredients], FittedFaces]] = {}
 
 
 def fit_batches(
@@ -80,23 +78,19 @@ def compile_fit(
     terms: Mapping[str, Term] = TERMS,
 ) -> Callable[[FaceModel, Crops, Ingredients], FittedFaces]:
     """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
+    fit = lambda model, crops, ingredients: fit_crops(  # noqa: E731
+        model, crops, recipe=recipe, ingredients=ingredients, terms=terms
+    )
+    sharding = getattr(crops.scale, "sharding", None)
+    if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+        # Each device runs the program of its own faces: none waits for another's loops, and kernels are not split.
+        specs = (P(), P(BATCH), P())
+        fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(BATCH), check_vma=False)
     own = tuple((name, terms[name]) for name in sorted(terms) if terms[name] is not TERMS.get(name))
-    deciding = recipe, faces_together(recipe, len(crops.scale)), own
-    key = deciding, argument_kinds((model, crops, ingredients))
-    if key not in _programs:
-        log.info("compiling recipe %s for %d faces", recipe.name, len(crops.scale))
-        fit = lambda model, crops, ingredients: fit_crops(  # noqa: E731
-            model, crops, recipe=recipe, ingredients=ingredients, terms=terms
-        )
-        sharding = getattr(crops.scale, "sharding", None)
-        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
-            # Each device runs the program of its own faces: none waits for another's loops, and kernels are not split.
-            specs = (P(), P(BATCH), P())
-            fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(BATCH), check_vma=False)
-        parts = (FittedFaces, FaceParams, Pose, PerspectiveCamera)
-        program = compile_program(fit, model, crops, ingredients, name="fit", deciding=deciding, results=parts)
-        _programs[key] = _OneAtATime(program) if jax.default_backend() == "cpu" else program
-    return _programs[key]
+    decides = recipe, faces_together(recipe, len(crops.scale)), own
+    parts = (FittedFaces, FaceParams, Pose, PerspectiveCamera)
+    program = compile_cached(fit, model, crops, ingredients, name="fit", closes_over=decides, results=parts)
+    return _OneAtATime(program) if jax.default_backend() == "cpu" else program
 
 
 class _OneAtATime:

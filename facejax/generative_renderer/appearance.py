@@ -11,12 +11,12 @@ from jaxtyping import Array, Float
 
 from facejax.appearance import GEOMETRY
 from facejax.camera import transform_camera
-from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting.ingredients import FeatureNetwork
 from facejax.generative_renderer.normals import normal_pyramid, render_normals, shrink_normals
 from facejax.generative_renderer.renderer import GenerativeRenderer, guess_latents, paint, read_normals, to_ws
 from facejax.objectives import normal_consistency
+from facejax.programs import jit
 from facejax.rendering import Rendering
 from facejax.texture.detailed import UNIT, add_details, count_details
 from facejax.unwrap import Texels, cut_out, face_layout, unwrap_view
