@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -20,8 +21,14 @@ def to_uint8(image: Float[Array | np.ndarray, "*S"]) -> UInt8[np.ndarray, "*S"]:
 
 def write_png(path: str | Path, image: Float[Array | np.ndarray, "H W *C"]) -> None:
     """Write a display-valued image (H, W, 3), (H, W, 4) or mask (H, W) in [0, 1] as an 8-bit PNG, atomically."""
+    write_pixels(path, to_uint8(image))
+
+
+def write_pixels(path: str | Path, pixels: UInt8[np.ndarray, "H W *C"]) -> None:
+    """Write bytes as a PNG, or, by the path's suffix, as a JPEG of quality 90, atomically."""
+    form: dict[str, Any] = {"format": "JPEG", "quality": 90} if Path(path).suffix == ".jpg" else {"format": "PNG"}
     with atomic_path(path) as temporary:
-        Image.fromarray(to_uint8(image)).save(temporary, format="PNG")
+        Image.fromarray(pixels).save(temporary, **form)
 
 
 def alpha_over(
