@@ -196,7 +196,7 @@ def sample(args: Args, model: FaceModel, layout: Layout) -> str:
     fitted = fit(model, list(images.values()), list(marks.values()), recipe=LINEAR)
     params = {view: jax.tree.map(lambda leaf, k=k: leaf[k], fitted.params) for k, view in enumerate(YAWS)}
     cuts = {view: cut_out(images[view], marks[view], layout) for view in YAWS}
-    template = fitted_template(model, params["front"], layout.texels)
+    template = fitted_template(model, fitted.appearance, params["front"].appearance, layout.texels)
     theirs = np.asarray(published_map(args.data, model, layout, template))
     cells, rows = [*(caption(images[view], view, SIDE) for view in YAWS)], []
     kernel = scaled_kernel(KERNEL, layout.size)
