@@ -103,6 +103,19 @@ def _made_up(name: str, thing: object) -> bool:
     return (thing.__doc__ or "").startswith(f"{name}(")
 
 
+def test_the_architecture_page_names_what_there_is():
+    """Files and folders exist, and `file.py`: `name` means that the file defines the name."""
+    text = PAGES["architecture"].read_text()
+    paths = re.findall(r"`((?:facejax|kernels|tests|experiments|notebooks|docs)/[\w/.]*)`", text)
+    named = re.findall(r"`([\w/]+\.py)`: ((?:`\w+`(?:, )?)+)", text)
+    assert len(set(paths)) > 50 and len(named) > 50
+    assert not [path for path in paths if not (DOCS.parent / path).exists()]
+    for path, names in named:
+        source = (DOCS.parent / path).read_text()
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"^(def|class) {name}\b|^{name}\b.* = ", source, flags=re.MULTILINE), f"{path}: {name}"
+
+
 def test_every_picture_says_what_makes_it():
     """Each is shown on some page, and the gallery's table names an existing script or command; drawings are by hand."""
     pages = "".join(path.read_text() for path in PAGES.values())
