@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
+from facejax.toolbox import tools_for
 from regressor.pool import read_pool
 from regressor.pool import to_params as pool_params
 from texture_fit.tables import caption, markdown, write_sheet
@@ -26,7 +27,6 @@ from tqdm import tqdm
 
 from facejax import fit, regress
 from facejax.api import FitResult, RegressResult, join
-from facejax.compilation import cache_compilations
 from facejax.evaluation.normalized_error import nme
 from facejax.evaluation.surface import aligned_vertex_distance
 from facejax.export import versions, write_summary, write_text
@@ -35,7 +35,7 @@ from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, GAR, Recipe, Tools
 from facejax.images import list_photos, read_image
-from facejax.toolbox import tools_for
+from facejax.programs import cache_compilations
 
 SIDE = 192  # pixels of the sheets' pictures
 

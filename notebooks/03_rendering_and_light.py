@@ -16,7 +16,7 @@ from PIL import Image
 import facejax
 from facejax.camera import Pose, axis_angle_to_quaternion, quaternion_multiply, transform_camera
 from facejax.commands.demo import random_face
-from facejax.compilation import jit
+from facejax.programs import jit
 from facejax.evaluation.plot import draw_lines
 from facejax.export import panels, to_uint8
 from facejax.lighting import uniform_light
@@ -35,7 +35,7 @@ def show(*images, captions=(), height=210):
 # ## What the renderer returns
 #
 # `facejax.render` returns a `Rendering`: colour, coverage (soft within a pixel of the outline), depth in millimetres,
-# unit normals, and the texture coordinates that each pixel shows. `facejax.compilation.jit` is `jax.jit` with
+# unit normals, and the texture coordinates that each pixel shows. `facejax.programs.jit` is `jax.jit` with
 # compiler options that suit this renderer.
 
 # %%

@@ -17,14 +17,15 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room may import the rooms before it.
 FLOORS = [
     "kernels assets",
-    "atomic mesh camera lighting compilation program_keys kept_programs multihost images",
+    "atomic mesh camera lighting programs multihost images",
     "face_model conventions evaluation objectives nets",
     "rendering checkpoints texture",
+    "appearance",
     "fitting synthetic",
-    "generative_renderer",
     "unwrap",
+    "generative_renderer",
     "regression",
-    "export toolbox",
+    "export ingredients",
     "api",
     "engine viewer",
     "commands",

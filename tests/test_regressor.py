@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from facejax.camera import project, quaternion_to_matrix, to_camera
-from facejax.compilation import jit
 from facejax.face_model import decode, landmarks
 from facejax.face_model.surface_landmarks import MIRROR68
+from facejax.programs import jit
 from facejax.regression.regressor import (
     ASSET,
     RegressorConfig,
@@ -41,7 +41,7 @@ def portraits(regressor):
         face = person(who, model, config.side, people)
         light = all_light(*lights(where))
         face = jax.tree.map(lambda leaf: leaf, face)
-        face = type(face)(face.identity, face.expression, face.albedo, face.pose, face.camera, light)
+        face = type(face)(face.identity, face.expression, face.appearance, face.pose, face.camera, light)
         size = (config.side, config.side)
         image = render(model, face, size=size, background=jnp.full(3, 0.5), edges=False).color
         points = project(face.camera, to_camera(face.pose, landmarks(model, decode(model, face))))[:, :2]

@@ -121,12 +121,12 @@ def run_case(case: Case, began: float) -> dict:
     if case.devices:
         jax.config.update("jax_num_cpu_devices", case.devices)
     import numpy as np
+    from facejax.toolbox import tools_for
 
     from facejax.commands.demo import portrait, random_face
-    from facejax.compilation import cache_compilations
     from facejax.face_model.load import load_face_model
     from facejax.fitting import RECIPES, compile_fit, over_devices, prepare_crops
-    from facejax.toolbox import tools_for
+    from facejax.programs import cache_compilations
 
     cache_compilations()
     model = load_face_model()

@@ -22,7 +22,6 @@ from texture_gan.loop import Log, describe, shardings
 from tqdm import tqdm
 
 from facejax.checkpoints import TrainingStore
-from facejax.compilation import jit
 from facejax.export.pictures import write_png
 from facejax.generative_renderer import (
     GARWeights,
@@ -36,6 +35,7 @@ from facejax.generative_renderer import (
 )
 from facejax.multihost import first_host, spread
 from facejax.nets.stylegan2 import apply_mapping, to_layers
+from facejax.programs import jit
 from facejax.regression.regressor import Regressor
 from gar import training
 from gar.data import Pictures, Source

@@ -12,8 +12,8 @@ from regressor import pool
 from tqdm import tqdm
 
 from facejax.checkpoints import TrainingStore, save
-from facejax.compilation import jit
 from facejax.face_model import FaceModel
+from facejax.programs import jit
 from facejax.regression.regressor import SCHEMA, VERSION, RegressorConfig
 from facejax.regression.training import (
     Anchors,

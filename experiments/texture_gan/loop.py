@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from facejax.atomic import write_text
 from facejax.checkpoints import TrainingStore
-from facejax.compilation import jit
 from facejax.export.pictures import write_png
 from facejax.multihost import first_host, gathered, spread
 from facejax.nets.stylegan2 import apply_mapping, apply_synthesis, to_layers, truncate
+from facejax.programs import jit
 from facejax.texture import save_decoder, texture_decoder
 from texture_gan import quality, training
 from texture_gan.data import Source

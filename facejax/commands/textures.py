@@ -11,18 +11,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.api import FitResult
+from facejax.appearance import Appearance
 from facejax.camera import Pose, quaternion_to_matrix
-from facejax.compilation import jit
 from facejax.engine.faces import UNSOUND, Face, check_source, find_faces, fit_padded
 from facejax.export import versions, write_png, write_summary
-from facejax.face_model import FaceModel, FaceParams, decode_albedo
+from facejax.face_model import FaceModel
 from facejax.face_model.load import load_face_model
-from facejax.fitting import RECIPES, Recipe, Tools
+from facejax.fitting import RECIPES, Ingredients, Recipe
 from facejax.images import Photo, read_image
 from facejax.images.detect import box_area
 from facejax.images.read import as_photo
+from facejax.ingredients import ingredients_for
+from facejax.programs import jit
 from facejax.regression.regressor import Regressor, load_regressor
-from facejax.toolbox import tools_for
 from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, unwrap_photos
 from facejax.unwrap.regions import template_map
 from facejax.unwrap.texels import Texels
@@ -60,7 +61,7 @@ class Setup(NamedTuple):
     model: FaceModel
     layout: Layout
     recipe: Recipe
-    tools: Tools
+    ingredients: Ingredients
     regressor: Regressor | None  # None: landmarks are given
     options: TextureOptions
 
@@ -106,7 +107,7 @@ def set_up(options: TextureOptions) -> Setup:
         model=model,
         layout=face_layout(model, options.size),
         recipe=recipe,
-        tools=tools_for(recipe, model=model),
+        ingredients=ingredients_for(recipe, model=model),
         regressor=load_regressor() if options.landmarks is None else None,
         options=options,
     )
@@ -157,7 +158,7 @@ def fit_portraits(setup: Setup, portraits: list[Portrait], size: int) -> tuple[l
         return [], {}
     try:
         faces = [one.face for one in portraits]
-        result = fit_padded(setup.model, faces, size, None, setup.recipe, setup.tools)
+        result = fit_padded(setup.model, faces, size, None, setup.recipe, setup.ingredients)
     except ValueError as error:
         if len(portraits) == 1:
             photo = portraits[0].face.photo
@@ -178,9 +179,8 @@ def unwrap_fitted(setup: Setup, faces: Sequence[Fitted]) -> Unwrapped:
     each = [jax.tree.map(lambda leaf, row=face.row: np.asarray(leaf[row]), face.result.params) for face in faces]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     best = jax.tree.map(lambda leaf: leaf[most_frontal(params.pose)], params)
-    template = _template(faces[0].result.model, layout.texels, best)
-    # What the fit's albedo takes may differ from stage to stage; where the texels lie does not depend on it.
-    params = replace(params, albedo=jnp.zeros((len(faces), 0)))
+    template = _template(setup.model, layout.texels, faces[0].result.appearance, best.appearance)
+    params = replace(params, appearance={})  # so that one program serves all appearances
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *cuts)
     return _unwrap(
         setup.model,
@@ -210,8 +210,13 @@ _unwrap = jit(unwrap_photos, static_argnames=("delight", "skin_only", "blending"
 
 
 @jit
-def _template(model: FaceModel, texels: Texels, params: FaceParams) -> Float[Array, "S S 3"]:
-    return jnp.clip(template_map(model, texels, decode_albedo(model, params)), 0.0, 1.0)
+def _template(
+    model: FaceModel, texels: Texels, appearance: Appearance, blocks: dict[str, Array]
+) -> Float[Array, "S S 3"]:
+    albedo = appearance.decode(blocks)
+    if albedo is None:
+        raise ValueError("this recipe paints whole pictures and has no albedo to fill a texture with: use another")
+    return jnp.clip(template_map(model, texels, albedo), 0.0, 1.0)
 
 
 def fit_figures(one: Fitted) -> dict[str, float | None]:

@@ -42,7 +42,7 @@ def choose_batch(options: FitOptions, count: int, held: int = 0) -> int:
 
 def face_bytes(recipe: Recipe) -> float:
     """What one face takes while it is fitted, about."""
-    painted = any(stage.albedo != "linear" for stage in recipe.stages)
+    painted = any(stage.appearance != "linear" for stage in recipe.stages)
     known = FACE_BYTES["linear"] if recipe.stages else FACE_BYTES["landmarks"]
     return (PAINTED_BYTES if painted else known) * max((recipe.size / 224) ** 2, 1.0)
 

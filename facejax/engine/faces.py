@@ -11,7 +11,7 @@ import numpy as np
 from facejax.api import FitResult, RegressResult, collect, fit, join
 from facejax.camera import focal_from_fov
 from facejax.face_model import FaceModel
-from facejax.fitting import RECIPES, Recipe, Tools
+from facejax.fitting import RECIPES, Ingredients, Recipe
 from facejax.images import Photo, find_landmarks, read_landmarks
 from facejax.images.read import Pixels, read_pixels
 from facejax.regression.photos import Faces, regress_photos
@@ -129,7 +129,7 @@ def regress_faces(
 
 
 def fit_padded(
-    model: FaceModel, faces: list[Face], size: int, fov: float | None, recipe: Recipe, tools: Tools
+    model: FaceModel, faces: list[Face], size: int, fov: float | None, recipe: Recipe, ingredients: Ingredients
 ) -> FitResult:
     """Fit a group of at most `size` faces; the last one fills up the rest, so that every group compiles alike."""
     faces = faces + faces[-1:] * (size - len(faces))
@@ -138,9 +138,16 @@ def fit_padded(
         focal = [focal_from_fov(fov, max(face.image.shape[:2])) for face in faces]
     starts = [face.start for face in faces if face.start is not None]
     if starts:
-        return fit(model, [face.image for face in faces], recipe=recipe, focal=focal, start=join(starts), tools=tools)
+        return fit(
+            model,
+            [face.image for face in faces],
+            recipe=recipe,
+            focal=focal,
+            start=join(starts),
+            ingredients=ingredients,
+        )
     images, points = [face.image for face in faces], [face.landmarks for face in faces]
-    return fit(model, images, points, recipe=recipe, focal=focal, tools=tools)
+    return fit(model, images, points, recipe=recipe, focal=focal, ingredients=ingredients)
 
 
 def about_start(face: Face) -> dict[str, object] | None:

@@ -19,9 +19,9 @@ from facejax.export.manifest import Line
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES
 from facejax.images import Photo, box_of, read_boxes
+from facejax.ingredients import ingredients_for, recipe_for
 from facejax.regression.photos import Faces
 from facejax.regression.regressor import load_regressor
-from facejax.toolbox import recipe_for, tools_for
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class FitWorker:
         recipe = recipe_for(self.model) if options.recipe is None else RECIPES[options.recipe]
         weights: dict[str, Any] = {"lpips": options.lpips, "arcface": options.arcface}
         weights["renderer"] = options.renderer or "default"
-        self.tools = tools_for(recipe, options.decoder or "default", model=self.model, **weights)
+        self.ingredients = ingredients_for(recipe, options.decoder or "default", model=self.model, **weights)
         self.recipe = replace(recipe, contour=options.contour)
         self.regressor = load_regressor() if options.landmarks is None else None
         self.boxes = {} if options.boxes is None else read_boxes(options.boxes)
@@ -137,7 +137,7 @@ class FitWorker:
     def _fit_some(self, faces: list[Face], found: Found) -> list[tuple[FitResult, int] | None]:
         """Where the faces together cannot be fitted, each is fitted alone."""
         try:
-            result = fit_padded(self.model, faces, self.batch, self.options.fov, self.recipe, self.tools)
+            result = fit_padded(self.model, faces, self.batch, self.options.fov, self.recipe, self.ingredients)
         except ValueError as error:
             if len(faces) == 1:
                 photo = faces[0].photo

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from facejax.face_model import FaceModel, LinearAlbedo
+from facejax.face_model import FaceModel, LinearAlbedo, MorphableModel
 from facejax.lighting import linear_to_srgb, srgb_to_linear
 from facejax.objectives.pixels import robust_photometric
 
@@ -113,7 +113,7 @@ def model_skin_colours(model: FaceModel, key: Key[Array, ""], *, count: int = 81
 
     Needs an albedo; eyes, brows, lips and hair are left out. The key is consumed. Raises ValueError without an albedo.
     """
-    if not isinstance(model.albedo, LinearAlbedo):
+    if not isinstance(model, MorphableModel):
         raise ValueError(
             f"face model {model.name!r} has no linear albedo: give skin colours of your own to fit_skin_model"
         )
@@ -121,7 +121,7 @@ def model_skin_colours(model: FaceModel, key: Key[Array, ""], *, count: int = 81
     excluded = sum((model.regions[name] for name in _NOT_SKIN if name in model.regions), jnp.zeros(len(model.mean)))
     chance = model.regions["face"] * (excluded < 0.1)
     vertices = jax.random.choice(where, len(model.mean), (count,), p=chance / jnp.sum(chance))
-    mean, basis = _at_vertices(model, vertices)
+    mean, basis = _at_vertices(model, model.albedo, vertices)
     people = jax.random.normal(who, (count, len(model.albedo.std)))
     albedo = mean + jnp.einsum("nk,knc->nc", people * model.albedo.std, basis)
     tint = jax.random.normal(hue, (count, 2)) @ jnp.array([[0.2, 0.0, -0.2], [0.0, 0.1, 0.0]])  # warm to cold; green
@@ -137,17 +137,18 @@ def any_colours(key: Key[Array, ""], *, count: int = 8192) -> Float[Array, "N 3"
     return jnp.clip(grey + spread * jax.random.normal(tint, (count, 3)), 0.0, 1.0)
 
 
-def _at_vertices(model: FaceModel, vertices: Array) -> tuple[Float[Array, "N 3"], Float[Array, "A N 3"]]:
+def _at_vertices(
+    model: FaceModel, colours: LinearAlbedo, vertices: Array
+) -> tuple[Float[Array, "N 3"], Float[Array, "A N 3"]]:
     """Albedo mean and basis at vertices: theirs, or the texels where their (last) corner of the chart lies."""
-    assert isinstance(model.albedo, LinearAlbedo)
-    if model.albedo.per_vertex:
-        return model.albedo.mean[vertices], model.albedo.basis[:, vertices]
-    side = model.albedo.mean.shape[0]
+    if colours.per_vertex:
+        return colours.mean[vertices], colours.basis[:, vertices]
+    side = colours.mean.shape[0]
     chart = (
         jnp.zeros((len(model.mean), 2)).at[model.faces.reshape(-1)].set(model.uv[model.topology.uv_faces.reshape(-1)])
     )
     columns, rows = jnp.clip(jnp.floor(chart[vertices] * side), 0, side - 1).astype(jnp.int32).T
-    return model.albedo.mean[side - 1 - rows, columns], model.albedo.basis[:, side - 1 - rows, columns]
+    return colours.mean[side - 1 - rows, columns], colours.basis[:, side - 1 - rows, columns]
 
 
 def _log_components(mixture: GaussianMixture, x: Float[Array, "... D"]) -> Float[Array, "... M"]:

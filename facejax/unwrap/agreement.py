@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from facejax.compilation import jit
+from facejax.programs import jit
 from facejax.texture.metrics import LUMA
 from facejax.unwrap.delighting import delight
 from facejax.unwrap.masks import box_blur, scaled_kernel

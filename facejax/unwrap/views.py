@@ -66,7 +66,7 @@ def unwrap_view(
     display values over its own footprint there. A texel is seen where its normal's cosine to the line of sight is more
     than `facing`, its footprint lies in the picture, and nothing (no other part of the face, no background) is in
     front of or in the footprint by the face's own depth. `parsing` is 1 where the picture shows skin that may be
-    taken (a face parser's mask); it scales `valid`. Compile it with `facejax.compilation.jit`.
+    taken (a face parser's mask); it scales `valid`. Compile it with `facejax.programs.jit`.
 
     Bai et al., "FFHQ-UV", CVPR 2023, section 3.2 tests normals only; depth and footprints are additions.
     """
