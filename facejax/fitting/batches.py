@@ -38,8 +38,8 @@ def fit_batches(
 ) -> tuple[FittedFaces, dict[str, float]]:
     """Fit all crops, a batch at a time, on all local devices.
 
-    Accelerators fit `batch` faces in one program (None: all); the last batch is filled up with copies of its last face,
-    so that it needs no other program. A processor fits as few as keep it busy (`faces_together`), again and again with
+    Accelerators fit `batch` faces in one program (None: all); fewer are filled up with copies of the last face, so that
+    they need no other program. A processor fits as few as keep it busy (`faces_together`), again and again with
     one program, so that a batch costs what its faces cost.
 
     Args:
@@ -49,7 +49,7 @@ def fit_batches(
     Returns: the fitted faces in the order of the crops, and the seconds that went into "compile" and "fit".
     """
     count, devices = len(crops.scale), jax.local_devices()
-    size = min(batch or count, count)
+    size = batch or count
     if jax.default_backend() == "cpu":
         size = faces_together(recipe, size) * (len(devices) if recipe.stages else 1)
     results, seconds = [], {"compile": 0.0, "fit": 0.0}
