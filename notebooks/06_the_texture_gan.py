@@ -1,12 +1,13 @@
 # %% [markdown]
 # # The texture GAN: sampling, interpolation, inversion
 #
-# A linear albedo adds up a mean and some directions. A generator network makes a map from *latents* instead, a few
-# hundred numbers for each of its layers, and can make what no sum of maps is. The package has one (StyleGAN2, 256
-# texels). Here it makes new skins, walks from one to another, and is run backwards: which latents make a given map?
+# A linear albedo is the sum of a mean and some directions. A generator network instead makes a map from *latents*, a
+# few hundred numbers for each of its layers, and can make maps that no sum gives. The package has such a generator
+# (StyleGAN2, 256 texels). Here it makes new skins and interpolates between them. Then we invert it: which latents
+# give a certain map?
 #
-# The shipped one is small, 7 MB, and learned within an hour on a processor: its skins are smooth and differ mostly in
-# tone. `docs/texture.md` says how to train a larger one; the calls are the same.
+# The shipped generator is small (7 MB) and was trained within an hour on a processor. Its skins are smooth and differ
+# mostly in tone. `docs/texture.md` says how to train a larger one; the calls are the same.
 
 # %%
 from dataclasses import replace
@@ -40,8 +41,8 @@ def show(*rows, captions=(), height=200):
 # %% [markdown]
 # ## New skins
 #
-# Latents count standard deviations from their mean, so zeros make the mean skin. `DetailedTexture` takes two blocks of
-# numbers: the latents, and *details*, which come later and are zero here.
+# Latents are in standard deviations from their mean, so zeros give the mean skin. `DetailedTexture` takes two blocks:
+# the latents, and *details*, which we explain below; here they are zero.
 
 # %%
 texture = DetailedTexture(decoder)
@@ -76,10 +77,10 @@ maps = make(smooth(skins))
 show(maps, wear(maps))
 
 # %% [markdown]
-# ## Nearer to the mean
+# ## Closer to the mean
 #
-# Latents far from the mean make rarer skins, and more mistakes. Drawing them towards it by a factor psi trades variety
-# for safety; beyond 1 it exaggerates.
+# Latents far from the mean give rarer skins, and more mistakes. Scaling them towards the mean by a factor psi trades
+# variety for quality. Beyond 1 it exaggerates.
 
 # %%
 psis = jnp.array([0.0, 0.5, 1.0, 1.5, 2.0])
@@ -88,7 +89,7 @@ show(wear(make(smooth(psis[:, None, None] * skins[4]))), captions=[f"psi {psi:g}
 # %% [markdown]
 # ## From one skin to another
 #
-# Latents can be averaged, and what lies between two skins is a skin, not two printed over each other.
+# Latents can be averaged. What lies between two skins is again a skin, not two skins printed over each other.
 
 # %%
 shares = jnp.linspace(0, 1, 5)
@@ -96,8 +97,8 @@ between = jnp.stack([(1 - share) * skins[3] + share * skins[4] for share in shar
 show(wear(make(smooth(between))), captions=[f"{share:.0%}" for share in shares])
 
 # %% [markdown]
-# Each layer has its own latent: the first decide what is large, the last what is fine, down to the tone of single
-# texels. So some layers may come from one skin and the rest from another.
+# Each layer has its own latent. The first layers decide the large structures, and the last ones the fine structures
+# and the tone of single texels. So some layers may come from one skin and the rest from another.
 
 # %%
 cuts = [0, 4, 7, 10, layers]
@@ -106,12 +107,12 @@ mixed = jnp.stack([jnp.where(layer < cut, skins[4], skins[3]) for cut in cuts])
 show(wear(make(smooth(mixed))), captions=[f"{cut} layers of the other" for cut in cuts])
 
 # %% [markdown]
-# ## Backwards
+# ## Inversion
 #
-# A fit needs the inverse. As a target take a map that this generator did not make: a skin of the linear model, with a
-# mole painted on its cheek. `encode` is a first guess, a linear regression from a tiny copy of the map. From there Adam
-# moves the latents of every layer (W+, as FFHQ-UV does), and in a second run the details too: what is added to the
-# generator's noise maps, which hold what is different at every texel.
+# A fit needs the inverse. As a target we take a map that this generator did not make: a skin of the linear model,
+# with a mole painted on its cheek. `encode` gives a first guess, by linear regression from a tiny copy of the map.
+# From there, Adam moves the latents of every layer (W+, as in FFHQ-UV). In a second run it also moves the details,
+# which are added to the noise maps of the generator. The noise maps hold what differs at every texel.
 
 # %%
 target = model.albedo.decode({"albedo": 0.8 * jax.random.normal(jax.random.key(23), (model.albedo.count,))})
@@ -160,15 +161,14 @@ cheeks = [one[90:154, 148:212] for one in found]
 show(found, wear(found), cheeks, captions=names)
 
 # %% [markdown]
-# The bottom row is the cheek with its mole. For comparison the target:
+# The bottom row is the cheek with its mole. For comparison, the target:
 
 # %%
 show([target, wear(jnp.stack([target] * 5))[0], target[90:154, 148:212]])
 
 # %% [markdown]
-# Latents find tone, brows and lips; a mole, or the grain of a beard, is beyond them, and the details paint it. A fit
-# does just that with a photograph in the place of the target: its stages say `appearance="decoder"` or
-# `appearance="detailed"`.
+# Latents find tone, brows and lips. They cannot represent a mole or the grain of a beard; the details paint those. A
+# fit does the same with a photo as the target: its stages name the appearance `"decoder"` or `"detailed"`.
 #
-# Details are a bargain. They can paint anything, a shadow and a fringe too, so the fit holds them with a prior of their
-# own (`docs/fitting.md`).
+# Details have a price. They can paint anything, including a shadow or a fringe, so the fit gives them a prior of
+# their own (`docs/fitting.md`).

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # GAR: a renderer that paints
 #
-# The renderer of the other notebooks multiplies skin by light. Hair, a background, the gloss of an eye: what is not in
-# the model is not in its picture. GAR (Piao et al., CVPR 2021) puts a generator in its place. It sees the *normals* of
-# the posed head and a *code*, and paints the whole photograph. It is differentiable, so it can be run backwards too.
+# The renderer of the other notebooks multiplies skin by light. Hair, background, the highlight in an eye: what is not
+# in the model is not in its picture. GAR (Piao et al., CVPR 2021) replaces it by a generator. The generator gets the
+# *normals* of the posed head and a *code*, and paints the whole picture. It is differentiable, so it can be inverted.
 #
-# The shipped one is small: 128 pixels, trained for an hour and a half on a processor, on rendered pictures. Its heads
-# are bald and its walls are blurred; `docs/gar.md` says what a longer training is for.
+# The shipped generator is small: 128 pixels, trained for an hour and a half on a processor, on rendered pictures. Its
+# heads are bald and its walls are blurred. `docs/gar.md` says what a longer training would bring.
 
 # %%
 from dataclasses import replace
@@ -43,8 +43,8 @@ def show(*rows, captions=(), height=160):
 # %% [markdown]
 # ## Normals in, pictures out
 #
-# Five heads: one person looking about, then with an open mouth, then another person. The generator sees nothing of them
-# but the direction in which every bit of the surface faces, here as colours.
+# Five heads: one person looking around, then with an open mouth, then another person. All that the generator sees of
+# them is the direction of the surface at each pixel, shown here as colours.
 
 # %%
 camera = PerspectiveCamera(focal=jnp.float32(330.0), principal=jnp.float32([64.0, 66.0]))
@@ -73,8 +73,8 @@ seen = draw(heads)
 show(seen.alpha[..., None] * (seen.normal + 1) / 2)
 
 # %% [markdown]
-# Four random codes, each on all five heads. Down a column the geometry is the same, along a row the code: skin, light
-# and surroundings.
+# Four random codes, each on all five heads. In a column the geometry is the same. In a row the code is the same:
+# skin, light and surroundings.
 
 # %%
 z = jax.random.normal(jax.random.key(10), (4, width))
@@ -89,10 +89,10 @@ def with_code(params, code):
 show(*[draw(with_code(heads, jnp.stack([code] * 5))).color for code in codes])
 
 # %% [markdown]
-# ## Backwards
+# ## Inversion
 #
-# A portrait, made by the *other* renderer. Which head, and which code, would make GAR paint it? The landmarks give the
-# head. An encoder that was trained with the generator looks at the photograph and guesses the code.
+# Here is a portrait made by the *other* renderer. Which head and which code would make GAR paint it? The landmarks
+# give the head. An encoder that was trained together with the generator sees the photo and guesses the code.
 
 # %%
 photo, points = portrait(model, random_face(model, key=jax.random.key(41)), key=jax.random.key(42))
@@ -103,8 +103,8 @@ begin = jit(lambda photo: painter.init(photo, previous=None))(crop)
 face = replace(solve(crops.landmarks[0]), appearance=begin)
 
 # %% [markdown]
-# From the guess, Adam moves the code, a latent for every layer (W+). The head stays as it is; its pixels count five
-# times as much as the wall's.
+# From the guess, Adam moves the code, a latent for every layer (W+). The head is fixed. Its pixels count five times
+# as much as those of the wall.
 
 # %%
 STEPS = 40
@@ -139,10 +139,10 @@ names = [f"{step}, {error:.3f} off" for step, error in zip(["guess", 5, 10, 20, 
 show([crop, *pictures], captions=["photograph", *names])
 
 # %% [markdown]
-# ## The photograph from elsewhere
+# ## The same face from other directions
 #
-# The code is found, the head is a head: turn it, and GAR paints what the camera would have seen. Nothing of this was in
-# the photograph.
+# Now we have the code and the head. Turn the head, and GAR paints what the camera would have seen. None of this was
+# in the photo.
 
 
 # %%
@@ -158,6 +158,6 @@ again = draw(elsewhere)
 show(again.color, again.alpha[..., None] * (again.normal + 1) / 2)
 
 # %% [markdown]
-# It is a small generator: tone, light and wall are right, eyes and brows are hardly there. `facejax fit photo.jpg
-# --recipe gar` does all this, with a last stage that moves head and code together under the normals and the outline
-# that a network reads from the photograph. What it reaches, and where shading is still better, is in `docs/gar.md`.
+# This is a small generator. Tone, light and wall are right; eyes and brows are hardly visible. `facejax fit photo.jpg
+# --recipe gar` does all of this. Its last stage moves head and code together, guided by the normals and the outline
+# that a network reads from the photo. `docs/gar.md` says how accurate it is, and where shading is still better.
