@@ -17,8 +17,18 @@ exclude_patterns = ["pictures"]
 coverage_show_missing_items = True
 
 
+_fields = {}  # docstrings of dataclass fields
+
+
+def _keep_field(app, what, name, obj, options, lines):
+    """Before napoleon, which takes what stands before a colon for the type of a field."""
+    if what == "attribute":
+        _fields[name] = list(lines)
+
+
 def _to_rst(app, what, name, obj, options, lines):
     """Docstrings are plain text with backticks: bars and stars are themselves, rows of bars are a table."""
+    lines[:] = _fields.pop(name, lines)
     out, table = [], False
     for line in lines:
         row = line.lstrip().startswith("|")
@@ -28,10 +38,12 @@ def _to_rst(app, what, name, obj, options, lines):
             out.append("")
         quoted = line.split("`")
         quoted[::2] = [part.replace("|", "\\|").replace("*", "\\*") for part in quoted[::2]]
+        quoted[2::2] = ["\\ " + part if part[:1].isalnum() else part for part in quoted[2::2]]  # `Photo`s
         out.append("    " + line if row else "`".join(quoted))
         table = row
     lines[:] = out
 
 
 def setup(app):
+    app.connect("autodoc-process-docstring", _keep_field, priority=100)
     app.connect("autodoc-process-docstring", _to_rst, priority=900)
