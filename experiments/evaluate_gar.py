@@ -1,4 +1,4 @@
-"""Does running the generative renderer backwards make the geometry better? On held-out renders, and to look at.
+"""Does inverting the generative renderer improve the geometry? Numbers on held-out renders, and sheets to look at.
 
     python experiments/evaluate_gar.py --pool POOL --out OUT [--gar RUN/gar] [--photos DIR] [--count 48]
 
@@ -19,7 +19,6 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from facejax.toolbox import tools_for
 from regressor.pool import read_pool
 from regressor.pool import to_params as pool_params
 from texture_fit.tables import caption, markdown, write_sheet
@@ -30,11 +29,12 @@ from facejax.api import FitResult, RegressResult, join
 from facejax.evaluation.normalized_error import nme
 from facejax.evaluation.surface import aligned_vertex_distance
 from facejax.export import versions, write_summary, write_text
-from facejax.export.fitted import albedo_map, fit_pictures
+from facejax.export.fitted import fit_pictures
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT, GAR, Recipe, Tools
+from facejax.fitting import DEFAULT, GAR, Ingredients, Recipe
 from facejax.images import list_photos, read_image
+from facejax.ingredients import ingredients_for
 from facejax.programs import cache_compilations
 
 SIDE = 192  # pixels of the sheets' pictures
@@ -54,7 +54,7 @@ class Args:
 
 
 def without_landmarks(recipe: Recipe) -> Recipe:
-    """The recipe with its landmark terms left out: what pixels alone say. The start stays."""
+    """The recipe without its landmark terms, so that only pixels count. The start stays."""
     weights = [
         tuple((name, weight) for name, weight in stage.weights if name != "landmarks") for stage in recipe.stages
     ]
@@ -73,8 +73,8 @@ def main(args: Args) -> None:
     rows = {"regressor": errors(model, start.params, np.asarray(start.faces.landmarks), truth, arrays["landmarks"])}
     pictures = {"photo": images}
     for recipe in (without_landmarks(DEFAULT), without_landmarks(GAR)):
-        tools = tools_for(recipe, model=model, renderer=args.gar or "default")
-        results = fit_all(model, images, start, recipe, tools, args.batch)
+        ingredients = ingredients_for(recipe, model=model, renderer=args.gar or "default")
+        results = fit_all(model, images, start, recipe, ingredients, args.batch)
         params = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(one.params for one in results))
         marks = np.concatenate([one.landmarks for one in results])
         rows[f"{recipe.name}"] = errors(model, params, marks, truth, arrays["landmarks"])
@@ -87,20 +87,43 @@ def main(args: Args) -> None:
 
 
 def fit_all(
-    model: FaceModel, images: list[np.ndarray], start: RegressResult, recipe: Recipe, tools: Tools, batch: int
+    model: FaceModel,
+    images: list[np.ndarray],
+    start: RegressResult,
+    recipe: Recipe,
+    ingredients: Ingredients,
+    batch: int,
 ) -> list[FitResult]:
+    """Fit the faces in batches.
+
+    Args:
+      model: the face model.
+      images: photographs.
+      start: what the regressor found in them.
+      recipe: of the fit.
+      ingredients: what the recipe needs.
+      batch: faces at once.
+    """
     results = []
     for first in tqdm(range(0, len(images), batch), desc=recipe.name, unit="group"):
         rows = range(first, min(first + batch, len(images)))
         begun = join([start[k] for k in rows])
-        results.append(fit(model, [images[k] for k in rows], recipe=recipe, start=begun, tools=tools))
+        results.append(fit(model, [images[k] for k in rows], recipe=recipe, start=begun, ingredients=ingredients))
     return results
 
 
 def errors(
     model: FaceModel, params: FaceParams, marks: np.ndarray, truth: FaceParams, true_marks: np.ndarray
 ) -> dict[str, list[float]]:
-    """For every face: mm over the face's vertices, and percent over the landmarks."""
+    """For every face: mm over the face's vertices, and percent over the landmarks.
+
+    Args:
+      model: the face model.
+      params: the fitted faces.
+      marks: their landmarks, pixels.
+      truth: the true faces.
+      true_marks: their landmarks.
+    """
     face = np.asarray(model.regions["face"]) > 0.5
     shape = jax.jit(jax.vmap(lambda one: decode(model, one)))
     found, wanted = np.asarray(shape(params)), np.asarray(shape(truth))
@@ -134,8 +157,8 @@ def write(args: Args, rows: dict[str, dict[str, list[float]]], pictures: dict[st
 def drawn_panels(result: FitResult, index: int) -> dict[str, np.ndarray]:
     """Photograph, fit and geometry of one face."""
     params, photo, observed = result.faces[index].params, result.photos[index], result.observed[index]
-    albedo = albedo_map(result.model, params, photo, observed)
-    pictures = fit_pictures(result.model, params, photo, observed, albedo)
+    texture = result.appearance.texture(result.model, params, photo, observed)
+    pictures = fit_pictures(result.model, params, result.appearance, photo, observed, texture)
     return dict(list(pictures.items())[:3])
 
 
@@ -146,9 +169,9 @@ def photo_sheet(args: Args, model: FaceModel) -> None:
     found = regress(paths)
     images = [read_image(paths[k]) for k in found.photo]
     recipe = GAR
-    tools = tools_for(recipe, model=model, renderer=args.gar or "default")
+    ingredients = ingredients_for(recipe, model=model, renderer=args.gar or "default")
     cells, columns = [], 1
-    for result in fit_all(model, images, found, recipe, tools, args.batch):
+    for result in fit_all(model, images, found, recipe, ingredients, args.batch):
         for k in range(len(result)):
             drawn = drawn_panels(result, k)
             columns = len(drawn)

@@ -1,11 +1,11 @@
-"""How far a fit's skin is from the true one, on rendered faces: the only ones whose albedo is known.
+"""How far a fit's skin colour is from the true one, on rendered faces, since only their albedo is known.
 
     python experiments/evaluate_skin.py [--portraits 12] [--pictures 24] [--recipe linear]
 
-Portraits of `facejax demo` have a plain wall and a moderate light; the generator's pictures (frontal, without glasses,
-hands and beards) have hair, clothes, lamps, backgrounds and exposures that vary by more than a camera's. The error is
-the distance of the face's mean albedo in CIE 1976 L*a*b*, beside that of the model's mean albedo; "slope" says how much
-of a difference in lightness between two faces is found.
+Portraits of `facejax demo` have a plain wall and moderate light. The generator's pictures (frontal, without glasses,
+hands and beards) have hair, clothes, lamps, backgrounds, and exposures that vary more than a camera's. The error is the
+distance of the face's mean albedo in CIE 1976 L*a*b*, next to that of the model's mean albedo. "slope" says how much of
+the difference in lightness between two faces is found.
 """
 
 from dataclasses import dataclass
@@ -37,16 +37,15 @@ class Args:
 
 
 def main(args: Args) -> None:
-    stages = RECIPES[args.recipe].stages
-    if stages and stages[-1].albedo != "linear":
-        raise ValueError(f"--recipe {args.recipe}: ends with other coefficients than the linear albedo's; try linear")
+    if RECIPES[args.recipe].appearance_after() != "linear":
+        raise ValueError(f"--recipe {args.recipe}: ends with another appearance than the linear albedo; try linear")
     cache_compilations()
     model = facejax.load_face_model()
     print("| | pictures | error | largest | of the mean albedo | slope of lightness |\n|---|---|---|---|---|---|")
     for name, count, make in (("portraits", args.portraits, portraits), ("generator", args.pictures, pictures)):
         if count:
             photos, points, true = make(model, count)
-            fitted = facejax.fit(model, photos, points, recipe=RECIPES[args.recipe]).params.albedo
+            fitted = facejax.fit(model, photos, points, recipe=RECIPES[args.recipe]).params.appearance["albedo"]
             print(f"| {name} | {count} | " + " | ".join(f"{x:.2f}" for x in compare(model, fitted, true)) + " |")
 
 
@@ -57,18 +56,18 @@ def portraits(model: FaceModel, count: int) -> Made:
     faces = [random_face(model, key=jax.random.key(seed)) for seed in range(count)]
     shots = [portrait(model, face, key=jax.random.key(seed + 1)) for seed, face in enumerate(faces)]
     photos, points = map(list, zip(*shots, strict=True))
-    return photos, points, np.stack([face.albedo for face in faces])
+    return photos, points, np.stack([face.appearance["albedo"] for face in faces])
 
 
 def pictures(model: FaceModel, count: int) -> Made:
     generator = Generator(people=People(frontal=1.0), glasses=0.0, hand=0.0, beard=0.0)
     make = jax.jit(lambda keys: jax.lax.map(lambda key: generate(key, model, size=SIZE, generator=generator), keys))
     made = make(jax.random.split(jax.random.key(SEED), count))
-    return list(np.asarray(made.image)), list(np.asarray(made.landmarks)), np.asarray(made.params.albedo)
+    return list(np.asarray(made.image)), list(np.asarray(made.landmarks)), np.asarray(made.params.appearance["albedo"])
 
 
 def compare(model: FaceModel, fitted: jax.Array, true: np.ndarray) -> list[float]:
-    """Mean and largest error, the mean albedo's mean error, the slope of fitted against true lightness."""
+    """Mean and largest error, that of the model's mean albedo, and the slope of fitted over true lightness."""
     lab = [skin_lab(model, albedo) for albedo in (np.asarray(fitted), true, 0 * true)]
     errors, plain = (np.linalg.norm(one - lab[1], axis=1) for one in (lab[0], lab[2]))
     slope = np.polyfit(lab[1][:, 0], lab[0][:, 0], 1)[0] if len(true) > 1 else np.nan

@@ -1,4 +1,4 @@
-"""Measure a texture set: how evenly lit its maps are, how much its people differ.
+"""Measure a texture set: how evenly lit its maps are, and how much its people differ.
 
     python experiments/texture_set_report.py --maps maps
 
@@ -20,8 +20,8 @@ from texture_set.pyramid import halve
 from texture_set.shards import TextureSet
 from tqdm import tqdm
 
+from facejax.face_model import own_albedo
 from facejax.face_model.formats.default import load_default_head
-from facejax.face_model.model import LinearAlbedo
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error, identity_spread
 from facejax.unwrap.masks import scaled_kernel
 
@@ -55,8 +55,7 @@ def appearance(maps: np.ndarray) -> np.ndarray:
 
 def linear_albedo(count: int) -> np.ndarray:
     """(N, T, T, 3) uint8: random maps of the shipped head's linear model."""
-    albedo = load_default_head().albedo
-    assert isinstance(albedo, LinearAlbedo)
+    albedo = own_albedo(load_default_head())
     weights = np.random.default_rng(0).standard_normal((count, len(albedo.std))) * np.asarray(albedo.std)
     maps = np.asarray(albedo.mean) + np.einsum("na,a...->n...", weights, np.asarray(albedo.basis))
     return np.round(255 * np.clip(maps, 0, 1)).astype(np.uint8)
@@ -71,7 +70,17 @@ def face_texels() -> np.ndarray:
 
 
 def report(name: str, maps: np.ndarray, face: np.ndarray, reference: float | None) -> float:
-    """Print one row; returns the spread."""
+    """Print one row.
+
+    Args:
+      name: of the row.
+      maps: (N, T, T, 3) bytes.
+      face: mask of the face's texels.
+      reference: spread that the row's is compared to; None for the first row.
+
+    Returns:
+      The spread.
+    """
     errors = even_light(maps)
     faces = appearance(maps)[:, face]  # (N, texels, 3)
     vectors = faces.reshape(len(maps), -1)

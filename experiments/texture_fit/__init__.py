@@ -1,4 +1,4 @@
-"""How good texture decoders are: parts that `evaluate_texture_fit.py` and `decoder_expressiveness.py` share.
+"""Measuring texture decoders: parts shared by `evaluate_texture_fit.py` and `decoder_expressiveness.py`.
 
 | file | what lives there |
 |---|---|
@@ -6,6 +6,5 @@
 | `faces.py` | annotated photographs, fitted in groups, and what is measured on each |
 | `side_views.py` | a face fitted to one view, drawn into others |
 | `maps.py` | held-out maps, fitted by a decoder or by the linear albedo |
-| `tools.py` | recipes and networks by name |
 | `tables.py` | markdown tables and sheets |
 """

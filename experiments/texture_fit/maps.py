@@ -1,4 +1,4 @@
-"""Maps that training did not see, made by a decoder as well as it can, or by the linear albedo."""
+"""Maps that were not trained on, reconstructed as well as possible by a decoder or by the linear albedo."""
 
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,14 +13,17 @@ from jaxtyping import Array, Bool, Float, UInt8
 from texture_gan.data import read_maps, reduce
 from texture_set.shards import TextureSet
 
-from facejax.face_model import AlbedoModel, FaceModel, LinearAlbedo
+from facejax.face_model import FaceModel, LinearAlbedo
 from facejax.fitting import FeatureNetwork, Stage
 from facejax.fitting.stages import schedule
 from facejax.objectives import psnr
 from facejax.programs import jit
+from facejax.texture import TextureDecoder
 
-PERCEPTUAL = 0.01  # weight of the feature distance beside the mean squared difference
-STAGE = Stage(name="map", steps=200, rates=(("albedo", 0.1),), weights=(), rampdown=0.25, floor=0.0, betas=(0.9, 0.999))
+PERCEPTUAL = 0.01  # weight of the feature distance relative to the mean squared difference
+STAGE = Stage(
+    name="map", steps=200, rates=(("latents", 0.1),), weights=(), rampdown=0.25, floor=0.0, betas=(0.9, 0.999)
+)
 """The pace of FFHQ-UV's texture stage, twice as long."""
 
 
@@ -32,7 +35,7 @@ class MapFit(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MapView:
-    """How a network sees a map: a square of it, at one size, as if it were a picture of a face."""
+    """What a network sees of a map: a square of it, at one size, as if it were a picture of a face."""
 
     network: FeatureNetwork
     box: tuple[float, float, float] = field(metadata={"static": True})  # top, left, side; shares of the map's side
@@ -78,7 +81,7 @@ def face_box(model: FaceModel) -> tuple[float, float, float]:
 
 
 def fit_map(
-    albedo: AlbedoModel,
+    decoder: TextureDecoder,
     target: Float[Array, "R R 3"],
     mask: Bool[Array, "R R"],
     view: MapView | None,
@@ -86,16 +89,25 @@ def fit_map(
     stage: Stage = STAGE,
     weight: float = PERCEPTUAL,
 ) -> MapFit:
-    """Move the coefficients from zero (the mean map) until the map looks like the target; one map.
+    """Fit the coefficients of one map, from zero (the mean map), by Adam.
 
-    Mean squared difference of display values under the mask, plus `weight` times the distance that `view` sees.
+    The loss is the mean squared difference of display values under the mask, plus `weight` times the distance in
+    `view`.
+
+    Args:
+      decoder: makes the maps.
+      target: the map.
+      mask: texels that count.
+      view: of a network; None: without that distance.
+      stage: steps, rates and decays of Adam.
+      weight: of the distance.
     """
-    rate, pace, adam = dict(stage.rates)["albedo"], schedule(stage), optax.scale_by_adam(*stage.betas)
+    rate, pace, adam = dict(stage.rates)["latents"], schedule(stage), optax.scale_by_adam(*stage.betas)
     wanted = None if view is None else view.features(target)
     share = mask[..., None] / (3.0 * jnp.maximum(jnp.sum(mask), 1))
 
-    def loss(x: Float[Array, " A"]) -> Float[Array, ""]:
-        made = albedo.decode(x)
+    def loss(x: Float[Array, "L W"]) -> Float[Array, ""]:
+        made = decoder.decode({"latents": x})
         value = jnp.sum((made - target) ** 2 * share)
         return value if view is None else value + weight * view.distance(made, wanted)
 
@@ -105,13 +117,13 @@ def fit_map(
         direction, state = adam.update(gradient, state)
         return (x - pace(index) * rate * jnp.asarray(direction), state), value
 
-    start = jnp.zeros(albedo.count)
+    start = jnp.zeros(decoder.blocks["latents"])
     (x, _), losses = jax.lax.scan(step, (start, adam.init(start)), jnp.arange(stage.steps))
-    return MapFit(albedo.decode(x), losses)
+    return MapFit(decoder.decode({"latents": x}), losses)
 
 
 def project_map(albedo: LinearAlbedo, target: Float[Array, "R R 3"], mask: Bool[Array, "R R"]) -> Float[Array, "R R 3"]:
-    """The nearest map of the linear model under the mask, by least squares in its own size; one map."""
+    """The closest map of the linear model under the mask, by least squares at its own size; one map."""
     side, own = target.shape[0], albedo.mean.shape[0]
     resize = lambda image, size: jax.image.resize(image, (size, size, 3), "linear")  # noqa: E731
     keep = jax.image.resize(mask.astype(jnp.float32), (own, own), "linear")[..., None] > 0.99
@@ -119,13 +131,13 @@ def project_map(albedo: LinearAlbedo, target: Float[Array, "R R 3"], mask: Bool[
     misfit = jnp.where(keep, resize(target, own) - albedo.mean, 0.0).reshape(-1)
     gram = basis @ basis.T
     ridge = 1e-6 * jnp.trace(gram) * jnp.eye(albedo.count)
-    return resize(albedo.decode(jnp.linalg.solve(gram + ridge, basis @ misfit)), side)
+    return resize(albedo.decode({"albedo": jnp.linalg.solve(gram + ridge, basis @ misfit)}), side)
 
 
 def compile_map_fit(*, steps: int, weight: float):
-    """`fit_map` for a batch of targets: (albedo, targets, mask, view) -> MapFit."""
+    """`fit_map` for a batch of targets: (decoder, targets, mask, view) -> MapFit."""
     one = partial(fit_map, stage=replace(STAGE, steps=steps), weight=weight)
-    return jit(lambda albedo, targets, mask, view: jax.vmap(lambda target: one(albedo, target, mask, view))(targets))
+    return jit(lambda decoder, targets, mask, view: jax.vmap(lambda target: one(decoder, target, mask, view))(targets))
 
 
 project_maps = jit(
@@ -140,7 +152,14 @@ def compare_maps(
     mask: Bool[Array, "R R"],
     views: tuple[MapView, ...],
 ) -> tuple[Float[Array, " N"], Float[Array, "N V"]]:
-    """PSNR (dB) under the mask, and the distance that each view sees."""
+    """PSNR (dB) under the mask, and the distance in each view.
+
+    Args:
+      made: reconstructed maps.
+      targets: the maps.
+      mask: texels that count.
+      views: of networks.
+    """
 
     def one(texture, target):
         shown = jnp.clip(texture, 0.0, 1.0)

@@ -14,7 +14,7 @@ CAPTION_HEIGHT = 22  # pixels
 
 
 def to_uint8(image: Float[Array | np.ndarray, "*S"]) -> UInt8[np.ndarray, "*S"]:
-    """Values in [0, 1] to 0..255, rounded; values beyond are clipped and NaN becomes 0."""
+    """Values in [0, 1] to 0..255, rounded; values outside are clipped and NaN becomes 0."""
     values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=1.0, neginf=0.0)
     return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
 
@@ -48,7 +48,17 @@ def draw_landmarks(
     color: tuple[float, float, float] = (0.2, 1.0, 0.3),
     radius: float | None = None,
 ) -> Float[np.ndarray, "H W 3"]:
-    """Antialiased dots with a dark rim at points in the project's pixels; points that are not finite are left out."""
+    """Antialiased dots with a dark rim.
+
+    Args:
+      image: display values (H, W, 3).
+      points: in the project's pixels; points that are not finite are left out.
+      color: display values.
+      radius: pixels.
+
+    Returns:
+      A copy of the image with the dots.
+    """
     result = np.array(image, np.float32)
     height, width = result.shape[:2]
     radius = max(1.5, 0.006 * max(height, width)) if radius is None else radius
@@ -61,7 +71,7 @@ def draw_landmarks(
         rows, columns = np.mgrid[top:bottom, left:right] + 0.5
         distance = np.hypot(rows - y, columns - x)[..., None]
         patch = result[top:bottom, left:right]
-        patch += np.clip(radius + 1.0 - distance, 0, 1) * (0.0 - patch)  # the rim first, the dot upon it
+        patch += np.clip(radius + 1.0 - distance, 0, 1) * (0.0 - patch)  # first the rim, then the dot over it
         patch += np.clip(radius + 0.5 - distance, 0, 1) * (np.array(color, np.float32) - patch)
     return result
 
@@ -73,7 +83,19 @@ def panels(
     height: int | None = None,
     gap: int = 4,
 ) -> Float[np.ndarray, "_ _ 3"]:
-    """Images side by side on white, scaled to one height (by default the tallest), with a line of text over each."""
+    """Images side by side on white, with a line of text above each.
+
+    Args:
+      images: display values.
+      captions: one per image, or none.
+      height: all are scaled to it; None: the tallest image's.
+      gap: pixels between images.
+
+    Returns:
+      The picture.
+
+    Raises ValueError without images, or with another number of captions.
+    """
     if not images:
         raise ValueError("panels needs at least one image")
     if captions and len(captions) != len(images):
@@ -100,7 +122,7 @@ def panels(
 
 
 def _shortened(text: str, width: int, font) -> str:
-    """The text, cut at its end where it would run into the next panel."""
+    """The text, shortened where it would run into the next panel."""
     while len(text) > 1 and font.getlength(text) > width:
         text = text[:-2] + "."
     return text
