@@ -103,10 +103,10 @@ def align_similarity(
     weight = jnp.ones(source.shape[0], source.dtype) if weights is None else weights
     weight = weight / jnp.sum(weight)
     mean_s, mean_t = weight @ source, weight @ target
-    cs, ct = source - mean_s, target - mean_t
+    cs, ct = source - mean_s[None], target - mean_t[None]
     u, singular, vt = jnp.linalg.svd((ct * weight[:, None]).T @ cs)
     sign = jnp.ones(source.shape[1], source.dtype).at[-1].set(jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt)))
-    rotation = (u * sign) @ vt
+    rotation = (u * sign[None]) @ vt
     variance = jnp.sum(weight[:, None] * cs * cs)
     factor = jnp.sum(singular * sign) / variance if scale else jnp.ones((), source.dtype)
     return factor, rotation, mean_t - factor * rotation @ mean_s

@@ -265,7 +265,7 @@ def _draw_list(
         first_column, across = box[:, 0] // tile, box[:, 1] // tile - box[:, 0] // tile + 1
         local = entry - start
         column, row = once(((first_column + local % across) * tile, (box[:, 2] // tile + local // across) * tile))
-        x, y = column[:, None] + dx, row[:, None] + dy
+        x, y = column[:, None] + dx[None], row[:, None] + dy[None]
         inside, level = cover([plane[:, k : k + 1] for k in range(9)], x, y, id_bits=view.id_bits)
         inside &= (x < width) & (y < height) & (entry < total)[:, None]
         image, number = (part[:, None] for part in jnp.divmod(owner, counts.shape[0] // images))

@@ -26,6 +26,7 @@ if version("jaxlib").startswith("0.10."):  # later ones do not know this option,
 
 import jax  # noqa: E402
 
+MAPS = 20_000  # memory maps of a process, of the 65,530 that Linux allows it, beyond which its programs are forgotten
 SHARED = Path(os.environ.get("FACEJAX_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 
 
@@ -38,17 +39,27 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_programs(request):
-    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("optimized") is None)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def programs(request):
+    """Compiled quickly, or well for the files marked `optimized`; kept for the next file of the same kind.
+
+    A process that keeps every program of the suite runs out of memory maps, and the compiler aborts.
+    """
+    quick = request.node.get_closest_marker("optimized") is None
+    if quick != programs_are_quick() or memory_maps() > MAPS:
+        jax.clear_caches()  # jax does not compile again because of this option alone
+    jax.config.update("jax_disable_most_optimizations", quick)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def forget_programs():
-    """A process that keeps every program of the suite runs out of memory maps, and the compiler aborts."""
-    yield
-    jax.clear_caches()
+def programs_are_quick() -> bool:
+    return jax.config.read("jax_disable_most_optimizations")
+
+
+def memory_maps() -> int:
+    """Of this process; where they cannot be counted, too many."""
+    try:
+        return len(Path("/proc/self/maps").read_bytes().splitlines())
+    except OSError:
+        return MAPS + 1
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.scene import Observation, look, resize, split_details
 from facejax.fitting.terms import TERMS, Term
 from facejax.fitting.tools import LINEAR, NO_TOOLS, Painter, Tools
+from facejax.promotion import standard_promotion
 
 GEOMETRY = {"identity", "expression", "rotation", "translation"}  # blocks that move the surface
 ALBEDO = {"albedo", "details"}  # blocks that colour it
@@ -180,7 +181,7 @@ def run_stage(
         leaves = [value, *jax.tree.leaves(gradient)]
         finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
         sound = (walk.frozen < 0) & finite & (value <= DIVERGED * jnp.abs(first) + 1e-3)
-        direction, state = adam.update(gradient, walk.adam)
+        direction, state = standard_promotion(adam.update)(gradient, walk.adam)
         blocks = zip(Increment._fields, walk.increment, direction, strict=True)
         moved = Increment(**{name: x - pace * rates[name] * d for name, x, d in blocks if name in rates})
         moved = _allowed(model, params, moved, stage)
@@ -215,7 +216,7 @@ def schedule(stage: Stage) -> optax.Schedule:
     """Share of the first step length at each step: Karras et al., "Analyzing StyleGAN2", appendix on projection."""
     fall = max(round(stage.rampdown * stage.steps), 1)
     down = optax.cosine_decay_schedule(1.0, fall, alpha=stage.floor)
-    return optax.join_schedules([optax.constant_schedule(1.0), down], [stage.steps - fall])
+    return standard_promotion(optax.join_schedules([optax.constant_schedule(1.0), down], [stage.steps - fall]))
 
 
 def _targets(stage: Stage, seen: Observation, tools: Tools, terms: Mapping[str, Term]):

@@ -185,7 +185,7 @@ def join_mirrored(output: EncoderOutput) -> EncoderOutput:
     The mirror image of a face then has the mirror image of its landmarks, exactly. Coefficients are of the first look.
     """
     plain, mirrored = _halves(output)
-    turned = mirrored.landmarks[:, MIRROR68] * jnp.array([-1.0, 1.0])
+    turned = mirrored.landmarks[:, MIRROR68] * jnp.array([[[-1.0, 1.0]]])
     return plain._replace(
         landmarks=0.5 * (plain.landmarks + turned),
         log_sigma=0.5 * (plain.log_sigma + mirrored.log_sigma[:, MIRROR68]),

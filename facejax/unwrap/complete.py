@@ -105,11 +105,11 @@ def best_views(views: View) -> tuple[Float[Array, "V S S"], Float[Array, "V S S"
     Its painted masks stand for how three given poses face the camera; here the poses themselves are asked.
     """
     kernel = scaled_kernel(FACING_BLUR, views.facing.shape[-1])
-    facing = jax.vmap(lambda one: box_blur(one, kernel))(views.facing) * (views.valid > 0.5)
+    facing = jax.vmap(lambda one: box_blur(one, kernel))(views.facing) * jnp.where(views.valid > 0.5, 1.0, 0.0)
     best = jnp.max(facing, axis=0)
-    some = best > 0
-    major = jnp.where(some & (facing >= best), 1.0, 0.0)
-    return major, jnp.where(some & (facing >= OF_USE * best), 1.0, 0.0)
+    some = best[None] > 0
+    major = jnp.where(some & (facing >= best[None]), 1.0, 0.0)
+    return major, jnp.where(some & (facing >= OF_USE * best[None]), 1.0, 0.0)
 
 
 def missing_texels(texture: Float[Array, "S S 3"], known: Float[Array, "S S"], regions: Regions) -> Float[Array, "S S"]:

@@ -23,6 +23,7 @@ from facejax.camera import PerspectiveCamera, Pose, axis_angle_to_quaternion, qu
 from facejax.compilation import jit
 from facejax.face_model import AlbedoModel, FaceModel, FaceParams, decode
 from facejax.lighting import linear_to_srgb, srgb_to_linear, uniform_light
+from facejax.promotion import standard_promotion
 from facejax.rendering import render, sample_texture
 from facejax.unwrap.masks import box_blur, erode, scaled_kernel
 from facejax.unwrap.pyramid import LEVELS, double, gaussian_pyramid, pyramid_blend
@@ -183,7 +184,7 @@ def search(
 
     def step(state, _):
         coefficients, moments = state
-        update, moments = adam.update(jax.grad(cost)(coefficients), moments)
+        update, moments = standard_promotion(adam.update)(jax.grad(cost)(coefficients), moments)
         return (coefficients + update, moments), None
 
     (found, _), _ = jax.lax.scan(step, (start, adam.init(start)), length=steps)

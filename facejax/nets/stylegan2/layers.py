@@ -39,7 +39,7 @@ class Dense(nn.Module):
         inputs = x.shape[-1]
         kernel = self.param("kernel", _LATER, (inputs, self.features))
         bias = self.param("bias", _LATER, (self.features,))
-        return x @ (kernel * (self.rate / math.sqrt(inputs))) + bias * self.rate
+        return x @ (kernel * (self.rate / math.sqrt(inputs))) + bias[None] * self.rate
 
 
 class Conv(nn.Module):
@@ -65,7 +65,7 @@ class Conv(nn.Module):
         if not self.bias:
             return (y * self.gain).astype(x.dtype)
         bias = self.param("bias", _LATER, (self.features,))
-        return activate(y + bias, clamp=self.clamp, gain=self.gain).astype(x.dtype)
+        return activate(y + bias[None, None, None], clamp=self.clamp, gain=self.gain).astype(x.dtype)
 
 
 class ModulatedConv(nn.Module):
@@ -95,7 +95,7 @@ class ModulatedConv(nn.Module):
         if noise is not None:
             y = y + strength * noise[..., None]
         bias = self.param("bias", _LATER, (self.features,))
-        return activate(y + bias, clamp=self.clamp).astype(x.dtype)
+        return activate(y + bias[None, None, None], clamp=self.clamp).astype(x.dtype)
 
 
 class ToRGB(nn.Module):
