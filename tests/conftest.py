@@ -1,4 +1,5 @@
-"""Test configuration: the shapes in facejax's signatures are checked while the tests run; warnings are errors.
+"""Test configuration: the shapes in facejax's signatures are checked while the tests run; warnings are errors; jax
+promotes neither ranks nor types by itself, except in files marked `promotes`.
 
 Nearly all of the tests' time is compilation, of programs that run once. So XLA is asked for quick programs rather than
 fast ones, but for files marked `optimized`, whose programs run for longer than they take to compile.
@@ -62,7 +63,52 @@ def memory_maps() -> int:
         return MAPS + 1
 
 
+@pytest.fixture(autouse=True, scope="module")
+def promotion(request):
+    """None by itself, of ranks or of types, but for files marked `promotes("ranks")`, `promotes("types")`."""
+    marks = {one for mark in request.node.iter_markers("promotes") for one in mark.args}
+    jax.config.update("jax_numpy_rank_promotion", "allow" if "ranks" in marks else "raise")
+    jax.config.update("jax_numpy_dtype_promotion", "standard" if "types" in marks else "strict")
+
+
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+# --- skipped tests ----------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("facejax")
+    group.addoption("--skips-to", metavar="FILE", type=Path, help="write what was skipped, a test or a file a line")
+    group.addoption("--only-skip", metavar="FILE", type=Path, help="what may be skipped; any other skip is a failure")
+
+
+def skips(config) -> dict[str, str]:
+    """What was skipped, and why; in the process that reports."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return {report.nodeid: report.longrepr[2] for report in reporter.stats.get("skipped", [])}
+
+
+def unexpected_skips(config) -> dict[str, str]:
+    file = config.getoption("--only-skip")
+    allowed = [line.partition("#")[0].strip() for line in file.read_text().splitlines()] if file else []
+    return {name: why for name, why in skips(config).items() if file and name not in allowed}
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput"):  # a process of pytest-xdist, which reports to another
+        return
+    if (file := session.config.getoption("--skips-to")) is not None:
+        file.write_text("".join(f"{name}\n" for name in sorted(skips(session.config))))
+    if session.exitstatus == pytest.ExitCode.OK and unexpected_skips(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for name, why in unexpected_skips(config).items():
+        terminalreporter.write_line(
+            f"ERROR {name} was skipped, which {config.getoption('--only-skip')} does not allow: {why}", red=True
+        )

@@ -129,7 +129,8 @@ def optics(
     response = jnp.exp(-0.5 * square * defocus**2) * jnp.sinc(fx * trail[0] + fy * trail[1])
     response = response * (1.0 + halo * (1.0 - jnp.exp(-0.5 * square * 1.5**2)))
     response = jax.lax.optimization_barrier(response)
-    planes = jnp.fft.irfft2(jnp.fft.rfft2(jnp.moveaxis(padded, 2, 0)) * response, s=(side, side))
+    spectrum = jnp.fft.rfft2(jnp.moveaxis(padded, 2, 0))
+    planes = jnp.fft.irfft2(spectrum * response.astype(spectrum.dtype), s=(side, side))
     return jnp.clip(jnp.moveaxis(planes, 0, 2)[margin : margin + size, margin : margin + size], 0.0, 1.0)
 
 

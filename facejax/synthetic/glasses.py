@@ -61,7 +61,7 @@ def _place(key: jax.Array, head: Head) -> _Rim:
     pilot = jnp.where(uniform[6] < 0.25, 0.3, 0.06) * uniform[7]
     cat = jnp.where(uniform[6] > 0.8, 0.22, 0.03) * uniform[7]
     x = half_width * (c * (1 + 0.5 * pilot * s) + 0.5 * pilot * (s - 1) * jnp.abs(s))
-    y = half_height * (s - pilot * jnp.maximum(-c, 0) * (s < 0) * s + cat * c * (1 + s))
+    y = half_height * (s - pilot * jnp.maximum(-c, 0) * jnp.minimum(s, 0) + cat * c * (1 + s))
     tilt, wrap = 0.06 + 0.12 * uniform[4], 0.001 + 0.0012 * uniform[3]
     # In front of every skin vertex behind the lenses, less what the nose's pads take.
     skin = head.vertices - middle

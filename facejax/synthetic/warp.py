@@ -92,7 +92,7 @@ def resample(
     square = jnp.maximum(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0], 1e-12)  # scale^2
     image = jax.lax.optimization_barrier(_smooth(image, jnp.clip(0.125 * (1.0 / square - 1.0), 0.0, 0.375)))
     inverse = jnp.stack([jnp.stack([linear[1, 1], -linear[0, 1]]), jnp.stack([-linear[1, 0], linear[0, 0]])]) / square
-    at = jnp.arange(size) + 0.5
+    at = jnp.arange(size, dtype=float) + 0.5
     dx, dy = (at - offset[0])[None, :], (at - offset[1])[:, None]
     if bend is not None:
         weights = _spline(at / size, bend.shape[0])
@@ -102,7 +102,7 @@ def resample(
     outside = jnp.maximum(jnp.maximum(-x, x - width) / width, jnp.maximum(-y, y - height) / height)
     mirrored = border == 2
     crop = _bilinear(image, jnp.where(mirrored, _mirror(x, width), x), jnp.where(mirrored, _mirror(y, height), y))
-    far = jnp.clip(8.0 * outside, 0.0, 1.0) * (border == 1)
+    far = jnp.where(border == 1, jnp.clip(8.0 * outside, 0.0, 1.0), 0.0)
     crop = crop + far[..., None] * (_blurred(image, size) - crop)
     return crop * jnp.where((border == 3) & (outside > 0), 0.0, 1.0)[..., None]
 
@@ -132,7 +132,7 @@ def _bilinear(image: Float[Array, "H W 3"], x: Float[Array, "S S"], y: Float[Arr
     x, y = jnp.clip(x - 0.5, 0.0, width - 1.0), jnp.clip(y - 0.5, 0.0, height - 1.0)
     left = jnp.minimum(x.astype(jnp.int32), width - 2)
     top = jnp.minimum(y.astype(jnp.int32), height - 2)
-    fx, fy = (x - left)[..., None], (y - top)[..., None]
+    fx, fy = (x - left.astype(x.dtype))[..., None], (y - top.astype(y.dtype))[..., None]
     flat = image.reshape(height * width, 3)
     corner = top * width + left
     a, b, c, d = jax.lax.optimization_barrier([flat[corner + step] for step in (0, 1, width, width + 1)])
