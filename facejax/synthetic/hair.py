@@ -93,9 +93,9 @@ def _lift(numbers: Float[Array, "6 3"], style: Style, paths: Paths, loose: Float
     """How far the sheet lies above the skin, mm: smooth random waves, more on top, room for covered ears."""
     azimuth = jnp.asarray(AZIMUTHS)[:, None]
     down = jnp.linspace(0.0, 1.0, paths.out.shape[1])
-    turns, steps = np.array([1, 1, 2, 3, 5, 7]), np.array([2.0, 5.0, 4.0, 7.0, 9.0, 12.0])
+    turns, steps = np.array([1.0, 1.0, 2.0, 3.0, 5.0, 7.0]), np.array([2.0, 5.0, 4.0, 7.0, 9.0, 12.0])
     waves = [
-        numbers[i, 0] * jnp.cos(float(turns[i]) * azimuth + steps[i] * down + 3.14 * numbers[i, 1]) for i in range(len(turns))
+        numbers[i, 0] * jnp.cos(turns[i] * azimuth + steps[i] * down + 3.14 * numbers[i, 1]) for i in range(len(turns))
     ]
     uneven = 1 + 0.22 * sum(waves) * jnp.clip(8 * down, 0.0, 1.0)  # all columns meet at the crown
     on_top = 1 + 0.5 * numbers[0, 2] * jnp.cos(2.2 * down * 3.14)
