@@ -342,7 +342,7 @@ def test_photographs_of_any_kind_are_fitted(two_faces, tmp_path):
 
 def test_a_fit_of_float32_numbers_is_one_in_a_program_with_float64_too(two_faces):
     model, crops = toy_model(), prepare_crops(*two_faces[1:], recipe=SHORT)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         traced = jax.eval_shape(partial(fit_crops, recipe=SHORT), model, crops)
     assert traced.params.light.shape == (2, 9, 3)
 

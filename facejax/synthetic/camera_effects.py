@@ -78,7 +78,7 @@ def tone(
     image: Float[Array, "S S 3"], exposure: Float[Array, ""], balance: Float[Array, " 3"], gamma: Float[Array, ""]
 ) -> Float[Array, "S S 3"]:
     """`clip(exposure * balance * image) ** gamma`: exposure and white balance as gains, highlights cut off."""
-    return jnp.clip(image * exposure * balance, 1e-6, 1.0) ** gamma
+    return jnp.clip(image * exposure * balance[None, None], 1e-6, 1.0) ** gamma
 
 
 def contrast(image: Float[Array, "S S 3"], gain: Float[Array, ""], pivot: Float[Array, ""]) -> Float[Array, "S S 3"]:

@@ -143,5 +143,5 @@ def _blurred(image: Float[Array, "H W 3"], size: int) -> Float[Array, "{size} {s
     """The whole picture as a few soft patches of colour."""
     height, width = image.shape[:2]
     rows, columns = stretch(height, 4), stretch(width, 4)
-    small = separable((rows / rows.sum(0)).T, (columns / columns.sum(0)).T, image)
+    small = separable((rows / rows.sum(0, keepdims=True)).T, (columns / columns.sum(0, keepdims=True)).T, image)
     return separable(stretch(size, 4), stretch(size, 4), small)
