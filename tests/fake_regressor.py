@@ -27,7 +27,7 @@ def fake_regress_crops(regressor: Regressor, images) -> Regression:
     size, count = images.shape[1], images.shape[0]
     red = jnp.clip(images[..., 0] - images[..., 1], 0.0, 1.0)
     share = red / jnp.maximum(jnp.sum(red, axis=(1, 2), keepdims=True), 1e-6)
-    along = jnp.arange(size) + 0.5
+    along = jnp.arange(size, dtype=float) + 0.5
 
     def span(weights):  # of a uniform block: its middle and its length
         middle = weights @ along

@@ -84,7 +84,7 @@ CAMERAS = {
 def test_normals_are_the_ellipsoids(camera):
     """An ellipsoid's normal is (x/a^2, y/b^2, z/c^2); they look at the viewer, right is +x, up is +y."""
     model, params = replace(toy_model()), face(0.0, camera)
-    seen = render_normals(model, params, size=(SIDE, SIDE))
+    seen = jax.jit(lambda p: render_normals(model, p, size=(SIDE, SIDE)))(params)
     inside = np.asarray(seen.alpha) > 0.999
     normals = np.asarray(seen.color)
     assert 0.2 < inside.mean() < 0.5
@@ -160,10 +160,10 @@ def test_scale_one_and_shift_zero_are_stylegan2():
     normals = shrink_normals(jnp.asarray(RNG.normal(size=(2, SIDE, SIDE, 3)), jnp.float32))
     ws = jnp.asarray(RNG.normal(size=(2, SIZES.layers, 8)), jnp.float32)
     generator = gar().weights.generator
-    plain = apply_synthesis(SIZES, generator, ws, noise="const")
-    places = plain_places(normals)
-    np.testing.assert_allclose(apply_synthesis(SIZES, generator, ws, places=places), plain, atol=1e-5)
-    moved = apply_synthesis(SIZES, generator, ws, places=place_maps(gar().weights.injection, normals))
+    make = jax.jit(lambda places: apply_synthesis(SIZES, generator, ws, places=places))
+    plain = jax.jit(lambda: apply_synthesis(SIZES, generator, ws, noise="const"))()
+    np.testing.assert_allclose(make(plain_places(normals)), plain, atol=1e-5)
+    moved = make(place_maps(gar().weights.injection, normals))
     assert np.abs(np.asarray(moved - plain)).max() > 0.1
 
 
@@ -229,7 +229,7 @@ def test_a_checkpoint_comes_back(tmp_path):
 
 def test_guesses_lie_where_the_mapping_network_looks():
     images = jnp.asarray(RNG.uniform(-1, 1, (3, SIDE, SIDE, 3)), jnp.float32)
-    guess = guess_latents(CONFIG, gar().weights, images)
+    guess = jax.jit(lambda images: guess_latents(CONFIG, gar().weights, images))(images)
     np.testing.assert_allclose(jnp.mean(guess.z**2, axis=1), 1.0, rtol=1e-3)
     assert guess.offsets.shape == (3, SIZES.layers, 8)
     assert to_ws(CONFIG, gar().weights, guess).shape == (3, SIZES.layers, 8)
@@ -313,14 +313,19 @@ def test_the_painter_paints_what_the_generator_makes():
     assert isinstance(one, Painter) and not isinstance(toy_model().albedo, Painter)
     assert one.count == SIZES.layers * 8 + 2 * 16**2 + 2 * 32**2 and one.latent_layers == SIZES.layers
     photo = jnp.asarray(RNG.random((SIDE, SIDE, 3)), jnp.float32)
+    draw = jax.jit(lambda params: one.draw(toy_model(), params, size=(SIDE, SIDE)).color)
     found = one.begin(photo)
     assert not np.asarray(found[-one.detail_count :]).any()
-    drawn = one.draw(toy_model(), replace(face(), albedo=found), size=(SIDE, SIDE))
-    ws = to_ws(CONFIG, gar().weights, guess_latents(CONFIG, gar().weights, photo[None] * 2 - 1))
-    normals = jax.tree.map(lambda n: n[None], normal_pyramid(toy_model(), face(), SIDE))
-    want = (paint(CONFIG, gar().weights, ws, normals)[0] + 1) / 2
-    np.testing.assert_allclose(drawn.color, want, atol=2e-5)
-    assert not np.allclose(one.draw(toy_model(), replace(face(), albedo=found * 0), size=(SIDE, SIDE)).color, want)
+
+    @jax.jit
+    def paint_from_scratch(photo, params):
+        ws = to_ws(CONFIG, gar().weights, guess_latents(CONFIG, gar().weights, photo[None] * 2 - 1))
+        normals = jax.tree.map(lambda n: n[None], normal_pyramid(toy_model(), params, SIDE))
+        return (paint(CONFIG, gar().weights, ws, normals)[0] + 1) / 2
+
+    want = paint_from_scratch(photo, face())
+    np.testing.assert_allclose(draw(replace(face(), albedo=found)), want, atol=2e-5)
+    assert not np.allclose(draw(replace(face(), albedo=found * 0)), want)
     with pytest.raises(ValueError, match="no albedo"):
         one.decode(found)
     with pytest.raises(ValueError, match="squares"):
@@ -330,10 +335,11 @@ def test_the_painter_paints_what_the_generator_makes():
 def test_a_picture_of_another_size_is_the_same_picture():
     one = painter()
     params = replace(face(), albedo=jnp.zeros(one.count))
-    own = one.draw(toy_model(), params, size=(SIDE, SIDE)).color
+    draw = jax.jit(lambda params, side: one.draw(toy_model(), params, size=(side, side)), static_argnums=1)
+    own = draw(params, SIDE).color
     assert isinstance(params.camera, PerspectiveCamera)
     camera = PerspectiveCamera(2 * params.camera.focal, 2 * params.camera.principal)
-    twice = one.draw(toy_model(), replace(params, camera=camera), size=(2 * SIDE, 2 * SIDE))
+    twice = draw(replace(params, camera=camera), 2 * SIDE)
     assert twice.alpha.shape == (64, 64)
     gap = np.abs(np.asarray(twice.color).reshape(32, 2, 32, 2, 3).mean(axis=(1, 3)) - own)
     assert gap.mean() < 0.03 < np.std(own)
@@ -367,12 +373,13 @@ def test_a_fit_runs_the_generator_backwards():
     """Pictures that the generator made itself, from a start that is off: the loss falls, each face on its own."""
     model, one = toy_model(), painter()
     camera = PerspectiveCamera(jnp.asarray(330.0), jnp.full(2, 48.0))
+    draw = jax.jit(lambda params: one.draw(model, params, size=(96, 96)).color)
     photos, marks = [], []
     for k, yaw in enumerate((0.1, -0.3)):
         coefficients = jnp.asarray(np.random.default_rng(k).normal(size=one.count) * 0.5, jnp.float32)
         params = replace(neutral_params(model, camera), albedo=coefficients)
         params = replace(params, pose=replace_rotation(params.pose, yaw))
-        picture = one.draw(model, params, size=(96, 96)).color
+        picture = draw(params)
         photos.append(np.clip(np.asarray(picture), 0, 1))
         off = np.random.default_rng(k).normal(size=(68, 2))
         marks.append(np.asarray(project_landmarks(model, params, jnp.asarray(False))) + off)
@@ -389,5 +396,6 @@ def test_a_fit_runs_the_generator_backwards():
 
 def test_the_reader_sees_a_batch_as_its_members():
     images = jnp.asarray(RNG.random((2, SIDE, SIDE, 3)), jnp.float32)
-    both, one = read_normals(gar(), images), read_normals(gar(), images[:1])
+    read = jax.jit(lambda images: read_normals(gar(), images))
+    both, one = read(images), read(images[:1])
     np.testing.assert_allclose(both[1][:1], one[1], atol=1e-6)

@@ -63,7 +63,8 @@ def photograph(
     grain = on[5] * jnp.array([0.06, 0.07]) * u[8:10] ** 2
     image = noise(keys[9], image, shot=grain[0], read=grain[1], chroma=0.8 * u[10])
     image = resolution(image, 1.0 - 0.7 * jnp.clip(on[6], 0.0, 1.0) * u[11])
-    image = posterise(image, jnp.where((u[12] < 0.03) & luck[7], 6.0 + 20.0 * u[13], 255.0) + 1e6 * (strength == 0))
+    levels = jnp.where((u[12] < 0.03) & luck[7], 6.0 + 20.0 * u[13], 255.0)
+    image = posterise(image, levels + jnp.where(strength == 0, 1e6, 0.0))
     quality = jnp.where(luck[8], 95.0 - 80.0 * jnp.clip(harsh, 0.0, 1.0) * u[14] ** 0.7, 95.0)
     compressed = jpeg(image, quality)
     return jnp.clip(image + jnp.where((strength > 0) & (u[15] < 0.8), 1.0, 0.0) * (compressed - image), 0.0, 1.0)
@@ -98,7 +99,7 @@ def colours(
 
 def _mix(image: Float[Array, "S S 3"], matrix: Array | np.ndarray) -> Float[Array, "S S 3"]:
     """`image @ matrix.T`, written out: XLA's small matrix products are slow on a CPU."""
-    return sum((image[..., k : k + 1] * matrix[:, k] for k in range(3)), start=jnp.zeros_like(image))
+    return sum((image[..., k : k + 1] * matrix[None, None, :, k] for k in range(3)), start=jnp.zeros_like(image))
 
 
 def vignette(image: Float[Array, "S S 3"], strength: Float[Array, ""], key: Key[Array, ""]) -> Float[Array, "S S 3"]:

@@ -93,7 +93,7 @@ class ModulatedConv(nn.Module):
             y = y * place[..., :1] + place[..., 1:]
         strength = self.param("strength", _LATER, ())
         if noise is not None:
-            y = y + strength * noise[..., None]
+            y = y + strength * noise.reshape(-1, *noise.shape[-2:], 1)
         bias = self.param("bias", _LATER, (self.features,))
         return activate(y + bias[None, None, None], clamp=self.clamp).astype(x.dtype)
 
@@ -109,7 +109,7 @@ class ToRGB(nn.Module):
         weight = self.param("kernel", _LATER, (1, 1, inputs, 3))
         style = Dense(inputs, name="affine")(w) / math.sqrt(inputs)
         bias = self.param("bias", _LATER, (3,))
-        return limit(conv(x * style[:, None, None], weight) + bias, self.clamp)
+        return limit(conv(x * style[:, None, None], weight) + bias[None, None, None], self.clamp)
 
 
 def draw(shapes: Any, key: jax.Array) -> Any:
