@@ -1,4 +1,5 @@
-"""optax under jax's strict promotion of types, where a caller switched it on: optax multiplies counts by floats."""
+"""Other libraries under jax's strict promotion of types, where a caller switched it on: optax and flax divide floats
+by their int32 counts."""
 
 import functools
 from collections.abc import Callable

@@ -73,7 +73,8 @@ def promotion(request):
 
 @pytest.fixture
 def float64():
-    with jax.enable_x64(True):
+    """Numbers of that kind, and jax's own promotion, for constants of float32 meet them."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         yield
 
 

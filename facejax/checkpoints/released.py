@@ -181,7 +181,7 @@ def regress_deep3d(released: Released, images: Float[Array, "N 224 224 3"]) -> C
 
 def coefficients_62(outputs: Float[Array, "N 62"], whitening: Whitening | None) -> Coefficients62:
     """The blocks of 62 outputs; None leaves them whitened."""
-    values = outputs if whitening is None else outputs * whitening.std + whitening.mean
+    values = outputs if whitening is None else outputs * whitening.std[None] + whitening.mean[None]
     blocks = split_heads((("pose", 12), ("identity", 40), ("expression", 10)), values)
     return Coefficients62(blocks["pose"].reshape(-1, 3, 4), blocks["identity"], blocks["expression"])
 

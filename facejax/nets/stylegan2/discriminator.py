@@ -108,6 +108,6 @@ def group_spread(x: Float[Array, "N H W C"], group: int) -> Float[Array, "N H W 
     """A map for each picture: the standard deviation within its group, averaged over pixels and channels."""
     count, height, width, _ = x.shape
     members = x.reshape(min(group, count), -1, *x.shape[1:])
-    variance = jnp.mean(jnp.square(members - jnp.mean(members, axis=0)), axis=0)
+    variance = jnp.mean(jnp.square(members - jnp.mean(members, axis=0, keepdims=True)), axis=0)
     spread = jnp.mean(jnp.sqrt(variance + 1e-8), axis=(1, 2, 3))
     return jnp.broadcast_to(jnp.tile(spread, len(members))[:, None, None, None], (count, height, width, 1))
