@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,7 +67,7 @@ def test_truncated_to_nothing_every_sample_is_the_mean_map(decoder):
     latents = sample_latents(decoder, jax.random.key(0), 3, psi=0.5, cutoff=1)
     whole = sample_latents(decoder, jax.random.key(0), 3)
     np.testing.assert_allclose(latents[:, 1:], whole[:, 1:], atol=1e-6)
-    np.testing.assert_allclose(latents[:, 0], (whole[:, 0] + decoder.w_avg) / 2, atol=1e-6)
+    np.testing.assert_allclose(latents[:, 0], (whole[:, 0] + decoder.w_avg[None]) / 2, atol=1e-6)
 
 
 def test_a_decoder_comes_back_from_its_file(tmp_path, decoder):
@@ -74,7 +75,7 @@ def test_a_decoder_comes_back_from_its_file(tmp_path, decoder):
     save_decoder(tmp_path / "half", decoder)
     exact, half = load_decoder(tmp_path / "exact"), load_decoder(tmp_path / "half")
     assert exact.config == decoder.config and jax.tree.structure(exact) == jax.tree.structure(decoder)
-    jax.tree.map(np.testing.assert_array_equal, exact, decoder)
+    chex.assert_trees_all_equal(exact, decoder)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), half, decoder)
 
 
@@ -122,7 +123,7 @@ def test_the_decoder_is_an_albedo_model(decoder: TextureDecoder):
     mapped = MappedTexture(decoder)
     assert isinstance(decoder, AlbedoModel) and isinstance(mapped, AlbedoModel)
     z = RNG.standard_normal(TINY.layers * 8).astype("f4")
-    expected = decode_texture(decoder, decoder.w_avg + z.reshape(-1, 8) * decoder.w_std, linear=False)
+    expected = decode_texture(decoder, decoder.w_avg[None] + z.reshape(-1, 8) * decoder.w_std[None], linear=False)
     np.testing.assert_allclose(decoder.decode(jnp.asarray(z)), expected, atol=1e-5)
     assert decoder.encode(expected).shape == (decoder.count,)
     near = mapped.encode(expected)
@@ -140,7 +141,7 @@ def test_a_start_is_read_off_a_map(decoder, tmp_path):
     maps = linear_to_srgb(sample_textures(decoder, jax.random.key(9), 20))
     found = jnp.stack([seeing.decode(seeing.encode(one)) for one in maps])
     mean = decoder.decode(jnp.zeros(decoder.count))
-    assert float(jnp.mean((found - maps) ** 2)) < 0.3 * float(jnp.mean((mean - maps) ** 2))
+    assert float(jnp.mean((found - maps) ** 2)) < 0.3 * float(jnp.mean((mean[None] - maps) ** 2))
     assert not seeing.encode(jnp.ones((5, 3))).any()  # an albedo by vertex says nothing to it
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.kernels import conv_general_dilated
+from facejax.promotion import along_last
 
 Conv = partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 
@@ -60,7 +61,7 @@ class PReLU(nn.Module):
     @nn.compact
     def __call__(self, x):
         slope = self.param("slope", nn.initializers.constant(0.25), (1 if self.shared else x.shape[-1],))
-        return jnp.where(x > 0, x, last_axis(slope, x.ndim) * x)
+        return jnp.where(x > 0, x, along_last(slope, x) * x)
 
 
 def convolution(features: int, kernel: int, stride: int = 1, *, bias: bool = False, name: str) -> nn.Conv:
@@ -136,13 +137,8 @@ def check_channels(images: Array, channels: int) -> None:
 
 def imagenet_input(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
     """RGB in [0, 1] to what PyTorch's model zoo was trained on: minus ImageNet's mean, over its standard deviation."""
-    mean, std = (last_axis(values, images.ndim) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    return (images - mean) / std
-
-
-def last_axis(values: Float[Array, " C"] | Sequence[float], axes: int) -> Array:
-    """One value for each channel, in the shape that meets arrays of so many axes, channels last."""
-    return jnp.reshape(jnp.asarray(values), (1,) * (axes - 1) + (-1,))
+    mean, std = jnp.array([0.485, 0.456, 0.406]), jnp.array([0.229, 0.224, 0.225])
+    return (images - along_last(mean, images)) / along_last(std, images)
 
 
 def unit_vectors(x: Float[Array, "*B C"]) -> Float[Array, "*B C"]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from facejax.nets.stylegan2.config import StyleGANConfig, check_config, layer_index
 from facejax.nets.stylegan2.layers import Dense, ModulatedConv, ToRGB, activate, draw
 from facejax.nets.stylegan2.resample import upsample
+from facejax.promotion import along_last
 
 NoiseMode = Literal["const", "none", "random"]
 
@@ -104,7 +105,8 @@ def truncate(
     ws: Float[Array, "*B L W"], w_avg: Float[Array, " W"], psi: float | Float[Array, ""], *, cutoff: int | None = None
 ) -> Float[Array, "*B L W"]:
     """Latents drawn towards their mean: w_avg + psi (w - w_avg), in the first `cutoff` layers or in all."""
-    short = w_avg + psi * (ws - w_avg)
+    mean = along_last(w_avg, ws)
+    short = mean + psi * (ws - mean)
     if cutoff is None:
         return short
     return jnp.where(jnp.arange(ws.shape[-2])[:, None] < cutoff, short, ws)
