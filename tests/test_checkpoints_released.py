@@ -5,6 +5,7 @@
 
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -178,7 +179,7 @@ def test_safetensors_are_read_without_pytorch(tmp_path, whitening, monkeypatch):
     assert released.config == MobileNetConfig(widen=0.25)
     checkpoints.save_released(tmp_path / "mb", released)
     again = checkpoints.load_released(tmp_path / "mb")
-    jax.tree.map(np.testing.assert_array_equal, again, released)
+    chex.assert_trees_all_equal(again, released)
     (tmp_path / "mb.safetensors").write_bytes(b"\x10\0\0\0")
     with pytest.raises(ValueError, match="truncated or no weight file"):
         checkpoints.import_3ddfa(tmp_path / "mb.safetensors", whitening)

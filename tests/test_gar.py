@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -220,7 +221,7 @@ def test_a_checkpoint_comes_back(tmp_path):
     save_gar(tmp_path / "gar", gar(), half=False)
     back = load_gar(tmp_path / "gar")
     assert back.config == CONFIG
-    jax.tree.map(np.testing.assert_array_equal, back.weights, gar().weights)
+    chex.assert_trees_all_equal(back.weights, gar().weights)
     broken = replace(gar(), config=replace(CONFIG, reader=NormalNetConfig((4, 8, 16))))
     save_gar(tmp_path / "broken", broken)
     with pytest.raises(ValueError, match="not those of its configuration"):

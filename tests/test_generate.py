@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,8 +138,7 @@ def test_coefficients_and_parameters_are_inverses(model):
     face = jit(lambda key: person(key, model, config.encoder.size, People()))(jax.random.key(6))
     again = jit(lambda face: to_params(config, from_params(config, face)))(face)
     assert isinstance(face.camera, PerspectiveCamera)
-    for one, other in zip(jax.tree.leaves(face), jax.tree.leaves(again), strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-4, rtol=1e-4)
+    chex.assert_trees_all_close(face, again, atol=2e-4, rtol=1e-4)
 
 
 def test_a_crops_labels_move_with_its_pixels(model, pictures):

@@ -1,5 +1,6 @@
 """The renderer's values, against an independent float64 rasteriser, and its behaviour in hard cases."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -202,8 +203,7 @@ def test_batch_elements_are_independent():
         return jax.vmap(one)(poses), jax.lax.map(one, poses)
 
     batch, alone = both(jnp.asarray(poses, jnp.float32))
-    for ours, single in zip(jax.tree.leaves(batch), jax.tree.leaves(alone), strict=True):
-        np.testing.assert_allclose(ours, single, rtol=1e-6, atol=1e-5)
+    chex.assert_trees_all_close(batch, alone, rtol=1e-6, atol=1e-5)
 
 
 def test_neighbours_agree_on_the_host_and_in_a_program():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -290,8 +291,7 @@ def test_strips_of_texels_are_as_the_whole_map(monkeypatch):
     monkeypatch.setattr(views, "BLOCK", 128)
     assert views._blocks(32, 32) == 8 and views._blocks(31, 31) == 31
     strips = jit(lambda *args: unwrap_view(*args))(model, params, photo, texels)
-    for leaf, expected in zip(jax.tree.leaves(strips), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_allclose(leaf, expected, atol=2e-5)
+    chex.assert_trees_all_close(strips, whole, rtol=1e-7, atol=2e-5)
 
 
 # ---- light
