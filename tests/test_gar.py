@@ -127,6 +127,7 @@ def turned_mean(yaw, weights):
     return jnp.mean(render_normals(toy_model(), face(yaw, camera), size=(64, 64)).color * weights)
 
 
+@pytest.mark.thorough
 def test_normals_move_with_the_head_as_finite_differences_say():
     """Outline included: under smooth weights, averaged over starts so that no pixel's jump decides.
 
@@ -199,6 +200,7 @@ def test_where_there_is_no_face_all_pixels_are_treated_alike():
     assert np.abs(maps[14:18, 14:18] - [1.0, 0.0]).max() > 0.05
 
 
+@pytest.mark.thorough
 def test_pictures_turn_with_the_head_as_finite_differences_say():
     """d(image)/d(yaw) through mesh, normals, injection and generator: the whole of what an inversion follows."""
     weights = jnp.asarray(RNG.normal(size=(SIDE, SIDE, 3)), jnp.float32)
@@ -370,6 +372,7 @@ RECIPE = Recipe(
 )
 
 
+@pytest.mark.thorough
 def test_a_fit_runs_the_generator_backwards():
     """Pictures that the generator made itself, from a start that is off: the loss falls, each face on its own."""
     model, one = toy_model(), painter()

@@ -61,6 +61,7 @@ def test_it_is_small_enough_to_ship():
     assert sum(file.stat().st_size for file in ASSET.rglob("*") if file.is_file()) <= 12e6
 
 
+@pytest.mark.thorough
 def test_seeded_faces_are_found_within_the_stated_error(regressor, portraits):
     images, points, faces = portraits
     seen = jax.jit(regress_crops)(regressor, images)

@@ -230,6 +230,7 @@ def value_and_gradients(vertices, faces, view, size, light):
     return jax.value_and_grad(loss, argnums=(0, 1, 2))(vertices, view, light)
 
 
+@pytest.mark.thorough
 def test_a_thousand_random_poses_give_finite_images_and_gradients():
     """Edge-on, behind the camera, around it, off the image, and with collapsed triangles."""
     unit, faces = sphere(1)

@@ -199,6 +199,7 @@ def test_one_wrong_coefficient_has_all_the_weight(anchors):
     assert cost(true.at[19:].add(1.0)) == 0
 
 
+@pytest.mark.thorough
 def test_each_term_has_a_gradient_of_its_own_and_none_without_its_lambda(anchors, views, monkeypatch):
     """The network's place is taken by free outputs, which the map of the second pass moves a little."""
     random = np.random.default_rng(4)
