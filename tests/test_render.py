@@ -291,7 +291,9 @@ def test_forward_mode_agrees_with_reverse_mode():
     vertices = jnp.asarray(vertices + np.array([0, 0, -500]), jnp.float32)
 
     def image(shift):
-        seen = render_mesh(vertices + shift, jnp.asarray(faces), camera(), size=(SIDE, SIDE), light=uniform_light())
+        seen = render_mesh(
+            vertices + shift[None], jnp.asarray(faces), camera(), size=(SIDE, SIDE), light=uniform_light()
+        )
         return (seen.alpha.sum() + seen.color.sum()) * 1e-3
 
     forward, reverse = jit(lambda at: (jax.jacfwd(image)(at), jax.jacrev(image)(at)))(jnp.array([1.0, 2.0, 3.0]))
@@ -307,6 +309,6 @@ def test_a_face_renders_with_its_own_albedo_or_a_texture():
     params = neutral_params(model, camera(400.0), distance=1000.0)
     own = jit(lambda p: render(model, p, size=(SIDE, SIDE)))(params)
     assert own.alpha.sum() > 500 and own.overflow == 0 and finite(own)
-    paint = jnp.ones((8, 8, 3)) * jnp.array([1.0, 0.0, 0.0])
+    paint = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0]), (8, 8, 3))
     red = jit(lambda p: render(model, p, size=(SIDE, SIDE), texture=paint))(params)
     np.testing.assert_allclose(red.color[48, 48], [1, 0, 0], atol=1e-3)

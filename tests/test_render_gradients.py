@@ -46,7 +46,7 @@ def placed(name: str, parameters):
     dtype = parameters.dtype
     shape = jnp.asarray(vertices, dtype) + jnp.tensordot(parameters[6:], jnp.asarray(modes, dtype), axes=1)
     rotation = quaternion_to_matrix(axis_angle_to_quaternion(parameters[:3]))
-    return shape @ rotation.T + parameters[3:6]
+    return shape @ rotation.T + parameters[None, 3:6]
 
 
 def weights_at(shift=(0.0, 0.0), scale: int = 1, xp=np):
@@ -145,7 +145,7 @@ def test_a_square_in_front_of_another_moves_the_boundary_between_their_colours()
 
     @jit
     def left_half(shift):
-        front = half * 80 + jnp.array([0, 0, -500.0]) + shift
+        front = half * 80 + (jnp.array([0, 0, -500.0]) + shift)[None]
         back = jnp.asarray(half * 130 + np.array([0, 0, -600], np.float32))
         vertices = jnp.concatenate([front, back])
         return (
