@@ -15,8 +15,8 @@ A = ParamSpec("A")
 R = TypeVar("R")
 
 
-def along_last(values: Shaped[Array, " C"], like: Shaped[Array, "... C"]) -> Shaped[Array, "... C"]:
-    """`values`, one for each channel, with as many axes as `like`."""
+def along_last(values: Shaped[Array, " _"], like: Shaped[Array, "... _"]) -> Shaped[Array, "... _"]:
+    """`values`, one for each channel or one for all, with as many axes as `like`, whose last are the channels."""
     return values.reshape((1,) * (like.ndim - 1) + values.shape)
 
 

@@ -21,6 +21,7 @@ hook.__enter__()
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # what one process compiled, its neighbours need not
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="facejax-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 if version("jaxlib").startswith("0.10."):  # later ones do not know this option, and abort
     os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false " + os.environ.get("XLA_FLAGS", "")

@@ -58,7 +58,7 @@ def complete_texture(
     if delight:
         even = jax.vmap(lambda view: divide_light(view.color, view.shading, where=view.valid, level=1.0))(views)
         views = replace(views, color=jnp.clip(even, 0.0, 1.0))
-    seen = views.valid * regions.face
+    seen = views.valid * regions.face[None]
     pasted, filled = _paste(replace(views, valid=seen), template, regions, omega if match else None)
     if blending == "naive":
         return Completed(jnp.clip(pasted, 0.0, 1.0), filled, jnp.zeros_like(filled))

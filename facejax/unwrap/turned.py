@@ -232,7 +232,7 @@ def exposure(
 
 def expose(texture: Float[Array, "H W 3"], gain: Float[Array, " 3"]) -> Float[Array, "H W 3"]:
     """Display values after a gain in linear light."""
-    return linear_to_srgb(gain * srgb_to_linear(texture))
+    return linear_to_srgb(gain[None, None] * srgb_to_linear(texture))
 
 
 def seen_when_turned(
@@ -272,13 +272,13 @@ def _look(
     side: int,
 ) -> tuple[FaceParams, TurnedView]:
     """The turned head and its picture, of what was given and what the views so far completed."""
-    known = jnp.maximum(given, patchwork.facing > 0)
+    known = jnp.where(patchwork.facing > 0, 1.0, given)
     current = jnp.where(given[..., None] > 0, texture, patchwork.texture)
     turned = turn(model, params, yaw, side=side)
     bare = render(model, turned, size=(side, side), texture=current, edges=False)
     head = (bare.triangle >= 0).astype(current.dtype)
     seen = sample_texture(jnp.concatenate([current * known[..., None], known[..., None]], axis=-1), bare.uv)
-    sure = head * (seen[..., 3] > SURE)
+    sure = jnp.where(seen[..., 3] > SURE, head, 0.0)
     return turned, TurnedView(sure[..., None] * seen[..., :3], sure, head, bare.uv)
 
 
@@ -298,10 +298,10 @@ def _take(
     view = unwrap_view(model, turned, completed, texels, parsing=head)
     current = jnp.where(given[..., None] > 0, texture, patchwork.texture)
     seen = jnp.where(view.valid > SURE, 1.0, 0.0)  # no background within the footprint
-    common = seen * jnp.maximum(given, patchwork.facing > 0)
+    common = seen * jnp.where(patchwork.facing > 0, 1.0, given)
     enough = jnp.sum(common) > ENOUGH * jnp.sum(seen)
     colors = expose(view.color, exposure(view.color, current, jnp.where(enough, common, 0.0)))
-    better = seen * (view.facing > patchwork.facing) > 0
+    better = (seen > 0) & (view.facing > patchwork.facing)
     return _Patchwork(
         jnp.where(better[..., None], colors, patchwork.texture),
         jnp.where(better, view.facing, patchwork.facing),

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from facejax.nets.stylegan2.config import StyleGANConfig, check_config
 from facejax.nets.stylegan2.layers import Conv, Dense, activate, draw
+from facejax.nets.stylegan2.resample import wide
 
 
 def discriminator_shapes(config: StyleGANConfig) -> Any:
@@ -76,7 +77,7 @@ class _Block(nn.Module):
     def __call__(self, x):
         config, inputs, outputs = self.config, x.shape[-1], self.config.channels(self.resolution // 2)
         clamp, gain = config.clamp, math.sqrt(0.5)
-        x = x.astype(jnp.bfloat16 if config.is_half(self.resolution) else jnp.promote_types(x.dtype, jnp.float32))
+        x = x.astype(jnp.bfloat16) if config.is_half(self.resolution) else wide(x)
         short = Conv(outputs, kernel=1, down=True, bias=False, gain=gain, name="skip")(x)
         y = Conv(inputs, clamp=clamp, name="conv0")(x)
         return short + Conv(outputs, down=True, clamp=clamp, gain=gain, name="conv1")(y)
@@ -96,7 +97,7 @@ class _Discriminator(nn.Module):
         for side in reversed(config.resolutions[1:]):
             x = _Block(config, side, name=f"b{side}")(x)
             features.append(x)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = wide(x)
         if self.grouped:
             x = jnp.concatenate([x, group_spread(x, config.group)], axis=-1)
         x = Conv(config.channels(4), clamp=config.clamp, name="conv")(x)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.nets.stylegan2.resample import conv, conv_down, conv_up, downsample
+from facejax.nets.stylegan2.resample import conv, conv_down, conv_up, downsample, wide
 
 SLOPE, GAIN = 0.2, math.sqrt(2.0)
 _LATER = nn.initializers.zeros  # start values are drawn at once, by `draw`
@@ -65,7 +65,7 @@ class Conv(nn.Module):
         if not self.bias:
             return (y * self.gain).astype(x.dtype)
         bias = self.param("bias", _LATER, (self.features,))
-        return activate(y + bias[None, None, None], clamp=self.clamp, gain=self.gain).astype(x.dtype)
+        return activate(wide(y) + bias[None, None, None], clamp=self.clamp, gain=self.gain).astype(x.dtype)
 
 
 class ModulatedConv(nn.Module):
@@ -86,9 +86,9 @@ class ModulatedConv(nn.Module):
         style = Dense(x.shape[-1], name="affine")(w)
         power = jnp.square(style) @ jnp.sum(jnp.square(weight), axis=(0, 1))
         demodulation = jax.lax.rsqrt(power + 1e-8)
-        scaled = (x * style[:, None, None]).astype(x.dtype)
+        scaled = (wide(x) * style[:, None, None]).astype(x.dtype)
         y = conv_up(scaled, weight) if self.up else conv(scaled, weight, padding=1)
-        y = y * demodulation[:, None, None]
+        y = wide(y) * demodulation[:, None, None]
         if place is not None:
             y = y * place[..., :1] + place[..., 1:]
         strength = self.param("strength", _LATER, ())
