@@ -26,7 +26,7 @@ def indexed(table, rows):
 
 def summed(updates, rows):
     """What `add_rows` gives for a table of seven rows, by a matrix of ones."""
-    return (rows[:, None] == jnp.arange(7)).astype(updates.dtype).T @ updates
+    return (rows[:, None] == jnp.arange(7)[None]).astype(updates.dtype).T @ updates
 
 
 def seven(updates, rows):
@@ -89,7 +89,7 @@ def test_no_triangles_and_no_pixels_in_reach_give_an_empty_image():
 def test_visibility_is_the_same_batched_and_alone():
     unit, faces = sphere(1)
     points = jnp.asarray(unit[None] * [[[20, 20, 20]], [[400, 400, 20]], [[1, 1, 1]]] + [16, 16, 100], jnp.float32)
-    points = points * jnp.array([1, -1, 1]) + jnp.array([0, 32, 0])
+    points = points * jnp.array([[[1.0, -1.0, 1.0]]]) + jnp.array([[[0.0, 32.0, 0.0]]])
 
     def one(p):
         return nearest_triangle(p, jnp.asarray(faces), size=(32, 32), perspective=False, near=1.0)
@@ -99,7 +99,7 @@ def test_visibility_is_the_same_batched_and_alone():
 
 def test_visibility_of_batches_of_batches_and_of_different_topologies():
     unit, faces = sphere(1)
-    turned = [jnp.roll(jnp.asarray(unit), k, axis=1) * 12 + jnp.array([16, 16, 100]) for k in range(3)]
+    turned = [jnp.roll(jnp.asarray(unit), k, axis=1) * 12 + jnp.array([[16.0, 16.0, 100.0]]) for k in range(3)]
     points = jnp.stack([jnp.stack(turned), 1.2 * jnp.stack(turned)])  # (2, 3, V, 3)
     topologies = jnp.stack([jnp.asarray(faces), jnp.asarray(faces)[::-1]])
 

@@ -111,9 +111,9 @@ def test_consistency_gradients_and_batches(float64, loss, axes):
 def linear_network(weights, images):
     """Vectors of two numbers: the mean colour, and the map's centre of gravity in x, scaled."""
     ink = (images[..., 3] + 1) / 2
-    columns = jnp.arange(images.shape[2]) + 0.5
+    columns = jnp.arange(images.shape[2], dtype=ink.dtype) + 0.5
     place = jnp.einsum("nyx,x->n", ink, columns) / jnp.sum(ink, axis=(1, 2))
-    return weights * jnp.stack([jnp.mean(images[..., :3], axis=(1, 2, 3)), place], axis=1)
+    return weights[None] * jnp.stack([jnp.mean(images[..., :3], axis=(1, 2, 3)), place], axis=1)
 
 
 def place_points(vector):

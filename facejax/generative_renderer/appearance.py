@@ -66,7 +66,7 @@ class GARAppearance:
         if photo.shape[0] != side:
             photo = jax.image.resize(photo, (side, side, 3), "linear")
         ws = to_ws(gar.config, gar.weights, guess_latents(gar.config, gar.weights, photo[None] * 2 - 1))[0]
-        latents = (ws - gar.w_avg[None]) / (gar.w_std * self._freedom())
+        latents = (ws - gar.w_avg[None]) / (gar.w_std[None] * self._freedom())
         return jnp.concatenate([latents.reshape(-1), jnp.zeros(self.detail_count)])
 
     def draw(self, model: FaceModel, params: FaceParams, *, size: tuple[int, int]) -> Rendering:
@@ -93,7 +93,7 @@ class GARAppearance:
         """Display values."""
         gar = self.renderer
         latents, details = jnp.split(coefficients, [self.count - self.detail_count])
-        ws = gar.w_avg[None] + latents.reshape(self.latent_layers, -1) * self._freedom() * gar.w_std
+        ws = gar.w_avg[None] + latents.reshape(self.latent_layers, -1) * self._freedom() * gar.w_std[None]
         quiet = jax.tree.map(jnp.zeros_like, gar.weights.generator.noise)
         noise = add_details(quiet, UNIT * details, self.coarsest)
         weights = gar.weights._replace(generator=gar.weights.generator._replace(noise=noise))

@@ -167,7 +167,7 @@ def shape_points(space: CoefficientSpace, shape: Float[Array, " C"]) -> Float[Ar
 def posed_points(space: CoefficientSpace, white: Float[Array, " P"]) -> Float[Array, "N 3"]:
     """V = f R S + t of a whitened vector: x right, y up, z to the viewer, pixels."""
     face = unpack(space, unwhiten(space.whitening, white))
-    return shape_points(space, face.shape) @ face.pose[:, :3].T + face.pose[:, 3]
+    return shape_points(space, face.shape) @ face.pose[:, :3].T + face.pose[None, :, 3]
 
 
 def to_pixels(points: Float[Array, "N 3"], height: float) -> Float[Array, "N 3"]:

@@ -65,5 +65,5 @@ def reflectance_variance(albedo: Float[Array, "*S 3"], region: Float[Array, "*S"
     """
     weight = region[..., None] / jnp.maximum(jnp.sum(region), 1e-6)
     axes = tuple(range(albedo.ndim - 1))
-    mean = jnp.sum(weight * albedo, axis=axes)
+    mean = jnp.sum(weight * albedo, axis=axes, keepdims=True)
     return jnp.mean(jnp.sum(weight * (albedo - mean) ** 2, axis=axes))

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from facejax.face_model import FaceModel, LinearAlbedo
 from facejax.lighting import linear_to_srgb, srgb_to_linear
 from facejax.objectives.pixels import robust_photometric
+from facejax.promotion import along_last
 
 _NOT_SKIN = ("eyes", "eyeballs", "brows", "lips", "mouth", "scalp", "ears", "neck")
 
@@ -93,9 +94,9 @@ def fit_mixture(
     def maximize(share: Float[Array, "N M"]) -> GaussianMixture:
         total = jnp.maximum(jnp.sum(share, axis=0), 1e-6)
         means = share.T @ samples / total[:, None]
-        centred = samples[:, None] - means
+        centred = samples[:, None] - means[None]
         spread = jnp.einsum("nm,nmi,nmj->mij", share, centred, centred) / total[:, None, None]
-        return GaussianMixture(total / jnp.sum(total), means, spread + floor * jnp.eye(size, dtype=samples.dtype))
+        return GaussianMixture(total / jnp.sum(total), means, spread + floor * jnp.eye(size, dtype=samples.dtype)[None])
 
     def improve(mixture: GaussianMixture, _: None) -> tuple[GaussianMixture, None]:
         return maximize(jax.nn.softmax(_log_components(mixture, samples), axis=-1)), None
@@ -119,11 +120,11 @@ def model_skin_colours(model: FaceModel, key: Key[Array, ""], *, count: int = 81
         )
     who, where, bright, hue = jax.random.split(key, 4)
     excluded = sum((model.regions[name] for name in _NOT_SKIN if name in model.regions), jnp.zeros(len(model.mean)))
-    chance = model.regions["face"] * (excluded < 0.1)
+    chance = jnp.where(excluded < 0.1, model.regions["face"], 0.0)
     vertices = jax.random.choice(where, len(model.mean), (count,), p=chance / jnp.sum(chance))
     mean, basis = _at_vertices(model, vertices)
     people = jax.random.normal(who, (count, len(model.albedo.std)))
-    albedo = mean + jnp.einsum("nk,knc->nc", people * model.albedo.std, basis)
+    albedo = mean + jnp.einsum("nk,knc->nc", people * model.albedo.std[None], basis)
     tint = jax.random.normal(hue, (count, 2)) @ jnp.array([[0.2, 0.0, -0.2], [0.0, 0.1, 0.0]])  # warm to cold; green
     light = jnp.exp(0.6 * jax.random.normal(bright, (count, 1)) - 0.2 + tint)
     return jnp.clip(linear_to_srgb(srgb_to_linear(jnp.clip(albedo, 0.0, 1.0)) * light), 0.0, 1.0)
@@ -154,7 +155,8 @@ def _log_components(mixture: GaussianMixture, x: Float[Array, "... D"]) -> Float
     """Log of each component's share of the density."""
     root = jnp.linalg.cholesky(mixture.covariances)
     whitener = jax.vmap(lambda lower: jax.scipy.linalg.solve_triangular(lower, jnp.eye(len(lower)), lower=True))(root)
-    centred = x[..., None, :] - mixture.means
+    centred = x[..., None, :] - jnp.broadcast_to(mixture.means, (*x.shape[:-1], *mixture.means.shape))
     square = jnp.sum(jnp.einsum("mij,...mj->...mi", whitener, centred) ** 2, axis=-1)
     log_volume = jnp.sum(jnp.log(jnp.diagonal(root, axis1=-2, axis2=-1)), axis=-1)
-    return jnp.log(mixture.weights) - log_volume - 0.5 * x.shape[-1] * jnp.log(2 * jnp.pi) - 0.5 * square
+    level = jnp.log(mixture.weights) - log_volume - 0.5 * x.shape[-1] * jnp.log(2 * jnp.pi)
+    return along_last(level, square) - 0.5 * square

@@ -133,7 +133,7 @@ def _knot(key: Array, style: Style, paths: Paths) -> Piece:
         np.linspace(np.pi / 2, -np.pi / 2, rows), np.linspace(-np.pi, np.pi, columns), indexing="ij"
     )
     ball = np.stack([np.cos(tilt) * np.sin(turn), np.sin(tilt), np.cos(tilt) * np.cos(turn)], -1).reshape(-1, 3)
-    body = ball * radius + jnp.asarray(ball[:, 1:2] < 0) * ball[:, 1:2] * jnp.array([0.0, 1.0, 0.0]) * tail
+    body = ball * radius + np.minimum(ball[:, 1:2], 0.0) * jnp.array([0.0, 1.0, 0.0]) * tail
     exists = (style.kind == KINDS.index("tied")) & (style.hat == HATS.index("none"))
     uv = np.stack([0.02 + 0.1 * (turn / np.pi + 1) / 2, 0.9 - 0.4 * (0.5 - tilt / np.pi)], -1).reshape(-1, 2)
     return Piece(jnp.where(exists, middle + body, CENTRE), grid_faces(rows, columns), uv.astype(np.float32))
