@@ -132,7 +132,7 @@ class Shapes:
 
 def pixel_centres(size: int) -> tuple[Float[Array, "1 {size}"], Float[Array, "{size} 1"]]:
     """x as a row and y as a column, to be broadcast."""
-    at = (jnp.arange(size) + 0.5) / size
+    at = (jnp.arange(size, dtype=float) + 0.5) / size
     return at[None, :], at[:, None]
 
 
