@@ -69,6 +69,7 @@ def demo(tmp_path_factory):
     return folder
 
 
+@pytest.mark.thorough
 def test_demo_finds_the_synthetic_face_again(demo):
     errors = json.loads((demo / "demo.json").read_text())["errors"]
     assert errors["vertex_error_median_mm"] < 1.5
@@ -77,6 +78,7 @@ def test_demo_finds_the_synthetic_face_again(demo):
     assert errors["psnr_face_db"] > 28
 
 
+@pytest.mark.thorough
 def test_demo_writes_pictures_and_summary(demo):
     assert {path.name for path in (demo / "face").iterdir()} == FILES
     assert read_image(demo / "truth.png").shape == (512, 512, 3)

@@ -109,9 +109,10 @@ def test_the_pyramid_is_the_mean_of_its_finest_level():
         blocks = finest.reshape(side, SIDE // side, side, SIDE // side, 3).mean(axis=(1, 3))
         np.testing.assert_allclose(pyramid[f"b{side}"], blocks, atol=1e-6)
     with pytest.raises(ValueError, match="power of two"):
-        normal_pyramid(toy_model(), face(), 20)
+        jax.eval_shape(lambda p: normal_pyramid(toy_model(), p, 20), face())
 
 
+@pytest.mark.thorough
 def test_drawing_anew_differs_from_averaging_at_outlines_only():
     def pyramid(how: Filtering):
         return jax.jit(lambda p: normal_pyramid(toy_model(), p, SIDE, filtering=how))(face())

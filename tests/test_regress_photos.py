@@ -230,6 +230,7 @@ def test_every_kind_of_file_passes_the_detector(tmp_path, regressor):
     assert all("\n" not in line and any(path.name in line for path in files) for line in result.failures)
 
 
+@pytest.mark.thorough
 def test_a_hundred_megapixels(tmp_path, regressor):
     small = Image.fromarray(np.round(photo() * 255).astype(np.uint8))
     small.resize((11600, 8700), Image.Resampling.NEAREST).save(tmp_path / "large.jpg", quality=80)

@@ -5,6 +5,7 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from raster_oracle import bumpy_head, project, rasterize, torus
 from scipy import ndimage
 
@@ -132,6 +133,7 @@ def test_silhouette_gradients_match_the_coverage_of_a_supersampled_image():
     assert_close(our_gradient("head", "alpha", partial(weights_at, xp=jnp)), reference, 0.05)
 
 
+@pytest.mark.thorough
 def test_colour_gradients_match_through_silhouettes_and_self_occlusions():
     reference = reference_gradients("torus", {"paint": weights_at(scale=SAMPLES)}, SAMPLES)[0]
     assert_close(our_gradient("torus", "paint", partial(weights_at, xp=jnp)), reference, 0.05)

@@ -134,6 +134,7 @@ def test_the_decoder_colours_faces_that_differ():
         assert abs(losses[one, 0] - losses[other, 0]) > 1e-3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("index", range(FACES))
 def test_a_face_alone_is_fitted_as_in_company(index):
     alone = fitted(taken(crops(), slice(index, index + 1)))

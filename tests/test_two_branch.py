@@ -229,6 +229,7 @@ def test_each_term_has_a_gradient_of_its_own_and_none_without_its_lambda(anchors
     np.testing.assert_allclose(rows[1] - rows[0], alone.sum(axis=0), atol=2e-3 * np.abs(rows[1]).max())
 
 
+@pytest.mark.thorough
 def test_terms_fall_on_a_batch_seen_again_and_again(views, step):
     state = init_two_branch(CONFIG, RECIPE, jax.random.key(0))
     seen = []
@@ -241,6 +242,7 @@ def test_terms_fall_on_a_batch_seen_again_and_again(views, step):
     assert all(np.isfinite(value) for terms in seen for value in terms.values())
 
 
+@pytest.mark.thorough
 def test_the_critic_learns_to_tell_pairs_apart():
     config = CriticConfig(size=SIZE, coefficients=4, widths=(4,) * 6, hidden=(16, 16))
     critic = init_critic(config, jax.random.key(0))
@@ -270,6 +272,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, views, step):
     chex.assert_trees_all_equal(advance(half, 2), advance(back, 2))
 
 
+@pytest.mark.thorough
 def test_the_plain_network_learns_from_clicked_points_too(anchors, views):
     recipe = replace(RECIPE, channels=3, lambdas=replace(NONE, landmarks=20.0))
     state = init_two_branch(PLAIN, recipe, jax.random.key(0))

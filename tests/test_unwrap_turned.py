@@ -209,6 +209,7 @@ def test_what_early_views_completed_later_ones_know(head):
     np.testing.assert_allclose(np.asarray(result.texture)[np.asarray(result.source) > 0], 0.5, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_the_loop_with_a_generator_finds_the_hidden_half(head):
     model, params, texels = head
     known = LEFT * np.asarray(texels.covered)
