@@ -13,8 +13,6 @@ from facejax.export import load_params, write_png
 from facejax.face_model import decode
 from facejax.images import read_image
 
-pytestmark = pytest.mark.optimized
-
 FILES = {"face.glb", "mesh.obj", "mesh.mtl", "albedo.png", "neutral.obj", "overlay.png", "params.npz", "summary.json"}
 
 
