@@ -305,6 +305,7 @@ def test_the_whole_fit_finds_the_face_again(two_faces):
         assert float(jnp.median(shape_error)) < 2.5
 
 
+@pytest.mark.thorough
 def test_faces_of_a_batch_do_not_touch_each_other(two_faces):
     _, images, points = two_faces
     both = fit(toy_model(), images, points, recipe=LANDMARKS)

@@ -171,6 +171,7 @@ def test_contrast_is_the_cross_entropy_of_the_pairs():
     np.testing.assert_allclose(recogniser.contrast(jnp.asarray(features)), wanted, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_pictures_of_a_folder_and_too_few(tmp_path, pictures, regressor):
     with pytest.raises(ValueError, match="holds no photographs"):
         data.read_photos(tmp_path, regressor, SIDE)
@@ -186,6 +187,7 @@ def test_pictures_of_a_folder_and_too_few(tmp_path, pictures, regressor):
         script.train(script.Train(tmp_path))
 
 
+@pytest.mark.thorough
 def test_photographs_get_the_geometry_that_the_regressor_sees(shared, tmp_path):
     shutil.copy(shared / "photos" / "eos_image_0010.png", tmp_path)
     found = data.read_photos(tmp_path, load_regressor(), 32)

@@ -179,6 +179,7 @@ def test_crossings_without_room_are_counted():
     assert short.overflow > 0 and finite(short)
 
 
+@pytest.mark.thorough
 def test_float64_renders_in_float64():
     vertices, faces = torus(24, 12)
     vertices = vertices @ turn(30, 0).T + [0, 0, -500]
@@ -286,6 +287,7 @@ def test_a_triangle_far_larger_than_the_image_fills_it():
     np.testing.assert_allclose(result.depth, 400, rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_forward_mode_agrees_with_reverse_mode():
     vertices, faces = bumpy_head(2)
     vertices = jnp.asarray(vertices + np.array([0, 0, -500]), jnp.float32)

@@ -281,6 +281,7 @@ def test_published_recipes_run(recipe):
         assert np.isfinite(trace.losses).all() and int(trace.frozen) == -1
 
 
+@pytest.mark.thorough
 def test_stages_are_written_with_their_losses_and_the_summary_says_what_they_did(tmp_path):
     params, network = truth(), FeatureNetwork(jnp.asarray(1.0), mean_colour, squared, name="mean colour")
     image, points = (np.asarray(getattr(observation(params), name)) for name in ("image", "landmarks"))

@@ -19,6 +19,8 @@ from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.rendering import render
 from facejax.texture import texture_decoder
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(autouse=True)
 def side_by_side(monkeypatch):
@@ -134,7 +136,6 @@ def test_the_decoder_colours_faces_that_differ():
         assert abs(losses[one, 0] - losses[other, 0]) > 1e-3
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("index", range(FACES))
 def test_a_face_alone_is_fitted_as_in_company(index):
     alone = fitted(taken(crops(), slice(index, index + 1)))

@@ -58,6 +58,7 @@ def toy_params(yaw: float = 0.0):
     return model, replace(params, pose=Pose(euler_to_quaternion(jnp.array([4.0, yaw, -3.0])), params.pose.translation))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("yaw", [0.0, 35.0])
 def test_an_unwrapped_render_gives_its_map_back(yaw):
     """Where texels are seen; and those that face away from the camera are not."""
@@ -78,6 +79,7 @@ def test_an_unwrapped_render_gives_its_map_back(yaw):
     assert not seen[middle][:, away].any() and seen[middle][:, facing].all()
 
 
+@pytest.mark.thorough
 def test_what_another_part_hides_is_not_seen():
     """A second, smaller head behind the first: through the same chart, none of its texels is seen."""
     model, params = toy_params()

@@ -101,6 +101,7 @@ def test_the_front_alone_gives_what_it_shows(head, texture, photographs):
     assert gains[0] > gains[1] + 3  # what the front does not see is the template's, not the person's
 
 
+@pytest.mark.thorough
 def test_light_from_the_side_is_divided_out(head, texture, photographs):
     naive = unwrapped(head, photographs, "side", 1, blending="naive")
     found = unwrapped(head, photographs, "side", 1, delight=True)
@@ -119,6 +120,7 @@ def test_nothing_outside_the_skin_changes_and_holes_in_the_face_are_repaired(hea
     assert hidden.any() and repaired[hidden].all()
 
 
+@pytest.mark.thorough
 def test_views_may_come_in_any_order(head, photographs):
     model, layout = head
     template = template_map(model, layout.texels, model.albedo.mean)

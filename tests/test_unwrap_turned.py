@@ -172,6 +172,7 @@ def test_what_is_seen_when_turned_is_symmetric_and_hides_the_back(head):
     assert middle[:, 31:33].min() > 0.3 and middle[:, :2].max() < 0.05  # the face; the back of the head
 
 
+@pytest.mark.thorough
 def test_the_loop_puts_what_the_views_show_where_it_belongs(head):
     """The pictures are painted by the true map, so every texel that a view sees must become its own."""
     model, params, texels = head
