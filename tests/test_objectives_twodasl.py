@@ -119,7 +119,7 @@ def linear_network(weights, images):
 def place_points(vector):
     """68 points spread around (vector 1, 60), 40 deep."""
     offsets = jnp.asarray(points(7) - 60) * 0.3
-    xy = offsets + jnp.stack([vector[1], jnp.full_like(vector[1], 60.0)])
+    xy = offsets + jnp.stack([vector[1], jnp.full_like(vector[1], 60.0)])[None]
     return jnp.concatenate([xy, jnp.full((68, 1), 40.0) * vector[0]], axis=1)
 
 

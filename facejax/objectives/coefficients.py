@@ -27,6 +27,7 @@ from facejax.camera import (
 )
 from facejax.face_model import FaceModel
 from facejax.mesh import points_on_faces
+from facejax.promotion import along_last
 
 PoseForm = Literal["affine", "euler"]
 POSE_SIZE: dict[str, int] = {"affine": 12, "euler": 7}
@@ -114,12 +115,12 @@ def fit_whitening(samples: Float[Array, "N P"]) -> Whitening:
 
 def whiten(whitening: Whitening, raw: Float[Array, "... P"]) -> Float[Array, "... P"]:
     """Raw coefficients in standard deviations from their mean."""
-    return (raw - whitening.mean) / whitening.std
+    return (raw - along_last(whitening.mean, raw)) / along_last(whitening.std, raw)
 
 
 def unwhiten(whitening: Whitening, white: Float[Array, "... P"]) -> Float[Array, "... P"]:
     """The inverse of `whiten`."""
-    return white * whitening.std + whitening.mean
+    return white * along_last(whitening.std, white) + along_last(whitening.mean, white)
 
 
 def pack(pose: Float[Array, "3 4"], identity: Float[Array, " I"], expression: Float[Array, " E"]) -> Float[Array, " P"]:
@@ -176,7 +177,7 @@ def to_pixels(points: Float[Array, "N 3"], height: float) -> Float[Array, "N 3"]
     Vectors that follow the released weights of 3DDFA and 2DASL count pixels from 1 and turn y over as 121 - y in their
     120 pixels: for those pass `height` 121 and subtract 0.5 from x and y.
     """
-    return points * jnp.array([1.0, -1.0, 1.0], points.dtype) + jnp.array([0.0, height, 0.0], points.dtype)
+    return points * jnp.array([[1.0, -1.0, 1.0]], points.dtype) + jnp.array([[0.0, height, 0.0]], points.dtype)
 
 
 def pose_from_camera(pose: Pose, camera: WeakPerspectiveCamera, height: float) -> Float[Array, "3 4"]:
@@ -202,7 +203,7 @@ def _nearest_rotation(matrix: Float[Array, "3 3"]) -> tuple[Float[Array, ""], Fl
     """The scale and rotation closest to a matrix in the least-squares sense."""
     u, singular, vt = jnp.linalg.svd(matrix)
     sign = jnp.ones_like(singular).at[2].set(jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt)))
-    return jnp.mean(singular * sign), (u * sign) @ vt
+    return jnp.mean(singular * sign), (u * sign[None]) @ vt
 
 
 def _gram(mean: Float[Array, "N 3"], basis: Float[Array, "C N 3"]) -> Float[Array, "F F"]:
