@@ -1,11 +1,11 @@
-"""How much each part of the regressor's training brings: the table of docs/regress.md, by one command.
+"""How much each part of the regressor's training helps: the table of docs/regress.md, with one command.
 
     python experiments/ablate_regressor.py --pool DIR --wild AFLW --data AFLW2000 --out OUT [--network small]
 
-Trains every row at the same budget from the same start and measures it on AFLW2000-3D: by the landmark head, and by the
-regressed face model. `OUT/table.md` and `OUT/table.json` are written after each row; finished rows are skipped, and a
-killed one goes on. A row with two branches sees `--wild-batch` pictures more a step. Nothing that is trained
-here may be shipped: AFLW's pictures may not be passed on.
+Trains every row with the same budget from the same start, and measures it on AFLW2000-3D: the points of the landmark
+head, and those of the regressed face model. `OUT/table.md` and `OUT/table.json` are written after each row; finished
+rows are skipped, and a killed one is resumed. A row with two branches sees `--wild-batch` more pictures per step.
+Nothing trained here may be shipped: AFLW's pictures may not be redistributed.
 """
 
 import json
@@ -33,7 +33,7 @@ from facejax.regression.training import Recipe, model_anchors
 from facejax.regression.two_branch import TwoBranchRecipe, WildExample
 
 BINS = ("0-30", "30-60", "60-90")
-NETWORKS = {  # the second takes a fifth of the time, and is enough to compare rows
+NETWORKS = {  # the second takes a fifth of the time and is good enough to compare rows
     "shipped": EncoderConfig(),
     "small": EncoderConfig(size=64, widths=(32, 64, 160)),
 }
@@ -41,12 +41,12 @@ NETWORKS = {  # the second takes a fifth of the time, and is enough to compare r
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table."""
+    """One row of the table."""
 
     label: str
     recipe: str  # a name in experiments/regressor/recipes.py
-    turned: bool = False  # with the wild pictures turned to larger yaws
-    start: str | None = None  # the row whose weights it begins with, instead of the common start
+    turned: bool = False  # whether the wild pictures are also turned to larger yaws
+    start: str | None = None  # the row whose weights it starts from, instead of the common start
     head: bool = True  # whether its landmark head was trained
 
 
@@ -115,7 +115,7 @@ def main(args: Args) -> None:
 
 
 def check_settings(args: Args) -> None:
-    """Rows of one folder are comparable: the same budget, pictures and start."""
+    """Check that the rows of one folder are comparable: the same budget, pictures and start."""
     chosen = {name: value for name, value in asdict(args).items() if name not in ("out", "rows")}
     chosen = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
     path = args.out / "settings.json"
@@ -126,7 +126,7 @@ def check_settings(args: Args) -> None:
 
 
 class Bench:
-    """What the rows share, read when it is first needed."""
+    """What the rows share, read when first needed."""
 
     def __init__(self, args: Args):
         self.args, self.model = args, load_face_model()
@@ -141,7 +141,7 @@ class Bench:
         return self._once("faces", read)
 
     def crops(self, config: RegressorConfig) -> tuple[list, np.ndarray]:
-        """Every benchmark face as all rows see it."""
+        """A crop of every benchmark face, the same for all rows."""
 
         def cut() -> tuple[list, np.ndarray]:
             faces, size = self.faces(), config.side
@@ -155,7 +155,9 @@ class Bench:
         return self._once("wild", lambda: wild.read_wild(self.args.wild, limit=self.args.limit))
 
     def turned(self) -> WildExample:
-        """With their turned copies, made once, by the points of the `synthetic` row or of the common start."""
+        """The wild pictures with their turned copies, made once from the points of the `synthetic` row or of the common
+        start.
+        """
         path = self.args.out / "turned.npz"
         if not path.exists():
             trained = self.args.start or self.args.out / "runs" / "synthetic" / "regressor"
@@ -190,7 +192,7 @@ def train_and_measure(args: Args, bench: Bench, name: str) -> dict[str, Any]:
     if row.start is not None:
         start = args.out / "runs" / row.start / "regressor"
         if not start.exists():
-            raise ValueError(f"row {name} begins where {row.start} ends: train that row too")
+            raise ValueError(f"row {name} starts from the weights of {row.start}: train that row too")
     weights = None if start is None else load_regressor(start).weights
     state = loop.run(run, config, recipe, source, bench.anchors, seed=args.seed, start=weights, wild=batches)
     regressor = Regressor(bench.model, state.average, config)
@@ -228,7 +230,7 @@ def measure(regressor: Regressor, bench: Bench, row: Row) -> dict[str, Any]:
 
 
 def both_landmarks(regressor: Regressor, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The head's 68 landmarks and those of the regressed face model, pixels of the crop."""
+    """The head's 68 landmarks and those of the regressed face model, in pixels of the crop."""
     seen, model = regress_crops(regressor, images), regressor.model
 
     def place(face: FaceParams) -> jax.Array:
@@ -238,7 +240,7 @@ def both_landmarks(regressor: Regressor, images: jax.Array) -> tuple[jax.Array, 
 
 
 def write_table(args: Args) -> None:
-    """table.md and table.json of the rows that are done."""
+    """table.md and table.json of the finished rows."""
     paths = [args.out / "rows" / f"{name}.json" for name in ROWS]
     rows = [json.loads(path.read_text()) for path in paths if path.exists()]
     head = ["trained with", *(f"{one}" for one in BINS), "mean", "21 points", "mean, face model"]
@@ -246,7 +248,7 @@ def write_table(args: Args) -> None:
     lines = [f"{budget}; NME %, AFLW2000-3D, original labels", ""]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
-        shown = row["head"] or row["model"]  # without a head, the model's points are the answer
+        shown = row["head"] or row["model"]  # without a trained head the model's points count
         numbers = [*(shown["68"]["bins"][name] for name in BINS), shown["68"]["mean"]]
         numbers += [shown["21"]["mean"] if "21" in shown else None, row["model"]["68"]["mean"]]
         lines.append("| " + " | ".join([row["label"], *map(cell, numbers)]) + " |")

@@ -1,4 +1,4 @@
-"""Pictures of the viewer and of a run's report for the documentation, as a headless Chromium sees them.
+"""Screenshots of the viewer and of a run's report for the documentation, taken by a headless Chromium.
 
 pip install playwright                      # drives the Chromium of this machine
 facejax fit photos --out faces --recipe linear --keep-stages
@@ -21,7 +21,7 @@ from facejax.face_model.load import load_face_model
 from facejax.viewer import view_results
 
 SIZE = 1440, 860  # pixels of the window
-# Software WebGL, and nothing that asks the network.
+# Software WebGL, without network access.
 FLAGS = [
     "--no-sandbox",
     "--use-gl=swiftshader",
@@ -66,7 +66,7 @@ def chromium() -> Iterator[Any]:
 
 
 def show_viewer(page: Any, address: str) -> None:
-    """Open the viewer, wait until it is drawn, and put away its notice of software WebGL."""
+    """Open the viewer, wait until it is drawn, and close its notice about software WebGL."""
     page.goto(address)
     page.get_by_text("as fitted").wait_for()
     time.sleep(DRAWN)

@@ -1,8 +1,7 @@
 """Build the head that facejax ships: topology, UV chart, shape, expressions, landmarks, regions, albedo.
 
 Sources: ICT FaceKit (MIT) and MakeHuman (CC0), in the folders `ict/` and `skins/` of --data. Deterministic: two runs
-write identical files. Takes about three
-minutes.
+write identical files. Takes about three minutes.
 
     python experiments/build_default_head.py --data DATA --out facejax/assets/default_head.npz
 """
@@ -21,11 +20,19 @@ from facejax.face_model.builder.closest import SurfaceIndex
 from facejax.face_model.formats.default import write_default_head
 
 log = logging.getLogger("build_default_head")
-VERTICES = 8000  # about how many the skin of the shipped head was made with
+VERTICES = 8000  # approximate number for the skin of the shipped head
 
 
 def build(data_dir: Path, *, vertices: int, components: int, albedo_size: int, seed: int) -> tuple[dict, dict]:
-    """The arrays of the head, and the topology that `default_head.albedo` works on."""
+    """The arrays of the head, and the topology that `default_head.albedo` works on.
+
+    Args:
+      data_dir: folder with `ict/` and `skins/`.
+      vertices: approximate number of vertices of the skin.
+      components: of the albedo basis.
+      albedo_size: texels per side.
+      seed: of the random draws.
+    """
     source = load_source(data_dir)
     head, arrays = lay_out(source, vertices=vertices, seed=seed)
     mean, marks, mark_weights = arrays["mean"], arrays["landmark_faces"], arrays["landmark_weights"]
@@ -39,7 +46,7 @@ def build(data_dir: Path, *, vertices: int, components: int, albedo_size: int, s
     arrays |= {"identity_basis": identity.basis, "identity_std": identity.std}
     log.info("albedo")
     arrays["albedo"] = build_albedo(data_dir, plain, albedo_size, seed)
-    # The source's own points held all of the above; the head's follow the mark-up and the brows just painted.
+    # All of the above uses the source's landmarks; the head's follow the mark-up and the brows just painted.
     marks, mark_weights = markup.mark_up(head, mean, marks, mark_weights, arrays["albedo"]["mean"])
     direction = annotate.contour_directions(np.einsum("lk,lkc->lc", mark_weights, mean[head.faces[marks]]))
     contour_faces, contour_weights = annotate.contours(head, mean, marks, mark_weights, direction)
@@ -49,7 +56,7 @@ def build(data_dir: Path, *, vertices: int, components: int, albedo_size: int, s
 
 
 def lay_out(source: Source, *, vertices: int, seed: int) -> tuple[assemble.Head, dict]:
-    """Topology, mean, UV, regions, and landmarks as the source has them; all that `exchange` passes on."""
+    """Topology, mean, UV, regions, and landmarks as in the source: all that `exchange` passes on."""
     half = half_skin(source)
     log.info("chart of the half skin (%d vertices)", len(half.vertices))
     position = layout.chart(half)
@@ -67,7 +74,7 @@ def lay_out(source: Source, *, vertices: int, seed: int) -> tuple[assemble.Head,
 
 
 def exchange(source: Source, head: assemble.Head, arrays: dict) -> dict[str, np.ndarray]:
-    """The plain arrays that the albedo and registration steps need, with each vertex's place on the ICT triangles."""
+    """The plain arrays that albedo and registration need, with the position of each vertex on the ICT triangles."""
     faces = source.faces
     used = np.isin(faces, head.corners).all(1)
     found = SurfaceIndex(source.vertices, faces[used]).query(head.carry(source.vertices))

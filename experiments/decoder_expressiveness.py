@@ -4,7 +4,7 @@
 
 Bai et al., CVPR 2023, fit unseen maps with decoders trained on more and more maps. Here the last `--count` maps of
 `--maps` are made again by each decoder (a folder of `facejax.texture.save_decoder`; its name is the row's label): its
-latents, one a layer, move from the mean by Adam. The decoders must have been trained without those maps:
+latents, one per layer, move from the mean by Adam. The decoders must have been trained without those maps:
 `train_texture_gan.py train --limit N`, with the N that is printed. Beside them the head's linear albedo, by least
 squares. PSNR is over the texels that the mesh shows. Perceptual distances are LPIPS of the whole map, with `--lpips`,
 and the feature distance of the shipped regressor's encoder on the map's face, which is also part of the loss.
@@ -65,7 +65,7 @@ class Args:
 def main(args: Args) -> None:
     decoders = {path.name: load_decoder(path) for path in args.decoders}
     if len(decoders) < len(args.decoders):
-        raise ValueError("--decoders: two folders of one name; their names label the rows")
+        raise ValueError("--decoders: two folders with the same name, which labels the rows: rename one")
     sizes = {name: one.config.resolution for name, one in decoders.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(f"--decoders: resolutions differ ({sizes}); compare decoders of one resolution")
@@ -97,7 +97,19 @@ def map_views(args: Args, box: tuple[float, float, float], size: int) -> dict[st
 def row(
     name: str, make: Any, targets: np.ndarray, mask: jnp.ndarray, see: dict[str, MapView], batch: int
 ) -> tuple[dict[str, list[float]], np.ndarray]:
-    """What is measured on each map, and the maps that were made. The last group is filled up with its last map."""
+    """Measure each map. The last batch is filled up with its last map.
+
+    Args:
+      name: of the row.
+      make: targets to fitted maps.
+      targets: the held-out maps.
+      mask: texels that count.
+      see: the views that measure perceptual distance.
+      batch: maps at once.
+
+    Returns:
+      The measurements, and the fitted maps.
+    """
     made, numbers = [], []
     for first in tqdm(range(0, len(targets), batch), desc=name, unit="group"):
         rows = np.minimum(np.arange(first, first + batch), len(targets) - 1)
@@ -112,6 +124,15 @@ def row(
 
 
 def write(args: Args, size: int, before: int, rows: dict[str, Any], pictures: dict[str, np.ndarray]) -> None:
+    """Write the tables and the sheet.
+
+    Args:
+      args: of the script.
+      size: texels per side.
+      before: number of maps before the held-out ones.
+      rows: the measurements by decoder.
+      pictures: the fitted maps by decoder.
+    """
     columns = {"psnr": "PSNR, dB", "encoder": "own encoder x 100", "lpips": "LPIPS x 100"}
     shown = [name for name in columns if name in next(iter(rows.values()))]
     unit = {"psnr": 1.0, "encoder": 100.0, "lpips": 100.0}

@@ -2,8 +2,8 @@
 
     python experiments/default_head_sheets.py --out sheets
 
-Writes one PNG a sheet. `mouthClose` is shown with `jawOpen`, which it answers: the two together are a long face with
-shut lips.
+Writes one PNG per sheet. `mouthClose` is shown with `jawOpen`, since it only makes sense with it: together they give a
+long face with closed lips.
 """
 
 import argparse
@@ -29,7 +29,7 @@ KEY = jnp.array([2.1, 0.8, 0.8, 0.6, 0.0, 0.2, 0.3, 0.2, 0.0])  # a lamp above a
 
 
 class Studio:
-    """Renders one model at one size; `span` is how many millimetres the picture is wide."""
+    """Renders one model at one size; `span` is the width of the picture in mm."""
 
     def __init__(self, model: FaceModel, side: int):
         self.model, self.side = model, side
@@ -41,7 +41,14 @@ class Studio:
         self.coloured = jax.jit(self._coloured)
 
     def view(self, *, yaw=0.0, pitch=0.0, centre=(0.0, 8.0, 0.0), span=300.0, **coefficients) -> FaceParams:
-        """Parameters that put `centre` (model space, mm) in the middle."""
+        """Parameters that show `centre` in the middle.
+
+        Args:
+          yaw, pitch: degrees.
+          centre: model space, mm.
+          span: width of the picture, mm.
+          coefficients: of the face, by name; the others are neutral.
+        """
         rotation = euler_to_quaternion(jnp.array([pitch, yaw, 0.0]))
         turned = replace(self.params.pose, rotation=rotation, translation=jnp.zeros(3))
         shift = -to_camera(turned, jnp.asarray(centre, jnp.float32)[None])[0] - jnp.array([0.0, 0.0, DISTANCE])
@@ -52,7 +59,7 @@ class Studio:
         return np.asarray(self.textured(params, texture))
 
     def paint(self, params: FaceParams, colours) -> np.ndarray:
-        """With one colour a vertex."""
+        """Draw with one colour per vertex."""
         return np.asarray(self.coloured(params, colours))
 
     def _coloured(self, params: FaceParams, colours):
@@ -68,7 +75,14 @@ class Studio:
         ).color
 
     def dots(self, picture: np.ndarray, params: FaceParams, points, colour) -> np.ndarray:
-        """Draw model-space points on a picture."""
+        """Draw model-space points on a picture.
+
+        Args:
+          picture: to draw on.
+          params: of the picture.
+          points: model space, mm.
+          colour: of the dots.
+        """
         image = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
         draw = ImageDraw.Draw(image)
         for x, y, _ in np.asarray(project(params.camera, to_camera(params.pose, points))):
@@ -93,7 +107,7 @@ def sheet(path: Path, pictures: Iterable[tuple[str, np.ndarray]], columns: int) 
 
 
 def checkerboard(side: int = 1024, cells: int = 64) -> np.ndarray:
-    """Squares whose colour also tells where in the chart they lie."""
+    """Squares whose colour shows their place in the chart."""
     v, u = np.indices((side, side)) / side
     odd = (np.floor(u * cells) + np.floor(v * cells)) % 2
     colours = np.stack([0.35 + 0.6 * u, 0.9 - 0.3 * odd, 0.35 + 0.6 * v], -1)
@@ -101,7 +115,7 @@ def checkerboard(side: int = 1024, cells: int = 64) -> np.ndarray:
 
 
 def clay(model: FaceModel) -> jnp.ndarray:
-    """Grey skin, white eyes: shape without colour."""
+    """Grey skin and white eyes, which show shape without colour."""
     white = model.regions["eyeballs"][:, None]
     return white * 0.85 + (1 - white) * jnp.array([0.72, 0.62, 0.56])
 
@@ -116,6 +130,15 @@ def expressions(model: FaceModel, studio: Studio, texture) -> Iterable[tuple[str
 
 
 def people(model: FaceModel, studio: Studio, texture, count: int, seed: int) -> Iterable[tuple[str, np.ndarray]]:
+    """Random people, each from the front and from the side, with empty labels.
+
+    Args:
+      model: the face model.
+      studio: renders them.
+      texture: for a model without albedo.
+      count: number of people.
+      seed: of the draws.
+    """
     for key in jax.random.split(jax.random.key(seed), count):
         shape, colour = jax.random.split(key)
         identity = jax.random.normal(shape, model.identity_std.shape)

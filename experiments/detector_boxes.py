@@ -1,8 +1,8 @@
-"""Where a face's 68 landmarks lie in the square that a cascade finds: the constants of facejax/images/detect.py.
+"""Where a face's 68 landmarks lie relative to the square that a cascade finds: constants for facejax/images/detect.py.
 
     python experiments/detector_boxes.py --pool DIR [--limit 2000]
 
-Measured on rendered faces (a pool of experiments/train_regressor.py), which everybody can make anew. Prints medians and
+Measured on rendered faces (a pool of experiments/train_regressor.py), which everybody can reproduce. Prints medians and
 1.48 times the median absolute deviation, in sides of the square.
 """
 
@@ -15,7 +15,7 @@ import tyro
 from regressor import pool
 from tqdm import tqdm
 
-ENLARGE = 2  # the pool's faces are about as small as the cascades can see
+ENLARGE = 2  # the pool's faces are barely large enough for the cascades
 CASCADES = ("haarcascade_frontalface_alt2", "haarcascade_frontalface_default", "haarcascade_profileface")
 
 
@@ -41,7 +41,7 @@ def main(command: Measure) -> None:
                 square = np.array([x + side / 2, y + side / 2])
                 size = np.sqrt(np.prod(high - low)) / side
                 across, drop = ((low + high) / 2 - square) / side
-                if abs(across) < 0.4 and abs(drop) < 0.5 and 0.4 < size < 1.6:  # on the face at all
+                if abs(across) < 0.4 and abs(drop) < 0.5 and 0.4 < size < 1.6:  # only detections on the face
                     rows.append((size, drop))
         measured = np.array(rows)
         middle = np.median(measured, axis=0)

@@ -1,8 +1,8 @@
-"""How well the fit explains annotated photographs: landmarks on AFLW2000-3D, landmarks and pixels on portraits.
+"""How well the fit reproduces annotated photographs: landmarks on AFLW2000-3D, landmarks and pixels on portraits.
 
     python experiments/evaluate_fit.py --data DIR --out DIR [--which landmarks|photos|both]
 
-`--data` holds aflw2000/aflw2000_dev.npz (68 points a photograph, 1-based) and photos/index.json with photographs and
+`--data` holds aflw2000/aflw2000_dev.npz (68 points per photograph, 1-based) and photos/index.json with photographs and
 .npy landmarks (0-based pixel centres). Prints a table; writes fit.json and, for the photographs, the files of every
 fit, whose overlay.png should be looked at: a number that improves while the face gets uglier is a bug.
 """
@@ -39,7 +39,7 @@ class Args:
 
 
 def landmarks_on_aflw(model: facejax.FaceModel, folder: Path, count: int) -> dict[str, object]:
-    """Mean NME (percent) of the landmark fit to the given 68 points themselves, with the size of the coefficients."""
+    """Mean NME (percent) of the landmark fit on the 68 points it was given, and the size of the coefficients."""
     with np.load(folder / "aflw2000_dev.npz") as data:
         points = data["pts68_3d"][:count, :, :2].astype(np.float32) - 0.5  # 1-based pixel centres
         yaw = np.rad2deg(data["pose_pitch_yaw_roll"][:count, 1])
@@ -61,7 +61,14 @@ def landmarks_on_aflw(model: facejax.FaceModel, folder: Path, count: int) -> dic
 
 
 def photographs(model: facejax.FaceModel, folder: Path, recipe: str, out: Path) -> dict[str, object]:
-    """Landmark NME and PSNR of the whole fit on the photographs with 68 points."""
+    """Landmark NME and PSNR of the whole fit on the photographs with 68 points.
+
+    Args:
+      model: the face model.
+      folder: of the photographs.
+      recipe: of the fit.
+      out: folder for the fitted photographs.
+    """
     entries = [e for e in json.loads((folder / "index.json").read_text())["images"] if e["landmark_kind"] == "ibug68"]
     images = [read_image(folder / entry["file"]) for entry in entries]
     points = [np.load(folder / entry["landmarks"]).astype(np.float32) + 0.5 for entry in entries]

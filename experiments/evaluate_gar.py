@@ -1,4 +1,4 @@
-"""Does running the generative renderer backwards make the geometry better? On held-out renders, and to look at.
+"""Does inverting the generative renderer improve the geometry? Numbers on held-out renders, and sheets to look at.
 
     python experiments/evaluate_gar.py --pool POOL --out OUT [--gar RUN/gar] [--photos DIR] [--count 48]
 
@@ -54,7 +54,7 @@ class Args:
 
 
 def without_landmarks(recipe: Recipe) -> Recipe:
-    """The recipe with its landmark terms left out: what pixels alone say. The start stays."""
+    """The recipe without its landmark terms, so that only pixels count. The start stays."""
     weights = [
         tuple((name, weight) for name, weight in stage.weights if name != "landmarks") for stage in recipe.stages
     ]
@@ -89,6 +89,16 @@ def main(args: Args) -> None:
 def fit_all(
     model: FaceModel, images: list[np.ndarray], start: RegressResult, recipe: Recipe, tools: Tools, batch: int
 ) -> list[FitResult]:
+    """Fit the faces in batches.
+
+    Args:
+      model: the face model.
+      images: photographs.
+      start: what the regressor found in them.
+      recipe: of the fit.
+      tools: what the recipe needs.
+      batch: faces at once.
+    """
     results = []
     for first in tqdm(range(0, len(images), batch), desc=recipe.name, unit="group"):
         rows = range(first, min(first + batch, len(images)))
@@ -100,7 +110,15 @@ def fit_all(
 def errors(
     model: FaceModel, params: FaceParams, marks: np.ndarray, truth: FaceParams, true_marks: np.ndarray
 ) -> dict[str, list[float]]:
-    """For every face: mm over the face's vertices, and percent over the landmarks."""
+    """For every face: mm over the face's vertices, and percent over the landmarks.
+
+    Args:
+      model: the face model.
+      params: the fitted faces.
+      marks: their landmarks, pixels.
+      truth: the true faces.
+      true_marks: their landmarks.
+    """
     face = np.asarray(model.regions["face"]) > 0.5
     shape = jax.jit(jax.vmap(lambda one: decode(model, one)))
     found, wanted = np.asarray(shape(params)), np.asarray(shape(truth))

@@ -1,11 +1,11 @@
-"""How far a fit's skin is from the true one, on rendered faces: the only ones whose albedo is known.
+"""How far a fit's skin colour is from the true one, on rendered faces, since only their albedo is known.
 
     python experiments/evaluate_skin.py [--portraits 12] [--pictures 24] [--recipe linear]
 
-Portraits of `facejax demo` have a plain wall and a moderate light; the generator's pictures (frontal, without glasses,
-hands and beards) have hair, clothes, lamps, backgrounds and exposures that vary by more than a camera's. The error is
-the distance of the face's mean albedo in CIE 1976 L*a*b*, beside that of the model's mean albedo; "slope" says how much
-of a difference in lightness between two faces is found.
+Portraits of `facejax demo` have a plain wall and moderate light. The generator's pictures (frontal, without glasses,
+hands and beards) have hair, clothes, lamps, backgrounds, and exposures that vary more than a camera's. The error is the
+distance of the face's mean albedo in CIE 1976 L*a*b*, next to that of the model's mean albedo. "slope" says how much of
+the difference in lightness between two faces is found.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def pictures(model: FaceModel, count: int) -> Made:
 
 
 def compare(model: FaceModel, fitted: jax.Array, true: np.ndarray) -> list[float]:
-    """Mean and largest error, the mean albedo's mean error, the slope of fitted against true lightness."""
+    """Mean and largest error, that of the model's mean albedo, and the slope of fitted over true lightness."""
     lab = [skin_lab(model, albedo) for albedo in (np.asarray(fitted), true, 0 * true)]
     errors, plain = (np.linalg.norm(one - lab[1], axis=1) for one in (lab[0], lab[2]))
     slope = np.polyfit(lab[1][:, 0], lab[0][:, 0], 1)[0] if len(true) > 1 else np.nan

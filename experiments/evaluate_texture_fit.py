@@ -1,4 +1,4 @@
-"""How well fits with a texture decoder explain photographs, beside the linear albedo from the same start.
+"""How well fits with a texture decoder reproduce photographs, compared to the linear albedo from the same start.
 
     python experiments/evaluate_texture_fit.py --data DATA --out OUT --recipe NAME [NAME ...] [--decoder DIR]
 
@@ -56,10 +56,10 @@ class Args:
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe, and what it made of the faces and of the held-out views."""
+    """A recipe, and its results on the faces and on the held-out views."""
 
     recipe: Recipe
-    base: int  # place of the linear run from the same start; its own for linear ones
+    base: int  # index of the linear run from the same start; its own index for linear ones
     tools: Tools = field(default_factory=Tools)
     faces: list[Fitted] = field(default_factory=list)
     views: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
@@ -88,7 +88,7 @@ def main(args: Args) -> None:
 
 
 def plan(args: Args) -> list[Run]:
-    """The recipes, each after the linear one that starts as it does. Whatever is missing is said before any fit."""
+    """The recipes, each after the linear one with the same start. Anything missing is reported before any fit."""
     runs: list[Run] = []
     for name in dict.fromkeys(args.recipe):
         recipe = find_recipe(name)
@@ -109,7 +109,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def label(runs: list[Run]) -> list[str]:
-    """Names of the runs; a second linear one is told by whose start it has."""
+    """Names of the runs; a second linear one is named after the recipe whose start it has."""
     followers = [
         [other.recipe.name for other in runs if other.base == k and other is not run] for k, run in enumerate(runs)
     ]
@@ -165,7 +165,7 @@ def summary(runs: list[Run], run: Run, part: str) -> dict[str, Any]:
 
 
 def tables(runs: list[Run], names: list[str]) -> str:
-    """Means, then every face, then the held-out views."""
+    """The means, then every face, then the held-out views."""
     head = ["recipe", "faces", "n", "PSNR, dB", "least", "over linear", "BS photo", "BS albedo", "lower in"]
     head += ["NME % after each stage", "worse than landmarks alone"]
     rows = []
@@ -206,8 +206,9 @@ def flat(views: dict[str, Any]) -> list[float]:
 
 
 def draw(path: Path, runs: list[Run], names: list[str]) -> None:
-    """A row a face: the photograph, fit and albedo of every recipe, the photograph unwrapped by the last one; then the
-    held-out views, a row each."""
+    """One row per face: the photograph, fit and albedo of every recipe, and the photograph unwrapped by the last one;
+    then one row per held-out view.
+    """
     cells, blank = [], np.zeros((SIDE, SIDE, 3), np.uint8)
     for k, first in enumerate(runs[0].faces):
         cells.append(caption(first.photo, first.numbers["name"], SIDE))

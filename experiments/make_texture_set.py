@@ -2,8 +2,8 @@
 
     python experiments/make_texture_set.py --data DATA --out maps --count 5000 --size 512
 
-Map `index` of a seed is always the same. A killed run goes on where it stopped; a larger --count adds to a set. What
-the maps are mixed from is made first (some minutes) and kept in --ingredients.
+Map `index` of a seed is always the same. A killed run resumes; a larger --count adds to a set. The ingredients that
+maps are mixed from are made first (some minutes) and kept in --ingredients.
 """
 
 import logging
@@ -34,7 +34,7 @@ class Args:
     seed: int = 0
     """of the people; the ingredients do not depend on it"""
     shard: int = 50
-    """maps a file"""
+    """maps per file"""
     workers: int = max(1, os.cpu_count() or 1)
     """processes"""
     ingredients: Path | None = None
@@ -42,7 +42,7 @@ class Args:
 
 
 def prepare(data: Path, path: Path, size: int) -> None:
-    """Make the ingredients unless they are there."""
+    """Make the ingredients unless they exist."""
     if path.exists():
         return
     log.info("ingredients: the head's layout")
@@ -65,5 +65,5 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # since the workers share the cores
     main(tyro.cli(Args, description=__doc__))

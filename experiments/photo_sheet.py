@@ -2,10 +2,10 @@
 
     python experiments/photo_sheet.py PHOTOS --out sheet.jpg [--truth PHOTOS] [--detector-only]
 
-Drawn: candidates of the detector in yellow, the face that is kept in green with its landmarks (weaker where the network
-is less sure), the annotated box in blue. With `--truth`, a folder of <stem>.npy files with 68 points (0-based pixel
-centres), a photo counts as found when the kept face overlaps the annotated box by 0.4; without points there, when a
-face is kept at all: look at the sheet to see whether it is one.
+Yellow: the detector's candidates. Green: the chosen face with its landmarks (weaker where the network is less certain).
+Blue: the annotated box. With `--truth`, a folder of <stem>.npy files with 68 points (0-based pixel centres), a face
+counts as found when it overlaps the annotated box by 0.4. For a photo without points any chosen face counts: look at
+the sheet to see whether it is one.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
     missed = [path.name for path, hit in zip(files, found, strict=True) if not hit]
     print(f"{sum(found)} of {len(files)} faces found ({100 * np.mean(found):.1f} %)")
     print(f"missed: {', '.join(missed) or 'none'}")
-    print(f"detection {np.median(seconds):.2f} s a photo (median), {np.max(seconds):.2f} s at most")
+    print(f"detection {np.median(seconds):.2f} s per photo (median), {np.max(seconds):.2f} s at most")
 
 
 def keep(image: np.ndarray, candidates: list[Candidate], regressor: Regressor | None):
@@ -72,7 +72,16 @@ def true_box(folder: Path | None, photo: Path) -> np.ndarray | None:
 
 
 def draw(stem, image, candidates, box, points, sure, truth, found) -> Image.Image:
-    """One cell of the sheet."""
+    """One cell of the sheet.
+
+    Args:
+      stem: name of the photo.
+      image: the photo.
+      candidates: of the detector.
+      box, points, sure: the chosen face: box, landmarks, confidences.
+      truth: the annotated box.
+      found: whether the face counts as found.
+    """
     scale = CELL / max(image.shape[:2])
     photo = Image.fromarray(np.round(image * 255).astype(np.uint8))
     photo = photo.resize((max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)))

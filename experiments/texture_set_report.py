@@ -1,4 +1,4 @@
-"""Measure a texture set: how evenly lit its maps are, how much its people differ.
+"""Measure a texture set: how evenly lit its maps are, and how much its people differ.
 
     python experiments/texture_set_report.py --maps maps
 
@@ -38,7 +38,7 @@ class Args:
 
 
 def scaled_kernel(size: int) -> int:
-    """The paper's kernel, which belongs to maps of 1024 texels, at another size; odd."""
+    """The paper's kernel, given for maps of 1024 texels, at another size; odd."""
     return 2 * (KERNEL * size // 2048) + 1
 
 
@@ -75,7 +75,17 @@ def face_texels() -> np.ndarray:
 
 
 def report(name: str, maps: np.ndarray, face: np.ndarray, reference: float | None) -> float:
-    """Print one row; returns the spread."""
+    """Print one row.
+
+    Args:
+      name: of the row.
+      maps: (N, T, T, 3) bytes.
+      face: mask of the face's texels.
+      reference: spread that the row's is compared to; None for the first row.
+
+    Returns:
+      The spread.
+    """
     errors = even_light(maps)
     faces = appearance(maps)[:, face]  # (N, texels, 3)
     vectors = faces.reshape(len(maps), -1)

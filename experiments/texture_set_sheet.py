@@ -40,7 +40,15 @@ class Args:
 
 
 def draw_head(studio: Studio, model: FaceModel, texture: np.ndarray, number: int, shaped: bool) -> np.ndarray:
-    """One head, turned to the left, to the front or to the right."""
+    """One head, turned to the left, to the front or to the right.
+
+    Args:
+      studio: renders it.
+      model: the face model.
+      texture: the map that it wears.
+      number: of the head, which chooses the direction.
+      shaped: give it its own shape.
+    """
     identity = 0.8 * jax.random.normal(jax.random.key(number), model.identity_std.shape) * shaped
     params = studio.view(yaw=(0.0, -28.0, 0.0, 28.0)[number % 4], span=236.0, centre=(0.0, 4.0, 0.0), identity=identity)
     return studio.shot(params, jnp.asarray(texture, jnp.float32) / 255)
@@ -48,7 +56,7 @@ def draw_head(studio: Studio, model: FaceModel, texture: np.ndarray, number: int
 
 def main(args: Args) -> None:
     maps, model = TextureSet(args.maps), load_default_head()
-    studio = Studio(model, 2 * args.side)  # reduced afterwards: hairs are thinner than a pixel
+    studio = Studio(model, 2 * args.side)  # reduced afterwards, since hairs are thinner than a pixel
     tiles = []
     for number in range(args.first, args.first + args.heads * args.columns):
         picture = np.clip(draw_head(studio, model, maps[number], number, args.shaped), 0, 1)

@@ -10,8 +10,8 @@
     python experiments/train_gar.py ship --run RUN                                      # into facejax/assets
     python experiments/train_gar.py sheet --pool POOL --gar RUN/gar --out sheet.png
 
-RUN/sheets shows pictures beside their copies, one code on several heads, several codes on one head; RUN/log.csv how it
-goes. All devices of the machine share each batch.
+RUN/sheets shows pictures next to their reconstructions, one code on several heads, and several codes on one head.
+RUN/log.csv has the losses. All devices of the machine share each batch.
 """
 
 import sys
@@ -33,8 +33,8 @@ from facejax.generative_renderer.renderer import ASSET
 from facejax.multihost import MultihostOptions
 from facejax.regression.regressor import load_regressor
 
-LIMIT = 15_000_000  # bytes of what is shipped
-HELD_OUT = 256  # pictures of a pool, the last ones, that no run learns from
+LIMIT = 15_000_000  # bytes that may be shipped
+HELD_OUT = 256  # the last pictures of a pool, on which no run is trained
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Recognise:
     """pool with several views of everybody"""
     out: Path
     views: int = 4
-    """as it was rendered with"""
+    """pictures of each person in the pool"""
     steps: int = 3000
     seed: int = 0
 
@@ -59,7 +59,7 @@ class Train(MultihostOptions):
     pool: Path | None = None
     """rendered pictures; or --photos"""
     photos: Path | None = None
-    """folder of photographs, whose geometry the regressor sees"""
+    """folder of photographs, whose geometry the regressor estimates"""
     recipe: str = "tiny"
     """a name in experiments/gar/recipes.py"""
     steps: int | None = None
@@ -67,13 +67,13 @@ class Train(MultihostOptions):
     batch: int | None = None
     """another batch size than the recipe's"""
     start: Path | None = None
-    """checkpoint (RUN/gar) of fewer pixels, whose layers the new ones are put on"""
+    """checkpoint (RUN/gar) of a lower resolution to start from"""
     reader: Path | None = None
-    """checkpoint (RUN/gar) whose reader of normals is taken, instead of training one"""
+    """checkpoint (RUN/gar) whose network for normals is used, instead of training one"""
     recogniser: Path | None = None
     """network that tells people apart, for the identity loss (default: the regressor's coefficients)"""
     normal_steps: int | None = None
-    """another length of the training of the network that reads normals"""
+    """another length of the training of the network for normals"""
     limit: int | None = None
     """only the first files of the pool, of 256 pictures"""
     save: int = 500
@@ -100,13 +100,13 @@ class Ablate:
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure how well normals and codes are taken apart, on pictures that no run learned from."""
+    """Measure how well normals and codes are disentangled, on pictures that no run was trained on."""
 
     pool: Path
     judge: Path
     """network that tells people apart"""
     runs: tuple[Path, ...]
-    """runs or their gar/ folders; those that differ in a last "_<seed>" alone are averaged"""
+    """runs or their gar/ folders; those that differ only in a final "_<seed>" are averaged"""
     out: Path
     """folder for table.md"""
 
@@ -121,7 +121,7 @@ class Ship:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Draw held-out pictures, their normals and copies, then one code a row on every head."""
+    """Draw held-out pictures, their normals and reconstructions, then one code per row on every head."""
 
     pool: Path
     gar: Path

@@ -3,6 +3,7 @@
     python experiments/train_regressor.py render --pool DIR --shards 100      # 25,600 labelled pictures; resumes
     python experiments/train_regressor.py train --pool DIR --out RUN          # resumes exactly after a kill
     python experiments/train_regressor.py train --live --out RUN              # an accelerator renders as it trains
+    python experiments/train_regressor.py train --recipe 3ddfa_wpdc --pool DIR --out RUN          # or another cost
     python experiments/train_regressor.py train --recipe 2dasl --pool DIR --wild AFLW --out RUN   # never shipped
     python experiments/train_regressor.py profile --wild AFLW --checkpoint RUN/regressor --out turned.npz
     facejax evaluate aflw2000 --data DATA --checkpoint RUN/regressor
@@ -32,19 +33,19 @@ from facejax.regression.two_branch import TwoBranchRecipe
 
 @dataclass(frozen=True)
 class Render:
-    """Render a pool of labelled pictures, for machines where that is dearer than reading them."""
+    """Render a pool of labelled pictures, for machines where rendering is slower than reading."""
 
     pool: Path
     shards: int = 100
     """files of 256 pictures"""
     worker: str = "0/1"
-    """k/n: this process renders every n-th file, beginning with the k-th"""
+    """k/n: this process renders every n-th file, starting with the k-th"""
     pictures: str = "full"
-    """what is in them: a name in experiments/regressor/recipes.py"""
+    """their contents: a name in experiments/regressor/recipes.py"""
     size: int = 176
     seed: int = 0
     views: int = 1
-    """pictures of every person"""
+    """pictures per person"""
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,19 @@ class Train:
     batch: int | None = None
     """another batch size than the recipe's"""
     start: Path | None = None
-    """begin with the weights of this checkpoint"""
+    """start from the weights of this checkpoint"""
     wild: Path | None = None
     """AFLW's crops with clicked points, for a recipe with two branches; its weights cannot be shipped"""
     profile: Path | None = None
-    """their turned copies, from the profile command"""
+    """turned copies of those crops, from the profile command"""
     wild_limit: int | None = None
-    """only the first of them"""
+    """only the first crops"""
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Turn the pictures in the wild to larger yaws (face profiling), once and for all."""
+    """Turn the pictures in the wild to larger yaws (face profiling), once for all runs."""
 
     wild: Path
     """AFLW's crops"""
@@ -149,7 +150,7 @@ def train(command: Train) -> None:
 
 
 def wild_photos(command: Train, recipe: TwoBranchRecipe):
-    """The second branch's batches."""
+    """The batches of the second branch."""
     assert command.wild is not None
     pictures = wild.read_wild(command.wild, limit=command.wild_limit)
     if command.profile is not None:
@@ -167,7 +168,7 @@ def profile(command: Profile) -> None:
 
 def ship(command: Ship) -> None:
     source = command.run / "regressor"
-    load_regressor(source)  # it must load before it replaces anything
+    load_regressor(source)  # check that it loads before it replaces anything
     _, about = load(source, schema=SCHEMA, version=VERSION)
     if isinstance(RECIPES.get(about["recipe"]), TwoBranchRecipe):
         raise ValueError(f"{source}: trained on pictures that may not be passed on; ship a synthetic recipe")

@@ -5,8 +5,8 @@
     python experiments/train_texture_gan.py sample --decoder RUN/decoder --out sheet.png
     python experiments/train_texture_gan.py export --run RUN                       # into facejax/assets/texture_decoder
 
-`--maps` is a folder of experiments/make_texture_set.py, or any folder of .png maps; `--live` draws them on the way. All
-devices of the machine share each batch. RUN/sheets shows what it makes, RUN/log.csv how it goes.
+`--maps` is a folder of experiments/make_texture_set.py, or any folder of .png maps; `--live` draws maps while training.
+All devices of the machine share each batch. RUN/sheets shows generated maps, RUN/log.csv has the losses.
 """
 
 import sys
@@ -29,7 +29,7 @@ from facejax.multihost import MultihostOptions
 from facejax.texture import load_decoder, sample_textures, save_decoder, texture_decoder
 from facejax.texture.decoder import ASSET
 
-LIMIT = 15_000_000  # bytes of what is shipped
+LIMIT = 15_000_000  # bytes that may be shipped
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Train(MultihostOptions):
     maps: Path | None = None
     """folder of maps; or --live"""
     live: Path | None = None
-    """ingredients of make_texture_set.py: every map is drawn when it is needed, for machines with many cores"""
+    """ingredients of make_texture_set.py: each map is drawn when needed, for machines with many cores"""
     recipe: str = "light"
     """a name in experiments/texture_gan/recipes.py"""
     steps: int | None = None
@@ -51,9 +51,9 @@ class Train(MultihostOptions):
     limit: int | None = None
     """only the first maps of the folder"""
     mirror: bool = False
-    """show every other map reversed left to right; asymmetries of faces are then as common on either side"""
+    """mirror every other map left to right, so that asymmetries of faces are equally common on both sides"""
     augment: bool = False
-    """change maps in front of the discriminator as far as it learns them by heart (ADA); for small sets"""
+    """augment the maps that the discriminator sees as much as it memorises them (ADA); for small sets"""
     regressor: Path | None = None
     """the network whose features measure the distance from real maps (default: the shipped one)"""
     save: int = 1000
@@ -82,7 +82,7 @@ class Export:
     run: Path
     out: Path = ASSET
     glimpses: int = 2000
-    """maps to learn from which latent a map may come; 0 for none"""
+    """random maps from which an estimate of a map's latents is learned; 0 for none"""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What each part of unwrapping is worth: the ablation of FFHQ-UV (Bai et al., CVPR 2023, figure 7) on known textures.
+"""The contribution of each part of unwrapping: FFHQ-UV's ablation (Bai et al., CVPR 2023, figure 7) on known textures.
 
     python experiments/unwrap_study.py --out OUT [--data DATA]
 
@@ -45,13 +45,14 @@ from facejax.unwrap.retarget import carry_texture, correspond
 from facejax.unwrap.surfaces import make_surface
 
 YAWS = {"front": 0.0, "left": -30.0, "right": 30.0}
-LIGHTS = {"even": (0.0, 0.0), "side": (0.3, 0.6)}  # forward and sideways, beside 1 of all directions
+# light from the front and from the side, added to 1 from all directions
+LIGHTS = {"even": (0.0, 0.0), "side": (0.3, 0.6)}
 BACKDROP = (0.3, 0.5, 0.3)
 SIDE = 224  # pixels of the sheets' pictures
 
 
 class Way(NamedTuple):
-    """One row of the table."""
+    """One way of unwrapping: a row of the table."""
 
     name: str
     views: tuple[str, ...]
@@ -74,7 +75,7 @@ class Args:
     data: Path | None = None
     """holds ffhquv_sample/ and realy_topologies/; without it that part is left out"""
     size: int = 512
-    """texels a side"""
+    """texels per side"""
     faces: int = 4
     seed: int = 0
 
@@ -113,7 +114,14 @@ class Truth(NamedTuple):
 
 
 def random_head(model: FaceModel, layout: Layout, light: tuple[float, float], *, key: jax.Array) -> Truth:
-    """A head and its photographs from all views."""
+    """A head and its photographs from all views.
+
+    Args:
+      model: the face model.
+      layout: texels of the map.
+      light: from the front and from the side.
+      key: consumed.
+    """
     drawn, shape = jax.random.split(key)
     pixels = round(1.5 * layout.size)
     texture = jnp.clip(linear_to_srgb(_draw_texture(load_decoder(), drawn)), 0.0, 1.0)
@@ -143,10 +151,19 @@ def turned(params: FaceParams, yaw: float) -> FaceParams:
 
 
 def unwrap(model, params, cuts, layout, template, **options) -> Unwrapped:
+    """`unwrap_photos` as one function of arrays, to be compiled."""
     return unwrap_photos(model, params, cuts, layout, template, **options)
 
 
 def run_ways(programs, model: FaceModel, layout: Layout, truth: Truth) -> Iterator[tuple[Way, Unwrapped]]:
+    """Unwrap a head in all ways.
+
+    Args:
+      programs: compiled, by way.
+      model: the face model.
+      layout: texels of the map.
+      truth: the head.
+    """
     assert model.albedo is not None
     plain = template_map(model, layout.texels, model.albedo.decode(jnp.zeros(model.albedo.count)))
     for way in WAYS:
@@ -156,7 +173,7 @@ def run_ways(programs, model: FaceModel, layout: Layout, truth: Truth) -> Iterat
 
 
 def judge(layout: Layout, truth: Truth, result: Unwrapped) -> dict[str, float]:
-    """Figures of one texture; PSNR over the face's texels that some view shows."""
+    """The figures of one texture; PSNR over the face's texels that some view shows."""
     shown = (result.views.valid.max(axis=0) > 0.5) * layout.regions.face
     kernel = scaled_kernel(KERNEL, layout.size)
     found = {"truth": truth.texture, "unwrapped": result.views.color[0], "texture": result.completed.texture}
@@ -186,12 +203,12 @@ def sheet_row(light: str, truth: Truth, found: list[tuple[Way, Unwrapped]]) -> l
 
 
 def sample(args: Args, model: FaceModel, layout: Layout) -> str:
-    """The published views of one person, fitted by themselves, and the published map."""
+    """The published views of one person, fitted separately, and the published map."""
     assert args.data is not None
     folder = args.data / "ffhquv_sample"
     known = np.load(folder / "01223_params.npz")
     images = {view: read_image(folder / f"01223_{view}.png") for view in YAWS}
-    marks = {view: known[f"landmarks68_{view}"] + 0.5 for view in YAWS}  # 0-based centres to corners at 0
+    marks = {view: known[f"landmarks68_{view}"] + 0.5 for view in YAWS}  # from 0-based pixel centres
     fitted = fit(model, list(images.values()), list(marks.values()), recipe=LINEAR)
     params = {view: jax.tree.map(lambda leaf, k=k: leaf[k], fitted.params) for k, view in enumerate(YAWS)}
     cuts = {view: cut_out(images[view], marks[view], layout) for view in YAWS}
@@ -217,7 +234,14 @@ def sample(args: Args, model: FaceModel, layout: Layout) -> str:
 
 
 def published_map(data: Path, model: FaceModel, layout: Layout, base: jax.Array) -> jax.Array:
-    """FFHQ-UV's own map of these views, from its head's layout to the default head's."""
+    """FFHQ-UV's own map of these views, transferred from its head's layout to the default head's.
+
+    Args:
+      data: folder.
+      model: the face model.
+      layout: texels of the map.
+      base: map that shows where the published one has nothing.
+    """
     arrays = np.load(data / "realy_topologies" / "hifi3d_template.npz")
     marks = arrays["keypoint_triangle"][:68], arrays["keypoint_weights"][:68]
     hifi = make_surface(10 * arrays["vertices"], arrays["faces_tri"], arrays["uv"], arrays["faces_tri_uv"], *marks)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either complete or absent."""
 
 import os
 import secrets
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well and is removed when it fails.
+    """A temporary path beside `path` that replaces it when the block succeeds, and is removed when it fails.
 
     Missing folders are made. The temporary file keeps the suffix, since many writers choose the format by it.
     """
@@ -24,6 +24,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """UTF-8 text, with plain line feeds on every system, atomically."""
+    """Write UTF-8 text atomically, with plain line feeds on every system."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

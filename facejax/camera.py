@@ -63,7 +63,7 @@ def quaternion_to_matrix(quaternion: Float[Array, "... 4"]) -> Float[Array, "...
 def matrix_to_quaternion(matrix: Float[Array, "... 3 3"]) -> Float[Array, "... 4"]:
     """Unit quaternion (w >= 0) of a rotation matrix, well conditioned for every rotation.
 
-    Of the four rows of q q^T that the matrix determines, the one with the largest diagonal is taken.
+    The matrix determines q q^T; its row with the largest diagonal entry is used.
     """
     m = matrix
     d = [m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]]
@@ -114,9 +114,9 @@ def euler_to_quaternion(degrees: Float[Array, "... 3"]) -> Float[Array, "... 4"]
     return quaternion_multiply(qy, quaternion_multiply(qx, qz))
 
 
-@jax.jit  # on its own a dozen small programs
+@jax.jit  # one program instead of a dozen small ones
 def quaternion_to_euler(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 3"]:
-    """(pitch, yaw, roll) in degrees with R = Ry(yaw) Rx(pitch) Rz(roll); for people, not for gradients."""
+    """(pitch, yaw, roll) in degrees with R = Ry(yaw) Rx(pitch) Rz(roll). For display; it has no safe gradient."""
     r = quaternion_to_matrix(quaternion)
     pitch = jnp.arcsin(jnp.clip(-r[..., 1, 2], -1.0, 1.0))
     yaw = jnp.arctan2(r[..., 0, 2], r[..., 2, 2])
@@ -133,7 +133,7 @@ def project(camera: Camera, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
     """Camera space (mm) to (x, y, depth): pixels, pixels, mm in front of the camera.
 
     With a perspective camera a point nearer than `NEAR` is projected as if at that depth, so that the result stays
-    finite; its true depth is still returned, and the renderer culls by it.
+    finite. Its true depth is still returned, and the renderer culls by it.
 
     >>> camera = PerspectiveCamera(focal=jnp.array(1000.0), principal=jnp.array([112.0, 112.0]))
     >>> project(camera, jnp.array([[10.0, 20.0, -1000.0]])).tolist()  # right of the axis and above it
@@ -143,11 +143,6 @@ def project(camera: Camera, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
     depth = -z
     factor = camera.focal / jnp.maximum(depth, NEAR) if isinstance(camera, PerspectiveCamera) else camera.scale
     return jnp.stack([camera.principal[0] + factor * x, camera.principal[1] - factor * y, depth], axis=1)
-
-
-def field_of_view(camera: PerspectiveCamera, side: int) -> Float[Array, "*B"]:
-    """Full angle (degrees) that `side` pixels span."""
-    return jnp.rad2deg(2 * jnp.arctan(0.5 * side / camera.focal))
 
 
 def focal_from_fov(degrees: float, side: int) -> float:

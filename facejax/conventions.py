@@ -1,9 +1,9 @@
-"""Converters from and to the cameras, poses and lights of other libraries, one for each way that differs from ours.
+"""Converters between the cameras, poses and lights of other libraries and ours, one for each difference.
 
-All are pure functions of one face, to be vmapped. Poses go from the *other library's model space, its axes kept and its
-unit scaled to millimetres*, to our camera space (x to the viewer's right, y up, the camera looks along -z); so a model
-loaded in millimetres projects to the same pixels as in the library that the numbers come from. Pixels are ours: the
-image's top-left corner is (0, 0). docs/conventions.md has the table.
+All are pure functions of one face, to be vmapped. Poses map from *the other library's model space, with its own axes
+but in millimetres*, to our camera space (x to the viewer's right, y up, the camera looks along -z). So a model loaded
+in millimetres projects to the same pixels as in the library that the numbers come from. Pixels are ours: (0, 0) is the
+image's top-left corner. docs/conventions.md has the table.
 """
 
 import math
@@ -36,10 +36,18 @@ _METRE = 1000.0  # mm
 def from_opencv(
     rvec: Float[Value, " 3"], tvec: Float[Value, " 3"], camera_matrix: Float[Value, "3 3"], *, unit: float = 1.0
 ) -> tuple[Pose, PerspectiveCamera]:
-    """From OpenCV's `solvePnP`, `projectPoints`: `p = K (R(rvec) X + tvec)`, the first pixel's centre at (0, 0).
+    """From OpenCV's `solvePnP` and `projectPoints`: `p = K (R(rvec) X + tvec)`, with the first pixel's centre at (0,
+    0).
 
-    `unit` is the length in mm of one unit of X and tvec. Lens distortion has no counterpart: undistort the points
-    first. Raises ValueError for pixels that are not square (fx and fy more than 0.1 % apart) or a skew.
+    Args:
+      rvec, tvec: axis-angle and translation.
+      camera_matrix: K. Lens distortion has no counterpart here: undistort the points first.
+      unit: mm per unit of X and tvec.
+
+    Returns:
+      Pose and camera.
+
+    Raises ValueError for pixels that are not square (fx and fy more than 0.1 % apart) or a skew.
     """
     matrix = jnp.asarray(camera_matrix)
     if _known(matrix) and abs(float(matrix[0, 1])) > 1e-3 * float(matrix[0, 0]):
@@ -78,8 +86,15 @@ def from_pytorch3d(
 ) -> tuple[Pose, PerspectiveCamera]:
     """From PyTorch3D's `PerspectiveCameras`: `X_view = X R + T` with rows as points, x left, y up, z forward.
 
-    `image_size` is (height, width). In NDC the shorter side spans [-1, 1], x to the left and y up; with `in_ndc=False`
-    focal and principal are in pixels with (0, 0) at the corner, as ours. `unit`: mm per unit of X and T.
+    Args:
+      rotation, translation: R and T.
+      focal, principal: in NDC, where the shorter side spans [-1, 1], x to the left and y up.
+      image_size: (height, width).
+      in_ndc: False if focal and principal are in pixels with (0, 0) at the corner, as ours.
+      unit: mm per unit of X and T.
+
+    Returns:
+      Pose and camera.
     """
     height, width = image_size
     focal, principal = jnp.asarray(focal), jnp.asarray(principal)
@@ -96,7 +111,16 @@ def from_pytorch3d(
 def to_pytorch3d(
     pose: Pose, camera: PerspectiveCamera, image_size: tuple[int, int], *, unit: float = 1.0
 ) -> tuple[Float[Array, "3 3"], Float[Array, " 3"], Float[Array, " 2"], Float[Array, " 2"]]:
-    """(R, T, focal, principal) in NDC for `PerspectiveCameras`; the inverse of `from_pytorch3d`."""
+    """The inverse of `from_pytorch3d`, in NDC.
+
+    Args:
+      pose, camera: ours.
+      image_size: (height, width).
+      unit: mm per unit of X and T.
+
+    Returns:
+      (R, T, focal, principal) for `PerspectiveCameras`.
+    """
     height, width = image_size
     half = 0.5 * min(height, width)
     axes = jnp.asarray(_PYTORCH3D_AXES, pose.translation.dtype)
@@ -116,10 +140,17 @@ def from_deep3d(
 ) -> tuple[Pose, PerspectiveCamera]:
     """From Deep3DFaceRecon's `angle` and `trans` (also FFHQ-UV's and HRN's), for its 224 x 224 image.
 
-    There `X = S (Rz Ry Rx)^T + t` with rows as points, the camera at z = 10 looks back at the face, focal 1015, centre
-    112. One unit is about 100 mm. Rendered images and landmarks disagree by half a pixel there: by default the camera
-    is the renderer's; with `landmark_pixels` it gives the landmarks, `(u, 223 - v)`, read as 0-based pixel centres
-    (v is counted upwards in its landmark files: row = 223 - v).
+    There `X = S (Rz Ry Rx)^T + t` with rows as points; the camera at z = 10 looks back at the face, with focal length
+    1015 and centre 112. One unit is about 100 mm. Its rendered images and its landmarks disagree by half a pixel.
+
+    Args:
+      angles, translation: `angle` and `trans`.
+      unit: mm per unit.
+      landmark_pixels: False gives the renderer's camera. True gives the camera of the landmarks, `(u, 223 - v)` as
+        0-based pixel centres (v counts upwards in its landmark files: row = 223 - v).
+
+    Returns:
+      Pose and camera.
     """
     angles = jnp.asarray(angles)
     qx, qy, qz = axis_angle_to_quaternion(jnp.diag(angles))  # one rotation vector per axis
@@ -131,11 +162,11 @@ def from_deep3d(
 
 
 def from_deep3d_light(gamma: Float[Value, "3 9"], *, ambient: float = 0.8) -> Float[Array, "9 3"]:
-    """From Deep3DFaceRecon's `gamma` (channel, band), to which the library adds 0.8 in band 0 before use.
+    """From Deep3DFaceRecon's `gamma` (channel, band), to which that library adds 0.8 in band 0 before use.
 
-    Same order as ours; its basis functions are pi, sqrt(3) pi and sqrt(8) pi times ours in the three bands, with odd
-    signs. Pass `ambient=0` for values to which 0.8 was added already. It lights display values: multiply display albedo
-    by the shading and apply no sRGB curve.
+    Same order as ours; its basis functions are pi, sqrt(3) pi and sqrt(8) pi times ours in the three bands, with the
+    sign of every second one flipped. Pass `ambient=0` for values that already include the 0.8. It lights display
+    values: multiply display albedo by the shading and apply no sRGB curve.
     """
     coefficients = jnp.asarray(gamma).T.at[0].add(ambient)
     return coefficients * jnp.asarray(_DEEP3D_RATIO, coefficients.dtype)[:, None]
@@ -159,9 +190,17 @@ def from_deca(
 ) -> tuple[Pose, WeakPerspectiveCamera]:
     """From DECA's `cam` (scale, tx, ty) and the first three numbers of `pose`, for its square crop.
 
-    There `ndc = scale * (X + t)` of FLAME's posed vertices in metres, y negated afterwards, and [-1, 1] spans the
-    image. The pose (axis-angle) turns FLAME about its root joint, `root` in metres (origin when left out: then give
-    vertices relative to that joint). Depth does not matter to this camera; `distance` (mm) only keeps it positive.
+    There `ndc = scale * (X + t)` of FLAME's posed vertices in metres, then y is negated, and [-1, 1] spans the image.
+
+    Args:
+      camera_code: `cam`.
+      global_pose: axis-angle about FLAME's root joint.
+      root: of that joint, metres. None: the origin; then give vertices relative to the joint.
+      image_size: pixels per side of the crop.
+      distance: mm. Depth does not matter to this camera; the distance only keeps it positive.
+
+    Returns:
+      Pose and camera.
     """
     code, turn = jnp.asarray(camera_code), jnp.asarray(global_pose)
     rotation = axis_angle_to_quaternion(turn)
@@ -178,14 +217,14 @@ def from_deca(
 def from_deca_light(light: Float[Value, "9 3"]) -> Float[Array, "9 3"]:
     """From DECA's `light` (band, channel), in the order 1, x, y, z, xy, xz, yz, x^2 - y^2, 3z^2 - 1.
 
-    Its normals are those of the posed head, whose axes are our camera's; its basis functions are ours times pi, but
-    for the constant one. It lights display values: no sRGB curve.
+    Its normals are those of the posed head in our camera's axes. Its basis functions are ours times pi, except the
+    constant one. It lights display values: no sRGB curve.
     """
     values = jnp.asarray(light)[jnp.asarray(_DECA_ORDER)]
     return values * jnp.asarray(_DECA_RATIO, values.dtype)[:, None]
 
 
-_DECA_ORDER = np.array([0, 2, 3, 1, 4, 6, 8, 5, 7])  # where it keeps 1, y, z, x, xy, yz, 3z^2 - 1, xz, x^2 - y^2
+_DECA_ORDER = np.array([0, 2, 3, 1, 4, 6, 8, 5, 7])  # its index of 1, y, z, x, xy, yz, 3z^2 - 1, xz, x^2 - y^2
 _DECA_RATIO = np.array([1.0, *[math.pi] * 8])
 
 
@@ -195,13 +234,13 @@ _DECA_RATIO = np.array([1.0, *[math.pi] * 8])
 def from_dpr_light(light: Float[Value, " 9"]) -> Float[Array, "9 3"]:
     """From DPR's grey light of a portrait (`facejax.nets.apply_dpr`), for display values.
 
-    Its x is to the right, z up and y away from the viewer; its basis functions are pi times ours, in that frame.
+    In its frame x points right, z up and y away from the viewer; its basis functions are pi times ours.
     """
     grey = jnp.asarray(_DPR_TURN) @ jnp.asarray(light) * math.pi
     return jnp.repeat(grey[:, None], 3, axis=1)
 
 
-_DPR_TURN = np.zeros((9, 9))  # (ours, theirs): y is their z, z their -y
+_DPR_TURN = np.zeros((9, 9))  # (ours, theirs): our y is their z, our z their -y
 _DPR_TURN[[0, 1, 2, 3, 4, 5, 7], [0, 2, 1, 3, 7, 5, 4]] = (1, 1, -1, 1, 1, -1, -1)
 _DPR_TURN[6, [6, 8]] = (-0.5, -math.sqrt(3) / 2)
 _DPR_TURN[8, [6, 8]] = (-math.sqrt(3) / 2, 0.5)
@@ -220,10 +259,18 @@ def from_3ddfa(
 ) -> tuple[Pose, WeakPerspectiveCamera]:
     """From the 12 pose numbers of 3DDFA (un-whitened, as a 3 x 4 matrix [P | t]), for its `size` x `size` crop.
 
-    There `p = P X + t` of Basel vertices (micrometres, so `unit` is 1e-3), and then y becomes `size + 1 - y`: pixels
-    that count from `origin` = 1 at the first pixel's centre, as in MATLAB (3DDFA_V2 subtracts the 1, 3DDFA leaves it).
-    P need not be a scaled rotation, ours is: the closest one to its first two rows, exact when P = f R. Depth is ours
-    (`distance`), its z translation is dropped.
+    There `p = P X + t` of Basel vertices, then y becomes `size + 1 - y`. P need not be a scaled rotation, but our pose
+    must be: it is the closest one to P's first two rows, exact when P = f R.
+
+    Args:
+      pose_matrix: [P | t].
+      size: pixels per side of the crop.
+      unit: mm per unit of X; the default is for micrometres.
+      origin: coordinate of the first pixel's centre: 1 as in MATLAB (3DDFA_V2 subtracts the 1, 3DDFA does not).
+      distance: mm; the depth of our pose, since its z translation is dropped.
+
+    Returns:
+      Pose and camera.
     """
     matrix = jnp.asarray(pose_matrix)
     u, singular, vt = jnp.linalg.svd(matrix[:2, :3], full_matrices=False)
@@ -243,9 +290,18 @@ def from_300wlp(
 ) -> tuple[Pose, WeakPerspectiveCamera]:
     """From `Pose_Para` of 300W-LP and AFLW2000-3D: pitch, yaw, roll (radians), tx, ty, tz, scale.
 
-    There `p = scale R X + t` of Basel vertices (micrometres), with R = Rx(-pitch) Ry(-yaw) Rz(-roll) in our sense of
-    turning (so positive yaw turns the nose to the viewer's left), and y becomes `size + 1 - y`; pixels count from
-    `origin` = 1.
+    There `p = scale R X + t` of Basel vertices, with R = Rx(-pitch) Ry(-yaw) Rz(-roll) in our signs (so positive yaw
+    turns the nose to the viewer's left), and y becomes `size + 1 - y`.
+
+    Args:
+      pose_para: the seven numbers.
+      size: pixels per side of the image.
+      unit: mm per unit of X; the default is for micrometres.
+      origin: coordinate of the first pixel's centre.
+      distance: mm; the depth of our pose.
+
+    Returns:
+      Pose and camera.
     """
     values = jnp.asarray(pose_para)
     qx, qy, qz = axis_angle_to_quaternion(-jnp.diag(values[:3]))
@@ -268,7 +324,7 @@ def _upward_image(
 
 
 def _known(value: Array) -> bool:
-    """Whether the numbers can be looked at: not so inside jit, vmap and grad."""
+    """Whether the value is concrete, which it is not inside jit, vmap and grad."""
     return not isinstance(value, Tracer)
 
 

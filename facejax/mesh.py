@@ -21,7 +21,9 @@ def safe_normalize(x: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
 
 
 def face_normals(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Float[Array, "F 3"]:
-    """Cross products of two edges: along the outward normal (counter-clockwise faces), of length twice the area."""
+    """Cross product of two edges of each face: along the outward normal (counter-clockwise faces), of length twice the
+    area.
+    """
     a, b, c = (jnp.unstack(gather_rows(vertices, faces[:, k]), axis=-1) for k in range(3))
     ux, uy, uz = (end - start for end, start in zip(b, a, strict=True))
     vx, vy, vz = (end - start for end, start in zip(c, a, strict=True))
@@ -36,12 +38,6 @@ def vertex_normals(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> F
     return safe_normalize(_around(face_normals(vertices, faces), faces, vertices.shape[0]))
 
 
-def vertex_areas(vertices: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Float[Array, " V"]:
-    """A third of the area (squared unit of the vertices) of the triangles around each vertex."""
-    thirds = jnp.linalg.norm(face_normals(vertices, faces), axis=-1) / 6.0
-    return _around(thirds, faces, vertices.shape[0])
-
-
 def _around(values: Float[Array, "F ..."], faces: Int[Array, "F 3"], count: int) -> Float[Array, "V ..."]:
     """The sum of the values of the faces around each of `count` vertices."""
     return add_rows(jnp.concatenate([values, values, values]), faces.T.reshape(-1), count)
@@ -50,9 +46,9 @@ def _around(values: Float[Array, "F ..."], faces: Int[Array, "F 3"], count: int)
 def face_neighbors(faces: Int[Array | np.ndarray, "F 3"]) -> Int[Array, "F 3"]:
     """The face across the edge from corner k to corner k + 1 of each face; -1 at a border.
 
-    Computed on the host when the indices are known, else by a sort inside the program (some 10 ms for 20,000 faces on
-    a CPU: pass a precomputed array to the renderer where that matters). Of more than two faces at an edge, pairs
-    in order of their numbers become neighbours.
+    Computed on the host when the indices are known. Inside jit it is a sort (some 10 ms for 20,000 faces on a CPU: pass
+    a precomputed array to the renderer where that matters). Where more than two faces share an edge, they are paired in
+    the order of their indices.
     """
     try:
         faces, traced = np.asarray(faces), False
@@ -79,34 +75,67 @@ def face_neighbors(faces: Int[Array | np.ndarray, "F 3"]) -> Int[Array, "F 3"]:
 def points_on_faces(
     vertices: Float[Array, "V C"], faces: Int[Array, "F 3"], face_ids: Int[Array, "*L"], weights: Float[Array, "*L 3"]
 ) -> Float[Array, "*L C"]:
-    """Surface points given by a triangle and barycentric weights of its corners."""
+    """Surface points given by triangles and barycentric weights of their corners.
+
+    Args:
+      vertices: positions or other values.
+      faces: triangles.
+      face_ids: the triangle of each point.
+      weights: barycentric.
+
+    Returns:
+      One value per point and channel.
+    """
     return jnp.einsum("...k,...kc->...c", weights, vertices[faces[face_ids]])
 
 
 def align_similarity(
-    source: Float[Array, "N D"],
-    target: Float[Array, "N D"],
-    weights: Float[Array, " N"] | None = None,
+    source: Float[Array | np.ndarray, "N D"],
+    target: Float[Array | np.ndarray, "N D"],
+    weights: Float[Array | np.ndarray, " N"] | None = None,
     *,
     scale: bool = True,
-) -> tuple[Float[Array, ""], Float[Array, "D D"], Float[Array, " D"]]:
+) -> tuple[Float[Array | np.ndarray, ""], Float[Array | np.ndarray, "D D"], Float[Array | np.ndarray, " D"]]:
     """Least-squares similarity (s, R, t) with `s * source @ R.T + t` close to `target`; R is never a reflection.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991, eq. 34-42.
-    With `scale=False` s is 1. Works in 2 or 3 dimensions.
+    Works in 2 or 3 dimensions. Two numpy arrays are aligned on the host, in float64.
+
+    Args:
+      source, target: corresponding points.
+      weights: of the points.
+      scale: False fixes s = 1.
+
+    Returns:
+      s, R and t.
 
     >>> corners = jnp.eye(3)
     >>> s, r, t = align_similarity(corners, 2 * corners + 5)
     >>> round(float(s), 4), bool(jnp.allclose(t, 5, atol=1e-4))
     (2.0, True)
     """
-    weight = jnp.ones(source.shape[0], source.dtype) if weights is None else weights
-    weight = weight / jnp.sum(weight)
+    xp = np if isinstance(source, np.ndarray) and isinstance(target, np.ndarray) else jnp
+    source, target = (xp.asarray(x, np.float64 if xp is np else None) for x in (source, target))
+    weight = xp.ones_like(source[:, 0]) if weights is None else xp.asarray(weights, source.dtype)
+    weight = weight / xp.sum(weight)
     mean_s, mean_t = weight @ source, weight @ target
-    cs, ct = source - mean_s[None], target - mean_t[None]
-    u, singular, vt = jnp.linalg.svd((ct * weight[:, None]).T @ cs)
-    sign = jnp.ones(source.shape[1], source.dtype).at[-1].set(jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt)))
-    rotation = (u * sign[None]) @ vt
-    variance = jnp.sum(weight[:, None] * cs * cs)
-    factor = jnp.sum(singular * sign) / variance if scale else jnp.ones((), source.dtype)
-    return factor, rotation, mean_t - factor * rotation @ mean_s
+    cs, ct = source - mean_s, target - mean_t
+    rotation, stretches = nearest_rotation((ct * weight[:, None]).T @ cs)
+    variance = xp.sum(weight[:, None] * cs * cs)
+    factor = xp.sum(stretches) / variance if scale else xp.ones_like(variance)
+    return xp.asarray(factor), rotation, mean_t - factor * rotation @ mean_s
+
+
+def nearest_rotation(
+    matrix: Float[Array | np.ndarray, "D D"],
+) -> tuple[Float[Array | np.ndarray, "D D"], Float[Array | np.ndarray, " D"]]:
+    """The rotation R nearest to a matrix (Frobenius norm), and the stretches along its axes.
+
+    The stretches are the singular values; the last is negative where only a reflection would be nearer. Their mean is
+    the best scale s for `s R`.
+    """
+    xp = np if isinstance(matrix, np.ndarray) else jnp
+    u, singular, vt = xp.linalg.svd(matrix)
+    reflected = xp.sign(xp.linalg.det(u) * xp.linalg.det(vt))
+    sign = xp.where(xp.arange(len(singular)) == len(singular) - 1, reflected, xp.ones_like(singular))
+    return (u * sign) @ vt, singular * sign

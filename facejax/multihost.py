@@ -1,6 +1,6 @@
 """Several processes, on one machine or many, that compute as one (`jax.distributed`).
 
-Every process runs the same program on the same global arrays; files are written by the first one.
+Every process runs the same program on the same global arrays; the first one writes files.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,19 @@ from jax.sharding import NamedSharding
 
 @dataclass(frozen=True, kw_only=True)
 class MultihostOptions:
-    """Which of several processes this is, as options of a script; without them it is alone."""
+    """Options of a script that say which of several processes this is. Without them there is only one."""
 
     coordinator: str | None = None
-    """HOST:PORT of the first of several processes that work together; all are started with the same options"""
+    """HOST:PORT of the first process; the same for all"""
     processes: int | None = None
-    """how many"""
+    """number of processes"""
     process: int | None = None
-    """which of them this is, from 0"""
+    """index of this process, from 0"""
 
     def join(self) -> None:
-        """Become one of several; before anything else of jax. Raises ValueError when only some options are given."""
+        """Join the other processes. Call it before any other use of jax. Raises ValueError when only some options are
+        given.
+        """
         given = self.coordinator, self.processes, self.process
         if given == (None, None, None):
             return
@@ -33,12 +35,12 @@ class MultihostOptions:
 
 
 def first_host() -> bool:
-    """The one that writes files."""
+    """Whether this is the process that writes files."""
     return jax.process_index() == 0
 
 
 def spread(tree: Any, sharding: NamedSharding) -> Any:
-    """Host arrays, the same on every process, as global ones; each process copies its own parts only."""
+    """Host arrays, the same on every process, as global ones; each process copies only its own parts."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
@@ -52,7 +54,7 @@ def spread(tree: Any, sharding: NamedSharding) -> Any:
 
 
 def gathered(tree: Any) -> Any:
-    """Whole arrays on every host."""
+    """The whole arrays, on every host."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     from jax.experimental import multihost_utils
@@ -61,7 +63,7 @@ def gathered(tree: Any) -> Any:
 
 
 def agreed(value: int) -> int:
-    """The first host's number, on all."""
+    """The first host's number, on all hosts."""
     if jax.process_count() == 1:
         return value
     from jax.experimental import multihost_utils
@@ -70,7 +72,7 @@ def agreed(value: int) -> int:
 
 
 def wait_for_hosts(name: str) -> None:
-    """Until all are here."""
+    """Wait until all hosts have called this."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 

@@ -36,24 +36,22 @@ def check_batch(function, *arguments):
 class NumpyFace:
     """A linear face with random points, modes and whitening, posed by explicit loops in float64."""
 
-    def __init__(self, seed: int = 0, points: int = POINTS, pose_size: int = 12):
+    def __init__(self, seed: int = 0, points: int = POINTS):
         rng = np.random.default_rng(seed)
         self.mean = rng.normal(size=(points, 3)) * [40, 60, 30]
         self.basis = rng.normal(size=(IDENTITY + EXPRESSION, points, 3)) * np.linspace(5, 1, 7)[:, None, None]
-        size = pose_size + IDENTITY + EXPRESSION
+        size = 12 + IDENTITY + EXPRESSION
         self.centre, self.spread = rng.normal(size=size), np.exp(rng.normal(size=size))
-        self.pose_size = pose_size
 
     def space(self) -> CoefficientSpace:
         whitening = Whitening(jnp.asarray(self.centre), jnp.asarray(self.spread))
-        form = "affine" if self.pose_size == 12 else "euler"
-        return coefficient_space(jnp.asarray(self.mean), jnp.asarray(self.basis), whitening, pose=form)
+        return coefficient_space(jnp.asarray(self.mean), jnp.asarray(self.basis), whitening)
 
     def raw(self, white):
         return np.asarray(white) * self.spread + self.centre
 
     def shape(self, white):
-        coefficients = self.raw(white)[self.pose_size :]
+        coefficients = self.raw(white)[12:]
         points = self.mean.copy()
         for coefficient, mode in zip(coefficients, self.basis, strict=True):
             points += coefficient * mode
@@ -61,13 +59,7 @@ class NumpyFace:
 
     def pose(self, white):
         p = self.raw(white)
-        if self.pose_size == 12:
-            return np.array([p[0:4], p[4:8], p[8:12]])
-        (cp, cy, cr), (sp, sy, sr) = np.cos(p[1:4]), np.sin(p[1:4])
-        turn_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-        turn_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-        turn_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-        return np.column_stack([p[0] * (turn_y @ turn_x @ turn_z), p[4:7]])
+        return np.array([p[0:4], p[4:8], p[8:12]])
 
     def posed(self, white):
         pose = self.pose(white)

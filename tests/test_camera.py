@@ -13,7 +13,6 @@ from facejax.camera import (
     WeakPerspectiveCamera,
     axis_angle_to_quaternion,
     euler_to_quaternion,
-    field_of_view,
     focal_from_fov,
     matrix_to_quaternion,
     project,
@@ -184,10 +183,7 @@ def test_a_batch_compiled_is_the_single_faces():
         np.testing.assert_allclose(batch[k], single, rtol=1e-5, atol=1e-3)
 
 
-def test_field_of_view_and_focal_length_are_inverse():
-    for degrees in (12.5936, 40.0, 90.0):
-        camera = perspective(focal_from_fov(degrees, 224))
-        np.testing.assert_allclose(field_of_view(camera, 224), degrees, rtol=1e-5)
+def test_the_focal_length_of_a_field_of_view():
     assert abs(focal_from_fov(12.5936, 224) - 1015.0) < 0.01  # the camera of Deep3DFaceRecon
     assert focal_from_fov(90.0, 640) == pytest.approx(320.0)
 

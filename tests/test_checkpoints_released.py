@@ -18,8 +18,7 @@ import torch_networks as theirs  # noqa: E402
 from facejax import checkpoints  # noqa: E402
 from facejax.checkpoints import released as importers  # noqa: E402
 from facejax.checkpoints.torch_files import read_tensors  # noqa: E402
-from facejax.nets import MobileNetConfig, ResNetConfig, apply_resnet, train_mobilenet  # noqa: E402
-from facejax.nets.mobilenet import mobilenet_shapes  # noqa: E402
+from facejax.nets import MobileNetConfig, ResNetConfig, apply_resnet  # noqa: E402
 from facejax.nets.resnet import resnet_shapes  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -143,31 +142,6 @@ def test_resnet_gradients_are_pytorchs(tmp_path, float64):
         1e-9,
     )
     close(grads["heads"]["coefficients"]["kernel"].T, module.fc.weight.grad, 1e-9)
-
-
-def test_mobilenet_trains_as_in_pytorch(tmp_path, float64):
-    """Normalised by the batch: outputs, gradients and the new running means. Rounding would turn single ReLUs over."""
-    module = theirs.randomize(theirs.MobileNet(0.25, landmarks=False)).double().train()
-    tensors = {name: value.numpy().copy() for name, value in module.state_dict().items() if value.is_floating_point()}
-    config = MobileNetConfig(widen=0.25)
-    network = importers._fill(tmp_path, mobilenet_shapes(config), tensors, {"coefficients": ["fc"]})
-    network = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), network)
-    images = jnp.asarray(pictures(4, 120), jnp.float64)
-
-    def loss(params):
-        outputs, statistics = train_mobilenet(config, network._replace(params=params), images)
-        return jnp.sum(outputs**2), (outputs, statistics)
-
-    grads, (outputs, statistics) = jax.jit(jax.grad(loss, has_aux=True))(network.params)
-    expected = module(to_torch(images))
-    (expected**2).sum().backward()
-    close(outputs, expected, 1e-9)
-    close(grads["dw5_6"]["depthwise"]["conv"]["kernel"].transpose(3, 2, 0, 1), module.dw5_6.conv_dw.weight.grad, 1e-9)
-    close(grads["conv1"]["conv"]["kernel"].transpose(3, 2, 0, 1), module.conv1.weight.grad, 1e-9)
-    close(statistics["dw6"]["pointwise"]["norm"]["mean"], module.dw6.bn_sep.running_mean, 1e-9)
-    count = 4 * 60 * 60  # PyTorch averages the variance with one value fewer
-    ours = statistics["conv1"]["norm"]["var"] - 0.9 * tensors["bn1.running_var"]
-    close(ours * count / (count - 1), module.bn1.running_var - 0.9 * torch.from_numpy(tensors["bn1.running_var"]), 1e-9)
 
 
 def test_safetensors_are_read_without_pytorch(tmp_path, whitening, monkeypatch):

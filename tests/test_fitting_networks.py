@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_networks import random_network
 
 from facejax import checkpoints, nets
 from facejax.fitting import networks
 from facejax.images.align import ARCFACE_POINTS
+from facejax.nets.iresnet import iresnet_shapes
+from facejax.nets.vgg16 import vgg16_shapes
 
 VGG = nets.VGG16Config(widths=(3, 4, 4, 4, 4), depths=(1, 1, 1, 1, 1))
 IRESNET = nets.IResNetConfig(blocks=(1, 1, 1, 1), width=4, size=32, features=6)
@@ -15,11 +18,11 @@ ENCODER = nets.EncoderConfig(outputs=3, size=32, widths=(4, 4, 8), blocks=(0, 1,
 
 
 def lpips():
-    return networks.lpips_network(checkpoints.Released(nets.init_vgg16(VGG, jax.random.key(0)), None, VGG))
+    return networks.lpips_network(checkpoints.Released(random_network(vgg16_shapes(VGG)), None, VGG))
 
 
 def arcface():
-    return networks.arcface_network(checkpoints.Released(nets.init_iresnet(IRESNET, jax.random.key(0)), None, IRESNET))
+    return networks.arcface_network(checkpoints.Released(random_network(iresnet_shapes(IRESNET)), None, IRESNET))
 
 
 def encoder():

@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path, pictures, regressor, monkeypatch
 
     sizes = replace(SIZES, resolution=32)
     larger = replace(RECIPE, config=replace(CONFIG, generator=sizes), judge=sizes)
-    grown = training.go_on(training.init_state(larger, jax.random.key(0)), gar.weights)
+    grown = training.start_from(training.init_state(larger, jax.random.key(0)), gar.weights)
     small, big = (w.generator.params["synthesis"] for w in (gar.weights, grown.weights))
     chex.assert_trees_all_equal(small["b16"], big["b16"])
     assert "b32" in big

@@ -1,5 +1,6 @@
-"""Spherical-harmonics light against scipy's harmonics and brute-force integration; the sRGB curve."""
+"""Light against scipy's harmonics and brute-force integration; colour conversions against standards and OpenCV."""
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +10,15 @@ from scipy.special import sph_harm_y
 from facejax.camera import axis_angle_to_quaternion, quaternion_to_matrix
 from facejax.lighting import (
     linear_to_srgb,
+    luma,
+    rgb_to_ycbcr,
     roll_light,
     rotate_light,
     sh_basis,
     shade,
     srgb_to_linear,
     uniform_light,
+    ycbcr_to_rgb,
 )
 
 
@@ -110,6 +114,51 @@ def test_batch_and_image_shapes_shade_alike():
 def test_srgb_curve_has_the_known_values_of_the_standard(float64):
     known = {0: 0.0, 10: 0.003035270, 128: 0.215860501, 188: 0.502886458, 255: 1.0}  # 8-bit grey: IEC 61966-2-1
     np.testing.assert_allclose(srgb_to_linear(jnp.asarray(list(known)) / 255.0), list(known.values()), atol=1e-8)
+
+
+@pytest.mark.parametrize("function", [srgb_to_linear, linear_to_srgb])
+def test_srgb_of_numpy_arrays_stays_on_the_host_and_says_the_same(float64, function):
+    x = np.linspace(-0.2, 1.5, 400)
+    found = function(x)
+    assert isinstance(found, np.ndarray) and found.dtype == np.float64
+    np.testing.assert_allclose(found, function(jnp.asarray(x)), rtol=1e-14)
+    assert function(x.astype(np.float32)).dtype == np.float32
+
+
+def test_ycbcr_is_opencvs_ycrcb_but_for_order_and_offset():
+    image = np.random.default_rng(0).random((9, 7, 3), np.float32)
+    y, cr, cb = np.moveaxis(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb), -1, 0)
+    want = np.stack([y, cb - 0.5, cr - 0.5], axis=-1)
+    np.testing.assert_allclose(rgb_to_ycbcr(jnp.asarray(image)), want, atol=5e-4)  # OpenCV rounds its factors
+
+
+def test_ycbcr_fills_its_range():
+    corners = np.stack(np.meshgrid([0.0, 1.0], [0.0, 1.0], [0.0, 1.0]), axis=-1).reshape(-1, 3).astype(np.float32)
+    found = np.asarray(rgb_to_ycbcr(jnp.asarray(corners)))
+    np.testing.assert_allclose(found.min(axis=0), [0, -0.5, -0.5], atol=1e-6)
+    np.testing.assert_allclose(found.max(axis=0), [1, 0.5, 0.5], atol=1e-6)
+
+
+def test_rgb_comes_back_from_ycbcr():
+    image = np.random.default_rng(1).uniform(-0.5, 1.5, (6, 5, 3)).astype(np.float32)
+    np.testing.assert_allclose(ycbcr_to_rgb(rgb_to_ycbcr(jnp.asarray(image))), image, atol=1e-6)
+
+
+def test_ycbcr_of_the_primaries():
+    """BT.601: pure blue has Cb 0.5, pure red Cr 0.5, greys none; yellow is blue's opposite."""
+    colours = jnp.array([[1.0, 0, 0], [0, 0, 1.0], [0.3, 0.3, 0.3], [1.0, 1.0, 0.0]])
+    found = rgb_to_ycbcr(colours)
+    np.testing.assert_allclose(found[0], [0.299, -0.168736, 0.5], atol=1e-5)
+    np.testing.assert_allclose(found[1], [0.114, 0.5, -0.081312], atol=1e-5)
+    np.testing.assert_allclose(found[2], [0.3, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(found[3, 1], -0.5, atol=1e-5)
+
+
+def test_luma_of_numpy_arrays_is_their_y(float64):
+    image = np.random.default_rng(2).random((4, 5, 3))
+    found = luma(image)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, rgb_to_ycbcr(jnp.asarray(image))[..., 0], rtol=1e-12)
 
 
 def test_srgb_curves_are_inverse_and_continuous(float64):

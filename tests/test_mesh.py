@@ -13,7 +13,6 @@ from facejax.mesh import (
     face_normals,
     points_on_faces,
     safe_normalize,
-    vertex_areas,
     vertex_normals,
 )
 
@@ -39,13 +38,6 @@ def test_vertex_normals_are_the_area_weighted_mean(float64):
         expected[face] += normal * area
     expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
     np.testing.assert_allclose(vertex_normals(jnp.asarray(VERTICES), jnp.asarray(FACES)), expected, atol=1e-12)
-
-
-def test_vertex_areas_share_the_surface(float64):
-    found = np.asarray(vertex_areas(jnp.asarray(VERTICES), jnp.asarray(FACES)))
-    np.testing.assert_allclose(found.sum(), oracle().area, rtol=1e-12)
-    around = np.flatnonzero((FACES == 7).any(axis=1))
-    np.testing.assert_allclose(found[7], oracle().area_faces[around].sum() / 3, rtol=1e-12)
 
 
 def neighbours_by_search(faces):
@@ -88,7 +80,7 @@ def test_triangles_without_area_do_no_harm():
     assert np.isfinite(jax.grad(lambda v: jnp.sum(vertex_normals(v, faces) ** 3))(vertices)).all()
 
 
-@pytest.mark.parametrize("function", [vertex_normals, face_normals, vertex_areas])
+@pytest.mark.parametrize("function", [vertex_normals, face_normals])
 def test_gradients_agree_with_central_differences(float64, function):
     vertices, faces = jnp.asarray(VERTICES), jnp.asarray(FACES)
     weights = jnp.asarray(RNG.normal(size=function(vertices, faces).shape))

@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_networks import random_network
 
 from facejax import nets
 from facejax.nets import bisenet, dpr_light
 from facejax.nets.encoder import GAIN
+from facejax.nets.vgg16 import vgg16_shapes
 
 VGG = nets.VGG16Config(widths=(3, 4, 4, 4, 4), depths=(1, 1, 1, 1, 1))
 NOTHING = nets.Network({}, {})
@@ -19,14 +21,14 @@ NOTHING = nets.Network({}, {})
 
 def test_lpips_features_are_finite_where_nothing_is_seen():
     """All maps zero: PyTorch's form has no gradient there, this one has zero."""
-    network = jax.tree.map(jnp.zeros_like, nets.init_vgg16(VGG, jax.random.key(0)))
+    network = jax.tree.map(jnp.zeros_like, random_network(vgg16_shapes(VGG)))
     images = jnp.full((1, 32, 32, 3), 0.5)
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(nets.lpips_features(VGG, network, x))))(images)
     assert np.all(np.asarray(gradient) == 0)
 
 
 def test_pictures_above_256_px_are_looked_at_smaller():
-    network = nets.init_vgg16(VGG, jax.random.key(0))
+    network = random_network(vgg16_shapes(VGG))
     shapes = [
         jax.eval_shape(lambda x: nets.lpips_features(VGG, network, x), jax.ShapeDtypeStruct((1, side, side, 3), "f4"))
         for side in (256, 400)

@@ -128,10 +128,6 @@ def test_operations_are_counted_as_the_compiler_counts_them():
     ws = jnp.zeros((1, config.layers, 16))
     counted = counted_flops(lambda weights, ws: gan.apply_synthesis(config, weights, ws), weights, ws)
     assert gan.synthesis_flops(config) == pytest.approx(counted, rel=0.15)
-    judge = gan.init_discriminator(config, jax.random.key(0))
-    picture = jnp.zeros((1, 32, 32, 3))
-    counted = counted_flops(lambda judge, x: gan.apply_discriminator(config, judge, x), judge, picture)
-    assert gan.discriminator_flops(config) == pytest.approx(counted, rel=0.15)
 
 
 def test_each_latent_steers_the_layers_that_it_should():
@@ -253,16 +249,6 @@ def test_the_spread_is_seen_within_strided_groups(float64):
     for first in range(2):
         expected = np.mean(np.sqrt(x[first::2].var(axis=0) + 1e-8))
         np.testing.assert_allclose(spread[first::2], expected, rtol=1e-10)
-
-
-def test_discriminator_features_do_not_depend_on_the_batch():
-    judge = gan.init_discriminator(TINY, jax.random.key(0))
-    pictures = jnp.asarray(RNG.standard_normal((4, 8, 8, 3)), jnp.float32)
-    see = jax.jit(gan.discriminator_features, static_argnums=0)
-    batch, alone = (see(TINY, judge, x) for x in (pictures, pictures[2:3]))
-    assert [level.shape for level in batch] == [(4, 4, 4, 8)]
-    for level, single in zip(batch, alone, strict=True):
-        np.testing.assert_allclose(level[2], single[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ from objectives_tools import NumpyFace, check_batch, check_gradient
 from scipy.optimize import lsq_linear
 
 from facejax.objectives import weights as wd
-from facejax.objectives.distances import resample_points
 from facejax.objectives.parameter_costs import PARAMETER_COSTS
 from facejax.objectives.prediction import prediction_weights
 
-DEPTH = {12: 11, 7: 6}
+DEPTH = 11
 
 
 def cost_of(name, face: NumpyFace, predicted, true):
@@ -36,31 +35,29 @@ def one_wrong(face: NumpyFace, predicted, true, axes: int = 3):
 
 def wpdc_weights(face: NumpyFace, predicted, true):
     errors = one_wrong(face, predicted, true)
-    errors[DEPTH[face.pose_size]] = 0
+    errors[DEPTH] = 0
     weights = (errors + 1e-6) / (errors + 1e-6).max()
-    weights[DEPTH[face.pose_size]] = 0
+    weights[DEPTH] = 0
     return weights
 
 
 def with_depth(face, predicted, true):
     fixed = predicted.copy()
-    fixed[DEPTH[face.pose_size]] = true[DEPTH[face.pose_size]]
+    fixed[DEPTH] = true[DEPTH]
     return fixed
 
 
-@pytest.mark.parametrize("pose_size", [12, 7])
-def test_pdc_is_the_mean_square_without_depth(float64, pose_size):
-    face = NumpyFace(pose_size=pose_size)
+def test_pdc_is_the_mean_square_without_depth(float64):
+    face = NumpyFace()
     predicted, true = face.vectors()
     found = cost_of("pdc", face, predicted, true)
-    total = sum((p - t) ** 2 for k, (p, t) in enumerate(zip(predicted, true, strict=True)) if k != DEPTH[pose_size])
+    total = sum((p - t) ** 2 for k, (p, t) in enumerate(zip(predicted, true, strict=True)) if k != DEPTH)
     np.testing.assert_allclose(found, total / len(true))
 
 
-@pytest.mark.parametrize("pose_size", [12, 7])
 @pytest.mark.parametrize("name", ["vdc", "vdc-fast"])
-def test_vdc_is_the_mean_square_of_the_posed_points_difference(float64, name, pose_size):
-    face = NumpyFace(pose_size=pose_size)
+def test_vdc_is_the_mean_square_of_the_posed_points_difference(float64, name):
+    face = NumpyFace()
     predicted, true = face.vectors()
     distance = face.posed(with_depth(face, predicted, true)) - face.posed(true)
     found = cost_of(name, face, predicted, true)
@@ -85,15 +82,6 @@ def test_all_forms_of_wpdc_are_the_definition(float64, name):
     weights = wpdc_weights(face, predicted, true)
     found = cost_of(name, face, predicted, true)
     np.testing.assert_allclose(found, np.mean(weights * (predicted - true) ** 2), rtol=1e-9)
-
-
-def test_the_definition_serves_seven_numbers_too(float64):
-    face = NumpyFace(pose_size=7)
-    predicted, true = face.vectors()
-    found = weights_of(wd.definition_weights, face, predicted, true)
-    np.testing.assert_allclose(found, wpdc_weights(face, predicted, true), rtol=1e-9)
-    with pytest.raises(ValueError, match="12-number pose: use definition_weights"):
-        wd.closed_form_weights(face.space(), jnp.asarray(predicted), jnp.asarray(true))
 
 
 def test_the_closed_form_by_hand(float64):
@@ -223,13 +211,3 @@ def test_coefficient_prediction_weighs_by_projected_landmarks(float64):
     assert np.all(errors[8:12] == 0)  # the third row of the pose is depth
     found = cost_of("2dasl", face, predicted, true)
     np.testing.assert_allclose(found, np.sum(errors / errors.sum() * (predicted - true) ** 2), rtol=1e-10)
-
-
-def test_resampling_takes_the_landmarks_and_different_others():
-    rows = np.asarray(resample_points(jax.random.key(0), 1000))
-    assert rows.shape == (200,) and len(set(rows.tolist())) == 200
-    np.testing.assert_array_equal(rows[:68], np.arange(68))
-    assert rows[68:].min() >= 68 and rows[68:].max() > 900
-    assert not np.array_equal(rows, resample_points(jax.random.key(1), 1000))
-    with pytest.raises(ValueError, match="68 landmarks and 132 more of 150 points"):
-        resample_points(jax.random.key(0), 150)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from objectives_tools import check_batch, check_gradient
 
-from facejax.objectives import adversarial, draw_landmarks, eighteen_points, eighteen_weights, self_mapping
-from facejax.objectives.consistency import landmark_consistency, shape_consistency
-from facejax.objectives.totals import Deep3DWeights, TwoDASLWeights, weighted_sum
+from facejax.objectives import adversarial, draw_landmarks, eighteen_points, eighteen_weights
+from facejax.objectives.consistency import shape_consistency
+from facejax.objectives.totals import TwoDASLWeights, weighted_sum
 
 
 def points(seed=0, axes=2):
@@ -81,84 +81,18 @@ def test_drawing_has_no_gradient_and_survives_nan():
 # --- consistency ------------------------------------------------------------------------------------------------------
 
 
-def test_landmark_consistency_by_hand(float64):
-    """Only the nose tip (weight 4/28) is off by (3, 4), and one jaw point, which counts nothing."""
-    given = points()
-    predicted = given.copy()
-    predicted[30] += [3, 4]
-    predicted[8] += 100
-    found = landmark_consistency(jnp.asarray(predicted), jnp.asarray(given))
-    np.testing.assert_allclose(found, 25 * 4 / 28)
-    found = landmark_consistency(jnp.asarray(predicted), jnp.asarray(given), size=10.0)
-    np.testing.assert_allclose(found, 0.25 * 4 / 28)
-    assert landmark_consistency(jnp.asarray(predicted), jnp.asarray(given), variant="nearest") == 0  # takes 33, not 30
-
-
 def test_shape_consistency_by_hand(float64):
     first = points(axes=3)
     second = first + np.array([1.0, 2.0, 2.0]) * (np.arange(68) < 17)[:, None]
     np.testing.assert_allclose(shape_consistency(jnp.asarray(first), jnp.asarray(second), size=2.0), 9 / 4 / 4)
 
 
-@pytest.mark.parametrize("loss, axes", [(landmark_consistency, 2), (shape_consistency, 3)])
-def test_consistency_gradients_and_batches(float64, loss, axes):
+def test_consistency_gradients_and_batches(float64):
+    loss, axes = shape_consistency, 3
     a, b, c = points(0, axes), points(1, axes), points(2, axes)
     check_gradient(lambda p: loss(p, jnp.asarray(b)) / 1e3, a)
     check_gradient(lambda p: loss(jnp.asarray(a), p) / 1e3, b)
     check_batch(loss, jnp.stack([a, b]), jnp.stack([c, a]))
-
-
-def linear_network(weights, images):
-    """Vectors of two numbers: the mean colour, and the map's centre of gravity in x, scaled."""
-    ink = (images[..., 3] + 1) / 2
-    columns = jnp.arange(images.shape[2], dtype=ink.dtype) + 0.5
-    place = jnp.einsum("nyx,x->n", ink, columns) / jnp.sum(ink, axis=(1, 2))
-    return weights[None] * jnp.stack([jnp.mean(images[..., :3], axis=(1, 2, 3)), place], axis=1)
-
-
-def place_points(vector):
-    """68 points spread around (vector 1, 60), 40 deep."""
-    offsets = jnp.asarray(points(7) - 60) * 0.3
-    xy = offsets + jnp.stack([vector[1], jnp.full_like(vector[1], 60.0)])[None]
-    return jnp.concatenate([xy, jnp.full((68, 1), 40.0) * vector[0]], axis=1)
-
-
-def test_self_mapping_regresses_redraws_and_regresses(float64):
-    images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 120, 120, 3)))
-    given = jnp.asarray(np.stack([points(3), points(4)]))
-    weights = jnp.array([1.0, 0.9])
-    run = self_mapping(lambda x: linear_network(weights, x), place_points, images, given)
-
-    def regressed(image, marks):
-        pixels = {(int(np.floor(x)), int(np.floor(y))) for x, y in np.asarray(eighteen_points(jnp.asarray(marks)))}
-        return np.array([np.mean(image), 0.9 * np.mean([x + 0.5 for x, _ in pixels])])
-
-    for k in range(2):
-        vector = regressed(np.asarray(images[k]), given[k])
-        np.testing.assert_allclose(run.vector[k], vector, rtol=1e-9)
-        first = np.asarray(place_points(jnp.asarray(vector)))
-        np.testing.assert_allclose(run.first[k], first, rtol=1e-9)
-        again = regressed(np.asarray(images[k]), first[:, :2])
-        np.testing.assert_allclose(run.second[k], place_points(jnp.asarray(again)), rtol=1e-9)
-
-
-def test_the_cycle_trains_each_pass_by_its_own_output(float64):
-    """The redrawn map has no gradient: d second / d weight sees the second pass only, its input held fixed."""
-    images, given = jnp.full((1, 120, 120, 3), 0.5), jnp.asarray(points(3))[None]
-    weights = np.array([1.0, 0.9])
-
-    def cycle(w):
-        second = self_mapping(lambda x: linear_network(w, x), place_points, images, given).second
-        return landmark_consistency(second[0, :, :2], given[0]) / 1e3
-
-    fixed = self_mapping(lambda x: linear_network(jnp.asarray(weights), x), place_points, images, given).first
-    marks = draw_landmarks(eighteen_points(fixed[0, :, :2]), 120)[None, ..., None]
-
-    def second_pass(w):
-        vector = linear_network(w, jnp.concatenate([images, marks], axis=-1))
-        return landmark_consistency(place_points(vector[0])[:, :2], given[0]) / 1e3
-
-    check_gradient(cycle, weights, frozen=second_pass)
 
 
 # --- the critic -------------------------------------------------------------------------------------------------------
@@ -206,7 +140,6 @@ def test_the_total_is_the_published_weighted_sum():
     wild = {name: value for name, value in terms.items() if name != "coefficients"}
     assert weighted_sum(wild, TwoDASLWeights()) == pytest.approx(total - 1)
     assert weighted_sum(terms, replace(TwoDASLWeights(), cycle=0.0)) == pytest.approx(total - 1000)
-    assert weighted_sum({"gamma": jnp.asarray(2.0)}, Deep3DWeights()) == 20
     assert weighted_sum({"a": jnp.asarray(2.0)}, {"a": 3.0}) == 6
 
 

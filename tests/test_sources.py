@@ -92,7 +92,7 @@ def test_results_may_lie_around_the_photographs_but_not_among_them(folder, monke
     (folder / "all/all/b.png").write_bytes(picture(3))
     url = f"file://{folder}/all"
     for source, out in ((".", "."), (folder / "all", "."), (f"{url}/", url), (f"{url}/", "."), ("..", url[7:-4])):
-        with pytest.raises(ValueError, match=r"--out .*: results would lie among the photographs; take a folder"):
+        with pytest.raises(ValueError, match=r"--out .*: results would lie among the photographs; use another"):
             list_photos([source], without=out)
     with pytest.raises(ValueError, match="results would lie among the photographs"):
         list_photos([folder / "all"], without=folder)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from facejax.unwrap.masks import box_blur, dilate, erode, feather, scaled_kernel, soft_weight
+from facejax.unwrap.masks import box_blur, dilate, erode, scaled_kernel, soft_weight
 
 
 def random_mask(seed=0, shape=(37, 50)):
@@ -67,24 +67,6 @@ def test_kernels_scale_with_the_map_and_stay_odd():
         for size in (64, 512, 1000, 1024, 4096):
             kernel = scaled_kernel(texels, size)
             assert kernel % 2 == 1 and (kernel == 1 or abs(kernel - texels * size / 1024) <= 1)
-
-
-def test_feathering_fades_inside_the_mask_only():
-    mask = box(128, 30, 100, 20, 110)
-    weight = np.asarray(feather(mask, 80))  # 10 texels of this map
-    assert (weight[np.asarray(mask) == 0] == 0).all()
-    assert weight.min() >= 0 and weight.max() == 1
-    profile = weight[65, 20:65]
-    assert (np.diff(profile) >= 0).all()
-    assert 0 < profile[0] < 0.05 and profile[3] < 0.5 and (profile[11:] > 1 - 1e-6).all()
-    assert np.diff(profile).max() < 0.25  # no step anywhere
-    # As much on one side as on the other.
-    np.testing.assert_allclose(weight[65, 20:110], weight[65, 20:110][::-1], atol=1e-6)
-
-
-def test_feathering_looks_alike_at_every_size():
-    small, large = (np.asarray(feather(box(n, n // 4, n // 4 * 3, n // 4, n // 4 * 3), 128)) for n in (128, 512))
-    np.testing.assert_allclose(small, large.reshape(128, 4, 128, 4).mean(axis=(1, 3)), atol=0.07)
 
 
 def paper_weight(mask, major, minor, mouth):

@@ -1,8 +1,7 @@
-"""The albedo basis: seeded variation of skins, pigments, hair and eyes, and its principal components.
+"""The albedo basis: random variation of skins, pigments, hair and eyes, and its principal components.
 
 Skin is mixed in optical density, where pigments add: a tone on the line from the light to the dark skins (melanin),
-blood in the direction that the lips differ from the skin, and the detail of one or two photographed skins. Hair covers
-it.
+blood in the direction in which lips differ from skin, and the detail of one or two photographed skins. Hair covers it.
 """
 
 import logging
@@ -12,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from default_head.layers import Layers, fill_outside, make_layers
-from default_head.skins import to_display
 from facejax.face_model.builder import LinearGaussian, fit_pca
+from facejax.lighting import linear_to_srgb
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ DILATE = 4  # texels that the basis reaches beyond the charts
 
 @dataclass(frozen=True)
 class Look:
-    """One draw: what the albedo of one person is mixed from."""
+    """A random draw: what the albedo of one person is mixed from."""
 
     melanin: float  # -1 palest, 0 the light skins, 1 the dark skins
     blood: float
@@ -58,26 +57,26 @@ class Look:
 
 
 def tone(tones: np.ndarray, melanin: float) -> np.ndarray:
-    """Density of bare skin: from the light skins towards clear below 0, to the dark skins at 1 and beyond.
+    """Density of bare skin: from clear skin below 0, through the light skins at 0, to the dark skins at 1 and beyond.
 
     `tones` (N, 3) are those of the photographed skins.
     """
     dark = tones[:, 1] > 2
     light, deep = np.median(tones[~dark], axis=0), np.median(tones[dark], axis=0)
-    deep = 0.5 * (deep + MONK_8)  # the photographs of dark skin are redder than life
+    deep = 0.5 * (deep + MONK_8)  # the photographs of dark skin are too red
     return light * (1 + 0.6 * melanin) if melanin < 0 else light + melanin * (deep - light)
 
 
 def skin_melanin(tones: np.ndarray) -> np.ndarray:
-    """Where each photographed skin lies on the melanin scale, by its green density."""
+    """The place of each photographed skin on the melanin scale, by its green density."""
     grid = np.linspace(-1, 1.3, 200)
     return np.interp(tones[:, 1], [tone(tones, m)[1] for m in grid], grid)
 
 
 def draw_look(layers: Layers, rng: np.random.Generator) -> Look:
-    """A random person. The tone's brightness is normal, two deviations reach both ends; hair and iris go with it."""
+    """A random person. The tone's brightness is normal, two deviations to either end; hair and iris depend on it."""
     grid = np.linspace(-0.9, 1.15, 100)
-    greens = [-to_display(np.exp(-tone(layers.tones, m)[1])) for m in grid]
+    greens = -linear_to_srgb(np.exp(-np.array([tone(layers.tones, m)[1] for m in grid])))
     melanin = float(np.interp(-np.clip(rng.normal(0.57, 0.15), 0.18, 0.88), greens, grid))
     near = np.exp(-(((skin_melanin(layers.tones) - melanin) / 0.45) ** 2)) + 1e-4
     first, second = rng.choice(len(layers.names), 2, p=near / near.sum())
@@ -130,7 +129,7 @@ def compose(layers: Layers, look: Look) -> np.ndarray:
     value = value + (look.sockets * layers.masks["sockets"])[..., None] * np.array([0.7, 1.0, 0.85])
     spots = np.tensordot(look.freckles, layers.freckles, axes=1)
     value = value + spots[..., None] * np.array([0.35, 0.75, 1.0])
-    # Nostrils and the inside of the mouth are dark: no light of the model knows how little gets in there.
+    # Nostrils and the inside of the mouth are dark: the model's light does not know how little reaches them.
     value = value + layers.masks["cavity"][..., None] * np.array([1.1, 1.6, 1.6])
     linear = np.exp(-np.maximum(value, 0.02))
     shadow = look.hair_colour * 0.7 + 0.12 * np.exp(-tone(layers.tones, look.melanin)) * [0.8, 1.0, 1.25]
@@ -141,7 +140,8 @@ def compose(layers: Layers, look: Look) -> np.ndarray:
     eyes = layers.irises[look.iris]
     iris = layers.masks["iris"][..., None]
     eyes = eyes * (iris * look.iris_gain + (1 - iris) * look.white_gain)
-    return np.where(layers.skin[..., None], np.clip(to_display(linear), 0, 1), np.clip(eyes, 0, 1)).astype(np.float32)
+    skin = np.clip(linear_to_srgb(linear), 0, 1)
+    return np.where(layers.skin[..., None], skin, np.clip(eyes, 0, 1)).astype(np.float32)
 
 
 def _cover(under: np.ndarray, amount: np.ndarray, colour: np.ndarray) -> np.ndarray:
@@ -149,33 +149,21 @@ def _cover(under: np.ndarray, amount: np.ndarray, colour: np.ndarray) -> np.ndar
     return under * (1 - amount) + colour * amount
 
 
-def skin_look(layers: Layers, index: int) -> Look:
-    """A photographed skin as it is, with a middling brow and brown eyes: what the basis should reproduce."""
-    rng = np.random.default_rng(0)
-    look = draw_look(layers, rng)
-    plain = dict.fromkeys(look.local_blood, 0.0)
-    own = {"melanin": float(skin_melanin(layers.tones)[index]), "blood": 0.0, "yellow": 0.0, "skins": (index, index)}
-    rest = {
-        "contrast": 1.0,
-        "local_blood": plain,
-        "lips_dark": 0.0,
-        "sockets": 0.0,
-        "freckles": np.zeros(3),
-        "beard": 0.0,
-    }
-    hair = {"hair": 0.4, "hair_colour": HAIR[1], "brow": 0, "brow_cover": 0.8, "lashes": 0.3, "iris_gain": 0.9}
-    eyes = {"iris": layers.iris_names.index("brown"), "white_gain": np.full(3, 0.92), "share": 1.0}
-    return Look(**own, **rest, **hair, **eyes)
-
-
 def texel_weights(layers: Layers) -> np.ndarray:
-    """How much a texel's error counts: its area on the head, the face and the eyes more."""
+    """The weight of each texel's error: its area on the head, with more for face and eyes."""
     weight = layers.area * (1 + (FACE_WEIGHT - 1) * layers.face)
     return np.where(layers.skin, weight, EYE_WEIGHT * layers.area) * layers.covered
 
 
 def learn(layers: Layers, *, components: int, seed: int, samples: int = SAMPLES) -> LinearGaussian:
-    """PCA over the covered texels of random looks and their mirror images; the mean is exactly symmetric."""
+    """PCA over the covered texels of random looks and their mirror images; the mean is exactly symmetric.
+
+    Args:
+      layers: the ingredients.
+      components: of the basis.
+      seed: of the looks.
+      samples: number of looks.
+    """
     rng = np.random.default_rng(seed)
     both = layers.covered & layers.covered[:, ::-1]
     pictures = np.empty((2 * samples, int(both.sum()), 3), np.float32)
@@ -190,15 +178,21 @@ def build_albedo(
 ) -> dict[str, np.ndarray]:
     """Mean (T, T, 3), basis (A, T, T, 3) and std (A,) of the albedo, display values, row 0 on top.
 
-    `topology` holds the arrays of `build_default_head.exchange`; coefficient 1 is a standard deviation. The mean is
-    filled beyond the charts, the basis a few texels beyond.
+    The mean is filled beyond the charts, the basis a few texels beyond.
+
+    Args:
+      data_dir: folder with `skins/`.
+      topology: the arrays of `build_default_head.exchange`.
+      size: texels per side.
+      seed: of the looks.
+      components: of the basis; coefficient 1 is a standard deviation.
     """
     layers = make_layers(Path(data_dir), topology, size, seed)
     return pack(layers, learn(layers, components=components, seed=seed))
 
 
 def pack(layers: Layers, model: LinearGaussian) -> dict[str, np.ndarray]:
-    """The learnt texels back in their image."""
+    """The learnt texels put back into images."""
     both = layers.covered & layers.covered[:, ::-1]
     image = np.zeros((1 + len(model.std), *both.shape, 3), np.float32)
     image[0][both] = model.mean

@@ -12,7 +12,15 @@ CONTOUR_STEP, CONTOUR_COUNT = 3.5, 22  # mm between jaw candidates, and how many
 
 
 def landmarks(source: Source, half: HalfSkin, position: np.ndarray, sheet: Sheet, head: Head, mean: np.ndarray):
-    """Triangles (68,) and weights (68, 3): the source's landmark vertices found in the chart, then mirrored."""
+    """Triangles (68,) and weights (68, 3) of the landmarks: the source's vertices located in the chart, then mirrored.
+
+    Args:
+      source, half: the source and its left half.
+      position: of the half's vertices in the chart.
+      sheet: the triangulated chart.
+      head: the head.
+      mean: its vertices.
+    """
     local = np.full(len(source.vertices), -1)
     local[half.ids] = np.arange(len(half.ids))
     found = local[source.landmarks]
@@ -42,7 +50,7 @@ def contour_directions(points: np.ndarray) -> np.ndarray:
     normal[:, 1] = np.minimum(normal[:, 1], 0.0)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     down = np.linspace(0.0, 1.0, 9)
-    blend = np.concatenate([down, down[-2::-1]])[:, None]  # ease the ends to exactly sideways and down
+    blend = np.concatenate([down, down[-2::-1]])[:, None]  # so that the ends are exactly sideways and down
     ideal = np.stack([np.repeat([-1.0, 1.0], [8, 9]), np.zeros(17)], 1)
     ends = np.where(blend < 0.3, 1.0 - blend / 0.3, 0.0)
     normal = (1 - ends) * normal + ends * ideal
@@ -52,7 +60,17 @@ def contour_directions(points: np.ndarray) -> np.ndarray:
 
 
 def contours(head: Head, mean: np.ndarray, triangles: np.ndarray, weights: np.ndarray, direction: np.ndarray):
-    """Candidates of the jaw landmarks: triangles (17, C), weights (17, C, 3); forward along each plane section."""
+    """Candidates of the jaw landmarks, found by walking forward along plane sections.
+
+    Args:
+      head: the head.
+      mean: its vertices.
+      triangles, weights: of the jaw landmarks.
+      direction: outward normals of the jaw curve.
+
+    Returns:
+      Triangles (17, C) and weights (17, C, 3).
+    """
     skin = head.faces[head.face_part == 0]
     out_faces = np.zeros((17, CONTOUR_COUNT), np.int64)
     out_weights = np.zeros((17, CONTOUR_COUNT, 3))
@@ -67,11 +85,14 @@ def contours(head: Head, mean: np.ndarray, triangles: np.ndarray, weights: np.nd
 
 
 def _walk_forward(mean: np.ndarray, faces: np.ndarray, start, normal: np.ndarray):
-    """Points each `CONTOUR_STEP` mm along the plane section from `start` while it runs forward; then the last one."""
+    """Points each `CONTOUR_STEP` mm along the plane section from `start` while it runs forward; the last one is
+    repeated.
+    """
     triangle, weight = start
     point = weight @ mean[faces[triangle]]
     middle = abs(point[0]) < 1e-9
-    side = (mean - point - [0.02 * middle, 0.0, 0.0]) @ normal  # beside the midline, whose vertices lie on it exactly
+    # slightly off the midline, on which vertices lie exactly
+    side = (mean - point - [0.02 * middle, 0.0, 0.0]) @ normal
     side = np.where(np.abs(side) < 1e-7, 1e-7, side)
     around = _triangle_neighbours(faces)
     path = [point]

@@ -30,7 +30,7 @@ class Head:
     half: int  # number of skin vertices at x >= 0; the triangles of that half come first
 
     def carry(self, values: np.ndarray) -> np.ndarray:
-        """Values (N, C) at the source's vertices, taken to the head's."""
+        """Values (N, C) at the source's vertices, transferred to the head's."""
         return np.einsum("vk,vkc->vc", self.weights, values[self.corners].astype(np.float64))
 
 
@@ -95,7 +95,7 @@ def _weld(source: Source, half: HalfSkin, sheet: Sheet) -> dict[str, np.ndarray]
 
 
 def _pack(points: np.ndarray, straight: np.ndarray) -> np.ndarray:
-    """The chart at the top of the unit square, as wide as it, on the UV grid; the front midline at u = 1/2."""
+    """The chart at the top of the unit square, filling its width, on the UV grid; the front midline is at u = 1/2."""
     scale = (0.5 - MARGIN) / points[:, 0].max()
     u = 0.5 + points[:, 0] * scale
     v = 1.0 - MARGIN + (points[:, 1] - points[:, 1].max()) * scale
@@ -107,9 +107,9 @@ def _pack(points: np.ndarray, straight: np.ndarray) -> np.ndarray:
 
 
 def _eyeball(source: Source) -> dict[str, np.ndarray]:
-    """A sphere of rings around the gaze axis (+z), put on the source's outer eyeball surface by rays from its centre.
+    """A sphere of rings around the gaze axis (+z), projected onto the source's outer eyeball by rays from its centre.
 
-    Its UV are discs around the axis; the front, which is seen, gets three quarters of the radius.
+    Its UV are discs around the axis; the visible front gets three quarters of the radius.
     """
     rings, segments = np.radians(EYE_RINGS), EYE_SEGMENTS
     angle = 2 * np.pi * np.arange(segments) / segments

@@ -1,4 +1,4 @@
-"""Everything that the albedo is mixed from, as images in the head's own UV layout: skins, brows, irises and masks."""
+"""The ingredients of the albedo, as images in the head's own UV layout: skins, brows, irises and masks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,9 @@ from default_head.skins import (
 )
 from facejax.face_model.builder import SurfaceIndex
 
-FINE = 2  # layers are made this much larger, then averaged down
+FINE = 2  # layers are drawn this many times larger, then averaged down
 BROW_WIDTHS = (1.25, 1.9)  # times the cards' own
-IRIS = 0.375  # radius of the iris over the eyeball's, which is larger than life in the source
+IRIS = 0.375  # radius of the iris over the eyeball's, which is too large in the source
 BROW_RIGHT, BROW_LEFT = slice(17, 22), slice(22, 27)  # of the 68 landmarks
 
 
@@ -35,13 +35,13 @@ class Layers:
     """Images (T, T, ...), row 0 on top; zero where nothing is covered."""
 
     covered: np.ndarray  # (T, T) bool
-    skin: np.ndarray  # (T, T) bool: the skin chart; the rest of what is covered are eyeballs
+    skin: np.ndarray  # (T, T) bool: the skin chart; other covered texels are eyeballs
     face: np.ndarray  # (T, T) the `face` region
     area: np.ndarray  # (T, T) mm^2 of a texel
-    details: np.ndarray  # (N, T, T, 3) optical density around the tone, one a skin
+    details: np.ndarray  # (N, T, T, 3) optical density around the tone, one per skin
     names: tuple[str, ...]  # of the skins
     tones: np.ndarray  # (N, 3)
-    blood: np.ndarray  # (3,) density of a unit of haemoglobin, measured on the lips
+    blood: np.ndarray  # (3,) density of one unit of haemoglobin, measured on the lips
     masks: dict[str, np.ndarray]  # (T, T) each, in [0, 1]
     brows: np.ndarray  # (B, T, T) cover: each card thin and thick
     stubble: np.ndarray  # (T, T) grain of short hair, around 1
@@ -50,12 +50,12 @@ class Layers:
     iris_names: tuple[str, ...]
 
     def mirrored(self, image: np.ndarray) -> np.ndarray:
-        """The other side's values: the layout is symmetric about u = 1/2."""
+        """The values of the other side: the layout is symmetric about u = 1/2."""
         return image[..., ::-1, :] if image.ndim > 2 and image.shape[-1] == 3 else image[..., ::-1]
 
 
 class _Grid:
-    """The fine texel grid of the head and averages of what is drawn on it."""
+    """The fine texel grid of the head, and averages over its texels."""
 
     def __init__(self, topology: dict, size: int):
         self.size = size
@@ -89,7 +89,14 @@ class _Grid:
 
 
 def make_layers(data_dir: Path, topology: dict, size: int, seed: int) -> Layers:
-    """Register, look up and draw everything. `topology` as `build_default_head.exchange` gives it."""
+    """Register, look up and draw all layers.
+
+    Args:
+      data_dir: folder with `ict/` and `skins/`.
+      topology: the arrays of `build_default_head.exchange`.
+      size: texels per side.
+      seed: of the random noise.
+    """
     data_dir = Path(data_dir)
     makehuman, ict = load_makehuman(data_dir), load_ict(data_dir)
     moved = carry(register_ict(ict, makehuman), ict, topology)
@@ -136,7 +143,7 @@ def _landmarks(topology: dict) -> np.ndarray:
 
 
 def _even_sides(detail: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """Make what is broader than two texels alike on both sides: photographs are lit from one side, people are not."""
+    """Make detail broader than two texels symmetric: photographs are lit from one side, people are not."""
     total = np.maximum(gaussian_filter(cover, 2.0)[..., None], 1e-3)
     low = gaussian_filter(detail, (2.0, 2.0, 0)) / total
     return (detail + 0.5 * (low[:, ::-1] - low)) * (cover[..., None] > 0)
@@ -235,7 +242,7 @@ def _draw_brow(grid: _Grid, points: np.ndarray, card: np.ndarray, width: float) 
     s = along[nearest] + np.sum(offset * tangent[nearest], axis=1)
     height = np.linalg.norm(offset - np.sum(offset * tangent[nearest], axis=1)[:, None] * tangent[nearest], axis=1)
     height *= np.sign(offset[:, 1])
-    # The card's own arch is mostly replaced by the landmarks' curve, its hairs and thickness stay.
+    # The card's own arch is mostly replaced by the landmarks' curve; its hairs and thickness stay.
     columns = np.arange(card.shape[1])
     mass = gaussian_filter(card.sum(axis=0), 6) + 1e-3
     middle = gaussian_filter((card * np.arange(card.shape[0])[:, None]).sum(axis=0), 6) / mass
@@ -253,7 +260,7 @@ def _draw_brow(grid: _Grid, points: np.ndarray, card: np.ndarray, width: float) 
 
 
 def _grain(position: np.ndarray, rng: np.random.Generator, cell: float = 0.8) -> np.ndarray:
-    """Noise around 1 that lives in space, one value a cell of `cell` mm, so that the chart's stretch does not show."""
+    """Noise around 1 on a grid of `cell` mm in space, so that the chart's distortion does not show."""
     table = rng.normal(1.0, 0.5, 1 << 16)
     key = np.floor(position / cell).astype(np.int64) @ np.array([73856093, 19349663, 83492791])
     return np.clip(table[(key ^ (key >> 15)) & 0xFFFF], 0, 2)

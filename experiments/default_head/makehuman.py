@@ -17,9 +17,9 @@ from facejax.face_model.builder import (
     SurfaceIndex,
     blend_region,
     register,
-    similarity,
 )
 from facejax.face_model.builder.closest import closest_barycentrics, unit_normals
+from facejax.mesh import align_similarity
 
 # Corresponding points, mm: two columns of ICT's neutral, two of the mean adult MakeHuman head. Front view: (x, y) on
 # the subject's right half, mirrored below. Lips follow the red's border in the skins, lids the edge of the opening.
@@ -110,10 +110,16 @@ def load_ict(data_dir: Path) -> Ict:
 
 
 def pick(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, side: bool) -> tuple[np.ndarray, np.ndarray]:
-    """First surface points on lines of sight: (triangles, barycentric weights).
+    """The first surface point on each line of sight.
 
-    Front view: `points` are (x, y) and the largest z wins; side view: (z, y) and the largest x. A line that misses the
-    mesh (a point on an outline) takes the nearest triangle seen in that view.
+    Args:
+      vertices, faces: the mesh.
+      points: (x, y) in the front view, where the largest z wins; (z, y) in the side view, where the largest x wins.
+      side: whether it is the side view.
+
+    Returns:
+      Triangles and barycentric weights. A line that misses the mesh (a point on an outline) takes the nearest triangle
+      that is visible in that view.
     """
     axes, depth = ([2, 1], 0) if side else ([0, 1], 2)
     flat = np.zeros((len(vertices), 3))
@@ -163,7 +169,7 @@ def register_ict(ict: Ict, makehuman: MakeHuman, progress: Callable | None = Non
     """
     ids, weights, targets = corresponding_points(ict, makehuman)
     skin = ict.faces[ict.skin]
-    scale, rotation, shift = similarity(_points(ict.vertices, skin, ids, weights), targets)
+    scale, rotation, shift = align_similarity(_points(ict.vertices, skin, ids, weights), targets)
     moved = scale * ict.vertices @ rotation.T + shift
     nostrils = _points(ict.vertices, skin, ids, weights)[NOSE_BASE] + np.array([0.0, 5.0, -4.0])
     openness = open_share(ict.vertices, skin, nostrils, np.array([18.0, 14.0, 20.0]), reach=15.0)
@@ -196,9 +202,14 @@ def open_share(
     rays: int = 24,
     reach: float = 20.0,
 ) -> np.ndarray:
-    """(V,) how much of the (cosine-weighted) hemisphere over a vertex is free within `reach` mm; 1 outside the box.
+    """(V,) share of the (cosine-weighted) hemisphere over a vertex that is free; small inside nostrils and behind the
+    lips.
 
-    The box is `centre` +- `extent`. Small inside nostrils and behind the lips.
+    Args:
+      vertices, faces: the mesh.
+      centre, extent: the box `centre` +- `extent`; vertices outside get 1.
+      rays: on the whole sphere.
+      reach: mm; farther surfaces do not count.
     """
     normals = unit_normals(vertices, faces)
     ids = np.intersect1d(np.flatnonzero((np.abs(vertices - centre) < extent).all(axis=1)), faces)
@@ -218,11 +229,18 @@ def open_share(
 
 
 def hits(origin: np.ndarray, directions: np.ndarray, corners: np.ndarray, reach: float) -> np.ndarray:
-    """Which rays meet a triangle within `reach` (Moeller and Trumbore, 1997)."""
+    """Which rays from a point meet a triangle (Moeller and Trumbore, 1997).
+
+    Args:
+      origin: of all rays.
+      directions: unit vectors (R, 3).
+      corners: of the triangles (F, 3, 3).
+      reach: mm; farther triangles do not count.
+    """
     close = np.linalg.norm(corners.mean(axis=1) - origin, axis=1) < reach
     a, b, c = (corners[close, k] for k in range(3))
     u, v, offset = b - a, c - a, origin - a
-    # dot(cross(d, v), x) = dot(d, cross(v, x)): one product a triangle instead of one a ray and triangle.
+    # dot(cross(d, v), x) = dot(d, cross(v, x)): one product per triangle instead of one per ray and triangle.
     scale = directions @ np.cross(v, u).T
     scale = np.where(np.abs(scale) < 1e-12, np.inf, scale)
     other = np.cross(offset, u)
@@ -239,7 +257,7 @@ def carry(values: np.ndarray, ict: Ict, topology: dict) -> np.ndarray:
 
 
 def registered_macros(data_dir: Path, topology: dict) -> np.ndarray:
-    """MakeHuman's 12 macro shapes in our topology, each brought to our mean by a similarity: (12, V, 3) float32, mm.
+    """MakeHuman's 12 macro shapes in our topology, each aligned to our mean by a similarity: (12, V, 3) float32, mm.
 
     Our mean goes to the mean MakeHuman head by a smooth field (so its fine relief, the nostrils and lids, stays ours),
     and from there each vertex moves as the MakeHuman surface point it was registered to. Vertices without one nearby
@@ -258,7 +276,7 @@ def registered_macros(data_dir: Path, topology: dict) -> np.ndarray:
     eyes = [np.unique(faces[part == k]) for k in np.unique(part[part > 0])]
     trust[np.concatenate(eyes)] = 0.0
     weights = trust * np.asarray(topology.get("region_face", np.ones(len(mean))), np.float64) + 1e-3 * trust
-    scale, rotation, offset = similarity(mean, moved, weights)
+    scale, rotation, offset = align_similarity(mean, moved, weights)
     placed = scale * mean @ rotation.T + offset
     base = blend_region(placed, moved, trust, faces, stiffness=SMOOTH).astype(np.float64)
     shapes = []
@@ -268,7 +286,7 @@ def registered_macros(data_dir: Path, topology: dict) -> np.ndarray:
         shape = placed + _close_lips(shape - placed, mean, faces, topology)
         for eye in eyes:
             _follow_lids(shape, placed, eye, trust)
-        scale, rotation, offset = similarity(shape, mean, weights)
+        scale, rotation, offset = align_similarity(shape, mean, weights)
         shapes.append(scale * shape @ rotation.T + offset)
     return np.stack(shapes).astype(np.float32)
 
@@ -276,7 +294,7 @@ def registered_macros(data_dir: Path, topology: dict) -> np.ndarray:
 def _close_lips(
     field: np.ndarray, mean: np.ndarray, faces: np.ndarray, topology: dict, reach: float = 4.0
 ) -> np.ndarray:
-    """A displacement field (V, 3) made alike on both lips where they meet, so that the mouth stays shut."""
+    """A displacement field (V, 3) made equal on both lips where they meet, so that the mouth stays closed."""
     points = _points(mean, faces, topology["landmark_faces"], np.asarray(topology["landmark_weights"], np.float64))
     seam = 0.5 * (points[[60, 61, 62, 63, 64]] + points[[60, 67, 66, 65, 64]])
     line = np.concatenate([np.linspace(a, b, 12) for a, b in pairwise(seam)])
@@ -294,5 +312,5 @@ def _follow_lids(
     """Shift and scale an eyeball (in place) as the skin around it was."""
     centre = before[eye].mean(axis=0)
     around = (np.linalg.norm(before - centre, axis=1) < reach) & (trust > 0)
-    scale, _, _ = similarity(before[around], shape[around])
+    scale, _, _ = align_similarity(before[around], shape[around])
     shape[eye] = shape[around].mean(axis=0) + scale * (before[eye] - before[around].mean(axis=0))

@@ -31,9 +31,18 @@ BROW_WIDTH = 1.0  # mm: standard deviation of the average across the section of 
 
 
 def mark_up(head: Head, mean: np.ndarray, triangles: np.ndarray, weights: np.ndarray, albedo: np.ndarray):
-    """The 68 landmarks with the jaw (0-16) and the brows (17-26) replaced; `albedo` is the mean map (T, T, 3).
+    """The 68 landmarks with the jaw (0-16) and the brows (17-26) replaced; the others stay.
 
-    The other points stay. Mirror-symmetric: the subject's left side is found, the right is its mirror image.
+    Mirror-symmetric: the subject's left side is found, and the right side is its mirror image.
+
+    Args:
+      head: the head.
+      mean: its vertices.
+      triangles, weights: the landmarks so far.
+      albedo: the mean map (T, T, 3).
+
+    Returns:
+      Triangles and weights.
     """
     skin = np.flatnonzero((head.face_part == 0) & (mean[head.faces, 0] >= 0).all(1))
     surface = SurfaceIndex(mean, head.faces[skin])
@@ -51,7 +60,14 @@ def mark_up(head: Head, mean: np.ndarray, triangles: np.ndarray, weights: np.nda
 
 
 def evenly(surface: SurfaceIndex, line: np.ndarray, count: int, *, spacing: float = 0.2) -> np.ndarray:
-    """(count, 3) points along a polyline laid onto the surface, both ends included, evenly spaced in x and y."""
+    """(count, 3) points along a polyline on the surface, both ends included, evenly spaced in x and y.
+
+    Args:
+      surface: onto which the line is projected.
+      line: the polyline.
+      count: number of points.
+      spacing: mm between the points that are projected.
+    """
     dense = _resample(line, int(np.linalg.norm(np.diff(line, axis=0), axis=1).sum() / spacing))
     found = surface.query(dense)
     laid = np.einsum("nk,nkc->nc", found.weights, surface.vertices[surface.faces[found.triangles]])

@@ -8,14 +8,21 @@ from default_head.topology import Sheet
 from facejax.face_model.builder.pca import LinearGaussian, fit_pca, reorthogonalise
 
 OTHERS_SHARE = 0.12  # of the identity variance that comes from the MakeHuman shapes
-LIP_OVERLAP, LIP_REACH = 0.4, 7.0  # mm: how far the closed lips overlap, and how far from the seam they move
+# mm: overlap of the closed lips, and the distance from the seam up to which skin moves
+LIP_OVERLAP, LIP_REACH = 0.4, 7.0
 GAZE = {"Out": (30.0, 0.0), "In": (-30.0, 0.0), "Up": (0.0, 20.0), "Down": (0.0, -16.0)}  # degrees outwards, upwards
 LIP_SEAM = LIP_LINES.index(LIP_SEAM_RING)
 REGION_WEIGHTS = {"ears": 0.3, "scalp": 0.15, "neck": 0.08, "eyeballs": 0.08}  # a face vertex counts 1
 
 
 def mean_shape(source: Source, head: Head, sheet: Sheet, half: HalfSkin) -> np.ndarray:
-    """(V, 3) the source's neutral, exactly symmetric, with the lips touching."""
+    """(V, 3) the source's neutral face, exactly symmetric, with the lips touching.
+
+    Args:
+      source: of the shape.
+      head: the head.
+      sheet, half: the triangulated chart and the source's left half.
+    """
     mean = head.carry(source.vertices)
     mean = 0.5 * (mean + mean[head.mirror] * [-1, 1, 1])
     mean[head.mirror == np.arange(len(mean)), 0] = 0.0
@@ -23,7 +30,7 @@ def mean_shape(source: Source, head: Head, sheet: Sheet, half: HalfSkin) -> np.n
 
 
 def close_lips(mean: np.ndarray, head: Head, half: HalfSkin) -> np.ndarray:
-    """Move the two lips towards each other until their seam is shut; the source leaves a slit, for its mouth cavity."""
+    """Move the lips towards each other until their seam is closed; the source leaves a slit for its mouth cavity."""
     x = np.abs(mean[: head.skin, 0])
     seam = half.vertices[half.lip_lines[LIP_SEAM]]
     sections = [_heights(half.vertices[line], x) for line in half.lip_lines]
@@ -47,7 +54,7 @@ def _heights(line: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def point_weights(mean: np.ndarray, faces: np.ndarray, regions: dict[str, np.ndarray]) -> np.ndarray:
-    """(V,) vertex areas, less where the shape matters less."""
+    """(V,) vertex areas, reduced where the shape matters less."""
     corner = mean[faces]
     thirds = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) / 6.0
     area = np.bincount(faces.reshape(-1), np.repeat(thirds, 3), minlength=len(mean))
@@ -62,9 +69,15 @@ def identity_model(
 ) -> LinearGaussian:
     """One Gaussian from the source's modes and a few other heads, orthogonal under `weights`.
 
-    `modes` (100, V, 3) are one standard deviation each; `others` (N, V, 3) are registered shapes of another population.
-    Their covariances are mixed, `OTHERS_SHARE` of the second: people of both are likely, coefficients are standard
+    The covariances are mixed, with `OTHERS_SHARE` of the second: people of both are likely, coefficients are standard
     deviations, and the mean stays the source's.
+
+    Args:
+      modes: (100, V, 3), one standard deviation each.
+      others: (N, V, 3), registered shapes of another population.
+      mean: (V, 3).
+      weights: (V,).
+      components: to keep.
     """
     second = fit_pca(others, weights, variance=1.0)
     directions = np.concatenate(
@@ -84,8 +97,8 @@ def identity_modes(source: Source, head: Head) -> np.ndarray:
 def expression_shapes(source: Source, head: Head) -> tuple[np.ndarray, tuple[str, ...]]:
     """(53, V, 3) displacements at weight 1, and their names in ARKit's spelling.
 
-    The source's left and right sculpts differ by up to half a millimetre; each becomes the mean of itself and its
-    partner's mirror image, so that mirroring a face swaps the weights exactly.
+    The source's left and right sculpts differ by up to half a millimetre. Each becomes the mean of itself and its
+    partner's mirror image, so that mirroring a face exactly swaps the weights.
     """
     names = tuple(arkit_name(name) for name in source.expression_names)
     shapes = np.stack([head.carry(shape) for shape in source.expression])
@@ -96,7 +109,7 @@ def expression_shapes(source: Source, head: Head) -> tuple[np.ndarray, tuple[str
 
 
 def _turn_eyes(source: Source, head: Head, names: tuple[str, ...], shapes: np.ndarray) -> None:
-    """Rotate the eyeballs about their centres in the gaze shapes (in place), where the source moves the lids alone."""
+    """Rotate the eyeballs about their centres in the gaze shapes (in place), where the source moves the lids only."""
     place = head.carry(source.vertices)
     for part, side, outwards in ((1, "Left", 1.0), (2, "Right", -1.0)):
         eye = np.unique(head.faces[head.face_part == part])
@@ -111,7 +124,7 @@ def _turn_eyes(source: Source, head: Head, names: tuple[str, ...], shapes: np.nd
 
 
 def mirrored_name(name: str) -> str:
-    """jawLeft -> jawRight and the like; names without a side are their own mirror image."""
+    """jawLeft -> jawRight and so on; names without a side are their own mirror image."""
     for side, other in (("Left", "Right"), ("Right", "Left")):
         if name.endswith(side):
             return name.removesuffix(side) + other

@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, zoom
 
 from default_head.makehuman import FRONT, MakeHuman
+from facejax.lighting import srgb_to_linear
 
 CROP = (1388, 740)  # rows, columns of a full-size head crop
 COARSE = 4  # the light is estimated on images this much smaller
@@ -19,19 +20,9 @@ MM_PER_PIXEL = 0.29  # of a full-size crop, in the face
 EYE_DISC = 298.0  # radius, in pixels of a 1024 px eye image, of the eyeball's outline
 
 
-def to_linear(display: np.ndarray) -> np.ndarray:
-    """sRGB values to linear light."""
-    return np.where(display <= 0.04045, display / 12.92, ((np.maximum(display, 0) + 0.055) / 1.055) ** 2.4)
-
-
-def to_display(linear: np.ndarray) -> np.ndarray:
-    """Linear light to sRGB values."""
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
-
-
 def density(display: np.ndarray) -> np.ndarray:
     """Optical density of display values; clipped so that black stays finite."""
-    return -np.log(np.maximum(to_linear(display), 2e-3)).astype(np.float32)
+    return -np.log(np.maximum(srgb_to_linear(display), 2e-3)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -113,7 +104,7 @@ class Skin:
 
 @dataclass(frozen=True)
 class Crop:
-    """What is where in the skins' crop."""
+    """Where things are in the skins' crop."""
 
     light: np.ndarray  # (h, w) coarse weights: bare skin whose brightness shows the light
     face: np.ndarray  # (h, w) coarse: cheeks and forehead, where the tone is measured
@@ -136,7 +127,7 @@ def describe_crop(makehuman: MakeHuman) -> Crop:
     lip_line = FRONT[[8, 9, 10, 11, 14, 13, 12], 2:]
     lips = np.where(visible, polygon_distance(front, lip_line), 99.0)
     nostril = np.where(visible, np.hypot((x - 9) / 1.5, y - 677.5), 99.0)
-    # The back of the neck is evened like the scalp: its light is no use, and its colour is the neck's.
+    # The back of the neck is evened like the scalp: its light is useless, and its colour is the neck's.
     scalp = texels.covered * ramp(np.maximum(hairline(x, y, z), np.minimum(52 - z, 664 - y)), -16, 6)
     ears = texels.covered * ramp(x, 68, 73) * ramp(y, 735, 728) * ramp(y, 664, 670) * ramp(z, 22, 28) * ramp(z, 70, 62)
     light = (
@@ -164,7 +155,7 @@ def describe_crop(makehuman: MakeHuman) -> Crop:
 
 
 def hairline(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Roughly the distance (mm) behind and above the hairline of the MakeHuman head; negative on the bare face."""
+    """Approximate distance (mm) behind and above the hairline of the MakeHuman head; negative on the bare face."""
     above = y - 788 + 0.006 * x**2
     behind = np.minimum(58 - z - 0.05 * np.maximum(725 - y, 0) ** 1.5, y - 668)
     temple = np.minimum(y - 716, 84 - z)
@@ -180,10 +171,10 @@ def read_skins(folder: Path, crop: Crop) -> list[Skin]:
 
 
 def _even(path: Path, crop: Crop) -> Skin:
-    """Remove the baked light: what is broad and grey goes, what is narrow or coloured stays.
+    """Remove the baked-in light: broad grey variation goes, narrow or coloured variation stays.
 
     Lips, lids and nostrils do not enter the estimate of the light. Ears, whose folds are all shadow, lose most of their
-    broad colour too; so does the scalp, which gets its hair back procedurally.
+    broad colour too; so does the scalp, whose hair is drawn procedurally later.
     """
     image = Image.open(path).convert("RGB")
     values = density(np.asarray(image.resize((CROP[1], CROP[0]), Image.Resampling.BICUBIC), np.float32) / 255)
@@ -211,7 +202,7 @@ def _blur(values: np.ndarray, weights: np.ndarray, millimetres: float) -> np.nda
 
 
 def read_brows(folder: Path, size: int = 256) -> list[np.ndarray]:
-    """Cover (rows, columns) in [0, 1] of each brow card: the subject's left brow, its inner end at the left."""
+    """Cover (rows, columns) in [0, 1] of each brow card: the subject's left brow, with its inner end at the left."""
     brows = []
     for path in sorted(Path(folder).glob("eyebrows/*.png")):
         cover = np.asarray(Image.open(path).convert("RGBA"), np.float32)[..., 3] / 255

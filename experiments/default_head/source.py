@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import KDTree
 
 SKIN_PARTS = 2  # "Face" and "Head and Neck": the outer skin, up to the lid margins and the inner lips
-# Polygons from the inner margin of the lids (2 is the edge) and of the lips (8 is where they meet): lines to keep.
+# Lines to keep, in polygons from the inner margin of the lids (2 is the edge) and of the lips (8 is where they meet).
 LID_RINGS, LIP_RINGS, LIP_SEAM_RING = (1, 2, 4), (3, 6, 8, 10), 8
 LIP_LINES = (6, 7, 8, 9, 10)
 FOLD_SPACING = 0.6  # mm
-MIDLINE = 1e-2  # mm: what counts as x = 0 in the source
+MIDLINE = 1e-2  # mm: tolerance for x = 0 in the source
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _mirror_map(vertices: np.ndarray, ranges: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class HalfSkin:
-    """The subject's left half (x >= 0) of the skin, neck trimmed, with its boundary split where the chart needs it."""
+    """The subject's left half (x >= 0) of the skin, with trimmed neck; its boundary is split as the chart needs it."""
 
     ids: np.ndarray  # (N,) vertex ids in the source
     vertices: np.ndarray  # (N, 3) mm
@@ -97,7 +97,7 @@ class HalfSkin:
 
 
 def neck_height(points: np.ndarray) -> np.ndarray:
-    """Signed height (mm) over the plane that ends the neck: lower in front than at the back."""
+    """Signed height (mm) above the plane that ends the neck, which is lower in front than at the back."""
     return points[..., 1] + 0.13 * points[..., 2] + 122.0
 
 
@@ -151,7 +151,7 @@ def half_skin(source: Source, *, crown_z: float = -5.0) -> HalfSkin:
 
 
 def _thin(vertices: np.ndarray, fixed: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """The members that keep `FOLD_SPACING` from the fixed points and from one another (midline points stay)."""
+    """The members that keep `FOLD_SPACING` from the fixed points and from each other (midline points stay)."""
     kept = list(fixed)
     for v in sorted(members, key=lambda v: (vertices[v, 0] != 0, v)):
         near = np.linalg.norm(vertices[kept] - vertices[v], axis=1).min()
@@ -161,7 +161,7 @@ def _thin(vertices: np.ndarray, fixed: np.ndarray, members: np.ndarray) -> np.nd
 
 
 def _away(source: Source, ids: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """(N,) how many polygon sides each vertex of the half is away from a boundary."""
+    """(N,) distance of each vertex of the half from a boundary, in polygon sides."""
     sides = _local_sides(source, ids)
     graph = coo_matrix((np.ones(len(sides)), sides.T), shape=(len(ids), len(ids))).tocsr()
     return dijkstra(graph, directed=False, indices=start, unweighted=True, min_only=True)
@@ -188,7 +188,7 @@ def _line(source: Source, ids: np.ndarray, members: np.ndarray) -> np.ndarray:
 
 
 def boundary_edges(faces: np.ndarray) -> np.ndarray:
-    """(B, 2) directed edges, as their triangle runs, that belong to one triangle only."""
+    """(B, 2) directed edges that belong to one triangle only, in its direction."""
     directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     _, inverse, counts = np.unique(np.sort(directed, 1), axis=0, return_inverse=True, return_counts=True)
     return directed[counts[inverse.reshape(-1)] == 1]
@@ -217,12 +217,3 @@ def edge_graph(vertices: np.ndarray, faces: np.ndarray):
     length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
     rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
     return coo_matrix((np.tile(length, 2), (rows, columns)), shape=(len(vertices),) * 2).tocsr()
-
-
-def component_count(faces: np.ndarray, count: int) -> int:
-    """Number of connected pieces among the vertices that `faces` use."""
-    rows, columns = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]]).T
-    _, label = connected_components(
-        coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)), directed=False
-    )
-    return len(np.unique(label[np.unique(faces)]))

@@ -1,7 +1,7 @@
-"""The head's own triangulation: points spread over the half chart by a 3D size field, mirrored and welded.
+"""The head's own triangulation: points distributed over the half chart by a 3D size field, mirrored and welded.
 
 Persson and Strang, "A simple mesh generator in MATLAB", SIAM Review 2004, with lengths and forces measured on the
-surface in 3D and pulled back to the chart, so that every new vertex knows its place on the source by construction.
+surface in 3D and pulled back to the chart. So the place of every new vertex on the source is known by construction.
 """
 
 from dataclasses import dataclass
@@ -55,9 +55,9 @@ class Chart:
 
 
 def size_field(source: Source, half: HalfSkin) -> np.ndarray:
-    """(N,) wanted edge length in mm at the vertices of the half skin, before the overall factor.
+    """(N,) wanted edge length in mm at the vertices of the half skin, up to an overall factor.
 
-    Fine where the surface bends (lid margins, lips, nostrils, helix), around eyes and lips; coarse behind the ears.
+    Fine where the surface bends (lid margins, lips, nostrils, helix) and around eyes and lips; coarse behind the ears.
     """
     v = half.vertices
     depth = face_depth(v)
@@ -75,7 +75,7 @@ def size_field(source: Source, half: HalfSkin) -> np.ndarray:
 
 
 def _bending(half: HalfSkin) -> np.ndarray:
-    """Curvature estimate (1/mm): the largest turn of the normal along the edges of each vertex, averaged once."""
+    """Curvature estimate (1/mm): the largest rotation of the normal along each vertex's edges, averaged once."""
     v, faces = half.vertices, half.faces
     normal = np.zeros_like(v)
     cross = np.cross(v[faces[:, 1]] - v[faces[:, 0]], v[faces[:, 2]] - v[faces[:, 0]])
@@ -117,7 +117,7 @@ def _polyline(half: HalfSkin, chart: Chart, ids: np.ndarray) -> tuple[np.ndarray
 
 
 def _cut(flat: np.ndarray, space: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a polyline before it dips under the neck's plane, ending on it."""
+    """The part of a polyline above the neck's plane, ending on it."""
     height = neck_height(space)
     k = int(np.argmax(height <= 0))
     t = height[k - 1] / (height[k - 1] - height[k])
@@ -153,7 +153,14 @@ def resample(chart: Chart, line: tuple[np.ndarray, np.ndarray], size: np.ndarray
 
 
 def build_sheet(source: Source, half: HalfSkin, position: np.ndarray, *, vertices: int, seed: int) -> Sheet:
-    """Mesh the half chart with about `vertices` / 2 points."""
+    """Mesh the half chart with about `vertices` / 2 points.
+
+    Args:
+      source, half: the source and its left half.
+      position: of the half's vertices in the chart.
+      vertices: wanted for the whole head.
+      seed: of the random points.
+    """
     chart = Chart(half.vertices, half.faces, position)
     size = size_field(source, half)
     corner = half.vertices[half.faces]
@@ -174,10 +181,10 @@ def build_sheet(source: Source, half: HalfSkin, position: np.ndarray, *, vertice
 
 
 def _boundary(half: HalfSkin, chart: Chart, lines, size: np.ndarray):
-    """Fixed points, their ids along each named line, and the two polygons (outline, lids) in the chart.
+    """Fixed points, their indices along each named line, and the two polygons (outline, lids) in the chart.
 
-    Around lids and lips the source's own edge loops are kept as they are: they run along the folds, which random
-    points would cross.
+    Around lids and lips the source's own edge loops are kept: they run along the folds, which random points would
+    cross.
     """
     on_midline = half.vertices[half.folds, 0] == 0
     stops = chart.position[half.folds[on_midline]]
@@ -195,7 +202,7 @@ def _boundary(half: HalfSkin, chart: Chart, lines, size: np.ndarray):
 
 
 def _joined(chart: Chart, line, size: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """Resample a line in pieces, so that it keeps the points where other lines end on it."""
+    """Resample a line in pieces, so that it keeps the points at which other lines end."""
     stops = [k for k in range(1, len(line[0]) - 1) if (np.abs(line[0][k] - joints).sum(1) == 0).any()]
     pieces, start = [], 0
     for stop in [*stops, len(line[0]) - 1]:
@@ -221,14 +228,14 @@ def _in_domain(points: np.ndarray, polygons) -> np.ndarray:
 def _crowds(points: np.ndarray, polygons) -> np.ndarray:
     """Which points lie inside the diametral circle of an edge of the lids: without them Delaunay keeps those edges.
 
-    The rest of the outline keeps its edges anyway; at the back the chart is too stretched for circles to mean much.
+    The rest of the outline keeps its edges anyway; at the back the chart is too distorted for circles to be useful.
     """
     a, b = polygons[1], np.roll(polygons[1], -1, axis=0)
     return (np.einsum("nsc,nsc->ns", points[:, None] - a, points[:, None] - b) < 0).any(1)
 
 
 def _scatter(chart: Chart, area, size, fixed, polygons, rng) -> np.ndarray:
-    """Random points kept at least three quarters of the wanted length from those before them (dart throwing)."""
+    """Random points at least three quarters of the wanted length from earlier ones (dart throwing)."""
     density = area / size[chart.faces].mean(1) ** 2
     place = rng.choice(len(area), size=round(8 * density.sum()), p=density / density.sum())
     weights = rng.dirichlet(np.ones(3), size=len(place))
@@ -261,7 +268,7 @@ def _edges(faces: np.ndarray) -> np.ndarray:
 
 
 def _push(chart: Chart, points: np.ndarray, edges: np.ndarray, fixed: int, size: np.ndarray, rate: float) -> np.ndarray:
-    """Chart displacement of the springs that are shorter than wanted on the surface."""
+    """Displacement in the chart by springs that are shorter than wanted on the surface."""
     place, weights, _ = chart.locate(points)
     space, wanted = chart.lift(chart.vertices, place, weights), chart.lift(size, place, weights)
     bar = space[edges[:, 0]] - space[edges[:, 1]]
@@ -316,7 +323,14 @@ def chart_areas(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def flip_edges(faces: np.ndarray, space: np.ndarray, flat: np.ndarray, *, rounds: int = 30) -> np.ndarray:
-    """Flip inner edges whose opposite angles on the surface sum to more than 180 degrees, if the chart allows it."""
+    """Flip inner edges whose opposite angles on the surface sum to more than 180 degrees, if the chart allows it.
+
+    Args:
+      faces: triangles.
+      space: vertices on the surface.
+      flat: vertices in the chart.
+      rounds: at most so many.
+    """
     faces = faces.copy()
     for _ in range(rounds):
         quads = _quads(faces, flat)
@@ -327,7 +341,15 @@ def flip_edges(faces: np.ndarray, space: np.ndarray, flat: np.ndarray, *, rounds
 
 
 def follow_folds(faces: np.ndarray, space: np.ndarray, flat: np.ndarray, surface: SurfaceIndex, *, rounds: int = 6):
-    """Flip edges that cut through a fold (helix, lid, lip): the edge whose middle is nearer to the surface wins."""
+    """Flip edges that cut through a fold (helix, lid, lip): the edge whose midpoint is nearer to the surface wins.
+
+    Args:
+      faces: triangles.
+      space: vertices on the surface.
+      flat: vertices in the chart.
+      surface: the source's.
+      rounds: at most so many.
+    """
     faces = faces.copy()
     for _ in range(rounds):
         quads = _quads(faces, flat)
@@ -351,7 +373,7 @@ class _Quads:
     d: np.ndarray
     owners: np.ndarray  # (Q, 2)
     replaced: np.ndarray  # (Q, 2, 3)
-    legal: np.ndarray  # (Q,) both stay positive in the chart, and the new edge is not there yet
+    legal: np.ndarray  # (Q,) both stay positive in the chart, and the new edge does not exist yet
 
 
 def _quads(faces: np.ndarray, flat: np.ndarray) -> _Quads:

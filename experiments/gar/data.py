@@ -1,4 +1,4 @@
-"""Pictures of faces with the coefficients of their geometry: rendered pools, or a folder of photographs."""
+"""Pictures of faces with the parameters of their geometry: rendered pools, or a folder of photographs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,11 +24,11 @@ from facejax.images.crop import apply_crop, face_crop
 from facejax.regression.photos import regress_photos
 from facejax.regression.regressor import Regressor
 
-MARGIN = 0.52  # around the landmarks' box, as `fitting.GAR` cuts photographs and the pools are framed
+MARGIN = 0.52  # around the landmarks' box, as in the crops of `fitting.GAR` and in the pools
 
 
 class Pictures(NamedTuple):
-    """A set, or a batch of one."""
+    """A set of pictures, or a batch of one."""
 
     image: UInt8[np.ndarray, "N R R 3"]
     normals: Float[np.ndarray, "N R R 3"]  # times coverage, in float16
@@ -39,9 +39,18 @@ Source = Callable[[int], Pictures]  # step to a batch
 
 
 def read_rendered(folder: Path, model: FaceModel, side: int, *, limit: int | None = None) -> Pictures:
-    """The pictures of a pool of experiments/train_regressor.py, `limit` files of 256 at most, at `side` pixels.
+    """The pictures of a pool of experiments/train_regressor.py. Their normals are drawn once and kept beside each file.
 
-    Their normals are drawn once and kept beside each file. Raises ValueError when there are none, or they are smaller.
+    Args:
+      folder: of the pool.
+      model: the face model.
+      side: pixels to reduce them to.
+      limit: number of files of 256 pictures.
+
+    Returns:
+      The set.
+
+    Raises ValueError when there are none, or they are smaller.
     """
     parts = []
     for path in tqdm(sorted(folder.glob("shard_*.npz"))[:limit], unit="file"):
@@ -61,7 +70,7 @@ def read_rendered(folder: Path, model: FaceModel, side: int, *, limit: int | Non
 
 
 def read_photos(folder: Path, regressor: Regressor, side: int) -> Pictures:
-    """A folder of photographs, cut out around the faces that the regressor finds, with the geometry that it sees."""
+    """A folder of photographs, cropped to the faces that the regressor finds, with the geometry that it estimates."""
     images, found = [], []
     for one in tqdm(list_photos([folder]), unit="photo"):
         photo = read_image(one)
@@ -96,7 +105,7 @@ def reduce(images: UInt8[np.ndarray, "N S S 3"], side: int) -> UInt8[np.ndarray,
 
 
 def with_normals(model: FaceModel, images: np.ndarray, params: FaceParams) -> Pictures:
-    """Draws the normals of every face once: an array of 6 bytes a pixel."""
+    """Draw the normals of every face once; they take 6 bytes per pixel."""
     side = images.shape[1]
     parts, draw = [], _drawing(side)
     for k in range(0, len(images), 256):
@@ -123,11 +132,11 @@ def batches(pictures: Pictures, batch: int, *, seed: int) -> Source:
 
 
 def take(tree: Any, rows: slice | np.ndarray) -> Any:
-    """Rows of every leaf."""
+    """The chosen rows of every leaf."""
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
 def split(pictures: Pictures, held_out: int) -> tuple[Pictures, Pictures]:
-    """All but the last, and the last `held_out`."""
+    """All but the last `held_out`, and those."""
     at = len(pictures.image) - held_out
     return take(pictures, slice(at)), take(pictures, slice(at, None))

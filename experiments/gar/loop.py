@@ -1,12 +1,12 @@
-"""The training loop: pictures in, checkpoints, sheets and a log out; goes on exactly after a kill.
+"""One training run of the generative renderer; a killed run resumes exactly.
 
 | in the run's folder | |
 |---|---|
-| `state/`, `normal_state/` | the newest states, whole, of the maker and judge, and of the reader of normals |
+| `state/`, `normal_state/` | the newest states: generator and discriminator; the network for normals |
 | `gar/` | the averaged weights, as `facejax.generative_renderer.load_gar` reads them |
-| `sheets/` | pictures and their copies; the same normals with other codes, the same code on other normals |
-| `log.csv`, `normals.csv` | the terms, averaged between two rows |
-| `recipe.json` | what is trained |
+| `sheets/` | pictures and their reconstructions; normals with other codes, codes on other normals |
+| `log.csv`, `normals.csv` | the terms, averaged since the row before |
+| `recipe.json` | the recipe |
 """
 
 import functools
@@ -18,8 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
-from texture_gan.loop import Log, describe, shardings
-from tqdm import tqdm
+from training_loop import CsvLog, describe, shardings, train
 
 from facejax.checkpoints import TrainingStore
 from facejax.compilation import jit
@@ -40,7 +39,7 @@ from facejax.regression.regressor import Regressor
 from gar import training
 from gar.data import Pictures, Source
 from gar.recipes import Recipe
-from gar.training import NormalState, Onlookers, State
+from gar.training import FixedNetworks, NormalState, State
 
 TERMS = ("reconstruction", "features", "adversarial", "normals", "landmarks", "identity", "crowding", "astray")
 COLUMNS = (*TERMS, "judge", "real", "made", "slope", "path penalty", "path length")
@@ -62,76 +61,94 @@ def run(
 ) -> State:
     """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch.
 
-    `begun`: weights of fewer pixels to go on from. `reader`: a trained reader of normals; None: one is trained first.
-    `recogniser`: what persons are told apart by; None: the regressor.
+    Args:
+      out: the run's folder.
+      recipe: what to train and how.
+      source: the pictures.
+      regressor: estimates landmarks, and persons without a `recogniser`.
+      seed: of the run.
+      save: steps between two checkpoints.
+      begun: weights of a lower resolution to start from.
+      reader: a trained network for normals. None: one is trained first.
+      recogniser: a network that tells people apart.
+      devices: to use; None: all.
+
+    Returns:
+      The state after the last step.
     """
     whole, parts = shardings(recipe.batch, devices)
     describe(out, recipe)
     key = jax.random.key(seed)
     reader = train_normals(out, recipe, source, key, whole, parts).params if reader is None else reader
-    onlookers = spread(Onlookers(regressor, reader, recogniser), whole)
-    store = TrainingStore(out / "state", schema="facejax.gar.training")
+    fixed = spread(FixedNetworks(regressor, reader, recogniser), whole)
     state = training.init_state(recipe, jax.random.fold_in(key, 0))
-    state = state if begun is None else training.go_on(state, begun)
-    first, state = store.restore_latest(state) or (0, state)
-    state = spread(state, whole)
-    log = Log(out / "log.csv", first, COLUMNS, (*TERMS[:2], "normals", "judge"))
     step = compiled_step(recipe)
-    with tqdm(total=recipe.steps, initial=first, unit="step", disable=not first_host()) as bar:
-        for number in range(first, recipe.steps):
-            batch = spread(source(number), parts)
-            state, terms = step(state, number, jax.random.fold_in(key, number + 1), batch, onlookers)
-            log.add(terms)
-            bar.update()
-            done = number + 1
-            last = done == recipe.steps
-            if done % LOG == 0 or last:
-                bar.set_postfix_str(log.write(done))
-            if done % save == 0 or last:
-                store.save(done, state)
-                gar = export(out / "gar", recipe, state, reader)
-                write_sheet(out / "sheets" / f"step_{done:09d}.png", gar, source, recipe.batch)
-    return state
+
+    def saved(state: State) -> None:
+        gar = export(out / "gar", recipe, state, reader)
+        write_sheet(out / "sheets" / f"step_{int(state.step):09d}.png", gar, source, recipe.batch)
+
+    return train(
+        lambda state, number, batch: step(state, number, jax.random.fold_in(key, number + 1), batch, fixed),
+        state if begun is None else training.start_from(state, begun),
+        lambda number: spread(source(number), parts),
+        steps=recipe.steps,
+        store=TrainingStore(out / "state", schema="facejax.gar.training"),
+        log=CsvLog(out / "log.csv", COLUMNS),
+        log_every=LOG,
+        save_every=save,
+        sharding=whole,
+        saved=saved,
+        shown=(*TERMS[:2], "normals", "judge"),
+    )
 
 
 def train_normals(
     out: Path, recipe: Recipe, source: Source, key: jax.Array, whole: NamedSharding, parts: NamedSharding
 ) -> NormalState:
-    """The network that reads normals from pictures: first, and then left as it is."""
-    store = TrainingStore(out / "normal_state", schema="facejax.gar.normals", keep=1)
-    state = training.init_normals(recipe, jax.random.fold_in(key, 10**6))
-    first, state = store.restore_latest(state) or (0, state)
-    state = spread(state, whole)
-    log = Log(out / "normals.csv", first, ("normal gap", "cover"), ("normal gap", "cover"))
+    """Train the network that estimates normals from pictures. It comes first and stays fixed afterwards.
+
+    Args:
+      out: the run's folder.
+      recipe: sizes and numbers of steps.
+      source: the pictures.
+      key: the run's random key.
+      whole, parts: placement of the state and of the batches, from `training_loop.shardings`.
+
+    Returns:
+      The state after the last step.
+    """
     step = jit(lambda state, batch: training.normal_phase(recipe, state, batch), donate_argnums=0)
-    if first == recipe.normal_steps:
-        return state
-    share = recipe.normal_batch // recipe.batch
-    with tqdm(total=recipe.normal_steps, initial=first, unit="step", desc="normals", disable=not first_host()) as bar:
-        for number in range(first, recipe.normal_steps):
-            several = [source(number * share + k) for k in range(share)]
-            batch = jax.tree.map(lambda *leaves: np.concatenate(leaves), *several)
-            state, terms = step(state, spread(batch, parts))
-            log.add(terms)
-            bar.update()
-            if (number + 1) % LOG == 0:
-                bar.set_postfix_str(log.write(number + 1))
-            if number + 1 == recipe.normal_steps:
-                store.save(number + 1, state)
-    return state
+    share, columns = recipe.normal_batch // recipe.batch, ("normal gap", "cover")
+
+    def batch(number: int) -> Pictures:
+        several = [source(number * share + k) for k in range(share)]
+        return spread(jax.tree.map(lambda *leaves: np.concatenate(leaves), *several), parts)
+
+    return train(
+        lambda state, number, batch: step(state, batch),
+        training.init_normals(recipe, jax.random.fold_in(key, 10**6)),
+        batch,
+        steps=recipe.normal_steps,
+        store=TrainingStore(out / "normal_state", schema="facejax.gar.normals", keep=1),
+        log=CsvLog(out / "normals.csv", columns),
+        log_every=LOG,
+        save_every=recipe.normal_steps,
+        sharding=whole,
+        shown=columns,
+        title="normals",
+    )
 
 
 class Step:
-    """The phases of a step, compiled one by one; the state is handed on without copies."""
+    """The phases of a step, compiled separately; each reuses the buffers of the state."""
 
     def __init__(self, recipe: Recipe):
         def compiled(function: Callable[..., Any]) -> Any:
             return jit(function, donate_argnums=0)
 
         self.recipe = recipe
-        self.maker = compiled(
-            lambda state, key, batch, onlookers: training.maker_phase(recipe, state, key, batch, onlookers)
-        )
+        self.maker = compiled(lambda state, key, batch, fixed: training.maker_phase(recipe, state, key, batch, fixed))
         self.path = compiled(lambda state, key, batch: training.path_phase(recipe, state, key, batch))
         self.judge = {
             slope: compiled(
@@ -142,10 +159,10 @@ class Step:
         self.close = compiled(lambda state: training.close_step(recipe, state))
 
     def __call__(
-        self, state: State, number: int, key: jax.Array, batch: Pictures, onlookers: Onlookers
+        self, state: State, number: int, key: jax.Array, batch: Pictures, fixed: FixedNetworks
     ) -> tuple[State, dict[str, Any]]:
         recipe, keys = self.recipe, jax.random.split(key)
-        state, terms, made = self.maker(state, keys[0], batch, onlookers)
+        state, terms, made = self.maker(state, keys[0], batch, fixed)
         if recipe.path and number % recipe.path_interval == 0:
             state, more = self.path(state, keys[1], batch)
             terms |= more
@@ -162,7 +179,15 @@ def compiled_step(recipe: Recipe) -> Step:
 
 
 def write_sheet(path: Path, gar: GenerativeRenderer, source: Source, batch: int, *, count: int = 8) -> None:
-    """Always of the same pictures."""
+    """Draw a sheet, always of the same pictures.
+
+    Args:
+      path: of the sheet.
+      gar: the generative renderer.
+      source: the pictures.
+      batch: size of its batches.
+      count: pictures on the sheet.
+    """
     parts = [source(10**6 + k) for k in range(-(-count // batch))]
     some = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
     if first_host():
@@ -170,7 +195,9 @@ def write_sheet(path: Path, gar: GenerativeRenderer, source: Source, batch: int,
 
 
 def sheet(gar: GenerativeRenderer, batch: Pictures) -> jax.Array:
-    """Rows: pictures; their normals; their copies; the codes of the first two, and three random ones, on every head."""
+    """Rows: pictures; their normals; their reconstructions; then the codes of the first two, and three random ones, on
+    every head.
+    """
     config, weights, count = gar.config, gar.weights, len(batch.image)
     real, normals = training.from_bytes(batch.image), jnp.asarray(batch.normals, jnp.float32)
     ws = to_ws(config, weights, guess_latents(config, weights, real))
@@ -186,7 +213,17 @@ _draw = jit(sheet)
 
 
 def export(path: Path, recipe: Recipe, state: State, reader: Any) -> GenerativeRenderer:
-    """The averaged weights, in 16 bits."""
+    """The averaged weights, in 16 bits.
+
+    Args:
+      path: folder to write.
+      recipe: of the run.
+      state: of the run.
+      reader: the network for normals.
+
+    Returns:
+      The generative renderer.
+    """
     weights = jax.tree.map(jnp.asarray, jax.device_get(training.averaged(state)))
     gar = generative_renderer(recipe.config, weights, jax.device_get(reader))
     save_gar(path, gar)

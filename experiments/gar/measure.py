@@ -1,8 +1,8 @@
-"""Do normals say where everything is, and codes who it is? Measured on held-out geometries and codes.
+"""Do normals alone determine where everything is, and codes who it is? Measured on held-out geometries and codes.
 
-Pictures are painted in pairs of pairs (`facejax.objectives.pairing`), with codes that the encoder sees in held-out
-pictures and with random ones, and looked at by the shipped regressor and a network that tells people apart: best one
-that the painter was not trained with.
+Pictures are generated in pairs of pairs (`facejax.objectives.pairing`), with codes estimated from held-out pictures and
+with random ones. The shipped regressor measures their landmarks, and a network that tells people apart their persons:
+use one that the generator was not trained with.
 """
 
 from typing import Any, NamedTuple
@@ -25,10 +25,10 @@ BATCH = 16
 
 
 class Disentanglement(NamedTuple):
-    landmarks: float  # mean distance of landmarks between pictures of one geometry, % of the face's size
-    truth: float  # and of each picture's from where the geometry has them
-    same: float  # distance of the persons (unit vectors), one code on two heads of one shape
-    other: float  # two codes on the same two heads
+    landmarks: float  # mean distance of landmarks between two pictures of one geometry, % of the face's size
+    truth: float  # mean distance of landmarks from those of the geometry, % of the face's size
+    same: float  # distance of the persons (unit vectors) between one code on two heads of one shape
+    other: float  # the same between two codes on the same two heads
 
     @property
     def ratio(self) -> float:
@@ -45,7 +45,19 @@ def measure(
     codes: str = "encoded",
     seed: int = 0,
 ) -> Disentanglement:
-    """Over all of `pictures`, in batches of 16. `codes`: "encoded" (from the pictures) or "random"."""
+    """Measure all of `pictures`, in batches of 16.
+
+    Args:
+      gar: the generative renderer.
+      regressor: finds landmarks.
+      recogniser: tells people apart.
+      pictures: held out.
+      codes: "encoded" (from the pictures) or "random".
+      seed: of random codes and pairs.
+
+    Returns:
+      The four numbers.
+    """
     rows = np.random.default_rng(seed).permutation(len(pictures.image))
     encoded = codes == "encoded"
     run = jit(lambda gar, a, b, batch, key: _look_at_pairs(gar, a, b, batch, key, encoded=encoded))
@@ -71,7 +83,14 @@ def _look_at_pairs(gar, regressor: Regressor, recogniser, batch: Pictures, key, 
 
 
 def compare(seen: Array, person: Array, geometry: PairGeometry, regressor: Regressor) -> tuple[Array, ...]:
-    """The four numbers of `Disentanglement`, one batch."""
+    """The four numbers of `Disentanglement` for one batch.
+
+    Args:
+      seen: landmarks found in the pictures.
+      person: unit vectors.
+      geometry: of the batch.
+      regressor: that found the landmarks.
+    """
     low, high = geometry.points.min(axis=1), geometry.points.max(axis=1)
     side = regressor.config.margin * jnp.max(high - low, axis=1)
     size = jnp.sqrt(jnp.prod(high - low, axis=1)) / (side / 2)  # of the face, half sides of the crop
@@ -86,7 +105,7 @@ def compare(seen: Array, person: Array, geometry: PairGeometry, regressor: Regre
 
 
 def table(found: dict[str, dict[str, list[Disentanglement]]]) -> str:
-    """Runs by name, kinds of codes, seeds."""
+    """The table of runs by name, with kinds of codes, averaged over seeds."""
     head = ["run", "codes", "same normals: landmarks apart, %", "from the geometry's, %", "same code: persons apart"]
     lines = [f"| {' | '.join([*head, 'as a share of other codes'])} |", "|" + "---|" * 6]
     for name, kinds in found.items():

@@ -9,10 +9,12 @@ from facejax.objectives.gan import PATH_INTERVAL, PATH_WEIGHT, R1_INTERVAL
 
 @dataclass(frozen=True)
 class Weights:
-    """Of the maker's terms; 0 leaves one out. The networks are this project's own, so these are not the article's."""
+    """Weights of the generator's terms; 0 leaves one out. The networks are this project's own, so these are not the
+    article's.
+    """
 
     reconstruction: float = 4.0
-    features: float = 1.0  # of reconstructions, through the regressor's encoder
+    features: float = 1.0  # of reconstructions, in the regressor's encoder
     adversarial: float = 0.1
     normals: float = 2.0
     landmarks: float = 0.0
@@ -23,14 +25,14 @@ class Weights:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Static and hashable."""
+    """A training run. Static and hashable."""
 
     name: str
     config: GARConfig
     judge: StyleGANConfig
     steps: int
     batch: int = 8
-    rate: float = 4e-3  # of generator, injection and encoder; falls to nothing with a half cosine
+    rate: float = 4e-3  # of generator, injection and encoder; falls to zero by a half cosine
     judge_rate: float = 2e-3
     weights: Weights = field(default_factory=Weights)
     r1: float = 1.0
@@ -57,8 +59,8 @@ def _judge(side: int) -> StyleGANConfig:
     return StyleGANConfig(resolution=side, channel_base=1024, channel_max=128, clamp=256.0)
 
 
-# For a processor: pictures are made again with the normals that they were rendered with, and pairs of pairs take apart
-# what normals and codes say.
+# For a processor: pictures are reconstructed from the normals that they were rendered with, and pairs of pairs
+# disentangle normals and codes.
 TINY_RECIPE = Recipe(
     name="tiny",
     config=_sizes(64),
@@ -75,7 +77,7 @@ SMALL_RECIPE = replace(
 )
 # The same without the pairwise losses, for the table in docs/gar.md.
 UNPAIRED_RECIPE = replace(TINY_RECIPE, name="unpaired", weights=Weights())
-# The article's sizes, where the adversary carries more: for accelerators.
+# The article's sizes, with more weight on the adversarial term: for accelerators.
 FULL_RECIPE = Recipe(
     name="full",
     config=GARConfig(

@@ -1,7 +1,8 @@
-"""A network that tells people apart, learned from rendered people: the identity loss of the pairs looks with it.
+"""A network that tells people apart, trained on rendered people, for the identity loss of the pairs.
 
-Two pictures of one person, in other poses, expressions, lights and surroundings, have features that point the same way,
-those of different persons have not (Oord et al. 2018, "Representation learning with contrastive predictive coding").
+Two pictures of one person, with other poses, expressions, lights and surroundings, have features that point in similar
+directions; those of different persons do not (Oord et al. 2018, "Representation learning with contrastive predictive
+coding").
 """
 
 from dataclasses import replace
@@ -25,7 +26,7 @@ from facejax.regression.training import Augmentation, crop_picture
 
 SCHEMA, VERSION = "facejax.gar.recogniser", 1
 SIZES = EncoderConfig(outputs=1, size=64, widths=(32, 64, 128), blocks=(0, 1, 1), hidden=128, code=16)
-CROP = RegressorConfig(encoder=SIZES)  # how faces are cut out
+CROP = RegressorConfig(encoder=SIZES)  # how faces are cropped
 JITTER = Augmentation(stretch=0.0, bend=0.0, occluders=0.0, camera=0.0)  # the pictures have those already
 TEMPERATURE = 0.1
 
@@ -34,11 +35,11 @@ class People(NamedTuple):
     """Rendered pictures of N persons."""
 
     image: np.ndarray  # (N, V, S, S, 3) bytes
-    corners: np.ndarray  # (N, V, 2, 2): of the landmarks' box, pixels
+    corners: np.ndarray  # (N, V, 2, 2): corners of the landmarks' box, pixels
 
 
 def read_people(folder: Path, views: int) -> People:
-    """A pool that was rendered with several views of everybody."""
+    """A pool that was rendered with several views of each person."""
     arrays = read_pool(folder)
     points = arrays["landmarks"]
     corners = np.stack([points.min(axis=1), points.max(axis=1)], axis=1)
@@ -46,12 +47,12 @@ def read_people(folder: Path, views: int) -> People:
 
 
 def recognise(params: Any, crops: Float[Array, "N S S 3"]) -> Float[Array, "N F"]:
-    """Unit vectors of faces cut out at `SIZES.size` pixels, display values."""
+    """Unit vectors of face crops of `SIZES.size` pixels, display values."""
     return unit_vectors(apply_encoder(SIZES, params, crops).features)
 
 
 def contrast(features: Float[Array, "N 2 F"]) -> Float[Array, ""]:
-    """How hard each person's second picture is to find among all second pictures by the first, and the reverse."""
+    """Cross entropy of finding each person's second picture among all second pictures by the first, and the reverse."""
     likeness = features[:, 0] @ features[:, 1].T / TEMPERATURE
     own = jnp.diagonal(likeness)
     return jnp.mean(jax.nn.logsumexp(likeness, axis=0) + jax.nn.logsumexp(likeness, axis=1) - 2 * own)
@@ -60,7 +61,19 @@ def contrast(features: Float[Array, "N 2 F"]) -> Float[Array, ""]:
 def train_recogniser(
     people: People, *, steps: int, persons: int = 48, rate: float = 1e-3, held_out: int = 128, seed: int = 0
 ) -> tuple[Any, dict[str, float]]:
-    """Parameters, and how well they do on the last `held_out` persons, who are kept out; `persons` to a batch."""
+    """Train the network.
+
+    Args:
+      people: the pictures.
+      steps: of training.
+      persons: per batch.
+      rate: of the optimiser.
+      held_out: the last so many persons are not trained on.
+      seed: of the run.
+
+    Returns:
+      The parameters, and how well they do on the held-out persons.
+    """
     train, held = (People(*(x[part] for x in people)) for part in (slice(-held_out), slice(-held_out, None)))
     params = init_encoder(SIZES, jax.random.key(seed))
     adam = optax.adamw(optax.cosine_decay_schedule(rate, steps), weight_decay=0.02)
@@ -93,7 +106,7 @@ def train_recogniser(
 
 
 def verify(params: Any, people: People) -> dict[str, float]:
-    """How often a person's other picture is likelier than a stranger's, and how alike both are."""
+    """How often a person's other picture is more similar than a stranger's, and the mean similarity of both."""
     still = replace(JITTER, shift=0.0, zoom=0.0, roll=0.0)
     cut = jit(jax.vmap(lambda image, corners: crop_picture(jax.random.key(0), CROP, still, image, *corners).image))
     count, views = people.image.shape[:2]

@@ -1,8 +1,9 @@
 """One step of training the generative renderer, as pure functions of its state.
 
-The maker (generator, normal injection and encoder together) paints real pictures again from their own normals and the
-encoder's guess, and paints pairs of pairs of new ones, which a judge, a reader of normals, and the regressor look at.
-A step's randomness is its key's: the same key, state and batch give the same next state.
+The maker is the generator, its normal injection and the encoder of its latents. It reconstructs real pictures from
+their own normals and the encoder's latents, and makes new pictures in pairs of pairs. A discriminator (the judge), the
+network for normals and the regressor look at these. A step's randomness comes from its key: the same key, state and
+batch give the same next state.
 """
 
 from dataclasses import replace
@@ -45,12 +46,12 @@ from gar.data import Pictures, head_normals
 from gar.recipes import Recipe
 from gar.recogniser import CROP, recognise
 
-BLUR = 0.1  # of the z of pictures made again, in their standard deviations
+BLUR = 0.1  # noise added to the z of reconstructed pictures, in their standard deviations
 
 
 class State(NamedTuple):
     weights: GARWeights
-    average: Any  # running average of the maker's parameters: what is kept
+    average: Any  # running average of the maker's parameters, which is exported
     judge: Any
     maker_moments: Any
     judge_moments: Any
@@ -58,12 +59,12 @@ class State(NamedTuple):
     step: Int[Array, ""]
 
 
-class Onlookers(NamedTuple):
+class FixedNetworks(NamedTuple):
     """Networks that are not trained here."""
 
-    regressor: Regressor  # its model is the geometry's
+    regressor: Regressor  # its face model is that of the geometry
     normal_net: Any
-    recogniser: Any = None  # tells people apart; None: by the regressor's coefficients
+    recogniser: Any = None  # tells people apart; None: the regressor's coefficients do
 
 
 def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
@@ -74,8 +75,8 @@ def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
     return State(weights, average, judge, *moments, jnp.float32(0), jnp.int32(0))
 
 
-def go_on(state: State, smaller: GARWeights) -> State:
-    """The start with the layers of a generator of fewer pixels; those that it lacks stay fresh."""
+def start_from(state: State, smaller: GARWeights) -> State:
+    """The state to start from, with the layers of a generator of lower resolution; layers that it lacks are random."""
     old = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(trained(smaller))}
 
     def take(path, fresh):
@@ -84,14 +85,14 @@ def go_on(state: State, smaller: GARWeights) -> State:
             return fresh if found is None else found
         if found.shape[:-1] != fresh.shape[:-1] or found.shape[-1] > fresh.shape[-1]:
             return fresh
-        return fresh.at[..., : found.shape[-1]].set(found)  # the encoder answers for more layers now
+        return fresh.at[..., : found.shape[-1]].set(found)  # the encoder now has outputs for more layers
 
     params = jax.tree_util.tree_map_with_path(take, trained(state.weights))
     return state._replace(weights=with_trained(state.weights, params), average=jax.tree.map(jnp.copy, params))
 
 
 def trained(weights: GARWeights) -> Any:
-    """The maker's parameters: all but the noise maps and the mean latent."""
+    """The parameters of the maker that are trained: all but the noise maps and the mean latent."""
     return weights.generator.params, weights.injection, weights.encoder
 
 
@@ -113,13 +114,24 @@ def judge_adam(recipe: Recipe) -> optax.GradientTransformation:
 
 
 def maker_phase(
-    recipe: Recipe, state: State, key: Key[Array, ""], batch: Pictures, onlookers: Onlookers
+    recipe: Recipe, state: State, key: Key[Array, ""], batch: Pictures, fixed: FixedNetworks
 ) -> tuple[State, dict, Float[Array, "N R R 3"]]:
-    """Also returns the pictures of pairs of pairs, for the judge."""
+    """One step of the maker.
+
+    Args:
+      recipe: of the run.
+      state: of the run.
+      key: consumed.
+      batch: real pictures with their geometry.
+      fixed: the networks that are not trained.
+
+    Returns:
+      The next state, the terms, and the pictures of pairs of pairs, for the judge.
+    """
     drawn, blurred, scattered, again = jax.random.split(key, 4)
     config, weigh = recipe.config, recipe.weights
     real = from_bytes(batch.image)
-    geometry = pair_geometry(recipe.batch, config.side, onlookers.regressor.model, batch.params)
+    geometry = pair_geometry(recipe.batch, config.side, fixed.regressor.model, batch.params)
     z = jax.random.normal(drawn, (recipe.batch // 2, config.generator.latent))
 
     def loss(params):
@@ -130,12 +142,12 @@ def maker_phase(
         normals = shrink_normals(jnp.asarray(batch.normals, jnp.float32))
         copy = paint(config, weights, ws, normals, noise="random", key=again)
         terms["reconstruction"] = pyramid_distance(copy, real)
-        terms["features"] = feature_gap(onlookers.regressor, copy, real)
+        terms["features"] = feature_gap(fixed.regressor, copy, real)
         made = paint_pairs(recipe, weights, z, geometry.normals, scattered)
         terms["adversarial"] = jnp.mean(fooling_loss(apply_discriminator(recipe.judge, state.judge, made)))
-        read, _ = apply_normal_net(recipe.config.reader, onlookers.normal_net, (made + 1) / 2)
+        read, _ = apply_normal_net(recipe.config.reader, fixed.normal_net, (made + 1) / 2)
         terms["normals"] = normal_consistency(read, geometry.normals)
-        terms["landmarks"], terms["identity"] = pair_terms(onlookers, made, geometry)
+        terms["landmarks"], terms["identity"] = pair_terms(fixed, made, geometry)
         terms["crowding"] = crowding(guess.z)
         terms["astray"] = jnp.mean(jnp.square(guess.offsets))
         for name, value in terms.items():
@@ -147,14 +159,21 @@ def maker_phase(
 
 
 class PairGeometry(NamedTuple):
-    """Of a batch of pairs of pairs."""
+    """The geometry of a batch of pairs of pairs."""
 
     normals: Float[Array, "N R R 3"]
-    points: Float[Array, "N 68 2"]  # where the geometry's landmarks are, pixels
+    points: Float[Array, "N 68 2"]  # landmarks of the geometry, pixels
 
 
 def pair_geometry(batch: int, side: int, model: FaceModel, params: FaceParams) -> PairGeometry:
-    """The first half of a batch's faces, of which the second half takes the shape of the first half's."""
+    """The first half of a batch's faces, as the geometries of pairs of pairs; identities follow `pairing`.
+
+    Args:
+      batch: size.
+      side: pixels of the pictures.
+      model: the face model.
+      params: of the batch.
+    """
     pairs = pairing(batch)
     some = jax.tree.map(lambda leaf: jnp.asarray(leaf)[: batch // 2], params)
     some = replace(some, identity=some.identity[pairs.person])
@@ -170,7 +189,18 @@ def project_landmarks(model: FaceModel, params: FaceParams) -> Float[Array, "68 
 def paint_pairs(
     recipe: Recipe, weights: GARWeights, z: Float[Array, "H W"], normals: Float[Array, "N R R 3"], key: Key[Array, ""]
 ) -> Float[Array, "N R R 3"]:
-    """Every code on two geometries and every geometry with two codes."""
+    """Every code on two geometries, and every geometry with two codes.
+
+    Args:
+      recipe: of the run.
+      weights: of the maker.
+      z: random codes.
+      normals: of the geometries.
+      key: for noise.
+
+    Returns:
+      The pictures.
+    """
     config, pairs = recipe.config, pairing(len(normals))
     mixed, noise = jax.random.split(key)
     w = apply_mapping(config.generator, weights.generator, z)
@@ -185,37 +215,37 @@ def paint_pairs(
 
 
 def pair_terms(
-    onlookers: Onlookers, made: Float[Array, "N R R 3"], geometry: PairGeometry
+    fixed: FixedNetworks, made: Float[Array, "N R R 3"], geometry: PairGeometry
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """What neighbours' landmarks, and what the persons of the two halves, differ by, as the networks see them."""
-    seen = look(onlookers.regressor, made, geometry.points)
-    if onlookers.recogniser is None:
+    """How much the landmarks of neighbours differ, and the persons of the two halves, as the networks see them."""
+    seen = look(fixed.regressor, made, geometry.points)
+    if fixed.recogniser is None:
         return same_geometry(seen.landmarks), same_code(seen.person)
-    person = look_at_people(onlookers.recogniser, made, geometry.points)
+    person = look_at_people(fixed.recogniser, made, geometry.points)
     return same_geometry(seen.landmarks), same_code(person * person.shape[-1] ** 0.5)
 
 
 class Look(NamedTuple):
     landmarks: Float[Array, "N 68 2"]  # half sides of a crop that depends on the geometry only
-    person: Float[Array, "N F"]  # coefficients of shape and skin: what the regressor knows a person by
+    person: Float[Array, "N F"]  # coefficients of shape and skin, which stand for the person
 
 
 def look(regressor: Regressor, images: Float[Array, "N R R 3"], points: Float[Array, "N 68 2"]) -> Look:
-    """Pictures in [-1, 1] seen in crops around the landmarks that their geometry has."""
+    """The regressor's view of pictures in [-1, 1], in crops around the landmarks of their geometry."""
     seen = apply_regressor(regressor, cut_faces(regressor.config, images, points))
     blocks = split_blocks(regressor.config, seen.coefficients)
     return Look(seen.landmarks, jnp.concatenate([blocks["identity"], blocks["albedo"]], axis=-1))
 
 
 def look_at_people(recogniser: Any, images: Float[Array, "N R R 3"], points: Float[Array, "N 68 2"]) -> Array:
-    """Unit vectors (N, F) that say who it is."""
+    """Unit vectors (N, F) that identify the person."""
     return recognise(recogniser, cut_faces(CROP, images, points))
 
 
 def cut_faces(
     config: RegressorConfig, images: Float[Array, "N R R 3"], points: Float[Array, "N 68 2"]
 ) -> Float[Array, "N S S 3"]:
-    """Crops, display values, of pictures in [-1, 1]; where they are depends on the points only."""
+    """Crops, in display values, of pictures in [-1, 1]; their places depend on the points only."""
     size = config.encoder.size
 
     def cut(image, points):
@@ -230,7 +260,7 @@ def cut_faces(
 
 
 def feature_gap(regressor: Regressor, made: Float[Array, "N R R 3"], real: Float[Array, "N R R 3"]) -> Float[Array, ""]:
-    """How far apart the regressor's encoder finds them."""
+    """The distance of two sets of pictures in the features of the regressor's encoder."""
     config, weights = regressor.config.encoder, regressor.weights
     both = [encoder_features(config, weights, (x + 1) / 2) for x in (made, jax.lax.stop_gradient(real))]
     mask = jnp.ones(made.shape[1:3])
@@ -238,7 +268,17 @@ def feature_gap(regressor: Regressor, made: Float[Array, "N R R 3"], real: Float
 
 
 def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], batch: Pictures) -> tuple[State, dict]:
-    """A step of the latents or of the normals should move every picture equally far; judged on half a batch."""
+    """A step of the latents or of the normals should change every picture equally; computed on half a batch.
+
+    Args:
+      recipe: of the run.
+      state: of the run.
+      key: consumed.
+      batch: real pictures with their geometry.
+
+    Returns:
+      The next state and the terms.
+    """
     drawn, direction = jax.random.split(key)
     config, count = recipe.config, max(recipe.batch // 2, 1)
     normals = shrink_normals(jnp.asarray(batch.normals[:count], jnp.float32))
@@ -260,7 +300,18 @@ def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], batch: Picture
 def judge_phase(
     recipe: Recipe, state: State, batch: Pictures, made: Float[Array, "N R R 3"], *, slope: bool
 ) -> tuple[State, dict]:
-    """The judge learns to tell painted pictures from real ones; with `slope` also to be flat at real ones."""
+    """The judge learns to tell generated pictures from real ones.
+
+    Args:
+      recipe: of the run.
+      state: of the run.
+      batch: real pictures.
+      made: generated ones.
+      slope: also penalise its gradient at real pictures.
+
+    Returns:
+      The next state and the terms.
+    """
     real = from_bytes(batch.image)
 
     def loss(judge):
@@ -279,7 +330,7 @@ def judge_phase(
 
 
 def close_step(recipe: Recipe, state: State) -> State:
-    """The running average moves on; while few pictures were seen it follows closely, and so forgets the start."""
+    """Update the running average. It follows closely at first, so that it forgets the start."""
     seen = state.step.astype(jnp.float32)
     decay = jnp.minimum(average_decay(recipe.batch, half_life=recipe.half_life), (1.0 + seen) / (10.0 + seen))
     average = jax.tree.map(lambda new, old: new + decay * (old - new), trained(state.weights), state.average)
@@ -294,19 +345,19 @@ def move_maker(recipe: Recipe, state: State, gradient: Any) -> State:
 
 
 def from_bytes(images: Array | np.ndarray) -> Float[Array, "N R R 3"]:
-    """Display values in [-1, 1]."""
+    """Bytes of display values as numbers in [-1, 1]."""
     return jnp.asarray(images).astype(jnp.float32) / 127.5 - 1.0
 
 
 def _blurred(key: Key[Array, ""], guess: Guess) -> Guess:
-    """Codes a little off, and every other picture without its own offsets: what z can say is left to it."""
+    """Codes with some noise, and without offsets for every other picture, so that z carries as much as it can."""
     alone = (jnp.arange(len(guess.z)) % 2 == 0)[:, None, None]
     z = guess.z + BLUR * jax.random.normal(key, guess.z.shape)
     return Guess(z, jnp.where(alone, 0.0, guess.offsets))
 
 
 class NormalState(NamedTuple):
-    """Of the network that reads normals."""
+    """The state of training the network for normals."""
 
     params: Any
     moments: Any
@@ -323,7 +374,7 @@ def normal_adam(recipe: Recipe) -> optax.GradientTransformation:
 
 
 def normal_phase(recipe: Recipe, state: NormalState, batch: Pictures) -> tuple[NormalState, dict]:
-    """The normals, and where the head is, of rendered pictures."""
+    """One step of the network for normals and coverage, on rendered pictures."""
     images, wanted = (from_bytes(batch.image) + 1) / 2, jnp.asarray(batch.normals, jnp.float32)
     there = (jnp.sum(jnp.square(wanted), axis=-1) > 0.1).astype(jnp.float32)
 

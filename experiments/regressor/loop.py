@@ -1,4 +1,4 @@
-"""The training loop: pictures in, checkpoints and logs out; goes on exactly after a kill."""
+"""One training run of the regressor; a killed run resumes exactly."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from regressor import pool
-from tqdm import tqdm
+from training_loop import TensorBoardLog, train
 
 from facejax.checkpoints import TrainingStore, save
 from facejax.compilation import jit
 from facejax.face_model import FaceModel
+from facejax.regression.parameter_costs import CostRecipe, cost_space, cost_step, meta_cost_step
 from facejax.regression.regressor import SCHEMA, VERSION, RegressorConfig
 from facejax.regression.training import (
     Anchors,
@@ -36,10 +37,18 @@ from facejax.regression.two_branch import (
 from facejax.synthetic.generate import Generator, generate
 
 Source = Callable[[int], Example]  # the batch of a step
+WHITENED = 1024  # pictures whose statistics whiten the coefficients for 3DDFA's costs
 
 
 def pool_source(folder: Path, recipe: Recipe, *, seed: int, limit: int | None = None) -> Source:
-    """Batches from rendered pictures."""
+    """Batches from a pool of rendered pictures.
+
+    Args:
+      folder: of the pool.
+      recipe: gives the batch size.
+      seed: of the order.
+      limit: number of files.
+    """
     arrays = pool.read_pool(folder, limit=limit)
 
     def batch(step: int) -> Example:
@@ -51,7 +60,15 @@ def pool_source(folder: Path, recipe: Recipe, *, seed: int, limit: int | None = 
 
 
 def live_source(model: FaceModel, generator: Generator, recipe: Recipe, *, size: int, seed: int) -> Source:
-    """Batches rendered on the fly, for accelerators: no picture is ever seen twice."""
+    """Batches rendered on the fly, for accelerators: no picture is used twice.
+
+    Args:
+      model: the face model.
+      generator: what is in the pictures.
+      recipe: gives the batch size.
+      size: pixels per side.
+      seed: of the pictures.
+    """
     draw = jit(lambda keys, model: jax.vmap(lambda key: generate(key, model, size=size, generator=generator))(keys))
 
     def batch(step: int) -> Example:
@@ -75,51 +92,71 @@ def run(
     wild: Callable[[int], WildExample] | None = None,
     every: int = 500,
 ) -> State | TwoBranchState:
-    """Train to the recipe's end. `out/state` holds the newest states, `out/regressor` the averaged weights, and
-    `out/logs` the terms as TensorBoard reads them; called again after a kill it goes on at the newest state.
-    A recipe with two branches takes the batches of its second one from `wild`.
+    """Train to the recipe's end. Called again after a kill, it resumes from the newest state.
+
+    `out/state` holds the newest states, `out/regressor` the averaged weights, and `out/logs` the terms for TensorBoard.
+
+    Args:
+      out: the run's folder.
+      config: sizes of the regressor.
+      recipe: the loss and its length.
+      source: the labelled pictures.
+      anchors: of the model.
+      seed: of the run.
+      start: weights to start from; None: random ones.
+      wild: pictures in the wild, for a recipe with two branches.
+      every: steps between two checkpoints.
+
+    Returns:
+      The state after the last step.
     """
-    store = TrainingStore(out / "state", schema="facejax.regressor.training")
     if wild:
         assert isinstance(recipe, TwoBranchRecipe)
         state, views, step = _two_branches(config, recipe, anchors, seed, start)
+    elif isinstance(recipe, CostRecipe):
+        state, views, step = _parameter_costs(config, recipe, anchors, source, seed, start)
     else:
         state, views, step = _one_branch(config, recipe, anchors, seed, start)
-    first, state = store.restore_latest(state) or (0, state)
     key = jax.random.key(seed + 1)
-    recent: list[dict[str, Any]] = []
 
-    def draw(number: int):
+    def draw(number: int) -> Any:
         batches = (source(number), wild(number)) if wild else (source(number),)
         return views(jax.random.fold_in(key, number), *batches)
 
-    with _writer(out / "logs") as log, tqdm(total=recipe.steps, initial=first, unit="step") as bar:
-        ready = draw(first)
-        for number in range(first, recipe.steps):
-            state, terms = step(state, ready)
-            ready = draw(number + 1)  # on the host while the device takes the step
-            jax.block_until_ready(recent[-1:])  # no more than two steps wait in the queue
-            recent.append(terms)
-            bar.update()
-            if (number + 1) % 50 == 0:
-                mean = jax.tree.map(lambda *values: float(np.mean(values)), *jax.device_get(recent))
-                recent = []
-                bar.set_postfix_str(f"nme {100 * mean['nme']:.2f} %, points {100 * mean['points']:.2f} %")
-                for name, value in mean.items():
-                    log(name, value, number + 1)
-            if (number + 1) % every == 0 or number + 1 == recipe.steps:
-                store.save(number + 1, state)
-                export(out / "regressor", state, config, recipe)
-    return state
+    return train(
+        lambda state, number, batch: step(state, batch),
+        state,
+        draw,
+        steps=recipe.steps,
+        store=TrainingStore(out / "state", schema="facejax.regressor.training"),
+        log=TensorBoardLog(out / "logs"),
+        log_every=50,
+        save_every=every,
+        saved=lambda state: export(out / "regressor", state, config, recipe),
+        shown=("nme", "points"),
+    )
 
 
 def _one_branch(config: RegressorConfig, recipe: Recipe, anchors: Anchors, seed: int, start: Any):
-    """The first state; a batch's views; the step."""
+    """The first state, a function that makes a batch's views, and the step."""
     state = init_state(config, recipe, jax.random.key(seed))
     if start is not None:
         state = start_state(recipe, start)
     views = jit(lambda key, batch: _views(key, config, recipe, batch))
     step = jit(lambda state, views: train_step(config, recipe, anchors, state, views), donate_argnums=0)
+    return state, views, step
+
+
+def _parameter_costs(
+    config: RegressorConfig, recipe: CostRecipe, anchors: Anchors, source: Source, seed: int, start: Any
+):
+    """The same with 3DDFA's costs, whitened by the first pictures."""
+    state, views, _ = _one_branch(config, recipe, anchors, seed, start)
+    true = jit(lambda key, batch: _views(key, config, recipe, batch).coefficients)
+    some = [true(jax.random.key(number), source(number)) for number in range(-(-WHITENED // recipe.batch))]
+    space = cost_space(config, anchors, jnp.concatenate(some))
+    take = meta_cost_step if recipe.look_ahead else cost_step
+    step = jit(lambda state, views: take(config, recipe, anchors, space, state, views), donate_argnums=0)
     return state, views, step
 
 
@@ -137,24 +174,14 @@ def _views(key, config: RegressorConfig, recipe: Recipe, batch: Example):
 
 
 def export(path: Path, state: State | TwoBranchState, config: RegressorConfig, recipe: Recipe) -> None:
-    """The averaged weights in 16 bits, as `facejax.regression.load_regressor` reads them."""
+    """The averaged weights in 16 bits, for `facejax.regression.load_regressor`.
+
+    Args:
+      path: folder to write.
+      state: of the run.
+      config: sizes of the regressor.
+      recipe: of the run.
+    """
     weights = jax.device_get(state.average)
     about = {"config": asdict(config), "recipe": recipe.name, "steps": int(state.step)}
     save(path, weights, schema=SCHEMA, version=VERSION, half=True, **about)
-
-
-class _writer:
-    """Scalars for TensorBoard; without tensorboardX (extra `train`) they are not written."""
-
-    def __init__(self, folder: Path):
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise ValueError("training logs need tensorboardX: pip install 'facejax[train]'") from None
-        self.file = SummaryWriter(str(folder))
-
-    def __enter__(self) -> Callable[[str, float, int], None]:
-        return lambda name, value, step: self.file.add_scalar(name, value, step)
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()

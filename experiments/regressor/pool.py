@@ -1,4 +1,4 @@
-"""A pool of rendered pictures in files, for training where rendering is dearer than reading (the CPU)."""
+"""A pool of rendered pictures in files, for training where rendering is slower than reading (on CPUs)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams
 from facejax.synthetic.generate import Generator, Labelled, generate
 
-SHARD = 256  # pictures a file
+SHARD = 256  # pictures per file
 
 
 def render_pool(
@@ -29,10 +29,19 @@ def render_pool(
     views: int = 1,
     progress: Callable[[int], object] = lambda count: None,
 ) -> None:
-    """Render shards of pictures into `folder`; those that are there already are left alone, so a killed run goes on.
+    """Render shards of pictures. Existing shards are kept, so a killed run resumes.
 
-    Shard k always holds the same pictures: they depend on the seed, k and the generator only. `views` pictures in a row
-    show one person.
+    Shard k always holds the same pictures: they depend on the seed, k and the generator only.
+
+    Args:
+      folder: of the pool.
+      model: the face model.
+      generator: what is in the pictures.
+      shards: which ones to render.
+      size: pixels per side.
+      seed: of the pool.
+      views: so many pictures in a row show one person.
+      progress: called with the number of pictures of each finished shard.
     """
     if SHARD % views:
         raise ValueError(f"--views {views}: pictures of one person lie in one file of {SHARD}; pass a divisor of it")
@@ -61,7 +70,12 @@ def shard_path(folder: Path, shard: int) -> Path:
 
 
 def describe_pool(folder: Path, generator: Generator, size: int, seed: int, views: int = 1) -> None:
-    """Write pool.json, or check that the pool in `folder` was made alike."""
+    """Write pool.json, or check that the pool in `folder` was made with the same settings.
+
+    Args:
+      folder: of the pool.
+      generator, size, seed, views: as for `render_pool`.
+    """
     several = {} if views == 1 else {"views": views}
     text = json.dumps({"generator": asdict(generator), "size": size, "seed": seed, **several}, indent=1)
     path = folder / "pool.json"
@@ -72,7 +86,7 @@ def describe_pool(folder: Path, generator: Generator, size: int, seed: int, view
 
 
 def to_arrays(pictures: Labelled) -> dict[str, np.ndarray]:
-    """A batch of pictures as named arrays, the image as bytes."""
+    """A batch of pictures as named arrays, with the image in bytes."""
     params = pictures.params
     assert isinstance(params.camera, PerspectiveCamera)
     named = {
@@ -91,7 +105,7 @@ def to_arrays(pictures: Labelled) -> dict[str, np.ndarray]:
 
 
 def to_params(arrays: Mapping[str, Any]) -> FaceParams:
-    """The faces of a batch from `to_arrays`, in the same memory: numpy's or jax's."""
+    """The faces of a batch from `to_arrays`, as numpy or jax arrays, without copying."""
     pose = Pose(arrays["rotation"], arrays["translation"])
     camera = PerspectiveCamera(arrays["focal"], arrays["principal"])
     return FaceParams(arrays["identity"], arrays["expression"], arrays["albedo"], pose, camera, arrays["light"])
@@ -110,7 +124,14 @@ def read_pool(folder: Path, *, limit: int | None = None) -> dict[str, np.ndarray
 
 
 def batch_rows(count: int, size: int, step: int, *, seed: int) -> np.ndarray:
-    """The rows of one step's batch: every row once an epoch, in an order that depends on seed and epoch only."""
+    """The rows of one step's batch: every row once an epoch, in an order that depends on seed and epoch only.
+
+    Args:
+      count: number of rows.
+      size: of a batch.
+      step: its number.
+      seed: of the order.
+    """
     per_epoch = max(count // size, 1)
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng([seed, epoch]).permutation(count)

@@ -2,12 +2,13 @@
 
 from dataclasses import asdict, replace
 
-from facejax.objectives import TwoDASLWeights
+from facejax.objectives import PARAMETER_COSTS, TwoDASLWeights
+from facejax.regression.parameter_costs import CostRecipe
 from facejax.regression.training import Augmentation, Recipe
 from facejax.regression.two_branch import LAMBDAS, TwoBranchRecipe
 from facejax.synthetic.generate import Generator
 
-# The camera's effects are left to training, where every view has its own.
+# Camera effects are added in training, where every view has its own.
 FULL = Generator(camera=0.0)
 GENERATORS = {
     "full": FULL,
@@ -19,7 +20,7 @@ NO_HEAD = tuple(term for term in SYNTHETIC.terms if term[0] != "landmarks")
 
 
 def two_branch(name: str, *terms: str, channels: int = 4) -> TwoBranchRecipe:
-    """The supervised terms, and of 2DASL's those named."""
+    """The supervised terms, and the named terms of 2DASL."""
     on = {term: getattr(LAMBDAS, term) if term in terms else 0.0 for term in asdict(LAMBDAS)}
     return TwoBranchRecipe(name=name, lambdas=TwoDASLWeights(**on), channels=channels)
 
@@ -32,7 +33,12 @@ RECIPES = {
     "no_landmark_head": replace(SYNTHETIC, name="no_landmark_head", terms=NO_HEAD),
     "bare": replace(SYNTHETIC, name="bare", terms=NO_HEAD, augmentation=Augmentation(occluders=0.0, camera=0.0)),
     "occluders": replace(SYNTHETIC, name="occluders", terms=NO_HEAD, augmentation=Augmentation(camera=0.0)),
-    # With --wild: pictures that people marked, for reported results only.
+    # One recipe for each of 3DDFA's costs; the paper trains with wpdc, then with vdc (--start).
+    **{f"3ddfa_{cost}": CostRecipe(name=f"3ddfa_{cost}", cost=cost) for cost in PARAMETER_COSTS},
+    # 3DDFA_V2's two ways to join fWPDC and VDC.
+    "3ddfa_v2_joint": CostRecipe(name="3ddfa_v2_joint", cost="joint", regularize=True),
+    "3ddfa_v2_meta": CostRecipe(name="3ddfa_v2_meta", regularize=True, look_ahead=4, batch=5 * 32, steps=4500),
+    # With --wild: hand-annotated pictures, for reported results only.
     "synthetic_wild": two_branch("synthetic_wild", "landmarks", channels=3),
     "2dasl_none": two_branch("2dasl_none"),
     "2dasl_weighted": two_branch("2dasl_weighted", "coefficients"),
@@ -41,7 +47,7 @@ RECIPES = {
     "2dasl_cycle": two_branch("2dasl_cycle", "cycle"),
     "2dasl_critic": two_branch("2dasl_critic", "critic"),
     "2dasl": TWODASL,
-    # The vertex distance in place of the weighted coefficients; begins at a trained 2dasl (--start).
+    # The vertex distance in place of the weighted coefficients; starts from a trained 2dasl (--start).
     "2dasl_stage2": replace(
         TWODASL,
         name="2dasl_stage2",

@@ -1,6 +1,6 @@
-"""Pictures in the wild with a few clicked points, and the same turned to larger yaws: 2DASL's second branch.
+"""Pictures in the wild with a few clicked points, and copies turned to larger yaws: 2DASL's second branch.
 
-They are for reported results only: AFLW may neither be passed on nor trained on for anything that is shipped.
+For reported results only: AFLW may neither be redistributed nor used to train anything that is shipped.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from facejax.regression.two_branch import WildExample
 from facejax.synthetic.profiling import draw_turn, turn_photo
 
 EIGHTEEN = tuple(k for k in range(21) if k not in (12, 16, 20))  # AFLW's 21 without ear lobes and chin: 2DASL's 18
-ROOM = 24  # pixels around a crop before its head turns: what touches the border cannot turn
+ROOM = 24  # pixels added around a crop before its head is turned, since parts at the border cannot turn
 
 
 def read_wild(folder: Path, *, limit: int | None = None) -> WildExample:
-    """The crops of a folder as `facejax.evaluation.read_aflw` takes it, those that are in AFLW2000-3D left out."""
+    """The crops of a folder as `facejax.evaluation.read_aflw` takes it, without those in AFLW2000-3D."""
     faces = read_aflw(folder)
     with np.load(folder / "aflw_crops_labels.npz", allow_pickle=False) as labels:
         known = labels["in_aflw2000"] if "in_aflw2000" in labels.files else np.zeros(len(labels["name"]), bool)
@@ -34,7 +34,7 @@ def read_wild(folder: Path, *, limit: int | None = None) -> WildExample:
     faces = faces.rows(np.array([name not in benchmark for name in faces.names]))
     faces = faces.rows(np.arange(len(faces)) < (len(faces) if limit is None else limit))
     points = faces.points["21"][:, EIGHTEEN]
-    inside = np.all((points > 0) & (points < SIDE), axis=-1)  # not where they are NaN
+    inside = np.all((points > 0) & (points < SIDE), axis=-1)  # False where they are NaN
     images = np.stack([np.round(faces.read(row) * 255).astype(np.uint8) for row in range(len(faces))])
     return WildExample(
         image=images,
@@ -55,8 +55,15 @@ def turn_wild(
 ) -> WildExample:
     """Each picture with its head turned to a larger yaw (face profiling), by a face fitted to the regressor's points.
 
-    The clicked points turn with the depths of that face; the ones that were hidden stay so. Pictures keep their size,
-    with the room that turning needs already in them: the result is `SIDE + 2 * ROOM` pixels wide.
+    The clicked points turn with the depths of that face; hidden ones stay hidden. Pictures are padded by the room that
+    turning needs: the results are `SIDE + 2 * ROOM` pixels wide.
+
+    Args:
+      model: the face model.
+      regressor: finds the points.
+      wild: the pictures.
+      seed: of the angles.
+      progress: called with the number of finished pictures.
     """
     turn = jit(lambda regressor, model, key, one: _turn(regressor, model, key, one))
     turned = []
@@ -78,7 +85,7 @@ def _turn(regressor: Regressor, model: FaceModel, key, one: WildExample) -> Wild
     found = (regress_crops(regressor, seen[None]).landmarks[0] - offset) / scale
     middle = jnp.full(2, image.shape[0] / 2.0)
     fitted = fit_landmarks(model, found, principal=middle, contour="static", priors=LINEAR.priors).params
-    for place, members in enumerate(CENTRES):  # where people clicked, their points are the truth
+    for place, members in enumerate(CENTRES):  # clicked points replace the regressor's
         rows = jnp.array(members)
         off = jnp.where(one.visible[place], clicked[place] - jnp.mean(found[rows], axis=0), 0.0)
         found = found.at[rows].add(off)
@@ -91,13 +98,13 @@ def _turn(regressor: Regressor, model: FaceModel, key, one: WildExample) -> Wild
 
 
 def write_wild(path: Path, wild: WildExample) -> None:
-    """One npz file, whole or not there."""
+    """Write one npz file, atomically."""
     with atomic_path(path) as partial:
         np.savez(partial, **wild._asdict())
 
 
 def join_turned(wild: WildExample, path: Path) -> WildExample:
-    """The pictures and the turned ones of a file of `write_wild`, at the turned ones' size."""
+    """The pictures and the turned ones of a file of `write_wild`, all at the size of the turned ones."""
     with np.load(path, allow_pickle=False) as file:
         turned = WildExample(*(file[name] for name in WildExample._fields))
     room = (turned.image.shape[1] - wild.image.shape[1]) // 2
@@ -112,7 +119,7 @@ def join_turned(wild: WildExample, path: Path) -> WildExample:
 
 
 def wild_source(wild: WildExample, count: int, *, seed: int) -> Callable[[int], WildExample]:
-    """`count` pictures for each step, in an order that depends on the seed only."""
+    """`count` pictures per step, in an order that depends on the seed only."""
 
     def batch(step: int) -> WildExample:
         rows = batch_rows(len(wild.image), count, step, seed=seed)

@@ -1,4 +1,4 @@
-"""Annotated photographs, fitted in groups, and what is measured on each."""
+"""Annotated photographs, fitted in batches, and the measurements of each."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A face and what was measured on it."""
+    """A fitted face and its measurements."""
 
     numbers: dict[str, Any]
     photo: np.ndarray  # (S, S, 3), the crop
@@ -68,7 +68,7 @@ def read_subjects(data: Path, *, aflw: int, limit: int | None = None) -> list[Su
 
 
 def linear_like(recipe: Recipe) -> Recipe:
-    """The linear recipe from the start of another: its crop, landmarks and priors."""
+    """The linear recipe with the start of another: its crop, landmarks and priors."""
     return replace(recipe, name=LINEAR.name, stages=LINEAR.stages)
 
 
@@ -81,7 +81,16 @@ def fit_subjects(
     batch: int,
     progress: Callable[[int], object] = lambda count: None,
 ) -> list[Fitted]:
-    """Fit all faces, `batch` at once (the last group is filled up: one program serves all), and measure them."""
+    """Fit and measure all faces.
+
+    Args:
+      model: the face model.
+      subjects: the photographs.
+      recipe: of the fit.
+      tools: what the recipe needs.
+      batch: faces at once; the last batch is filled up, so that one program serves all.
+      progress: called with 1 for each face.
+    """
     last = model_after(model, recipe, tools)
     texels, found = None, []
     for first in range(0, len(subjects), batch):
@@ -107,7 +116,21 @@ def measure(
     albedo: np.ndarray,
     texels: Texels,
 ) -> Fitted:
-    """One face without the batch axis. `last` is the model with the albedo of the last stage."""
+    """Measure one face without batch axis.
+
+    Args:
+      model: the face model.
+      last: the model with the albedo of the last stage.
+      recipe: of the fit.
+      subject: the photograph and its annotation.
+      crop: of the photograph.
+      face: the fit.
+      albedo: the fitted map.
+      texels: of the map.
+
+    Returns:
+      The measurements.
+    """
     params = in_crop(face.params, crop)
     unwrapped = unwrap_jit(model, params_without_albedo(params), crop.images, texels)
     errors = brightness_errors(unwrapped, albedo, texels)
@@ -126,19 +149,26 @@ def measure(
 
 
 def landmark_errors(model: FaceModel, recipe: Recipe, face: FittedFaces, points: np.ndarray) -> dict[str, float]:
-    """NME after the landmarks alone and after every stage, in the order in which they ran."""
+    """NME of the landmark fit and of every stage, in order.
+
+    Args:
+      model: the face model.
+      recipe: of the fit.
+      face: the fit.
+      points: annotated.
+    """
     names = ["landmarks", *(stage.name for stage in recipe.stages)]
     places = {name: _places(model, params_without_albedo(face.stages[name]), face.moving) for name in names}
     return {name: float(nme(np.asarray(place), points)) for name, place in places.items()}
 
 
 def in_crop(params: FaceParams, crop: Crops) -> FaceParams:
-    """Parameters in pixels of the photograph, in pixels of its crop."""
+    """Parameters for the photograph, converted to pixels of its crop."""
     return replace(params, camera=transform_camera(params.camera, crop.scale, crop.offset))
 
 
 def params_without_albedo(params: FaceParams) -> FaceParams:
-    """Geometry, pose and light: one shape for all albedo models, so that one program serves them."""
+    """Geometry, pose and light: the same shapes for all albedo models, so that one program serves them."""
     return replace(params, albedo=jnp.zeros(0))
 
 
@@ -147,7 +177,7 @@ _places = jit(project_landmarks)
 
 @jit
 def draw_over(model: FaceModel, params: FaceParams, photo: jax.Array) -> jax.Array:
-    """The fit laid over a crop, where fits are compared."""
+    """The fit composed over a crop, as fits are compared."""
     drawn = render(model, params, size=(photo.shape[0], photo.shape[1]), background=photo)
     blend = face_mask(model, drawn)[..., None]
     return blend * drawn.color + (1 - blend) * photo

@@ -1,4 +1,4 @@
-"""Maps that training did not see, made by a decoder as well as it can, or by the linear albedo."""
+"""Maps that were not trained on, reconstructed as well as possible by a decoder or by the linear albedo."""
 
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +19,7 @@ from facejax.fitting import FeatureNetwork, Stage
 from facejax.fitting.stages import schedule
 from facejax.objectives import psnr
 
-PERCEPTUAL = 0.01  # weight of the feature distance beside the mean squared difference
+PERCEPTUAL = 0.01  # weight of the feature distance relative to the mean squared difference
 STAGE = Stage(name="map", steps=200, rates=(("albedo", 0.1),), weights=(), rampdown=0.25, floor=0.0, betas=(0.9, 0.999))
 """The pace of FFHQ-UV's texture stage, twice as long."""
 
@@ -32,7 +32,7 @@ class MapFit(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MapView:
-    """How a network sees a map: a square of it, at one size, as if it were a picture of a face."""
+    """What a network sees of a map: a square of it, at one size, as if it were a picture of a face."""
 
     network: FeatureNetwork
     box: tuple[float, float, float] = field(metadata={"static": True})  # top, left, side; shares of the map's side
@@ -86,9 +86,18 @@ def fit_map(
     stage: Stage = STAGE,
     weight: float = PERCEPTUAL,
 ) -> MapFit:
-    """Move the coefficients from zero (the mean map) until the map looks like the target; one map.
+    """Fit the coefficients of one map, from zero (the mean map), by Adam.
 
-    Mean squared difference of display values under the mask, plus `weight` times the distance that `view` sees.
+    The loss is the mean squared difference of display values under the mask, plus `weight` times the distance in
+    `view`.
+
+    Args:
+      albedo: the decoder.
+      target: the map.
+      mask: texels that count.
+      view: of a network; None: without that distance.
+      stage: steps, rates and decays of Adam.
+      weight: of the distance.
     """
     rate, pace, adam = dict(stage.rates)["albedo"], schedule(stage), optax.scale_by_adam(*stage.betas)
     wanted = None if view is None else view.features(target)
@@ -111,7 +120,7 @@ def fit_map(
 
 
 def project_map(albedo: LinearAlbedo, target: Float[Array, "R R 3"], mask: Bool[Array, "R R"]) -> Float[Array, "R R 3"]:
-    """The nearest map of the linear model under the mask, by least squares in its own size; one map."""
+    """The closest map of the linear model under the mask, by least squares at its own size; one map."""
     side, own = target.shape[0], albedo.mean.shape[0]
     resize = lambda image, size: jax.image.resize(image, (size, size, 3), "linear")  # noqa: E731
     keep = jax.image.resize(mask.astype(jnp.float32), (own, own), "linear")[..., None] > 0.99
@@ -140,7 +149,14 @@ def compare_maps(
     mask: Bool[Array, "R R"],
     views: tuple[MapView, ...],
 ) -> tuple[Float[Array, " N"], Float[Array, "N V"]]:
-    """PSNR (dB) under the mask, and the distance that each view sees."""
+    """PSNR (dB) under the mask, and the distance in each view.
+
+    Args:
+      made: reconstructed maps.
+      targets: the maps.
+      mask: texels that count.
+      views: of networks.
+    """
 
     def one(texture, target):
         shown = jnp.clip(texture, 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""A face fitted to one view, drawn into others: what self-reconstruction hides.
+"""A face fitted to one view and rendered into others, which shows what comparing with the fitted view alone hides.
 
 Identity, expression, albedo and camera stay; only the pose follows the other view's landmarks.
 """
@@ -40,7 +40,7 @@ VIEWS = ("left", "right")
 
 @dataclass(frozen=True)
 class Views:
-    """The views of one person, with what the regressor says of each."""
+    """The views of one person, with the regressor's results for each."""
 
     images: dict[str, np.ndarray]  # "front" and `VIEWS`
     seen: dict[str, facejax.RegressResult]
@@ -64,7 +64,15 @@ def align_pose(
     *,
     steps: int = 30,
 ) -> FaceParams:
-    """The face in the pose that brings its landmarks, fixed points of the surface, to these pixels of its camera."""
+    """The face in the pose that brings its landmarks (fixed points of the surface) to the given pixels.
+
+    Args:
+      model: the face model.
+      params: the face, with the camera of the view.
+      points: pixels.
+      confidence: weights of the points.
+      steps: of the least squares.
+    """
     surface = landmarks(model, decode(model, params))
     sigma = jnp.maximum(PRIORS.noise, landmark_noise(confidence))
     rotation, scale, offset = scaled_orthographic(surface, points, sigma**-2)
@@ -85,7 +93,9 @@ def align_pose(
 
 @jit
 def _see(model: FaceModel, params: FaceParams, seen: Observation, confidence: Float[Array, " 68"]):
-    """With the pose aligned: the fit over the crop, its PSNR, that with the light solved for this view, landmarks."""
+    """With the pose aligned: the fit over the crop, its PSNR, the PSNR with the light solved for this view, the
+    landmarks.
+    """
     posed = align_pose(model, params, seen.landmarks, confidence)
     scene, relit = look(model, posed, seen), look(model, solve_light(model, posed, seen), seen)
     values = (psnr(one.rendering.color, seen.image, one.mask) for one in (scene, relit))
@@ -95,8 +105,18 @@ def _see(model: FaceModel, params: FaceParams, seen: Observation, confidence: Fl
 def side_views(
     model: FaceModel, views: Views, recipe: Recipe, tools: Tools
 ) -> tuple[dict[str, Any], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Numbers (PSNR of the front view and of each side, with the light of the front and with its own; landmark NME),
-    and for each view the photograph's crop and the fit over it."""
+    """Measure a fit of the front view on all views.
+
+    Args:
+      model: the face model.
+      views: of one person.
+      recipe: of the fit.
+      tools: what the recipe needs.
+
+    Returns:
+      Numbers (PSNR of the front view and of each side, with the front's light and with its own; landmark NME), and for
+      each view the photograph's crop and the fit over it.
+    """
     result = facejax.fit(model, views.images["front"], recipe=recipe, start=views.seen["front"], tools=tools)
     numbers: dict[str, Any] = {"front": float(result.faces.psnr_face[0])}
     pictures = {}

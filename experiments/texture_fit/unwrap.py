@@ -1,4 +1,4 @@
-"""A photograph in the UV layout of the face that was fitted to it, and how evenly lit it is there."""
+"""A photograph in the UV layout of the face fitted to it, and how evenly lit it is there."""
 
 from functools import cache
 from typing import NamedTuple
@@ -24,21 +24,21 @@ ENOUGH = 0.1  # share of the face's texels that must be seen on both sides for a
 
 
 class Texels(NamedTuple):
-    """Where the texels of a map are on the mesh."""
+    """The texels of a map and their places on the mesh."""
 
     triangle: Int[Array, "T T"]
     weights: Float[Array, "T T 3"]  # of its corners
     covered: Bool[Array, "T T"]
-    face: Bool[Array, "T T"]  # the face without hairline and temples, as fits compare it
+    face: Bool[Array, "T T"]  # the face without hairline and temples, as in fits
 
 
 class Unwrapped(NamedTuple):
-    map: Float[Array, "T T 3"]  # display values; of no meaning where nothing is seen
+    map: Float[Array, "T T 3"]  # display values; meaningless where nothing is visible
     seen: Bool[Array, "T T"]
 
 
 def mesh_texels(model: FaceModel, size: int) -> Texels:
-    """The texels of maps with `size` texels a side."""
+    """The texels of a map with `size` texels per side."""
     corners = np.asarray(model.uv, np.float64)[np.asarray(model.topology.uv_faces)]
     found = rasterise(corners, (size, size))
     region = model.regions["face_inner" if "face_inner" in model.regions else "face"]
@@ -48,9 +48,18 @@ def mesh_texels(model: FaceModel, size: int) -> Texels:
 
 
 def unwrap(model: FaceModel, params: FaceParams, image: Float[Array, "H W 3"], texels: Texels) -> Unwrapped:
-    """Every texel's place on the posed face, looked up in the photograph; one face, whose camera is the photograph's.
+    """Look up every texel's place on the posed face in the photograph; one face.
 
-    Seen is what faces the camera, lies in the picture, and is not behind another part of the face.
+    A texel is visible if it faces the camera, lies in the picture, and is not behind another part of the face.
+
+    Args:
+      model: the face model.
+      params: the face; its camera is the photograph's.
+      image: the photograph.
+      texels: from `mesh_texels`.
+
+    Returns:
+      The map, and its visible texels.
     """
     height, width, _ = image.shape
     vertices = to_camera(params.pose, decode(model, params))
@@ -68,7 +77,8 @@ def unwrap(model: FaceModel, params: FaceParams, image: Float[Array, "H W 3"], t
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     drawn = render_mesh(vertices, model.faces, camera, size=(height, width), edges=False)
     place = jnp.stack([x / width, 1.0 - y / height], axis=-1)
-    inside &= sample_texture(drawn.alpha[..., None], place)[..., 0] > 0.999  # no background among the pixels it takes
+    # no background among the pixels that it reads
+    inside &= sample_texture(drawn.alpha[..., None], place)[..., 0] > 0.999
     nearest = drawn.depth[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
     pixel = depth / camera.focal if isinstance(camera, PerspectiveCamera) else 1.0 / camera.scale  # mm
     behind = depth > nearest + DEEPER + pixel * jnp.sqrt(1.0 - cosine**2) / cosine
@@ -82,10 +92,10 @@ unwrap_jit = jit(unwrap)
 
 
 def brightness_errors(unwrapped: Unwrapped, albedo: np.ndarray, texels: Texels) -> tuple[float, float] | None:
-    """BS errors of the unwrapped photograph and of the albedo map, both over the texels that are seen on both sides.
+    """BS errors of the unwrapped photograph and of the albedo map, both over texels that are visible on both sides.
 
-    What is not seen takes the nearest seen texel's colour in either map, so that the blur is the same for both. None
-    where too little is seen of one side.
+    Invisible texels take the colour of the nearest visible one in both maps, so that the blur is the same for both.
+    None where too little of one side is visible.
     """
     seen = np.asarray(unwrapped.seen & texels.face)
     both = seen & seen[:, ::-1]

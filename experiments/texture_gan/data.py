@@ -10,16 +10,17 @@ from PIL import Image
 from regressor.pool import batch_rows
 
 from facejax.face_model import FaceModel
+from facejax.lighting import srgb_to_linear
 
 Source = Callable[[int], np.ndarray]  # step to maps (N, R, R, 3), uint8 display values
 _KINDS = ("npy", "npz", "png")
 
 
 def read_maps(folder: Path, size: int, *, limit: int | None = None) -> np.ndarray:
-    """The maps (N, size, size, 3), uint8 display values, of a folder: in .npy or .npz files of many, or in .png files.
+    """The maps (N, size, size, 3), uint8 display values, in a folder's .npy, .npz or .png files.
 
-    Larger maps are reduced, in linear light. Kept in memory: 5,000 maps of 256 texels are 1 GB. Raises ValueError when
-    there are none, or one is not a square of a whole multiple of `size`.
+    Larger maps are reduced, in linear light. All are kept in memory: 5,000 maps of 256 texels are 1 GB. Raises
+    ValueError when there are none, or one is not a square of a whole multiple of `size`.
     """
     found, count = [], 0
     for path, maps in _arrays(folder):
@@ -35,7 +36,7 @@ def read_maps(folder: Path, size: int, *, limit: int | None = None) -> np.ndarra
 
 
 def _arrays(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
-    """Bytes (N, S, S, 3) of each file of the first kind that is there."""
+    """Bytes (N, S, S, 3) of each file of the first kind found."""
     for kind in _KINDS:
         some = False
         for path in sorted(Path(folder).rglob(f"*.{kind}")):
@@ -58,13 +59,13 @@ def _open(path: Path) -> list[np.ndarray]:
 
 
 def reduce(maps: np.ndarray, size: int) -> np.ndarray:
-    """Means of whole blocks of texels, in linear light."""
+    """Means of square blocks of texels, in linear light."""
     factor = maps.shape[1] // size
     if factor == 1:
         return np.array(maps)
     levels = np.arange(256) / 255
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    edges = np.interp((np.arange(255) + 0.5) / 255, levels, linear)  # between two levels, by the display value
+    linear = srgb_to_linear(levels).astype(np.float32)
+    edges = np.interp((np.arange(255) + 0.5) / 255, levels, linear)  # midpoints of two levels, in display values
     small = np.empty((len(maps), size, size, 3), np.uint8)
     for row, one in enumerate(maps):
         mean = linear[one].reshape(size, factor, size, factor, 3).mean(axis=(1, 3))
@@ -80,7 +81,7 @@ def folder_source(maps: np.ndarray, batch: int, *, seed: int) -> Source:
 
 
 def drawn_source(draw: Callable[[int], np.ndarray], batch: int) -> Source:
-    """Maps that `draw` makes when they are needed, each index once: no map is ever seen twice."""
+    """Maps that `draw` makes when they are needed; each index is used once."""
     pool = ThreadPoolExecutor(os.cpu_count())
 
     def maps(step: int) -> np.ndarray:
@@ -90,7 +91,7 @@ def drawn_source(draw: Callable[[int], np.ndarray], batch: int) -> Source:
 
 
 def check_mirror(model: FaceModel) -> None:
-    """Raises ValueError when a map of this head reversed left to right is not a map of it."""
+    """Raises ValueError when a map of this head mirrored left to right is not a valid map."""
     uv, mirror = np.asarray(model.uv), np.asarray(model.topology.mirror)
     corners, uv_corners = np.asarray(model.faces).ravel(), np.asarray(model.topology.uv_faces).ravel()
     place = np.full((len(model.mean), 2), np.nan)

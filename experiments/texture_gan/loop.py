@@ -1,28 +1,26 @@
-"""The training loop: maps in, checkpoints, sheets and a log out; goes on exactly after a kill.
+"""One training run of the texture generator; a killed run resumes exactly.
 
 | in the run's folder | |
 |---|---|
-| `state/` | the newest states, whole |
+| `state/` | the newest states |
 | `decoder/` | the averaged generator, as `facejax.texture.load_decoder` reads it |
 | `sheets/` | maps of the averaged generator, always from the same latents; `real.png` |
-| `log.csv` | the terms, averaged between two rows; the Frechet distance where it was measured |
-| `recipe.json` | what is trained |
+| `log.csv` | the terms, averaged since the row before; the Frechet distance where measured |
+| `recipe.json` | the recipe |
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from tqdm import tqdm
+from jax.sharding import NamedSharding
+from training_loop import CsvLog, Event, describe, shardings, train
 
-from facejax.atomic import write_text
 from facejax.checkpoints import TrainingStore
 from facejax.compilation import jit
 from facejax.export.pictures import write_png
@@ -44,7 +42,7 @@ SHOWN = ("generator", "judge", "reconstruction", "frechet")
 
 @dataclass(frozen=True)
 class Intervals:
-    """In steps."""
+    """How often things happen, in steps."""
 
     log: int = 50
     save: int = 1000
@@ -64,50 +62,45 @@ def run(
     features: quality.Features | None = None,
     devices: list[jax.Device] | None = None,  # type: ignore[valid-type]
 ) -> State:
-    """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch."""
+    """Train to the recipe's end on all devices of all hosts, each of which takes its part of every batch.
+
+    Args:
+      out: the run's folder.
+      recipe: what to train and how.
+      source: the maps.
+      seed: of the run.
+      intervals: how often to log, save and measure.
+      features: in which the distance from real maps is measured; None: the shipped regressor's.
+      devices: to use; None: all.
+
+    Returns:
+      The state after the last step.
+    """
     every = intervals or Intervals()
     whole, parts = shardings(recipe.batch, devices)
-    store = TrainingStore(out / "state", schema="facejax.texture_gan.training")
-    key = jax.random.key(seed)
-    state = training.init_state(recipe, jax.random.fold_in(key, 0))
-    first, state = store.restore_latest(state) or (0, state)
-    state = spread(state, whole)
     describe(out, recipe)
-    log = Log(out / "log.csv", first, COLUMNS, SHOWN)
+    key = jax.random.key(seed)
     step = compiled_step(replace(recipe, steps=0), parts)
     watch = Watch(out, recipe, source, every, features, parts)
     watch.real()
-    with tqdm(total=recipe.steps, initial=first, unit="step", disable=not first_host()) as bar:
-        for number in range(first, recipe.steps):
-            maps = spread(source(number), parts)
-            state, terms = step(state, number, jax.random.fold_in(key, number + 1), maps)
-            log.add(terms)
-            bar.update()
-            done = number + 1
-            last = done == recipe.steps
-            if done % every.sheet == 0 or last:
-                watch.sheet(state)
-            if every.measure and (done % every.measure == 0 or last):
-                log.add({"frechet": watch.distance(state)})
-            if done % every.log == 0 or last:
-                bar.set_postfix_str(log.write(done))
-            if done % every.save == 0 or last:
-                store.save(done, state)
-                export(out / "decoder", recipe, state)
-    return state
-
-
-def shardings(batch: int, devices: list[jax.Device] | None) -> tuple[NamedSharding, NamedSharding]:  # type: ignore[valid-type]
-    """Everything on each device, and a batch cut into equal parts."""
-    devices = devices or jax.devices()
-    if batch % (2 * len(devices)) and len(devices) > 1:
-        raise ValueError(f"a batch of {batch} on {len(devices)} devices: use a multiple of {2 * len(devices)}")
-    mesh = Mesh(np.array(devices), ("data",))
-    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    return train(
+        lambda state, number, maps: step(state, number, jax.random.fold_in(key, number + 1), maps),
+        training.init_state(recipe, jax.random.fold_in(key, 0)),
+        lambda number: spread(source(number), parts),
+        steps=recipe.steps,
+        store=TrainingStore(out / "state", schema="facejax.texture_gan.training"),
+        log=CsvLog(out / "log.csv", COLUMNS),
+        log_every=every.log,
+        save_every=every.save,
+        sharding=whole,
+        events=(Event(every.sheet, watch.sheet), Event(every.measure, watch.measure)),
+        saved=lambda state: export(out / "decoder", recipe, state),
+        shown=SHOWN,
+    )
 
 
 class Step:
-    """The phases of a step, compiled one by one; the state is handed on without copies."""
+    """The phases of a step, compiled separately; each reuses the buffers of the state."""
 
     def __init__(self, recipe: Recipe, parts: NamedSharding):
         def compiled(function: Callable[..., Any]) -> Any:
@@ -136,7 +129,17 @@ class Step:
         return self.close(state), terms
 
     def play(self, state: State, number: int, keys: jax.Array, maps: jax.Array) -> tuple[State, dict[str, Any]]:
-        """The adversaries' turns."""
+        """The phases of generator and discriminator.
+
+        Args:
+          state: of the run.
+          number: of the step.
+          keys: consumed.
+          maps: real ones.
+
+        Returns:
+          The next state and the terms.
+        """
         recipe = self.recipe
         state, terms = self.generator(state, keys[0])
         if recipe.path and number % recipe.path_interval == 0:
@@ -154,12 +157,12 @@ class Step:
 
 @functools.cache
 def compiled_step(recipe: Recipe, parts: NamedSharding) -> Step:
-    """One for all lengths of a run: recipes that differ in their steps alone are one recipe here."""
+    """One for all lengths of a run: recipes that differ only in their steps share it."""
     return Step(recipe, parts)
 
 
 class Watch:
-    """What is looked at while training: sheets of maps, and the distance from real ones."""
+    """What is watched during training: sheets of maps, and the distance from real ones."""
 
     def __init__(
         self,
@@ -181,11 +184,13 @@ class Watch:
             z = jax.random.normal(key, (self.recipe.batch, self.recipe.generator.latent))
             yield spread(z, self.parts)
 
-    def sheet(self, state: State) -> None:
+    def sheet(self, state: State) -> dict[str, float]:
+        """Writes a sheet; logs nothing."""
         maps = [gathered(self.make(training.averaged(state), z, 0.7)) for z in self.latents(self.every.shown, 1)]
         page = quality.sheet(np.concatenate(maps)[: self.every.shown], columns=8)
         if first_host():
             write_png(self.out / "sheets" / f"step_{int(state.step):09d}.png", page)
+        return {}
 
     def real(self) -> None:
         count = -(-self.every.shown // self.recipe.batch)
@@ -193,8 +198,8 @@ class Watch:
         if first_host():
             write_png(self.out / "sheets" / "real.png", quality.sheet(maps, columns=8))
 
-    def distance(self, state: State) -> float:
-        """Frechet distance of the averaged generator's maps from real ones."""
+    def measure(self, state: State) -> dict[str, float]:
+        """The Frechet distance of the averaged generator's maps from real ones."""
         features = self.features or quality.encoder_features()
         self.features = features
         if self._real is None:
@@ -205,7 +210,7 @@ class Watch:
             jnp.asarray(gathered(self.make(training.averaged(state), z, 1.0)))
             for z in self.latents(self.every.measured, 2)
         )
-        return quality.frechet_distance(self._real, quality.moments(features, made))
+        return {"frechet": quality.frechet_distance(self._real, quality.moments(features, made))}
 
 
 def _make(recipe: Recipe, generator, z, psi):
@@ -214,43 +219,15 @@ def _make(recipe: Recipe, generator, z, psi):
     return apply_synthesis(config, generator, ws)
 
 
-class Log:
-    """Rows of a CSV file: the mean of each term since the last row."""
-
-    def __init__(self, path: Path, first: int, columns: tuple[str, ...], shown: tuple[str, ...]):
-        self.path, self.columns, self.shown = path, ("step", *columns), shown
-        self.terms: dict[str, list[Any]] = {}
-        old = path.read_text().splitlines()[1:] if path.exists() else []
-        self.rows = [row for row in old if int(row.split(",")[0]) <= first]  # later ones are made again
-
-    def add(self, terms: dict[str, Any]) -> None:
-        for name, value in terms.items():
-            self.terms.setdefault(name, []).append(value)
-
-    def write(self, step: int) -> str:
-        """Writes a row; returns what to show beside the bar."""
-        mean = {name: float(np.mean(jax.device_get(values))) for name, values in self.terms.items()}
-        self.terms = {}
-        self.rows.append(",".join([str(step), *(f"{mean[k]:.6g}" if k in mean else "" for k in self.columns[1:])]))
-        if first_host():
-            write_text(self.path, "\n".join([",".join(self.columns), *self.rows]) + "\n")
-        return ", ".join(f"{name} {mean[name]:.3g}" for name in self.shown if name in mean)
-
-
 def export(path: Path, recipe: Recipe, state: State, *, count: int = 10_000) -> None:
-    """The averaged generator as a texture decoder, in 16 bits."""
+    """The averaged generator as a texture decoder, in 16 bits.
+
+    Args:
+      path: folder to write.
+      recipe: of the run.
+      state: of the run.
+      count: draws for the statistics of the latents.
+    """
     weights = jax.tree.map(jnp.asarray, jax.device_get(training.averaged(state)))
     decoder = texture_decoder(recipe.generator, weights, count=count)
     save_decoder(path, decoder)
-
-
-def describe(out: Path, recipe: Any) -> None:
-    """Write recipe.json, or check that this run was begun with the same one; it may go on longer."""
-    path, told = out / "recipe.json", json.loads(json.dumps(asdict(recipe)))
-    if path.exists():
-        old = json.loads(path.read_text())
-        changed = [name for name, value in told.items() if name != "steps" and old.get(name) != value]
-        if changed:
-            raise ValueError(f"{path}: begun with another {changed[0]!r}; use a new folder, or the old setting")
-    if first_host():
-        write_text(path, json.dumps(told, indent=1) + "\n")

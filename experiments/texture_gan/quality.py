@@ -1,7 +1,7 @@
-"""How near made maps are to real ones: the Frechet distance of features, as FID, with networks of this project.
+"""How close generated maps are to real ones: the Frechet distance of features, as in FID, with this project's networks.
 
 Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", NIPS 2017. Numbers
-are comparable within one feature network only, and never with FID by Inception.
+are comparable only for the same feature network, and never with FID by Inception.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,10 +26,10 @@ class Moments(NamedTuple):
 
 
 def encoder_features(checkpoint: Path | None = None) -> Features:
-    """What the regressor's encoder summarises a map to, seen as if it were a picture of a face.
+    """The summary features of the regressor's encoder, which sees a map as if it were a picture of a face.
 
-    Without a checkpoint it is the shipped one; without that, an untrained encoder, always the same: its features still
-    tell distributions apart, more by colour and texture than by content.
+    Without a checkpoint it is the shipped encoder. If that is missing, it is an untrained encoder, always the same: its
+    features still distinguish distributions, more by colour and texture than by content.
     """
     if checkpoint is None and not ASSET.exists():
         config = EncoderConfig()
@@ -38,7 +38,7 @@ def encoder_features(checkpoint: Path | None = None) -> Features:
         regressor = load_regressor("default" if checkpoint is None else checkpoint)
         config, weights = regressor.config.encoder, regressor.weights
     if config.channels != 3:
-        raise ValueError(f"{checkpoint}: a network of {config.channels} channels; give one that sees colours alone")
+        raise ValueError(f"{checkpoint}: a network of {config.channels} channels; give one without a landmark map")
     run = jit(lambda weights, maps: _features(config, weights, maps))
     return lambda maps: run(weights, maps)
 

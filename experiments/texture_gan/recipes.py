@@ -9,7 +9,7 @@ from facejax.texture import CONFIG_F, LARGE, LIGHT, SMALL
 
 @dataclass(frozen=True)
 class Recipe:
-    """Static and hashable. The defaults are those of config F."""
+    """A training run. Static and hashable. The defaults are those of config F."""
 
     name: str
     generator: StyleGANConfig
@@ -23,17 +23,19 @@ class Recipe:
     path_interval: int = PATH_INTERVAL
     mixing: float = 0.9  # share of maps whose layers take two latents
     half_life: float = 10_000.0  # pictures, of the averaged weights
-    mirror: bool = False  # show every other map reversed left to right
-    learned_noise: bool = False  # the noise maps are learned and the same in all maps: what is where, at once
-    reconstruct: int = 0  # steps in which real maps are made again: learns far faster than the adversaries do
-    reconstruct_rate: float = 1e-2  # at first; falls to nothing with a half cosine
-    inverter: StyleGANConfig | None = None  # finds the latents of maps to make again
-    grow: tuple[tuple[int, int], ...] = ()  # (texels, until step): maps are first made again at fewer texels
-    adversaries_from: int = 0  # the step at which they begin
-    augment: bool = False  # adapt the strength of changes in front of the discriminator (ADA)
+    mirror: bool = False  # mirror every other map left to right
+    # learn the noise maps, which are the same for all maps: they hold what is the same everywhere
+    learned_noise: bool = False
+    # steps in which real maps are reconstructed, which learns far faster than adversarial training
+    reconstruct: int = 0
+    reconstruct_rate: float = 1e-2  # initial value; falls to zero by a half cosine
+    inverter: StyleGANConfig | None = None  # finds the latents of maps to reconstruct
+    grow: tuple[tuple[int, int], ...] = ()  # (texels, until step): maps are first reconstructed at lower resolutions
+    adversaries_from: int = 0  # the first step with adversarial training
+    augment: bool = False  # adapt the strength of the discriminator's augmentation (ADA)
 
 
-# The discriminator may be larger than what it judges: it is not shipped.
+# The discriminator may be larger than the generator, since it is not shipped.
 LIGHT_RECIPE = Recipe(
     name="light",
     generator=LIGHT,
@@ -42,8 +44,8 @@ LIGHT_RECIPE = Recipe(
     rate=2.5e-3,
     r1=1.0,
 )
-# For a processor: maps are made again, first at few texels, and no adversary sharpens them. What all maps share, such
-# as where brows and lips are, goes into the noise maps, texel by texel: convolutions learn it far later.
+# For a processor: maps are reconstructed, first at low resolutions, without adversarial training. What all maps share,
+# such as the places of brows and lips, goes into the noise maps; convolutions would learn it far later.
 SMALL_RECIPE = replace(
     LIGHT_RECIPE,
     name="small",
@@ -57,7 +59,7 @@ SMALL_RECIPE = replace(
     grow=((64, 1_500), (128, 3_500)),
     adversaries_from=7_000,
 )
-# The same at 64 texels, to compare what decoders learn of more and more maps.
+# The same at 64 texels, to compare decoders trained on more and more maps.
 TINY_RECIPE = replace(
     SMALL_RECIPE,
     name="tiny",

@@ -1,9 +1,9 @@
 """One step of training a texture decoder, as pure functions of its state.
 
-The phases are those of stylegan2-ada-pytorch's training loop: the generator, its path lengths, the discriminator, its
-slope, each with a step of Adam of its own, the regularisers only every few steps; then, if asked for, reconstruction of
-real maps; then the running averages. A step's
-randomness is its key's: the same key, state and maps give the same next state.
+The phases are those of stylegan2-ada-pytorch's training loop: the generator, its path lengths, the discriminator, and
+its gradient penalty. Each has its own step of Adam, and the regularisers run only every few steps. Then come, if asked
+for, the reconstruction of real maps, and the running averages. A step's randomness comes from its key: the same key,
+state and maps give the same next state.
 """
 
 from dataclasses import replace
@@ -41,26 +41,26 @@ from facejax.objectives.gan import (
 from texture_gan.recipes import Recipe
 
 W_AVG_DECAY = 0.995
-BLUR = 0.1  # of the z of reconstructed maps, in their standard deviations
+BLUR = 0.1  # noise added to the z of reconstructed maps, in their standard deviations
 REPULSION = 0.005
-ASTRAY = 1e-3  # of the layers' offsets, mean square
+ASTRAY = 1e-3  # weight of the mean square of the layers' offsets
 ADAPT_INTERVAL = 4  # steps between two changes of the augmentation's strength
 
 
-Spread = NamedSharding | None  # how a batch lies on the devices
+Spread = NamedSharding | None  # placement of a batch on the devices
 
 
 class State(NamedTuple):
     generator: Generator
-    average: Any  # running average of the generator's parameters and noise maps: what is kept
+    average: Any  # running average of the generator's parameters and noise maps, which is exported
     judge: Any
     inverter: Any  # maps to latents, for reconstruction; empty without
     generator_moments: Any
     judge_moments: Any
-    maker_moments: Any  # of generator and inverter together, for reconstruction
+    maker_moments: Any  # Adam's, of generator and inverter together, for reconstruction
     path_mean: Float[Array, ""]
     strength: Float[Array, ""]  # of the augmentation
-    signs: Float[Array, ""]  # sum over the steps since it was adapted: mean sign of real maps' logits
+    signs: Float[Array, ""]  # sum of the mean signs of real maps' logits since the last adaptation
     step: Int[Array, ""]
 
 
@@ -73,7 +73,7 @@ def init_state(recipe: Recipe, key: Key[Array, ""]) -> State:
     inverter: Any = {}
     if recipe.reconstruct:
         if recipe.inverter is None:
-            raise ValueError(f"recipe {recipe.name!r} makes maps again: it needs the sizes of an inverter")
+            raise ValueError(f"recipe {recipe.name!r} reconstructs maps: it needs the sizes of an inverter")
         inverter = init_inverter(recipe.inverter, third, outputs=inverter_outputs(recipe))
     maker: Any = {}
     if recipe.reconstruct:
@@ -91,7 +91,7 @@ def averaged(state: State) -> Generator:
 
 
 def start_noise(generator: Generator) -> Generator:
-    """Noise maps that can be learned: flat, and at full strength, since one of the two must not be zero."""
+    """Noise maps to learn: flat, but at full strength, since maps and strength must not both be zero."""
     full = lambda path, leaf: jnp.ones_like(leaf) if path[-1].key == "strength" else leaf  # noqa: E731
     params = jax.tree_util.tree_map_with_path(full, generator.params)
     return generator._replace(params=params, noise=jax.tree.map(jnp.zeros_like, generator.noise))
@@ -103,7 +103,7 @@ def _noise(recipe: Recipe, generator: Generator) -> Any:
 
 
 def _synthesis(recipe: Recipe, generator: Generator, ws: Array, key: Array, side: int | None = None) -> Array:
-    """Maps, with the noise that the recipe trains with; `side` texels wide, of the whole number of layers."""
+    """Maps with the noise that the recipe trains with; `side` texels wide, from the latents of all layers."""
     config = recipe.generator if side is None else replace(recipe.generator, resolution=side)
     ws = ws[:, : config.layers]
     if recipe.learned_noise:
@@ -117,17 +117,27 @@ def _adam(recipe: Recipe, network: str) -> optax.GradientTransformation:
 
 
 def _maker(recipe: Recipe) -> optax.GradientTransformation:
-    """With momentum and a rate that falls, which adversaries cannot use."""
+    """Adam with momentum and a falling rate, neither of which suits adversarial training."""
     return optax.adam(optax.cosine_decay_schedule(recipe.reconstruct_rate, recipe.reconstruct), b1=0.9, b2=0.99)
 
 
 def from_bytes(maps: UInt8[Array, "N R R 3"]) -> Float[Array, "N R R 3"]:
-    """Display values in [-1, 1]."""
+    """Bytes of display values as numbers in [-1, 1]."""
     return maps.astype(jnp.float32) / 127.5 - 1.0
 
 
 def generator_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Spread) -> tuple[State, dict]:
-    """The generator learns to fool the discriminator. `spread` is the sharding of a batch."""
+    """The generator learns to fool the discriminator.
+
+    Args:
+      recipe: of the run.
+      state: of the run.
+      key: consumed.
+      spread: placement of a batch.
+
+    Returns:
+      The next state and the terms.
+    """
     latents, noise, change = jax.random.split(key, 3)
 
     def loss(params):
@@ -145,7 +155,17 @@ def generator_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: S
 
 
 def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Spread) -> tuple[State, dict]:
-    """A step of the latents should move every map equally far; judged on half a batch."""
+    """A step of the latents should change every map equally; computed on half a batch.
+
+    Args:
+      recipe: of the run.
+      state: of the run.
+      key: consumed.
+      spread: placement of a batch.
+
+    Returns:
+      The next state and the terms.
+    """
     latents, noise, direction = jax.random.split(key, 3)
     count, side = max(recipe.batch // 2, 1), recipe.generator.resolution
 
@@ -168,7 +188,18 @@ def path_phase(recipe: Recipe, state: State, key: Key[Array, ""], spread: Spread
 def judge_phase(
     recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"], spread: Spread
 ) -> tuple[State, dict]:
-    """The discriminator learns to tell the generator's maps from real ones."""
+    """The discriminator learns to tell generated maps from real ones.
+
+    Args:
+      recipe: of the run.
+      state: of the run.
+      key: consumed.
+      maps: real ones.
+      spread: placement of a batch.
+
+    Returns:
+      The next state and the terms.
+    """
     latents, noise, change, flip = jax.random.split(key, 4)
     ws, _ = draw_latents(recipe, state.generator, latents, recipe.batch, spread)
     made = _synthesis(recipe, state.generator, ws, noise)
@@ -187,7 +218,17 @@ def judge_phase(
 
 
 def slope_phase(recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"]) -> tuple[State, dict]:
-    """The discriminator should be flat at real maps."""
+    """Penalise the discriminator's gradient at real maps.
+
+    Args:
+      recipe: of the run.
+      state: of the run.
+      key: consumed.
+      maps: real ones.
+
+    Returns:
+      The next state and the terms.
+    """
     change, flip = jax.random.split(key)
     real = _shown(recipe, maps, flip)
 
@@ -202,12 +243,23 @@ def slope_phase(recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[A
 def reconstruction_phase(
     recipe: Recipe, state: State, key: Key[Array, ""], maps: UInt8[Array, "N R R 3"], *, side: int
 ) -> tuple[State, dict]:
-    """An inverter finds the latents of each real map, the generator makes the map again, `side` texels wide.
+    """An inverter finds the latents of each real map, and the generator reconstructs the map.
 
-    The inverter answers with a z and with offsets of each layer's w. The z lie on the sphere that the mapping network
-    sees, are blurred there, and repel each other, so that they become as normal random numbers are (Wang and Isola,
-    "Understanding contrastive representation learning through alignment and uniformity on the hypersphere", ICML 2020).
-    Every other map of a batch is made without the offsets: what z can say is left to it.
+    The inverter's outputs are a z and an offset of each layer's w. The z lie on the sphere that the mapping network
+    sees. Noise is added to them and they repel each other, so that they become distributed like normal random numbers
+    (Wang and Isola, "Understanding contrastive representation learning through alignment and uniformity on the
+    hypersphere", ICML 2020). Every other map of a batch is made without the offsets, so that z carries as much as it
+    can.
+
+    Args:
+      recipe: of the run.
+      state: of the run.
+      key: consumed.
+      maps: real ones.
+      side: texels to reconstruct.
+
+    Returns:
+      The next state and the terms.
     """
     sizes = recipe.inverter
     assert sizes is not None
@@ -239,19 +291,19 @@ def reconstruction_phase(
 
 
 def inverter_outputs(recipe: Recipe) -> int:
-    """Numbers: a z, and an offset of every layer's w."""
+    """Number of outputs: a z, and an offset of every layer's w."""
     return (1 + recipe.generator.layers) * recipe.generator.latent
 
 
 def shrink(maps: Float[Array, "N R R 3"], side: int) -> Float[Array, "N S S 3"]:
-    """Maps of `side` texels, a power of two below theirs."""
+    """Maps reduced to `side` texels, by a power of two."""
     while maps.shape[1] > side:
         maps = downsample(maps)
     return maps
 
 
 def pyramid_distance(first: Float[Array, "N R R 3"], second: Float[Array, "N R R 3"]) -> Float[Array, ""]:
-    """The mean absolute difference, averaged over the pictures themselves and their halvings down to 8 texels."""
+    """The mean absolute difference, averaged over the pictures and their halvings down to 8 texels."""
     gaps, gap = [], first - second
     while gap.shape[1] > 8:
         gaps.append(jnp.mean(jnp.abs(gap)))
@@ -260,7 +312,7 @@ def pyramid_distance(first: Float[Array, "N R R 3"], second: Float[Array, "N R R
 
 
 def crowding(z: Float[Array, "N W"]) -> Float[Array, ""]:
-    """How near the members of a batch are: the log of the mean of exp(-2 d^2) over all pairs, on the unit sphere."""
+    """How close the members of a batch are: the log of the mean of exp(-2 d^2) over all pairs, on the unit sphere."""
     unit = z / jnp.sqrt(1.0 * z.shape[1])
     squared = 2.0 - 2.0 * unit @ unit.T
     apart = jnp.where(jnp.eye(len(z)) > 0, -jnp.inf, -2.0 * squared)
@@ -268,9 +320,9 @@ def crowding(z: Float[Array, "N W"]) -> Float[Array, ""]:
 
 
 def close_step(recipe: Recipe, state: State) -> State:
-    """The running averages, the augmentation's strength and the step's number move on."""
+    """Update the running averages, the augmentation's strength and the step's number."""
     decay = average_decay(recipe.batch, half_life=recipe.half_life)
-    # While few maps were seen the average follows closely, so that it forgets the start.
+    # At first the average follows closely, so that it forgets the start.
     seen = state.step.astype(jnp.float32)
     decay = jnp.minimum(decay, (1.0 + seen) / (10.0 + seen))
     new = state.generator.params, state.generator.noise
@@ -287,7 +339,18 @@ def close_step(recipe: Recipe, state: State) -> State:
 def draw_latents(
     recipe: Recipe, generator: Generator, key: Key[Array, ""], count: int, spread: Spread
 ) -> tuple[Float[Array, "N L W"], Float[Array, " W"]]:
-    """One latent for each layer of `count` maps, and the mean w; many maps change to a second latent on the way."""
+    """One latent per layer for `count` maps, and the mean w; many maps change to a second latent at some layer.
+
+    Args:
+      recipe: of the run.
+      generator: its weights.
+      key: consumed.
+      count: maps.
+      spread: placement of a batch.
+
+    Returns:
+      The latents and the mean.
+    """
     normal, mixed, cut = jax.random.split(key, 3)
     config = recipe.generator
     z = jax.random.normal(normal, (2, count, config.latent))

@@ -5,18 +5,19 @@ Optical density is -log of linear RGB. A map is a function of (ingredients, seed
 
 import numpy as np
 from default_head.albedo import LIPS_MELANIN
-from default_head.skins import ramp, to_display
+from default_head.skins import ramp
 
+from facejax.lighting import linear_to_srgb
 from texture_set.hairs import draw_beard, draw_brows, draw_scalp
 from texture_set.ingredients import LEVELS, Ingredients
 from texture_set.marks import bare, draw_furrows, draw_pores, draw_spots, freckle_density
 from texture_set.person import Person, draw_person
 from texture_set.pyramid import double, fill_smoothly, join
 
-MELANIN = np.array([0.35, 0.75, 1.0], np.float32)  # density of a unit, as in freckles
-YELLOW = np.array([0.0, 0.25, 1.0], np.float32)  # carotene: the blue alone
+MELANIN = np.array([0.35, 0.75, 1.0], np.float32)  # density of one unit, as in freckles
+YELLOW = np.array([0.0, 0.25, 1.0], np.float32)  # carotene, which absorbs blue only
 SOCKETS = np.array([0.7, 1.0, 0.85], np.float32)
-CAVITY = np.array([1.1, 1.6, 1.6], np.float32)  # nostrils and the inside of the lips: little light gets in there
+CAVITY = np.array([1.1, 1.6, 1.6], np.float32)  # nostrils and the inside of the lips, which little light reaches
 
 
 def draw_map(ingredients: Ingredients, seed: int, index: int) -> np.ndarray:
@@ -31,11 +32,11 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
 
 
 def compose(ingredients: Ingredients, person: Person, rng: np.random.Generator) -> np.ndarray:
-    """(T, T, 3) float32 display values; `rng` draws the grain and the places of the spots."""
+    """(T, T, 3) float32 display values; `rng` draws the grain and the places of spots."""
     linear = np.exp(-np.maximum(skin_density(ingredients, person, rng), 0.02))
     bare_tone = np.exp(-person.tone)
     shadow = 0.7 * person.hair_colour + 0.12 * bare_tone * np.array([0.8, 1.0, 1.25], np.float32)
-    # Hair under the skin looks blue, hair on it has its own colour.
+    # Hair under the skin looks blue; hair above it has its own colour.
     under = np.array([0.85, 1.0, 1.15] if person.beard.cover < 0.25 else [1.05, 1.0, 0.9], np.float32)
     beard = 0.75 * person.beard.colour + 0.12 * bare_tone * under
     linear = cover(linear, draw_scalp(ingredients, person, rng), shadow)
@@ -43,7 +44,7 @@ def compose(ingredients: Ingredients, person: Person, rng: np.random.Generator) 
     linear = cover(linear, draw_brows(ingredients, person.brows, rng), person.brows.colour)
     lashes = np.clip(person.lashes + person.make_up.liner, 0, 0.95)
     linear = cover(linear, lashes * ingredients.masks["lashes"], 0.25 * person.hair_colour + 0.004)
-    image = to_display(linear.astype(np.float32)).astype(np.float32)
+    image = linear_to_srgb(linear.astype(np.float32)).astype(np.float32)
     image = fill_smoothly(image, ingredients.skin)
     flat = image.reshape(-1, 3)
     flat[ingredients.eye_texels] = eyes(ingredients, person)
@@ -56,10 +57,10 @@ def cover(under: np.ndarray, amount: np.ndarray, colour: np.ndarray) -> np.ndarr
 
 
 def skin_density(ingredients: Ingredients, person: Person, rng: np.random.Generator) -> np.ndarray:
-    """(T, T, 3): tone, the detail of photographed skins, and what pigments add."""
+    """(T, T, 3): tone, the detail of photographed skins, and the added pigments."""
     masks = ingredients.masks
     value = join([mix_band(ingredients, person, level) for level in range(LEVELS)])
-    # The photographed scalps, their curls at the temples and the insides of nose and lips give way to what is drawn.
+    # Drawn parts replace the photographed scalps, their curls at the temples, and the insides of nose and lips.
     scalp = ramp(ingredients.hairline, -30, -8) * (1 - np.maximum(2 * masks["ears"] - 1, 0))
     value *= ((1 - 0.88 * scalp) * (1 - 0.8 * masks["cavity"]))[..., None]
     value += person.tone + person.yellow * YELLOW
@@ -101,7 +102,7 @@ def melanin(ingredients: Ingredients, person: Person, rng: np.random.Generator) 
 
 
 def mix_band(ingredients: Ingredients, person: Person, level: int) -> np.ndarray:
-    """(T/2^l, T/2^l, 3): each part of the head from its own skin, softly joined at the width of the band's features."""
+    """(T/2^l, T/2^l, 3): each part of the head from its own skin, blended over the width of the band's features."""
     band, weights = ingredients.bands[level], ingredients.parts[level]
     result = np.zeros(band.shape[1:], np.float32)
     for part, weight in enumerate(weights):
@@ -119,7 +120,7 @@ def _box(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def noise(ingredients: Ingredients, weights: list[np.ndarray]) -> np.ndarray:
-    """(T, T): the mixture of noise images of all scales."""
+    """(T, T): a mixture of noise images of all scales."""
     fine, middle, broad, broadest = (
         np.tensordot(w, m, axes=1) for w, m in zip(weights, ingredients.mottles, strict=True)
     )
@@ -128,7 +129,7 @@ def noise(ingredients: Ingredients, weights: list[np.ndarray]) -> np.ndarray:
 
 
 def add(value: np.ndarray, amount: np.ndarray, colour: np.ndarray) -> None:
-    """`value` (T, T, 3) += `amount` (T, T) of a pigment, in place."""
+    """Add `amount` (T, T) of a pigment to `value` (T, T, 3), in place."""
     for channel in range(3):
         if colour[channel] != 0:
             value[..., channel] += np.float32(colour[channel]) * amount

@@ -1,4 +1,4 @@
-"""Hair that is painted on the skin: brows from cards, beards, the shorn scalp. Each is a cover (T, T) in [0, 1]."""
+"""Hair painted on the skin: brows from cards, beards, the shorn scalp. Each is a cover (T, T) in [0, 1]."""
 
 import numpy as np
 from default_head.skins import ramp
@@ -9,11 +9,11 @@ from texture_set.person import Beard, Brows, Person
 
 
 def draw_brows(ingredients: Ingredients, brows: Brows, rng: np.random.Generator) -> np.ndarray:
-    """Both brows: the card, bent along the landmarks' curve, a little uneven."""
+    """Both brows: the card, bent along the landmarks' curve, with some irregularity."""
     card, middle = ingredients.cards[brows.card], ingredients.card_middles[brows.card]
     columns = card.shape[1]
     along, across, side = ingredients.brow_place.T
-    # mm a card pixel: the curve from inner to outer end is as long as the points between the ends.
+    # mm per card pixel: the card's length is that of the curve between the ends.
     length = np.linalg.norm(np.diff(ingredients.points[22:27], axis=0), axis=1).sum() * brows.length
     scale = columns / length
     share = (along - brows.start) / brows.length
@@ -31,7 +31,7 @@ def draw_brows(ingredients: Ingredients, brows: Brows, rng: np.random.Generator)
 
 
 def draw_beard(ingredients: Ingredients, beard: Beard, rng: np.random.Generator) -> np.ndarray:
-    """From a shadow to a short full beard; its borders are ragged."""
+    """From a beard shadow to a short full beard, with ragged borders."""
     if beard.kind == "none":
         return np.zeros_like(ingredients.lips)
     ragged, patches = (
@@ -72,7 +72,7 @@ def _beard_depth(ingredients: Ingredients, beard: Beard, sideburns: np.ndarray) 
 
 
 def draw_scalp(ingredients: Ingredients, person: Person, rng: np.random.Generator) -> np.ndarray:
-    """Shorn hair behind a hairline that moves with the person."""
+    """Shorn hair behind a hairline that varies by person."""
     near_ear = 1 - ingredients.masks["ears"]
     border = (
         ramp(ingredients.hairline - person.hair_shift, -7, 11) * near_ear * ramp(ingredients.masks["hair"], 0, 0.05)
@@ -81,7 +81,7 @@ def draw_scalp(ingredients: Ingredients, person: Person, rng: np.random.Generato
 
 
 def grain_of(ingredients: Ingredients, rng: np.random.Generator) -> np.ndarray:
-    """(T, T) noise around 1, one value a cell of the surface."""
+    """(T, T) noise around 1, one value per cell of the surface."""
     table = np.clip(rng.normal(1.0, 0.5, 1 << 16), 0, 2).astype(np.float32)
     return table[ingredients.grain]
 

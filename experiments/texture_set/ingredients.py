@@ -1,4 +1,4 @@
-"""What the maps are mixed from, in the head's UV layout: made once from the sources, kept in one file."""
+"""The ingredients that maps are mixed from, in the head's UV layout: made once from the sources, kept in one file."""
 
 import logging
 from dataclasses import dataclass, fields
@@ -20,12 +20,12 @@ FORMAT = 1
 LEVELS = 5  # of the pyramid
 # Parts of the head that take their detail from different skins; the sides of a pair may differ from each other.
 PARTS = ("nose", "mouth", "eyes", "forehead", "ears", "left cheek", "right cheek", "rest")
-MOTTLE_MM = (2.2, 7.0, 18.0, 45.0)  # cells of the noise in the skin's colour
-MOTTLES = 8  # independent images of each
+MOTTLE_MM = (2.2, 7.0, 18.0, 45.0)  # cell sizes of the noise in the skin's colour
+MOTTLES = 8  # independent images per size
 GRAIN_MM = 0.8  # cell of the finest noise: pores, stubble
 BROW_REACH = 13.0  # mm across
-EYE_CHROMA = 0.55  # share of the lids' own colour that is left out: in some skins they are painted
-FINE = 2  # brows are drawn this much larger
+EYE_CHROMA = 0.55  # share of the lids' own colour that is removed, since some skins have painted lids
+FINE = 2  # brows are drawn this many times larger
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,18 @@ class Ingredients:
 
     points: np.ndarray  # (68, 3) landmarks
     covered: np.ndarray  # (T, T) bool
-    skin: np.ndarray  # (T, T) bool: the skin chart; the rest of what is covered are eyeballs
+    skin: np.ndarray  # (T, T) bool: the skin chart; other covered texels are eyeballs
     position: np.ndarray  # (T, T, 3)
     area: np.ndarray  # (T, T) mm^2 of a texel, 0 outside the skin
     names: np.ndarray  # (N,) of the skins
     tones: np.ndarray  # (N, 3) their optical density
-    sharpness: np.ndarray  # (N,) strength of their finest band, the median is 1
-    blood: np.ndarray  # (3,) density of a unit of haemoglobin
+    sharpness: np.ndarray  # (N,) strength of their finest band; the median is 1
+    blood: np.ndarray  # (3,) density of one unit of haemoglobin
     bands: list[np.ndarray]  # (N, T/2^l, T/2^l, 3) density around the tone, fine to coarse
     parts: list[np.ndarray]  # (len(PARTS), T/2^l, T/2^l), their sum is 1
     masks: dict[str, np.ndarray]  # (T, T) in [0, 1]
-    lips: np.ndarray  # (T, T) distance to the red's border, negative inside
-    hairline: np.ndarray  # (T, T) distance behind the middling hairline, negative on the face
+    lips: np.ndarray  # (T, T) distance to the border of the lips' red, negative inside
+    hairline: np.ndarray  # (T, T) distance behind the average hairline, negative on the face
     mottles: list[np.ndarray]  # (MOTTLES, T', T') noise of unit variance, T' = T, T/2, T/2, T/4
     grain: np.ndarray  # (T, T) uint16: the cell of each texel
     brow_texels: np.ndarray  # (B,) int32: the texel (row * T + column) of each fine texel near a brow
@@ -62,11 +62,18 @@ class Ingredients:
 
 
 def make_ingredients(data_dir: Path, topology: dict, size: int, *, seed: int = 0) -> Ingredients:
-    """From the folder of sources and the head's layout as `build_default_head.exchange` gives it."""
+    """All ingredients from the sources.
+
+    Args:
+      data_dir: folder of the sources.
+      topology: the head's layout, from `build_default_head.exchange`.
+      size: texels per side.
+      seed: of the random noise.
+    """
     if size % 2**LEVELS:
-        raise ValueError(f"a map of {size} texels cannot be halved {LEVELS} times: take a multiple of {2**LEVELS}")
+        raise ValueError(f"a map of {size} texels cannot be halved {LEVELS} times: use a multiple of {2**LEVELS}")
     layers = make_layers(Path(data_dir), topology, size, seed)
-    # The layout's own brow landmarks lie on the upper edge of the brow, the shipped head's on its middle.
+    # The layout's brow landmarks lie on the upper edge of the brow, the shipped head's on its middle.
     points = np.asarray(landmarks(head := load_default_head(), head.mean), np.float64)
     cards = read_brows(Path(data_dir) / "skins")
     return mix(layers, topology, points, cards, np.random.default_rng(seed))
@@ -75,7 +82,15 @@ def make_ingredients(data_dir: Path, topology: dict, size: int, *, seed: int = 0
 def mix(
     layers: Layers, topology: dict, points: np.ndarray, cards: list[np.ndarray], rng: np.random.Generator
 ) -> Ingredients:
-    """From layers of the linear albedo's making, 68 landmarks (68, 3) and brow cards."""
+    """All ingredients from layers.
+
+    Args:
+      layers: made for the linear albedo.
+      topology: the head's layout.
+      points: 68 landmarks (68, 3).
+      cards: brow cards.
+      rng: of the random noise.
+    """
     size = len(layers.skin)
     position, regions = _surface(topology, layers, size)
     paler = 1 - EYE_CHROMA * np.maximum(regions["eyes"], regions["brows"])[..., None]
@@ -117,7 +132,7 @@ def mix(
 
 
 def _surface(topology: dict, layers: Layers, size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Positions and region masks of the texels, continued beyond the charts."""
+    """Positions and region masks of the texels, extended beyond the charts."""
     faces = np.asarray(topology["faces"], np.int64)
     texels = rasterise(np.asarray(topology["uv"], np.float64)[topology["uv_faces"]], (size, size))
     names = [name for name in topology if name.startswith("region_")]
@@ -133,7 +148,7 @@ def _fade(detail: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def _parts(regions: dict[str, np.ndarray], position: np.ndarray) -> np.ndarray:
-    """(len(PARTS), T, T): soft and summing to one; what comes first covers what follows."""
+    """(len(PARTS), T, T): soft masks that sum to one; earlier parts cover later ones."""
     left = ramp(position[..., 0], -8, 8)
     cheek = np.maximum(regions["cheeks"], np.maximum(regions["jaw"], 0.0))
     masks = {
@@ -169,7 +184,7 @@ def _hairline(hair: np.ndarray, layers: Layers) -> np.ndarray:
 
 
 def _noise(position: np.ndarray, cell: float, rng: np.random.Generator) -> np.ndarray:
-    """(MOTTLES, T, T): smooth noise that lives in space, so that the chart's stretch does not show; unit variance."""
+    """(MOTTLES, T, T): smooth noise of unit variance defined in space, so that the chart's distortion does not show."""
     result = []
     for _ in range(MOTTLES):
         lattice = rng.standard_normal((40, 40, 40)).astype(np.float32)
@@ -186,7 +201,7 @@ def _shrink(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _brow_strip(topology: dict, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The fine texels around both brows: their texel, and where they lie along and across the brow landmarks' curve."""
+    """The fine texels around both brows: their texel, and their place along and across the brow landmarks' curve."""
     from scipy.interpolate import CubicSpline
 
     uv = np.asarray(topology["uv"], np.float64)[topology["uv_faces"]]
@@ -219,7 +234,7 @@ def _brow_strip(topology: dict, points: np.ndarray, size: int) -> tuple[np.ndarr
 
 
 def _middle(card: np.ndarray) -> np.ndarray:
-    """The row of the middle of each column's hairs, smooth."""
+    """The row of the middle of the hairs in each column, smoothed."""
     mass = gaussian_filter(card.sum(axis=0), 6) + 1e-3
     return (gaussian_filter((card * np.arange(len(card))[:, None]).sum(axis=0), 6) / mass).astype(np.float32)
 
@@ -230,7 +245,7 @@ def _pad(cards: list[np.ndarray]) -> np.ndarray:
 
 
 def save_ingredients(path: Path, ingredients: Ingredients) -> None:
-    """One .npz; the bands as half precision."""
+    """Write one .npz, with the bands in half precision."""
     arrays = {}
     for field in fields(ingredients):
         value = getattr(ingredients, field.name)
@@ -245,10 +260,10 @@ def save_ingredients(path: Path, ingredients: Ingredients) -> None:
 
 
 def load_ingredients(path: Path) -> Ingredients:
-    """What `save_ingredients` wrote. ValueError for a file of another kind or version."""
+    """Read what `save_ingredients` wrote. Raises ValueError for a file of another kind or version."""
     with np.load(path, allow_pickle=False) as z:
         if "format" not in z or int(z["format"]) != FORMAT:
-            raise ValueError(f"{path}: not ingredients of format {FORMAT}; delete it, it is made again")
+            raise ValueError(f"{path}: not ingredients of format {FORMAT}; delete it, and it will be made again")
         arrays = {name: z[name] for name in z.files if name != "format"}
     values = {}
     for field in fields(Ingredients):

@@ -8,7 +8,14 @@ from texture_set.person import Person, Spots
 
 
 def draw_spots(ingredients: Ingredients, spots: Spots, where: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T, T): the strongest spot at each texel. Soft discs on the surface, more where `where` (T, T) is large."""
+    """(T, T): the strongest spot at each texel. Soft discs on the surface.
+
+    Args:
+      ingredients: of the maps.
+      spots: number, sizes and strengths.
+      where: (T, T), probability of a spot up to a factor.
+      rng: of the spots.
+    """
     size = ingredients.size
     image = np.zeros(size * size, np.float32)
     if spots.count == 0:
@@ -28,7 +35,7 @@ def draw_spots(ingredients: Ingredients, spots: Spots, where: np.ndarray, rng: n
     position = ingredients.position.reshape(-1, 3)
     gap = position[texels] - position[centre][:, None]
     length = np.sqrt(np.einsum("stk,stk->st", gap, gap))
-    # Wider to one side than to the other, so that no two spots are the same disc.
+    # Wider on one side than on the other, so that no two spots look the same.
     towards = np.einsum("stk,sk->st", gap, lobes) / np.maximum(length, 1e-6)
     distance = length / radius[:, None] * (1 + 0.25 * towards)
     soft = 0.35 + 0.5 * texel / radius[:, None]
@@ -38,7 +45,7 @@ def draw_spots(ingredients: Ingredients, spots: Spots, where: np.ndarray, rng: n
 
 
 def freckle_density(ingredients: Ingredients) -> np.ndarray:
-    """(T, T) where freckles are: nose, cheeks and forehead."""
+    """(T, T): where freckles are: nose, cheeks and forehead."""
     x, y, z = np.moveaxis(ingredients.position, -1, 0)
     middle = 0.5 * (ingredients.points[28, 1] + ingredients.points[30, 1])
     weight = np.exp(-(((np.abs(x) - 22) / 26) ** 2) - ((y - middle) / 24) ** 2) * (z > 40) + 0.012
@@ -46,13 +53,13 @@ def freckle_density(ingredients: Ingredients) -> np.ndarray:
 
 
 def bare(ingredients: Ingredients) -> np.ndarray:
-    """(T, T) area of bare skin: no lips, no cavities, no scalp."""
+    """(T, T): area of bare skin, without lips, cavities and scalp."""
     open_skin = ramp(ingredients.lips, 0, 1.5) * (1 - ingredients.masks["cavity"])
     return ingredients.area * open_skin * (1 - 0.9 * ingredients.masks["hair"])
 
 
 def draw_pores(ingredients: Ingredients, rng: np.random.Generator) -> np.ndarray:
-    """(T, T) fine grain around 0, coarser on nose and inner cheeks."""
+    """(T, T): fine grain around 0, coarser on nose and inner cheeks."""
     table = rng.standard_normal(1 << 16).astype(np.float32)
     grain = np.maximum(table[ingredients.grain] - 0.4, -0.4)
     masks = ingredients.masks
@@ -60,7 +67,7 @@ def draw_pores(ingredients: Ingredients, rng: np.random.Generator) -> np.ndarray
 
 
 def draw_furrows(ingredients: Ingredients, person: Person) -> np.ndarray:
-    """(T, T) lines across the forehead and crow's feet, thin and broken, in [0, 1]."""
+    """(T, T): lines across the forehead and crow's feet, thin and broken, in [0, 1]."""
     x, y, _ = np.moveaxis(ingredients.position, -1, 0)
     wobble = np.repeat(np.repeat(ingredients.mottles[2][0], 2, axis=0), 2, axis=1)
     gaps = np.repeat(np.repeat(ingredients.mottles[2][1], 2, axis=0), 2, axis=1)

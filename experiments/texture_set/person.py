@@ -1,11 +1,11 @@
-"""Who a map belongs to: everything that is drawn at random for one map, as numbers."""
+"""A random person: everything that is random in one map, as numbers."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from default_head.albedo import HAIR, HAIR_DARK, HAIR_LIGHT, skin_melanin, tone
-from default_head.skins import to_display
 
+from facejax.lighting import linear_to_srgb
 from texture_set.ingredients import LEVELS, MOTTLE_MM, MOTTLES, PARTS, Ingredients
 
 BEARDS = ("none", "shadow", "stubble", "moustache", "goatee", "full")
@@ -24,7 +24,7 @@ SHADOWS = np.array([[0.5, 0.9, 1.1], [0.7, 0.75, 0.7], [0.9, 0.6, 0.25], [0.7, 0
 
 @dataclass(frozen=True)
 class Spots:
-    """One kind of spots: how many, radius (mm) between two limits, strength between two limits."""
+    """One kind of spots: their number, and the limits of radius (mm) and strength."""
 
     count: int
     radius: tuple[float, float]
@@ -33,15 +33,15 @@ class Spots:
 
 @dataclass(frozen=True)
 class Brows:
-    """Which card, and how it lies along the landmarks' curve."""
+    """The brow card, and its place along the landmarks' curve."""
 
     card: int
-    length: float  # times the curve
-    start: float  # where the inner end lies, share of the curve
-    width: float  # times the card's own
+    length: float  # as a multiple of the curve's
+    start: float  # place of the inner end, as a share of the curve
+    width: float  # as a multiple of the card's
     lift: tuple[float, float]  # mm, right and left
-    arch: float  # mm that the middle is raised over the ends
-    own_arch: float  # share of the card's own curve
+    arch: float  # mm by which the middle is raised above the ends
+    own_arch: float  # share of the card's own curve that is kept
     cover: float
     power: float  # below 1 fills the gaps between hairs
     colour: np.ndarray  # (3,) linear
@@ -54,7 +54,7 @@ class Beard:
     kind: str
     cover: float
     cheek_line: float  # raises the upper border
-    width: float  # half, of the moustache; a goatee wider than 28 goes around the mouth
+    width: float  # half the moustache's width; a goatee wider than 28 surrounds the mouth
     patchy: float
     colour: np.ndarray  # (3,) linear
 
@@ -71,7 +71,7 @@ class MakeUp:
 
 @dataclass(frozen=True)
 class Person:
-    """One draw."""
+    """One random person."""
 
     age: float  # years
     female: bool
@@ -79,8 +79,8 @@ class Person:
     tone: np.ndarray  # (3,) density of bare skin
     blood: float
     yellow: float
-    skins: np.ndarray  # (len(PARTS), LEVELS) which skin each part takes each band from
-    flips: np.ndarray  # (len(PARTS), LEVELS) whether from its mirror image
+    skins: np.ndarray  # (len(PARTS), LEVELS) index of the skin from which each part takes each band
+    flips: np.ndarray  # (len(PARTS), LEVELS) whether the skin is mirrored
     gains: np.ndarray  # (len(PARTS), LEVELS)
     local_blood: dict[str, float]  # by mask
     local_melanin: dict[str, float]
@@ -88,7 +88,7 @@ class Person:
     mottle_melanin: list[np.ndarray]
     pores: float
     furrows: float
-    furrow_lines: np.ndarray  # (6,) uniform numbers that place them
+    furrow_lines: np.ndarray  # (6,) uniform numbers that determine their places
     freckles: Spots
     moles: Spots
     age_spots: Spots
@@ -97,7 +97,7 @@ class Person:
     lips_melanin: float
     sockets: float
     hair_cover: float
-    hair_shift: float  # mm that the hairline moves back
+    hair_shift: float  # mm by which the hairline is moved back
     hair_colour: np.ndarray  # (3,) linear
     beard: Beard
     brows: Brows
@@ -110,7 +110,7 @@ class Person:
 
 
 def draw_person(ingredients: Ingredients, rng: np.random.Generator) -> Person:
-    """A random person; tones, ages and sexes evenly spread, hair, eyes and pigments as they go together."""
+    """A random person; tones, ages and sexes are spread evenly; hair, eyes and pigments are consistent with them."""
     age, female = float(rng.uniform(16, 82)), bool(rng.random() < 0.5)
     old = np.clip((age - 40) / 35, 0, 1)
     melanin = _melanin(ingredients, rng)
@@ -167,9 +167,9 @@ def draw_person(ingredients: Ingredients, rng: np.random.Generator) -> Person:
 
 
 def _melanin(ingredients: Ingredients, rng: np.random.Generator) -> float:
-    """The tone by its brightness: half the draws as common in the world's cities, half evenly over all there are."""
+    """The tone by its brightness: half of the draws as common in the world's cities, half even over all tones."""
     grid = np.linspace(-0.9, 1.15, 100)
-    greens = [-to_display(np.exp(-tone(ingredients.tones, m)[1])) for m in grid]
+    greens = -linear_to_srgb(np.exp(-np.array([tone(ingredients.tones, m)[1] for m in grid])))
     green = np.clip(rng.normal(0.57, 0.15), 0.18, 0.88) if rng.random() < 0.5 else rng.uniform(0.2, 0.86)
     return float(np.interp(-green, greens, grid))
 
@@ -177,7 +177,7 @@ def _melanin(ingredients: Ingredients, rng: np.random.Generator) -> float:
 def _recipe(
     ingredients: Ingredients, rng: np.random.Generator, melanin: float, age: float, female: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which skins the detail comes from. Most parts share a skin a band; coarse bands are close in tone and age."""
+    """The skins of the detail. Most parts share a skin per band; coarse bands are close in tone and age."""
     names = [str(name) for name in ingredients.names]
     ages = np.array([22 if "young" in name else 45 if "middleage" in name else 70 for name in names])
     same = np.array([("female" in name) == female for name in names])
@@ -192,7 +192,7 @@ def _recipe(
         common = rng.choice(len(names), p=chance)
         own = rng.choice(len(names), len(PARTS), p=chance)
         skins[:, level] = np.where(rng.random(len(PARTS)) < 0.35, own, common)
-    # The three fine bands of a part belong together: wrinkles go through all of them.
+    # The three fine bands of a part come from one skin, since wrinkles extend over all of them.
     skins[:, :2] = np.where(rng.random((len(PARTS), 1)) < 0.8, skins[:, 2:3], skins[:, :2])
     flips = np.repeat(rng.random((len(PARTS), 1)) < 0.5, LEVELS, axis=1)
     strength = np.clip(rng.normal(1.0, 0.15, LEVELS) * (0.85 + 0.004 * (age - 16)), 0.4, 1.5)
@@ -208,7 +208,7 @@ def _mottle(rng: np.random.Generator, strengths: tuple[float, ...], factor: floa
 
 
 def _hair_colours(rng: np.random.Generator, darkness: float, age: float) -> tuple[np.ndarray, np.ndarray]:
-    """Linear colour of the hair and of the brows, which are darker than fair hair and turn grey later."""
+    """Linear colours of hair and brows; brows are darker than fair hair and turn grey later."""
     chances = (1 - darkness) * np.array(HAIR_LIGHT) + darkness * np.array(HAIR_DARK)
     chances[5] = 0.0
     young = HAIR[rng.choice(len(HAIR), p=chances / chances.sum())] * rng.uniform(0.7, 1.4)
@@ -217,7 +217,7 @@ def _hair_colours(rng: np.random.Generator, darkness: float, age: float) -> tupl
     brow = young * (rng.uniform(0.45, 0.8) if young.mean() > 0.05 else rng.uniform(0.8, 1.2))
     late = 0.55 * grey**2
     hair = (1 - grey) * young + grey * old
-    # Thin dark hair over skin looks bluer than it is, so brows are drawn warmer.
+    # Thin dark hair over skin looks too blue, so brows are drawn warmer.
     brow = ((1 - late) * brow + 0.6 * late * old) * [1.15, 1.0, 0.82]
     return hair.astype(np.float32), brow.astype(np.float32)
 
@@ -253,7 +253,7 @@ def _brows(ingredients: Ingredients, rng: np.random.Generator, female: bool, col
 
 
 def _make_up(rng: np.random.Generator, female: bool) -> MakeUp:
-    """Made up are half of the women; lids and lips separately."""
+    """Half of the women wear make-up; lids and lips are independent."""
     on = female and rng.random() < 0.5
     lips = LIPSTICKS[rng.choice(len(LIPSTICKS), p=[0.2, 0.15, 0.25, 0.1, 0.1, 0.2])] * rng.uniform(0.15, 0.75)
     lids = SHADOWS[rng.choice(len(SHADOWS), p=[0.5, 0.2, 0.1, 0.05, 0.15])] * rng.uniform(0.05, 0.5)

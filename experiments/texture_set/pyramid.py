@@ -27,7 +27,7 @@ def _double(image: np.ndarray, axis: int) -> np.ndarray:
 
 
 def split(image: np.ndarray, levels: int) -> list[np.ndarray]:
-    """Bands from fine to coarse, the last one what is left; `join` puts them together again exactly."""
+    """Bands from fine to coarse, then the remaining image; `join` restores the image exactly."""
     bands = []
     for _ in range(levels - 1):
         small = halve(image)
@@ -53,16 +53,16 @@ def gaussians(image: np.ndarray, levels: int) -> list[np.ndarray]:
 
 
 def fill_smoothly(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """(H, W, C) with every texel that is not `covered` (H, W) set to a smooth continuation of those that are.
+    """(H, W, C) with every texel that is not `covered` (H, W) set to a smooth continuation of the others.
 
-    Pull and push (Gortler et al., "The lumigraph", 1996): averages of what is known, coarser the farther away.
+    Pull and push (Gortler et al., "The lumigraph", 1996): averages of known texels, coarser with distance.
     """
     known = covered[..., None].astype(image.dtype)
     values, weights = [image * known], [known]
     while min(values[-1].shape[:2]) > 2 and not np.all(weights[-1] > 0):
         values.append(halve(values[-1]))
         weights.append(halve(weights[-1]))
-    # The coarsest image may still have holes: its mean is as good a guess as any.
+    # The coarsest image may still have holes, which get its mean.
     coarse, weight = values[-1], weights[-1]
     mean = coarse.sum(axis=(0, 1)) / np.maximum(weight.sum(axis=(0, 1)), 1e-9)
     filled = np.where(weight > 0, coarse / np.maximum(weight, 1e-9), mean)

@@ -1,8 +1,8 @@
-"""The set on disk: shards of maps that are whole or not there, so that a killed run goes on where it stopped.
+"""The set on disk: shards of maps that are either complete or absent, so that a killed run resumes.
 
 | file | holds |
 |---|---|
-| `set.json` | format, seed, count, size, maps a shard |
+| `set.json` | format, seed, count, size, maps per shard |
 | `covered.npy` | (T, T) bool: texels that the mesh shows |
 | `maps_00000.npy`, ... | (n, T, T, 3) uint8 display values, row 0 on top; the last one may be shorter |
 """
@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """Which maps a set holds: indices 0 to `count` - 1 of one seed."""
+    """The maps of a set: indices 0 to `count` - 1 of one seed."""
 
     seed: int
     count: int
@@ -45,7 +45,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def start(folder: Path, plan: Plan, ingredients: Ingredients) -> None:
-    """Write what describes the set. ValueError when the folder holds another one; a set may grow."""
+    """Write the set's description. Raises ValueError when the folder holds another set; a set may grow."""
     path = Path(folder) / "set.json"
     if path.exists():
         old = read_plan(folder)
@@ -57,7 +57,7 @@ def start(folder: Path, plan: Plan, ingredients: Ingredients) -> None:
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of a set. FileNotFoundError without one, ValueError for another format."""
+    """The plan of a set. Raises FileNotFoundError without one, ValueError for another format."""
     path = Path(folder) / "set.json"
     if not path.exists():
         raise FileNotFoundError(f"no set.json in {folder}: make the set with experiments/make_texture_set.py")
@@ -68,7 +68,7 @@ def read_plan(folder: Path) -> Plan:
 
 
 def missing(folder: Path, plan: Plan) -> list[int]:
-    """Shards that are not there, or hold fewer maps than planned."""
+    """Shards that do not exist or hold fewer maps than planned."""
     return [number for number in range(plan.shards) if not _is_whole(folder, plan, number)]
 
 
@@ -78,7 +78,17 @@ def _is_whole(folder: Path, plan: Plan, number: int) -> bool:
 
 
 def write_shard(folder: Path, plan: Plan, ingredients: Ingredients, number: int) -> int:
-    """Draw one shard; returns its number."""
+    """Draw one shard.
+
+    Args:
+      folder: of the set.
+      plan: of the set.
+      ingredients: of the maps.
+      number: of the shard.
+
+    Returns:
+      Its number.
+    """
     maps = np.stack([draw_map(ingredients, plan.seed, index) for index in plan.indices(number)])
     with atomic_path(shard_path(folder, number)) as partial:
         np.save(partial, maps)
@@ -86,7 +96,16 @@ def write_shard(folder: Path, plan: Plan, ingredients: Ingredients, number: int)
 
 
 def write_missing(folder: Path, plan: Plan, ingredients: Path, workers: int) -> Iterator[int]:
-    """Draw what is missing, in `workers` processes; yields the number of each shard when it is on disk."""
+    """Draw the missing shards in parallel.
+
+    Args:
+      folder: of the set.
+      plan: of the set.
+      ingredients: of the maps.
+      workers: processes.
+
+    Yields the number of each shard when it is on disk.
+    """
     numbers = missing(folder, plan)
     if workers <= 1 or len(numbers) <= 1:
         loaded = load_ingredients(ingredients)
@@ -96,7 +115,7 @@ def write_missing(folder: Path, plan: Plan, ingredients: Path, workers: int) -> 
         yield from pool.imap_unordered(_work, numbers)
 
 
-_jobs: list[tuple[Path, Plan, Ingredients]] = []  # of this worker process: one
+_jobs: list[tuple[Path, Plan, Ingredients]] = []  # the one job of this worker process
 
 
 def _begin(folder: Path, plan: Plan, ingredients: Path) -> None:

@@ -3,13 +3,14 @@
 | file | what lives there |
 |---|---|
 | `store.py` | `save`, `load`, `read_metadata`: a tree of arrays with a schema name and version, compared on load |
-| `training.py` | `TrainingStore`: the newest states of a training run, to go on from after a kill |
-| `released.py` | `import_3ddfa`, `import_2dasl`, `import_deep3d`, what they regress, `save_released`, `load_released` |
+| `training.py` | `TrainingStore`: the newest states of a training run, from which a killed run resumes |
+| `released.py` | `import_3ddfa`, `import_2dasl`, `import_deep3d`, their outputs, `save_released`, `load_released` |
 | `loss_networks.py` | `import_lpips`, `import_arcface`, `import_face_parsing`, `import_dpr_light`, `import_fan` |
-| `layout.py` | from the names and axes of PyTorch to those of a Flax network |
+| `layout.py` | conversion of PyTorch's names and axes to those of a Flax network |
+| `stylegan2.py` | `import_stylegan2` and what belongs to it |
 | `torch_files.py` | tensors of .pth and .safetensors files, without executing anything |
 
-docs/weights.md tells how to use them and what each licence allows. Orbax and PyTorch are imported when they are needed.
+docs/weights.md shows how to use them and says what each licence allows. Orbax and PyTorch are imported when needed.
 """
 
 from facejax.checkpoints.loss_networks import (

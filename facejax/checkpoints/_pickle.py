@@ -1,7 +1,7 @@
 """Tensors of a TorchScript archive, without PyTorch and without executing anything.
 
-Such a file is a zip of a program, of a pickle that describes the module's attributes, and of raw numbers. Only the last
-two are read, and of the pickle only what makes tensors, modules and plain containers.
+Such a file is a zip of a program, a pickle that describes the module's attributes, and raw numbers. Only the last two
+are read, and of the pickle only tensors, modules and plain containers are accepted.
 """
 
 import pickle
@@ -27,7 +27,7 @@ _TYPES = {
 
 
 def is_torchscript(path: Path) -> bool:
-    """A zip with the constants of a program; what `torch.save` writes has none."""
+    """Whether it is a zip with a program's constants; files of `torch.save` have none."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -52,7 +52,7 @@ def read_torchscript(path: Path) -> dict[str, np.ndarray]:
 
 
 class _Module:
-    """Stands for a module: keeps its attributes and does nothing."""
+    """A placeholder for a module, which only keeps its attributes."""
 
     state: Any = None
 
@@ -88,7 +88,7 @@ def _first(value: Any, *_: Any) -> Any:
 
 
 def _tensor(storage: np.ndarray, offset: int, shape: Any, strides: Any, *_: Any) -> np.ndarray:
-    """A view of the storage, copied; one that would reach beyond it is refused."""
+    """A copy of a part of the storage; a part that would reach beyond it is refused."""
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
     if 0 in shape:
         return np.zeros(shape, storage.dtype)

@@ -1,4 +1,4 @@
-"""From the names and axes of PyTorch's tensors to those of a Flax network."""
+"""Conversion of PyTorch's tensor names and axes to those of a Flax network."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 
 from facejax.nets import Network
 
-# The last part of a name, here and there; weights of a parametric ReLU are its slopes.
+# The last part of a name here and in PyTorch; the weights of a parametric ReLU are its slopes.
 KINDS = {
     "kernel": "weight",
     "scale": "weight",
@@ -28,11 +28,19 @@ def fill(
     *,
     ignore: tuple[str, ...] = (),
 ) -> Network:
-    """The network's variables from the tensors; each is used once, and its shape is compared.
+    """The network's variables from the tensors. Each tensor is used once and its shape is checked.
 
-    `names` maps the parts of a variable's name to the tensors that it is made of, one after the other along their
-    outputs. Tensors whose name starts with one of `ignore` are left out. Raises ValueError, of one line that names the
-    file, for a tensor that is missing, of another shape, or left over.
+    Args:
+      path: of the file, for errors.
+      shapes: the network's variables.
+      tensors: by their PyTorch names.
+      names: from the parts of a variable's name to the tensors it is made of, concatenated along the outputs.
+      ignore: prefixes of tensors to leave out.
+
+    Returns:
+      The network.
+
+    Raises ValueError, of one line that names the file, for a tensor that is missing, of another shape, or left over.
     """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
     left = {name: value for name, value in tensors.items() if not name.startswith(ignore)}
@@ -56,7 +64,7 @@ def fill(
 
 
 def _to_flax(value: np.ndarray, dimensions: int) -> np.ndarray:
-    """Outputs first there, last here; what is dense here may be a 1x1 convolution there."""
+    """The tensor in Flax's order of axes (outputs last). A dense layer here may be a 1x1 convolution there."""
     if dimensions == 4 and value.ndim == 4:
         return value.transpose(2, 3, 1, 0)
     if dimensions == 2:

@@ -1,7 +1,7 @@
-"""Released PyTorch weights of the networks that losses look through: LPIPS, ArcFace, face parsing, light, landmarks.
+"""Importers of released PyTorch weights for networks used in losses: LPIPS, ArcFace, face parsing, light, landmarks.
 
-Each importer takes a file that the user got from its authors; docs/weights.md says where, and under which terms. Sizes
-are read off the tensors, so ArcFace's deeper and shallower networks import as well. All raise FileNotFoundError or
+Each takes a file that the user got from its authors; docs/weights.md says where, and under which terms. Sizes are read
+from the tensors, so ArcFace's deeper and shallower networks can be imported as well. All raise FileNotFoundError or
 ValueError, of one line that names the file and the fix.
 """
 
@@ -26,9 +26,9 @@ Tensors = dict[str, np.ndarray]
 def import_lpips(vgg: str | Path, weights: str | Path | None = None) -> Released:
     """VGG16 with LPIPS' weights of its channels, for `facejax.nets.lpips_features`.
 
-    `vgg` is torchvision's `vgg16-397923af.pth` and `weights` LPIPS' own `lpips/weights/v0.1/vgg.pth`; or `vgg` alone
-    is the state_dict of a whole `lpips.LPIPS(net="vgg")`. The `vgg16.pt` of StyleGAN2-ADA was made from both; its
-    layers have names of their own, and it is refused.
+    Either `vgg` is torchvision's `vgg16-397923af.pth` and `weights` is LPIPS' own `lpips/weights/v0.1/vgg.pth`, or
+    `vgg` alone is the state_dict of a whole `lpips.LPIPS(net="vgg")`. The `vgg16.pt` of StyleGAN2-ADA was made from
+    both, but names its layers differently and is refused.
     """
     tensors = _plain_vgg(read_tensors(vgg, ["state_dict"]))
     if weights is not None:
@@ -56,7 +56,8 @@ def import_arcface(path: str | Path) -> Released:
     dense = tensors.get("fc.weight", np.zeros((512, 0)))
     cells = max(round((dense[0].size / (8 * width)) ** 0.5), 1)
     config = IResNetConfig(blocks=blocks, width=width, size=16 * cells, features=len(dense))  # type: ignore[arg-type]
-    if dense.size == len(dense) * 8 * width * cells**2:  # channels, rows, columns there; channels last here
+    # PyTorch flattens channels, rows, columns; here channels come last
+    if dense.size == len(dense) * 8 * width * cells**2:
         dense = dense.reshape(-1, 8 * width, cells, cells).transpose(0, 2, 3, 1)
         tensors["fc.weight"] = dense.reshape(len(dense), -1)
     return Released(fill(Path(path), iresnet_shapes(config), tensors, _resnet_names), None, config)
@@ -81,7 +82,7 @@ def import_face_parsing(path: str | Path) -> Released:
 
 
 def import_dpr_light(path: str | Path) -> Released:
-    """The encoder of DPR (`trained_model_03.t7`), for `apply_dpr`; the half that draws is left out."""
+    """The encoder of DPR (`trained_model_03.t7`), for `apply_dpr`; the decoder is left out."""
     tensors = read_tensors(path, ["state_dict"])
     config = DPRConfig(
         width=len(tensors.get("pre_conv.weight", np.zeros(16))),
@@ -99,9 +100,9 @@ def import_dpr_light(path: str | Path) -> Released:
 
 
 def import_fan(path: str | Path) -> Released:
-    """FAN of face-alignment (`2DFAN4-11f355bf06.pth.tar`), for `apply_fan` and `heatmap_landmarks`.
+    """FAN of face-alignment, for `apply_fan` and `heatmap_landmarks`.
 
-    Or `2DFAN4-cd938726ad.zip`, a TorchScript archive of the same module.
+    The file is `2DFAN4-11f355bf06.pth.tar`, or `2DFAN4-cd938726ad.zip`, a TorchScript archive of the same module.
     """
     tensors = read_tensors(path, ["state_dict"])
     last = tensors.get("l0.weight", np.zeros((68, 256)))
@@ -113,9 +114,9 @@ def import_fan(path: str | Path) -> Released:
 
 
 def _resnet_names(parts: list[str]) -> list[str]:
-    """layer1_0/conv2/norm/scale is layer1.0.bn2.weight there, downsample/norm/scale downsample.1.weight.
+    """PyTorch's name: layer1_0/conv2/norm/scale is layer1.0.bn2.weight, downsample/norm/scale is downsample.1.weight.
 
-    `conv2/norm` are the two parts of a layer here; a part that is no such pair has its own name there.
+    `conv2/norm` are the two parts of a layer here; other parts keep their own name.
     """
     *block, kind = parts
     if len(block) > 1 and block[-1] in ("conv", "norm"):
@@ -130,13 +131,13 @@ def _resnet_names(parts: list[str]) -> list[str]:
 
 
 def _plain_vgg(tensors: Tensors) -> Tensors:
-    """A whole LPIPS module's names as those of torchvision and of LPIPS' own file."""
+    """The names of a whole LPIPS module converted to those of torchvision and of LPIPS' own file."""
     plain = {re.sub(r"^net\.slice\d\.", "features.", name): value for name, value in tensors.items()}
     return {k: v for k, v in plain.items() if not k.startswith(("classifier.", "lins.", "scaling_layer."))}
 
 
 def _vgg_layers(config: VGG16Config) -> list[tuple[int, int, int]]:
-    """Stage, layer, place among torchvision's `features`: a ReLU follows each convolution, pooling each stage."""
+    """Stage, layer and index in torchvision's `features`: a ReLU follows each convolution, pooling each stage."""
     layers, place = [], 0
     for stage, depth in enumerate(config.depths):
         for layer in range(depth):
@@ -147,7 +148,7 @@ def _vgg_layers(config: VGG16Config) -> list[tuple[int, int, int]]:
 
 
 def _outputs(tensors: Tensors, layers: list[tuple[int, int, int]], default: tuple[int, ...]) -> tuple[int, ...]:
-    """Channels of each stage, as far as its first layer is there."""
+    """Channels of each stage whose first layer is in the file."""
     firsts = [place for _, layer, place in layers if layer == 1]
     found = [tensors.get(f"features.{place}.weight") for place in firsts]
     return tuple(width if value is None else len(value) for value, width in zip(found, default, strict=True))

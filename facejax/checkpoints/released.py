@@ -1,7 +1,7 @@
-"""Released PyTorch weights of 3DDFA, 3DDFA_V2, 2DASL and Deep3DFaceRecon as networks of this project.
+"""Importers of released PyTorch weights of 3DDFA, 3DDFA_V2, 2DASL and Deep3DFaceRecon.
 
-Each importer takes a file that the user got from its authors; docs/weights.md says where, and under which licence. The
-layout of the files is their code's: github.com/cleardusk/3DDFA and 3DDFA_V2, XgTu/2DASL, sicxu/Deep3DFaceRecon_pytorch.
+Each takes a file that the user got from its authors; docs/weights.md says where, and under which licence. The layout of
+the files is that of github.com/cleardusk/3DDFA and 3DDFA_V2, XgTu/2DASL, sicxu/Deep3DFaceRecon_pytorch.
 """
 
 from collections.abc import Mapping
@@ -34,6 +34,7 @@ from facejax.nets import (
 )
 from facejax.nets.mobilenet import apply_mobilenet, mobilenet_shapes
 from facejax.nets.resnet import apply_resnet, resnet_shapes
+from facejax.objectives.coefficients import Whitening, unwhiten
 
 SCHEMA, VERSION = "released network", 1
 CONFIGS: dict[str, type[Any]] = {
@@ -50,17 +51,8 @@ _WRONG_NETWORK = "these weights are another network's: regress_{0} takes what im
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Whitening:
-    """The network puts out (coefficient - mean) / std."""
-
-    mean: Float[Array, " 62"]
-    std: Float[Array, " 62"]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
 class Released:
-    """A network with the weights of its authors."""
+    """A network with its authors' weights."""
 
     network: Network
     whitening: Whitening | None
@@ -70,9 +62,9 @@ class Released:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Coefficients62:
-    """What 3DDFA, 3DDFA_V2 and 2DASL regress, un-whitened, for their 53,215-vertex Basel model in micrometres."""
+    """The un-whitened coefficients of 3DDFA, 3DDFA_V2 and 2DASL, for their 53,215-vertex Basel model in micrometres."""
 
-    pose: Float[Array, "N 3 4"]  # [f R | t]; `facejax.conventions.from_3ddfa` makes it a pose and a camera
+    pose: Float[Array, "N 3 4"]  # [f R | t]; `facejax.conventions.from_3ddfa` converts it to a pose and a camera
     identity: Float[Array, "N 40"]
     expression: Float[Array, "N 10"]
 
@@ -80,7 +72,7 @@ class Coefficients62:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Coefficients257:
-    """What Deep3DFaceRecon regresses, for its Basel model 2009 with FaceWarehouse expressions."""
+    """The coefficients of Deep3DFaceRecon, for its Basel model 2009 with FaceWarehouse expressions."""
 
     identity: Float[Array, "N 80"]
     expression: Float[Array, "N 64"]
@@ -93,8 +85,8 @@ class Coefficients257:
 def import_3ddfa(path: str | Path, whitening: str | Path) -> Released:
     """MobileNet-V1 of 3DDFA_V2 (`mb1_120x120.pth`, `mb05_120x120.pth`) or of 3DDFA (`phase1_*.pth.tar`).
 
-    `whitening` is `param_mean_std_62d_120x120.pkl` of 3DDFA_V2, `param_whitening.pkl` of 3DDFA. The head of 136
-    landmarks, which 3DDFA_V2 has for training only, is left out. Raises FileNotFoundError or ValueError, of one line
+    `whitening` is `param_mean_std_62d_120x120.pkl` of 3DDFA_V2 or `param_whitening.pkl` of 3DDFA. The head of 136
+    landmarks, which 3DDFA_V2 uses in training only, is left out. Raises FileNotFoundError or ValueError, of one line
     that names the file and the fix.
     """
     tensors = read_tensors(path, ["state_dict"])
@@ -123,7 +115,7 @@ def import_deep3d(path: str | Path) -> Released:
     tensors = read_tensors(path, ["net_recon"])
     tensors = {name.removeprefix("net_recon.").removeprefix("backbone."): value for name, value in tensors.items()}
     heads = {name: [f"final_layers.{layer}"] for layer, (name, _) in enumerate(DEEP3D.heads)}
-    heads["translation"].append("final_layers.6")  # depth has a layer of its own
+    heads["translation"].append("final_layers.6")  # depth has its own layer
     return Released(_fill(Path(path), resnet_shapes(DEEP3D), tensors, heads), None, DEEP3D)
 
 
@@ -160,7 +152,7 @@ def regress_3ddfa(released: Released, images: Float[Array, "N 120 120 3"]) -> Co
 def regress_2dasl(
     released: Released, images: Float[Array, "N 120 120 3"], maps: Float[Array, "N 120 120"]
 ) -> Coefficients62:
-    """Coefficients of face crops, RGB in [0, 1], and their landmark maps: 1 at 18 landmarks, -1 elsewhere.
+    """Coefficients of face crops, RGB in [0, 1], with their landmark maps: 1 at 18 landmarks, -1 elsewhere.
 
     `facejax.objectives.draw_landmarks` draws such maps.
     """
@@ -180,20 +172,20 @@ def regress_deep3d(released: Released, images: Float[Array, "N 224 224 3"]) -> C
 
 
 def coefficients_62(outputs: Float[Array, "N 62"], whitening: Whitening | None) -> Coefficients62:
-    """The blocks of 62 outputs; None leaves them whitened."""
-    values = outputs if whitening is None else outputs * whitening.std[None] + whitening.mean[None]
+    """The outputs split into blocks; `whitening` None leaves them whitened."""
+    values = outputs if whitening is None else unwhiten(whitening, outputs)
     blocks = split_heads((("pose", 12), ("identity", 40), ("expression", 10)), values)
     return Coefficients62(blocks["pose"].reshape(-1, 3, 4), blocks["identity"], blocks["expression"])
 
 
 def coefficients_257(outputs: Float[Array, "N 257"]) -> Coefficients257:
-    """The blocks of 257 outputs."""
+    """The outputs split into blocks."""
     blocks = split_heads(DEEP3D.heads, outputs)
     return Coefficients257(**blocks | {"light": blocks["light"].reshape(-1, 3, 9)})
 
 
 def save_released(path: str | Path, released: Released, *, half: bool = False, **notes: Any) -> None:
-    """Writes an imported network as a checkpoint, which loads without PyTorch.
+    """Write an imported network as a checkpoint, which loads without PyTorch.
 
     `half` stores it in 16 bits; `notes` go into its metadata.
     """
@@ -203,9 +195,8 @@ def save_released(path: str | Path, released: Released, *, half: bool = False, *
 
 
 def load_released(path: str | Path, *, kind: str | None = None) -> Released:
-    """What `save_released` wrote; a ValueError when it is of another `kind` (one of CONFIGS).
-
-    Raises like `facejax.checkpoints.load`.
+    """Load what `save_released` wrote. Raises ValueError when it is of another `kind` (one of CONFIGS), and like
+    `load`.
     """
     tree, about = load(path, schema=SCHEMA, version=VERSION)
     if kind not in (None, about["kind"]):
@@ -217,13 +208,13 @@ def load_released(path: str | Path, *, kind: str | None = None) -> Released:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON has lists only."""
+    """Lists, which JSON makes of tuples, as tuples again."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-# --- from the names of one library to those of the other --------------------------------------------------------------
+# --- names in PyTorch and here ----------------------------------------------------------------------------------------
 
-# Our layer: the convolution and the batch normalisation that it is made of there.
+# Layer here: its convolution and its batch normalisation in PyTorch.
 _LAYERS = {
     "conv1": ("conv1", "bn1"),
     "conv2": ("conv2", "bn2"),
@@ -242,7 +233,9 @@ def _fill(
 
 
 def _torch_names(parts: list[str], heads: dict[str, list[str]]) -> list[str]:
-    """For ["layer1_0", "conv1", "norm", "scale"], ["layer1.0.bn1.weight"]; a head may be split there."""
+    """The PyTorch names: ["layer1_0", "conv1", "norm", "scale"] becomes ["layer1.0.bn1.weight"]. A head may have
+    several.
+    """
     if parts[0] == "heads":
         return [f"{name}.{KINDS[parts[2]]}" for name in heads[parts[1]]]
     *block, layer, part, kind = parts

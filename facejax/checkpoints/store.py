@@ -1,8 +1,8 @@
-"""Trees of arrays on disk: Orbax folders with a schema name and version that are compared on load.
+"""Trees of arrays on disk: Orbax folders with a schema name and version that are checked on load.
 
-A checkpoint is written beside its place and then renamed into it, so it is whole or not there. It holds host arrays and
-nothing about devices: what a GPU wrote, a CPU reads. Orbax sees nested dictionaries with string keys only; any other
-tree is put back together by the caller's own example of it, `like`.
+A checkpoint is written beside its place and then renamed, so it is either complete or absent. It holds host arrays and
+nothing about devices, so a CPU can read what a GPU wrote. Orbax sees only nested dictionaries with string keys; any
+other tree is rebuilt from an example of it, `like`.
 """
 
 import json
@@ -24,20 +24,27 @@ _HALF_MAX = float(np.finfo(np.float16).max)
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint held."""
+    """The contents of a checkpoint."""
 
     tree: Any
     metadata: dict[str, Any]
 
 
 def save(path: str | Path, tree: Any, *, schema: str, version: int, half: bool = False, **metadata: Any) -> None:
-    """Writes the arrays of a tree to the folder `path`, replacing a checkpoint that is there.
+    """Write the arrays of a tree to the folder `path`, replacing a checkpoint there.
 
-    `schema` says what the tree is and `version` how it is laid out; `metadata` is anything that JSON can hold. With
-    `half`, float32 arrays are stored in 16 bits (11 bits of precision, up to 65504) and come back as float32. Leaves
-    are arrays, numbers or random keys. Of several hosts (`facejax.multihost`) all call this, with one path that all can
-    reach and leaves that are whole on each. Raises ValueError when a leaf cannot be stored, and when `path` is
-    something other than a checkpoint.
+    With several hosts (`facejax.multihost`) all call this, with one path that all can reach and leaves that are whole
+    on each.
+
+    Args:
+      path: folder.
+      tree: leaves are arrays, numbers or random keys.
+      schema: says what the tree is.
+      version: says how it is laid out.
+      half: store float32 arrays in 16 bits (11 bits of precision, up to 65504); they come back as float32.
+      metadata: anything that JSON can hold.
+
+    Raises ValueError when a leaf cannot be stored, and when `path` is something other than a checkpoint.
     """
     from orbax.checkpoint import v1 as ocp
 
@@ -60,7 +67,7 @@ def save(path: str | Path, tree: Any, *, schema: str, version: int, half: bool =
     try:
         ocp.save(str(fresh), nested, checkpointable_name=_ITEM, custom_metadata=about)
         if first_host():
-            (fresh / "commit_success.txt").unlink(missing_ok=True)  # says where it was written, and is not needed
+            (fresh / "commit_success.txt").unlink(missing_ok=True)  # not needed, and it says where it was written
             if path.exists():
                 os.replace(path, old)
             os.replace(fresh, path)
@@ -73,10 +80,18 @@ def save(path: str | Path, tree: Any, *, schema: str, version: int, half: bool =
 def load(path: str | Path, *, schema: str, version: int, like: Any = None) -> Checkpoint:
     """The tree and the metadata of a checkpoint.
 
-    The tree is made of nested dictionaries of numpy arrays; or, given `like`, an example of the tree (arrays or
-    `jax.ShapeDtypeStruct`s), it has that structure, its shapes and types are compared, and each leaf is the kind of
-    array that `like` has there. Raises FileNotFoundError or ValueError, of one line that names the fix, when there is
-    no such checkpoint, it is damaged, or its schema, version or arrays are not those asked for.
+    Args:
+      path: folder.
+      schema, version: must be those of the checkpoint.
+      like: an example of the tree (arrays or `jax.ShapeDtypeStruct`s). The result has its structure, shapes and types
+        are checked, and each leaf becomes the kind of array that it is in the example. None: nested dictionaries of
+        numpy arrays.
+
+    Returns:
+      The checkpoint.
+
+    Raises FileNotFoundError or ValueError, of one line that names the fix, when there is no such checkpoint, it is
+    damaged, or its schema, version or arrays are not those asked for.
     """
     from orbax.checkpoint import v1 as ocp
 
@@ -95,7 +110,7 @@ def load(path: str | Path, *, schema: str, version: int, like: Any = None) -> Ch
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint says of itself, without its arrays: "schema", "version", "metadata" and how it is stored.
+    """What a checkpoint says about itself, without its arrays: "schema", "version", "metadata" and how it is stored.
 
     Raises like `load`.
     """
@@ -166,7 +181,7 @@ def _is_random_key(leaf: Any) -> bool:
 
 def _to_host(path: Path, name: str, leaf: Any, half: bool) -> np.ndarray:
     value = np.asarray(jax.random.key_data(leaf) if _is_random_key(leaf) else leaf)
-    if value.dtype.kind not in "fiubV" or value.dtype.names or value.dtype.hasobject:  # V: bfloat16 and its like
+    if value.dtype.kind not in "fiubV" or value.dtype.names or value.dtype.hasobject:  # V: bfloat16 and similar types
         raise ValueError(f"{path}: {name!r} is a {type(leaf).__name__}, not an array of numbers; pass it as metadata")
     if half and value.dtype == np.float32:
         if np.any(np.abs(value) > _HALF_MAX):

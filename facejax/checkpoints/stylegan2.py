@@ -1,7 +1,7 @@
-"""Weights of NVIDIA's stylegan2-ada-pytorch as networks of this project.
+"""Importers of weights of NVIDIA's stylegan2-ada-pytorch.
 
-The layout of the files is their code's (github.com/NVlabs/stylegan2-ada-pytorch, training/networks.py); FFHQ-UV's
-texture decoder is such a state dict. The networks that NVIDIA released are pickles that hold code: they are refused.
+The layout is that of github.com/NVlabs/stylegan2-ada-pytorch, training/networks.py; FFHQ-UV's texture decoder is such a
+state dict. The networks that NVIDIA released are pickles that contain code: they are refused.
 """
 
 from collections.abc import Mapping
@@ -25,14 +25,14 @@ _NAMES = {"kernel": "weight", "strength": "noise_strength"}
 
 
 class ImportedGenerator(NamedTuple):
-    """A generator and the sizes that its weights show."""
+    """A generator, and its sizes as read from its weights."""
 
     config: StyleGANConfig
     generator: Generator
 
 
 class ImportedDiscriminator(NamedTuple):
-    """A discriminator and the sizes that its weights show."""
+    """A discriminator, and its sizes as read from its weights."""
 
     config: StyleGANConfig
     params: Any
@@ -41,9 +41,9 @@ class ImportedDiscriminator(NamedTuple):
 def import_stylegan2(path: str | Path, *, clamp: float | None = 256.0) -> ImportedGenerator:
     """The generator in a .pth or .safetensors file, without labels, with skip connections.
 
-    Its sizes are read from the shapes. `clamp` is not in the file: it is 256 where the network was trained with 16-bit
-    layers, as FFHQ-UV's was, and None elsewhere. Raises FileNotFoundError or ValueError, of one line, for a file that
-    is damaged, holds code, or lacks a tensor, or has one too many, or one of another shape.
+    Its sizes are read from the tensors' shapes. `clamp` is not in the file: it is 256 where the network was trained
+    with 16-bit layers, as FFHQ-UV's was, and None elsewhere. Raises FileNotFoundError or ValueError, of one line, for a
+    file that is damaged or contains code, and for a tensor that is missing, left over or of another shape.
     """
     tensors = read_tensors(path, _GENERATOR_KEYS)
     tensors = {name: value for name, value in tensors.items() if not name.endswith("resample_filter")}
@@ -75,7 +75,9 @@ def import_stylegan2_discriminator(path: str | Path, *, clamp: float | None = 25
 
 
 def read_latent_statistics(path: str | Path) -> tuple[jax.Array, jax.Array]:
-    """Mean and standard deviation of w as FFHQ-UV keeps them beside its decoder. Raises like `import_stylegan2`."""
+    """Mean and standard deviation of w, from the file that FFHQ-UV keeps beside its decoder. Raises like
+    `import_stylegan2`.
+    """
     tensors = read_tensors(path)
     mean, std = (_need(path, tensors, name).reshape(-1) for name in ("w_avg", "w_std"))
     if mean.shape != std.shape or not np.all(std > 0):
@@ -107,7 +109,7 @@ def _need(path: str | Path, tensors: Mapping[str, np.ndarray], name: str) -> np.
 
 
 def _fill(path: str | Path, shapes: Any, tensors: Mapping[str, np.ndarray], taken: set[str], rename: Any) -> Any:
-    """The tree with a tensor for each shape; `rename` turns our name, with dots, into theirs."""
+    """The tree with one tensor per shape; `rename` converts our dotted name to theirs."""
     leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
     values = []
     for keys, leaf in leaves:
@@ -122,7 +124,9 @@ def _fill(path: str | Path, shapes: Any, tensors: Mapping[str, np.ndarray], take
 
 
 def _to_ours(name: str, value: np.ndarray) -> np.ndarray:
-    """Outputs first there, last here. Their up-sampling layers convolve where ours correlate: turned by half a turn."""
+    """Outputs last instead of first. Their up-sampling layers convolve where ours correlate: the kernel is rotated by
+    180 degrees.
+    """
     if value.ndim == 4:
         value = value.transpose(2, 3, 1, 0)
         return value[::-1, ::-1] if name.startswith("synthesis.") and name.endswith("conv0.weight") else value
@@ -137,7 +141,7 @@ def _discriminator_name(name: str, side: int) -> str:
 
 
 def _rows_by_channel_last(kernel: jax.Array, channels: int) -> jax.Array:
-    """The layer after the flattening counts channel by channel there, pixel by pixel here."""
+    """Reorder the rows of the layer after the flattening: channel by channel there, pixel by pixel here."""
     return kernel.reshape(channels, 16, -1).swapaxes(0, 1).reshape(kernel.shape)
 
 

@@ -1,6 +1,6 @@
-"""Reading PyTorch weight files: tensors by name, and nothing is ever executed.
+"""Reading PyTorch weight files: tensors by name, without executing anything.
 
-A .pth file is a pickle, that is, a program. `torch.load(weights_only=True)` admits tensors and plain containers only;
+A .pth file is a pickle, that is, a program. `torch.load(weights_only=True)` accepts tensors and plain containers only;
 .safetensors files hold nothing else. Of a TorchScript archive only the numbers are read.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from facejax.checkpoints._pickle import is_torchscript, read_torchscript
 from facejax.face_model.formats._pickle import UnsafePickleError
 
-SAFE_SINCE = (2, 6)  # before it, weights_only could be led to execute code (CVE-2025-32434)
+SAFE_SINCE = (2, 6)  # in older versions, weights_only could be made to execute code (CVE-2025-32434)
 
 _AGAIN = "if you trust its source, load it in PyTorch and torch.save the state_dict again"
 
@@ -22,8 +22,8 @@ _AGAIN = "if you trust its source, load it in PyTorch and torch.save the state_d
 def read_tensors(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndarray]:
     """The float tensors of a .safetensors, PyTorch or TorchScript file by name, as float32.
 
-    The prefix that data parallelism gives the names is left out. Training checkpoints hold several dictionaries: the
-    first of `keys` that is there is read. Raises FileNotFoundError or ValueError, of one line, when the file is
+    The prefix that data parallelism adds to names is removed. Of a training checkpoint with several dictionaries, the
+    first of `keys` that is present is read. Raises FileNotFoundError or ValueError, of one line, when the file is
     damaged, holds more than tensors, or needs a package that is not installed.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""The state of a training run on disk: the newest steps, each whole, so that a killed run can go on where it was."""
+"""The state of a training run on disk: its newest checkpoints, each complete, from which a killed run resumes."""
 
 import re
 import shutil
@@ -32,10 +32,10 @@ class TrainingStore:
         return sorted(int(found[1]) for path in self.folder.iterdir() if (found := _STEP.fullmatch(path.name)))
 
     def save(self, step: int, state: Any, **metadata: Any) -> None:
-        """Writes the state after `step` steps: parameters, optimiser state, random keys, counters, exactly.
+        """Write the state after `step` steps: parameters, optimiser state, random keys, counters, exactly.
 
-        Older steps beyond `keep`, and what a killed process left half-written, are removed afterwards. Raises
-        ValueError when the folder holds a later step, which another run left there.
+        Then remove older steps beyond `keep`, and what a killed process left half-written. Raises ValueError when the
+        folder holds a later step, which another run left there.
         """
         later = [other for other in self.steps() if other > step]
         if later:
@@ -51,7 +51,7 @@ class TrainingStore:
     def restore_latest(self, like: Any) -> tuple[int, Any] | None:
         """The newest step and its state, in the structure, shapes and types of `like`; None when there is none.
 
-        Raises ValueError when the newest state is of another shape: another configuration wrote it.
+        Raises ValueError when the newest state has other shapes: another configuration wrote it.
         """
         steps = self.steps()
         if not steps:

@@ -1,9 +1,9 @@
-"""Protocols and metrics, computed on the host in float64.
+"""Benchmark protocols and metrics, computed on the host in float64.
 
-- `nme`: `nme`, `nme_by_yaw`, `point_errors`, `YawTable`
+- `normalized_error`: `nme`, `nme_by_yaw`, `point_errors`, `YawTable`
 - `annotated`: `AnnotatedFaces`, `Predictor`, `predict_faces`, `to_aflw21`
 - `aflw2000`: `read_aflw2000`; `aflw`: `read_aflw`
-- `report`: `report`, `mean_offsets`, `PointReport`, `Offsets`
+- `tables`: `report`, `mean_offsets`, `PointReport`, `Offsets`
 - `curve`: `cumulative`, `draw_cumulative`
 - `surface`: `surface_distance`, `aligned_surface_distance`, `aligned_vertex_distance`
 - `image`: `psnr`

@@ -1,8 +1,8 @@
-"""AFLW: crops of faces with up to 21 hand-clicked points, hidden ones left out.
+"""AFLW: crops of faces with up to 21 hand-clicked points; hidden points are missing.
 
-Koestinger et al., "Annotated facial landmarks in the wild", ICCV-W 2011; the crops and the yaw angles are those of
-3DDFA's benchmark. A crop was cut at `roi_box`, a square around the 68 points of a 3D fit whose side is the diagonal of
-the square over the longer side of their box: sqrt(2) times that longer side.
+Koestinger et al., "Annotated facial landmarks in the wild", ICCV-W 2011; the crops and yaw angles are those of 3DDFA's
+benchmark. Each crop was cut at `roi_box`, a square around the 68 points of a 3D fit. Its side is sqrt(2) times the
+longer side of the points' box.
 """
 
 import io
@@ -15,23 +15,24 @@ from PIL import Image
 from facejax.evaluation.annotated import AnnotatedFaces
 
 SIDE = 120  # pixels of a crop
-# sqrt(width * height) over the longer side, of the 68 points' boxes: the mean over AFLW2000-3D, which has both. It lies
-# between 0.94 (profiles) and 0.97, and varies by 0.03 from face to face.
+# sqrt(width * height) over the longer side of the 68 points' box: the mean over AFLW2000-3D, which has both. It is
+# between 0.94 (profiles) and 0.97 by yaw, and varies by 0.03 from face to face.
 ASPECT = 0.96
 
 
 def read_aflw(folder: str | Path) -> AnnotatedFaces:
     """The faces of a folder with aflw_crops_jpeg.npz and aflw_crops_labels.npz, in pixels of the crops.
 
-    The box is the square from which the crop was cut, without its margin, since the 68 points of these faces are not in
-    the files; errors are divided by its side times `ASPECT`. Faces without a visible point are left out. Raises
-    FileNotFoundError or ValueError with the path and the fix.
+    The files lack the 68 points of these faces. So the box is the square from which the crop was cut, without its
+    margin, and errors are divided by its side times `ASPECT`. Faces without a visible point are left out.
+
+    Raises FileNotFoundError or ValueError with the path and the fix.
     """
     folder = Path(folder)
     labels = _load(folder / "aflw_crops_labels.npz", ("name", "pts21_crop", "visible", "yaw_deg"))
     jpegs = _load(folder / "aflw_crops_jpeg.npz", ("jpeg_bytes", "offsets", "name"))
     if not np.array_equal(labels["name"], jpegs["name"]):
-        raise ValueError(f"{folder}: the two files list different faces; take both from one source")
+        raise ValueError(f"{folder}: the two files list different faces; download both from the same source")
     count = len(labels["name"])
     points = np.where(labels["visible"][..., None], labels["pts21_crop"] + 0.5, np.nan)  # 0-based pixel centres
     half = SIDE / np.sqrt(8.0)

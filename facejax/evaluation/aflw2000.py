@@ -1,9 +1,8 @@
-"""AFLW2000-3D: 2000 photographs with 68 points from a 3D fit, and AFLW's 21 hand-clicked ones.
+"""AFLW2000-3D: 2000 photographs with 68 points from a 3D fit, and AFLW's 21 hand-clicked points.
 
-Zhu et al., "Face alignment across large poses: a 3D solution", CVPR 2016. The points are 1-based pixels (MATLAB), so
-that 1 is the centre of the first pixel; in the project's pixels that centre is 0.5. The protocol is the one of the
-tables in the literature: boxes from the true 68 points, both for the crop and to divide by; the mean is that of the
-three yaw bins.
+Zhu et al., "Face alignment across large poses: a 3D solution", CVPR 2016. The points are 1-based pixels (MATLAB): 1 is
+the centre of the first pixel, which is 0.5 in the project's pixels. The protocol is the one of the literature's tables:
+the box of the true 68 points gives the crop and normalises the errors, and the mean is taken over the three yaw bins.
 """
 
 from pathlib import Path
@@ -16,7 +15,7 @@ from facejax.evaluation.annotated import AnnotatedFaces, box_sizes, point_boxes
 from facejax.images import read_image
 
 Labels = Literal["original", "reannotated"]
-LOOKALIKE = 0.9  # correlation of two face crops above which they are the same photograph, or its next frame
+LOOKALIKE = 0.9  # correlation of two face crops above which they show the same photograph or neighbouring frames
 _ARRAYS = ("name", "pts68_3d", "pose_pitch_yaw_roll")
 
 
@@ -27,13 +26,21 @@ def read_aflw2000(
     keep_lookalikes: bool = False,
     keep_out_of_range: bool = True,
 ) -> AnnotatedFaces:
-    """The annotated faces of a folder: the public one (image*.jpg with .mat beside them), or one file of arrays
-    (aflw2000*.npz) with the photographs in images/.
+    """The annotated faces of a folder.
 
-    `labels`: the 68 points of the 3D fits, or those of Bulat and Tzimiropoulos (only in files of arrays). Boxes and
-    sizes are those of the chosen 68 points, for AFLW's 21 points too. Faces that the file marks as look-alikes of
-    held-back ones are left out unless `keep_lookalikes`; faces with an angle beyond 99 degrees, whose fits are
-    doubtful, stay unless `keep_out_of_range` is False, since the published numbers include them.
+    The folder is either the public one (image*.jpg with .mat beside them), or holds one file of arrays (aflw2000*.npz)
+    with the photographs in images/.
+
+    Args:
+      folder: path.
+      labels: the 68 points of the 3D fits ("original"), or those of Bulat and Tzimiropoulos (only in files of arrays).
+        Boxes and sizes are those of the chosen points, for AFLW's 21 points too.
+      keep_lookalikes: keep faces that the file marks as look-alikes of held-back ones.
+      keep_out_of_range: keep faces with an angle beyond 99 degrees. Their fits are doubtful, but published numbers
+        include them.
+
+    Returns:
+      The faces.
 
     Raises FileNotFoundError or ValueError with the path and the fix.
     """
@@ -75,8 +82,8 @@ def read_aflw2000(
 def rotation_matrices(pose: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3 3"]:
     """R = Rx(pitch) Ry(yaw) Rz(roll) of AFLW2000-3D's angles (radians): model space to camera space.
 
-    Its frames are the project's (x to the viewer's right, y up, z to the viewer); its positive yaw turns the nose to
-    the image's left, against the project's convention.
+    The axes are the project's (x to the viewer's right, y up, z to the viewer), but positive yaw turns the nose to the
+    image's left, unlike in the project.
     """
     (cx, cy, cz), (sx, sy, sz) = np.cos(pose).T, np.sin(pose).T
     one, zero = np.ones(len(pose)), np.zeros(len(pose))
@@ -123,7 +130,7 @@ def _from_mat_files(folder: Path) -> tuple[dict[str, np.ndarray], list[Path]]:
             content = loadmat(str(mat), variable_names=["pt3d_68", "Pose_Para", "pt2d"])
             points.append(np.asarray(content["pt3d_68"], np.float64).reshape(3, 68).T)
             pose.append(np.asarray(content["Pose_Para"], np.float64).reshape(-1)[:3])
-            # A few files hold more columns than AFLW's 21 points; the first ones are those.
+            # A few files have more columns than AFLW's 21 points, which come first.
             clicked.append(np.asarray(content["pt2d"], np.float64).reshape(2, -1)[:, :21].T)
         except Exception as error:  # MatReadError, KeyError, ValueError, zlib.error, ...
             reason = " ".join(str(error).split()) or type(error).__name__

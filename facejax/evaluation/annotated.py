@@ -1,4 +1,4 @@
-"""Annotated photographs of a benchmark, as the protocols want them: points in the project's pixels, poses, sizes."""
+"""Annotated photographs of a benchmark in a common form: points in the project's pixels, poses, sizes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 Predictor = Callable[[Sequence[np.ndarray], Float[np.ndarray, "N 4"]], Float[np.ndarray, "N 68 2"]]
 """Photographs (H, W, 3) and face boxes (left, top, right, bottom), in pixels, to 68 landmarks in the same pixels."""
 
-# The 68 points whose mean stands for each of AFLW's 21 (XgTu/2DASL, benchmark_aflw.py): brows, eyes, right ear lobe,
-# nose, left ear lobe, mouth, chin.
+# For each of AFLW's 21 points, those of the 68 whose mean replaces it (XgTu/2DASL, benchmark_aflw.py): brows, eyes,
+# right ear lobe, nose, left ear lobe, mouth, chin.
 AFLW21 = (
     *((17,), (19,), (21,), (22,), (24,), (26,)),
     *((36,), tuple(range(36, 42)), (39,), (42,), tuple(range(42, 48)), (45,)),
@@ -23,22 +23,22 @@ AFLW21 = (
 
 @dataclass(frozen=True)
 class AnnotatedFaces:
-    """One face a photograph. Everything is in the project's pixels: (0, 0) is the photograph's corner."""
+    """Photographs with one face each. All is in the project's pixels: (0, 0) is the photograph's corner."""
 
     names: tuple[str, ...]
-    points: dict[str, Float[np.ndarray, "N _ 2"]]  # "68" (iBUG order), "21" (AFLW's); NaN where one is hidden
-    boxes: Float[np.ndarray, "N 4"]  # left, top, right, bottom: what the predictor is given
-    sizes: Float[np.ndarray, " N"]  # what errors are divided by, pixels
+    points: dict[str, Float[np.ndarray, "N _ 2"]]  # "68" (iBUG order), "21" (AFLW's); NaN where hidden
+    boxes: Float[np.ndarray, "N 4"]  # left, top, right, bottom: the predictor's input
+    sizes: Float[np.ndarray, " N"]  # errors are divided by these, pixels
     yaw: Float[np.ndarray, " N"]  # degrees
-    rotations: Float[np.ndarray, "N 3 3"] | None  # model space to camera space, where the benchmark knows it
-    read: Callable[[int], np.ndarray]  # the photograph of a row: (H, W, 3) in [0, 1]
-    choices: dict[str, str] = field(default_factory=dict)  # every choice of the protocol, in words
+    rotations: Float[np.ndarray, "N 3 3"] | None  # model space to camera space; None where the benchmark has none
+    read: Callable[[int], np.ndarray]  # index to photograph: (H, W, 3) in [0, 1]
+    choices: dict[str, str] = field(default_factory=dict)  # the protocol's choices, in words
 
     def __len__(self) -> int:
         return len(self.names)
 
     def rows(self, chosen: Bool[np.ndarray, " N"]) -> "AnnotatedFaces":
-        """The faces of the chosen rows."""
+        """The faces at the chosen indices."""
         index = np.flatnonzero(chosen)
         read = self.read
         return replace(
@@ -76,10 +76,19 @@ def predict_faces(
     threads: int = 2,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Float[np.ndarray, "N 68 2"]:
-    """The predictor's landmarks for all faces, in groups of `batch`; the photographs are read ahead in threads.
+    """The predictor's landmarks for all faces, in batches. Photographs are read ahead in threads.
 
-    The last group is filled up by repeating its last face, so that a compiled predictor compiles once. Raises
-    ValueError when a prediction has the wrong shape or is not finite.
+    Args:
+      predict: photographs and boxes of a batch to landmarks.
+      faces: what to predict.
+      batch: faces at once; the last batch repeats its last face, so that a compiled predictor compiles once.
+      threads: that read photographs.
+      progress: called with the number of faces of each batch that is done.
+
+    Returns:
+      Landmarks (N, 68, 2).
+
+    Raises ValueError when a prediction has the wrong shape or is not finite.
     """
     found = []
     with ThreadPoolExecutor(threads) as pool:
@@ -103,7 +112,7 @@ def predict_faces(
 def _read_ahead(
     pool: ThreadPoolExecutor, read: Callable[[int], np.ndarray], rows: Iterable[int], ahead: int
 ) -> Iterator[np.ndarray]:
-    """`read(row)` for every row, in order, with at most `ahead` of them under way: memory stays bounded."""
+    """`read(row)` for every row in order, with at most `ahead` reads in progress, so that memory stays bounded."""
     rows = iter(rows)
     waiting = [pool.submit(read, row) for row in islice(rows, ahead)]
     while waiting:

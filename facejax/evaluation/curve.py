@@ -17,7 +17,7 @@ def cumulative(errors: Float[np.ndarray, " N"], limits: Float[np.ndarray, " M"])
 def draw_cumulative(
     curves: Mapping[str, Float[np.ndarray, " N"]], *, title: str = "", limit: float = 10.0
 ) -> Float[np.ndarray, "480 720 3"]:
-    """A picture of the cumulative distributions of errors (percent), by name, up to `limit`; steeper is better."""
+    """A plot of the cumulative distributions of errors (percent), by name, up to `limit`."""
     limits = np.linspace(0.0, limit, 401)
     return draw_lines(
         {name: (limits, cumulative(errors, limits)) for name, errors in curves.items()},

@@ -1,4 +1,4 @@
-"""How alike two images are."""
+"""Similarity of two images."""
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -11,10 +11,17 @@ def psnr(
     *,
     peak: float = 1.0,
 ) -> float:
-    """Peak signal-to-noise ratio in dB, `20 log10(peak / sqrt(mse))`, with the squared error averaged under `mask`.
+    """Peak signal-to-noise ratio in dB, `20 log10(peak / sqrt(mse))`; infinite for equal images.
 
-    The mask's values in [0, 1] weigh pixels; all channels count alike. Infinite for equal images. Raises ValueError
-    when the mask is empty.
+    Args:
+      image, reference: (H, W, C).
+      mask: weights of the pixels in [0, 1].
+      peak: the largest possible value.
+
+    Returns:
+      The ratio, with all channels weighted alike.
+
+    Raises ValueError when the mask is empty.
     """
     square = (np.asarray(image, np.float64) - np.asarray(reference, np.float64)) ** 2
     weight = np.ones(square.shape[:2]) if mask is None else np.asarray(mask, np.float64)

@@ -9,10 +9,11 @@ from jaxtyping import Array, Float
 def nme(
     predicted: Float[Array | np.ndarray, "*B N C"], truth: Float[Array | np.ndarray, "*B N D"]
 ) -> Float[np.ndarray, "*B"]:
-    """Mean 2D distance of points over sqrt(width * height) of the box of the true points, in percent.
+    """Mean 2D distance of points over sqrt(width * height) of the true points' box, in percent.
 
     The protocol of AFLW2000-3D (Zhu et al., "Face alignment across large poses", CVPR 2016): 68 points, only x and y.
-    Both sets in the same pixels, with y in the same direction. Raises ValueError when the true points have no box.
+    Both sets must be in the same pixels, with y in the same direction. Raises ValueError when the true points' box is
+    empty.
 
     >>> truth = np.array([[0.0, 0.0], [100.0, 100.0]])
     >>> float(nme(truth + [3.0, 4.0], truth))
@@ -30,9 +31,9 @@ def point_errors(
     truth: Float[Array | np.ndarray, "N L 2"],
     sizes: Float[Array | np.ndarray, " N"],
 ) -> Float[np.ndarray, "N L"]:
-    """2D distance of every point over its face's size, in percent; NaN where the true point is (not annotated).
+    """2D distance of every point over its face's size, in percent; NaN where the true point is NaN (not annotated).
 
-    With `sizes` that are `sqrt(width * height)` of the true 68 points' boxes, the mean over a face's points is `nme`.
+    If `sizes` are `sqrt(width * height)` of the boxes of the true 68 points, the mean over a face's points is `nme`.
     """
     distance = np.linalg.norm(np.asarray(predicted, np.float64) - np.asarray(truth, np.float64), axis=-1)
     return 100.0 * distance / np.asarray(sizes, np.float64)[:, None]
@@ -40,20 +41,20 @@ def point_errors(
 
 @dataclass(frozen=True)
 class YawTable:
-    """Errors by pose: one row of the tables in the literature."""
+    """Errors by pose: one row of the literature's tables."""
 
-    bins: dict[str, float]  # mean error of each bin, by name
-    counts: dict[str, int]  # images in each bin
+    bins: dict[str, float]  # mean error of each bin
+    counts: dict[str, int]  # number of images in each bin
     mean: float  # of the bins
     std: float  # of the bins
 
 
 def nme_by_yaw(errors: Float[np.ndarray, " N"], yaw_degrees: Float[Array | np.ndarray, " N"]) -> YawTable:
-    """Errors of the images averaged over |yaw| in [0, 30], (30, 60] and above 60 degrees.
+    """Errors of the images, averaged over |yaw| in [0, 30], (30, 60] and above 60 degrees.
 
-    The mean is that of the three bins' means and the standard deviation is theirs, not over images: profile views
-    count as much as frontal ones however few they are. An empty bin is NaN and so is then the mean: a number over
-    fewer bins is not comparable.
+    Mean and standard deviation are over the three bins' means, not over images: profile views count as much as frontal
+    ones, however few they are. An empty bin is NaN, and so is then the mean, since a mean of fewer bins is not
+    comparable.
     """
     angle, errors = np.abs(np.asarray(yaw_degrees, np.float64)), np.asarray(errors, np.float64)
     inside = {"0-30": angle <= 30.0, "30-60": (angle > 30.0) & (angle <= 60.0), "60-90": angle > 60.0}

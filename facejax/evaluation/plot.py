@@ -26,9 +26,17 @@ def draw_lines(
     log: bool = False,
     corner: str = "bottom",
 ) -> Float[np.ndarray, "480 720 3"]:
-    """A picture of lines {name: (x, y)}. `across` and `up` are the ticks; the first and last are the axes' ends.
+    """A plot of lines.
 
-    `log`: the y axis is logarithmic. `corner`: the names stand at the right, at the "bottom" or the "top".
+    Args:
+      lines: {name: (x, y)}.
+      across, up: ticks; the first and last are the ends of the axes.
+      title, x_label, y_label: texts.
+      log: whether the y axis is logarithmic.
+      corner: where the names are, on the right: "bottom" or "top".
+
+    Returns:
+      The picture, bytes (H, W, 3).
     """
     canvas = Image.new("RGB", (WIDTH * _FINE, HEIGHT * _FINE), "white")
     pen = ImageDraw.Draw(canvas)

@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.spatial import KDTree
 
+from facejax.mesh import align_similarity
+
 _CLOSE = 4  # nearest triangle centres tried first, for a tight bound
 
 
@@ -12,11 +14,11 @@ def surface_distance(
     vertices: Float[Array | np.ndarray, "V 3"],
     faces: Int[Array | np.ndarray, "F 3"],
 ) -> Float[np.ndarray, " N"]:
-    """Exact distance of each point to the nearest point of a triangle mesh (its surface, not its vertices).
+    """Exact distance of each point to a triangle mesh (its surface, not its vertices).
 
-    A first bound comes from the triangles with the nearest centres; then every triangle whose bounding sphere
-    reaches into that bound is tested, in groups of like size, so that one large triangle does not widen the search
-    among the small ones.
+    The triangles with the nearest centres give an upper bound. Then all triangles whose bounding spheres reach within
+    it are tested. Triangles are grouped by size, so that one large triangle does not widen the search among the small
+    ones.
     """
     queries = np.asarray(points, np.float64)
     triangles = np.asarray(vertices, np.float64)[np.asarray(faces)]
@@ -54,11 +56,20 @@ def aligned_surface_distance(
     *,
     scale: bool = True,
 ) -> Float[np.ndarray, " N"]:
-    """`surface_distance` of true points to a predicted mesh, moved first so that its marks meet the points' marks.
+    """`surface_distance` of true points to a predicted mesh, after aligning the mesh by corresponding marks.
 
-    The least-squares similarity (a rigid motion with `scale=False`) is never a reflection: a mirrored face stays wrong.
+    The least-squares similarity is never a reflection: a mirrored face stays wrong.
+
+    Args:
+      points: the true surface, (N, 3).
+      vertices, faces: the predicted mesh.
+      vertex_marks, point_marks: corresponding points (M, 3) of the prediction and the truth.
+      scale: False for a rigid motion.
+
+    Returns:
+      One distance per point.
     """
-    factor, rotation, shift = _similarity(np.asarray(vertex_marks), np.asarray(point_marks), None, scale)
+    factor, rotation, shift = align_similarity(np.asarray(vertex_marks), np.asarray(point_marks), scale=scale)
     return surface_distance(points, factor * np.asarray(vertices, np.float64) @ rotation.T + shift, faces)
 
 
@@ -69,34 +80,23 @@ def aligned_vertex_distance(
     *,
     scale: bool = True,
 ) -> Float[np.ndarray, " V"]:
-    """Distance of each vertex to its true place after the least-squares similarity; same topology on both sides.
+    """Distance of each vertex to its true place after the least-squares similarity.
 
-    `weights` (say, a region mask) choose what is aligned; distances come back for all vertices.
+    Args:
+      predicted, truth: vertices (V, 3) of the same topology.
+      weights: of the vertices in the alignment, for instance a region mask.
+      scale: False for a rigid motion.
+
+    Returns:
+      One distance per vertex, for all of them.
     """
-    factor, rotation, shift = _similarity(np.asarray(predicted), np.asarray(truth), weights, scale)
+    factor, rotation, shift = align_similarity(np.asarray(predicted), np.asarray(truth), weights, scale=scale)
     moved = factor * np.asarray(predicted, np.float64) @ rotation.T + shift
     return np.linalg.norm(moved - np.asarray(truth, np.float64), axis=-1)
 
 
-def _similarity(source, target, weights, scale: bool) -> tuple[float, np.ndarray, np.ndarray]:
-    """`facejax.mesh.align_similarity` in float64 on the host."""
-    import jax
-
-    from facejax.mesh import align_similarity
-
-    with jax.enable_x64(True):
-        weight = None if weights is None else jax.numpy.asarray(np.asarray(weights, np.float64))
-        found = align_similarity(
-            jax.numpy.asarray(source.astype(np.float64)),
-            jax.numpy.asarray(target.astype(np.float64)),
-            weight,
-            scale=scale,
-        )
-        return float(found[0]), np.asarray(found[1]), np.asarray(found[2])
-
-
 def _triangle_distance(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Distance of points (N, 3) to triangles (N, 3, 3), row by row; triangles without area count as their edges."""
+    """Distance of points (N, 3) to triangles (N, 3, 3), row by row; a triangle without area counts as its edges."""
     a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
     edges = np.minimum(
         np.minimum(_segment_square(points, a, b), _segment_square(points, b, c)), _segment_square(points, c, a)

@@ -1,4 +1,4 @@
-"""What a set of predicted landmarks amounts to: tables by pose and by group of points, and where the bias is."""
+"""Summaries of a set of predicted landmarks: tables by pose and by group of points, and systematic offsets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,24 +30,24 @@ GROUPS: dict[str, dict[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class Offsets:
-    """Where each predicted point lies on average, seen from the true one, in the head's own frame."""
+    """The mean offset of each predicted point from the true one, in the head's own frame."""
 
     bias: Float[np.ndarray, "L 3"]  # percent of the face's size; x to the subject's left, y up, z out of the face
-    scatter: Float[np.ndarray, " L"]  # percent: mean 2D distance that is left once the bias is taken out
+    scatter: Float[np.ndarray, " L"]  # percent: mean 2D distance after removing the bias
 
 
 @dataclass(frozen=True)
 class PointReport:
     """Errors against one set of points."""
 
-    faces: Float[np.ndarray, " N"]  # percent, mean over a face's annotated points
+    faces: Float[np.ndarray, " N"]  # percent; the mean over a face's annotated points
     table: YawTable
     groups: dict[str, YawTable]
-    offsets: Offsets | None  # None where the benchmark knows no rotations
+    offsets: Offsets | None  # None where the benchmark has no rotations
 
 
 def report(predicted: Float[np.ndarray, "N 68 2"], faces: AnnotatedFaces) -> dict[str, PointReport]:
-    """Reports by name of the point set, for predictions in pixels of the photographs."""
+    """One report per set of points, for predictions in pixels of the photographs."""
     return {name: _point_report(predicted, faces, name) for name in faces.points}
 
 
@@ -55,7 +55,7 @@ def _point_report(predicted: np.ndarray, faces: AnnotatedFaces, name: str) -> Po
     truth = faces.points[name]
     found = to_aflw21(predicted) if name == "21" else predicted
     errors = point_errors(found, truth, faces.sizes)
-    seen = np.isfinite(errors).any(axis=1)  # a face can have none of a group's points
+    seen = np.isfinite(errors).any(axis=1)  # a face may have none of a group's points
     offsets = None if faces.rotations is None else mean_offsets(found, truth, faces.sizes, faces.rotations)
     return PointReport(
         faces=_mean(errors),
@@ -71,11 +71,19 @@ def mean_offsets(
     sizes: Float[np.ndarray, " N"],
     rotations: Float[np.ndarray, "N 3 3"],
 ) -> Offsets:
-    """The 3D offset of each point that, seen from every head's rotation, explains the 2D errors best.
+    """For each point the 3D offset, fixed to the head, that best explains its 2D errors.
 
-    Tells a different definition of a point (a bias that turns with the head) from scatter. Least squares over faces of
-    `R[:2] @ offset = error` (y up), weighed alike; all heads from one side leave the depth undetermined, and then the
-    offset of least norm is taken. NaN for a point that is never annotated.
+    It tells a different definition of a point (a bias that rotates with the head) from scatter. Least squares over
+    faces of `R[:2] @ offset = error` (y up), with equal weights.
+
+    Args:
+      predicted, truth: landmarks (N, L, 2), pixels.
+      sizes: of the faces, pixels.
+      rotations: model space to camera space, (N, 3, 3).
+
+    Returns:
+      The offsets. If all heads are seen from one side the depth is undetermined, and the offset of least norm is taken.
+      NaN for a point that is never annotated.
     """
     error = 100.0 * (np.asarray(predicted) - truth) / sizes[:, None, None] * np.array([1.0, -1.0])
     rows = rotations[:, :2]
@@ -95,14 +103,16 @@ def _table(errors: np.ndarray, yaw: np.ndarray) -> YawTable:
 
 
 def _mean(errors: np.ndarray) -> np.ndarray:
-    """Mean of each row without its NaNs; NaN for a row without a number."""
+    """Mean of each row without its NaNs; NaN for a row of NaNs."""
     seen = np.isfinite(errors)
     count = seen.sum(axis=1)
     return np.where(count > 0, np.where(seen, errors, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
 
 
 def format_tables(rows: Mapping[str, YawTable]) -> str:
-    """Lines of text: a row a table, a column a bin, then the mean of the three bins and their standard deviation."""
+    """Lines of text: one row per table, one column per bin, then the mean of the three bins and their standard
+    deviation.
+    """
     width = max(len(name) for name in rows) + 2
     first = next(iter(rows.values()))
     lines = [f"{'|yaw|':<{width}}" + "".join(f"{head:>8}" for head in (*first.bins, "mean", "std"))]
@@ -113,7 +123,7 @@ def format_tables(rows: Mapping[str, YawTable]) -> str:
 
 
 def format_offsets(offsets: Offsets) -> str:
-    """Lines of text: a row a point."""
+    """Lines of text, one per point."""
     lines = ["point    left      up     out  scatter   (percent of the face's size)"]
     for point, (bias, scatter) in enumerate(zip(offsets.bias, offsets.scatter, strict=True)):
         lines.append(f"{point:5d}" + "".join(f"{value:8.2f}" for value in (*bias, scatter)))

@@ -1,4 +1,4 @@
-"""Files and pictures out.
+"""Writing files and pictures.
 
 - `atomic`: `atomic_path`, `write_text`
 - `obj`: `write_obj`

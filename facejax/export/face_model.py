@@ -1,4 +1,4 @@
-"""A face model as a .npz file of plain arrays, which `facejax.load_face_model` reads."""
+"""A face model as a .npz file of plain arrays, for `facejax.load_face_model`."""
 
 from pathlib import Path
 
@@ -10,11 +10,17 @@ from facejax.face_model.formats.plain import BASES, model_arrays
 
 
 def save_face_model(path: str | Path, model: FaceModel, *, half: bool = False, made_from: str = "") -> Path:
-    """Write a face model whole: arrays, names, regions, landmarks. `load_face_model` gives the same model again.
+    """Write a complete face model: arrays, names, regions, landmarks. `load_face_model` gives the same model again.
 
-    `half` stores the bases in 16 bits (11 bits of precision, up to 65504 mm): half the size. `made_from` is a note.
-    Replaces the file at once or not at all. Raises ValueError for an albedo that is no `LinearAlbedo`, and for numbers
-    beyond 16 bits.
+    Replaces the file atomically.
+
+    Args:
+      path: of the file.
+      model: the face model.
+      half: store the bases in 16 bits (11 bits of precision, up to 65504 mm), which halves the size.
+      made_from: a note.
+
+    Raises ValueError for an albedo that is no `LinearAlbedo`, and for numbers beyond 16 bits.
     """
     path, arrays = Path(path), model_arrays(model)
     for name in BASES if half else ():

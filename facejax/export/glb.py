@@ -1,7 +1,7 @@
 """Binary glTF 2.0 (.glb): one file with mesh, texture and blendshapes, for Blender, three.js and other viewers.
 
-Khronos Group, "glTF 2.0 specification", registry.khronos.org/glTF. Metres, y up, the face looks along +z; the mesh is
-the neutral face, and each expression a morph target of its name, set as the face has it.
+Khronos Group, "glTF 2.0 specification", registry.khronos.org/glTF. Metres, y up, the face looks along +z. The mesh is
+the neutral face; each expression is a morph target of the same name, with the face's weight.
 """
 
 import io
@@ -22,13 +22,13 @@ from facejax.export.seams import split_seams
 METRES = 1e-3  # a millimetre
 FLOAT, UINT = 5126, 5125  # component types
 ARRAY, ELEMENTS = 34962, 34963  # buffer views' targets
-LEAST = 1e-3  # mm: what a blendshape moves less is left out
-TURN = 0.02  # radians: normals that it turns less are left out
-SPARSE = 0.6  # share of moved vertices below which only those are stored
+LEAST = 1e-3  # mm: smaller displacements of a blendshape are left out
+TURN = 0.02  # radians: smaller rotations of a normal are left out
+SPARSE = 0.6  # below this share of moved vertices only those are stored
 
 
 def write_glb(path: str | Path, vertices: Float[Array | np.ndarray, "V 3"], *rest: Any, **options: Any) -> Path:
-    """`glb_bytes` as a file, whole or not at all."""
+    """Write `glb_bytes` to a file, atomically."""
     path = Path(path)
     content = glb_bytes(path.name, vertices, *rest, **options)
     with atomic_path(path) as temporary:
@@ -53,15 +53,23 @@ def glb_bytes(
     unlit: bool = False,
     name: str = "face",
 ) -> bytes:
-    """One mesh; `title` names it in errors.
+    """The bytes of a .glb file with one mesh.
 
     Args:
-        vertices: mm; `normals`: unit, one for each.
-        uv: v up; `uv_faces` may be left out when it has one row per vertex. texture: display values, row 0 on top.
-        targets: offsets in mm by name; weights: how much of each the face shows (0 where left out).
-        turns: of every target what it adds to `normals`; without them viewers light the face as if it were neutral.
-        unlit: the texture is shown as it is, whatever the light.
-        rotation: quaternion w, x, y, z of the mesh's node; translation: mm.
+      title: names the mesh in errors.
+      vertices: mm.
+      faces: triangles.
+      normals: unit vectors, one per vertex.
+      uv: v up.
+      uv_faces: may be left out when uv has one row per vertex.
+      texture: display values, row 0 on top.
+      targets: offsets in mm by name.
+      turns: for every target, what it adds to `normals`; without them viewers light the face as if it were neutral.
+      weights: how much of each target the face shows (0 where left out).
+      rotation: quaternion w, x, y, z of the mesh's node.
+      translation: of the node, mm.
+      unlit: show the texture as it is, whatever the light.
+      name: of the mesh.
 
     Raises ValueError for values that are not finite, indices out of range, or a texture without uv.
     """
@@ -81,7 +89,7 @@ def glb_bytes(
     if normals is not None:
         attributes["NORMAL"] = file.vectors(_unit(np.asarray(normals, np.float64))[rows])
     if chart is not None:
-        attributes["TEXCOORD_0"] = file.vectors(chart * [1, -1] + [0, 1])  # v counts from the top here
+        attributes["TEXCOORD_0"] = file.vectors(chart * [1, -1] + [0, 1])  # v counts from the top in glTF
     primitive: dict[str, Any] = {"attributes": attributes, "indices": file.indices(corners), "material": 0}
     mesh: dict[str, Any] = {"name": name, "primitives": [primitive]}
     if shapes:
@@ -164,7 +172,7 @@ class _Glb:
         return self.add(accessor | {"count": corners.size})
 
     def offsets(self, offset: np.ndarray, least: float, unit: float = 1.0) -> int:
-        """A morph target; only what it moves by more than `least`, where that is less."""
+        """A morph target. Only vertices that move by more than `least` are stored, where that takes less space."""
         values = np.asarray(offset * unit, "<f4")
         moves = np.abs(offset).max(axis=1) > least
         values, moved = np.where(moves[:, None], values, np.float32(0)), np.flatnonzero(moves)

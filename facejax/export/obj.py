@@ -21,11 +21,25 @@ def write_obj(
     material: str = "face",
     comment: str = "",
 ) -> list[Path]:
-    """Write `path`, and with a texture `<stem>.mtl` and `texture_name` beside it; returns the files written.
+    """Write an OBJ file, and with a texture `<stem>.mtl` and `texture_name` beside it.
 
-    Millimetres as they come; uv with v up, as OBJ has it; texture display-valued (sRGB), row 0 on top. `uv_faces` may
-    be left out when uv has one row per vertex. Each file is replaced whole, the .obj last, so a reader never meets an
-    .obj whose material is missing. Raises ValueError for values that are not finite or indices out of range.
+    Each file is replaced atomically, the .obj last, so a reader never finds an .obj whose material is missing.
+
+    Args:
+      path: of the .obj.
+      vertices: written as they are; the header says millimetres.
+      faces: triangles.
+      uv: v up, as in OBJ.
+      uv_faces: may be left out when uv has one row per vertex.
+      texture: display values (sRGB), row 0 on top.
+      texture_name: of its file.
+      material: its name.
+      comment: lines of the header.
+
+    Returns:
+      The files written.
+
+    Raises ValueError for values that are not finite or indices out of range.
     """
     path = Path(path)
     points, triangles = np.asarray(vertices, np.float64), np.asarray(faces)

@@ -1,4 +1,4 @@
-"""A page with a table that can be sorted and looked through: one file, no network, no library."""
+"""An HTML page with a table that can be sorted and searched: one file, no network, no library."""
 
 import html
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from facejax.atomic import write_text
 class Row:
     """One line of the table."""
 
-    status: str  # ok, filtered, failed: its colour
-    pictures: Sequence[tuple[str, str]]  # what is shown (a path beside the page, or data:), and where a click leads
+    status: str  # ok, filtered or failed; gives the row's colour
+    pictures: Sequence[tuple[str, str]]  # picture (a path beside the page, or data:) and the target of a click
     texts: Sequence[str]
     numbers: Sequence[float | None]
 
@@ -31,9 +31,16 @@ def write_page(
     rows: Sequence[Row],
     width: int = 96,
 ) -> None:
-    """Write the table with these columns; a click on a column's name sorts by it, a second one the other way.
+    """Write the table. A click on a column's name sorts by it, a second click in the other direction.
 
-    `notes` are paragraphs of HTML; everything else is taken as text. `width`: of the pictures, pixels.
+    Args:
+      path: of the page.
+      title, heading: texts.
+      notes: paragraphs of HTML; all else is plain text.
+      pictures: number of columns of pictures.
+      texts, numbers: names of the other columns.
+      rows: the table.
+      width: of the pictures, pixels.
     """
     heads = [*[""] * pictures, *texts, *numbers]
     write_text(

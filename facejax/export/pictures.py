@@ -14,7 +14,7 @@ CAPTION_HEIGHT = 22  # pixels
 
 
 def to_uint8(image: Float[Array | np.ndarray, "*S"]) -> UInt8[np.ndarray, "*S"]:
-    """Values in [0, 1] to 0..255, rounded; values beyond are clipped and NaN becomes 0."""
+    """Values in [0, 1] to 0..255, rounded; values outside are clipped and NaN becomes 0."""
     values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=1.0, neginf=0.0)
     return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
 
@@ -42,7 +42,17 @@ def draw_landmarks(
     color: tuple[float, float, float] = (0.2, 1.0, 0.3),
     radius: float | None = None,
 ) -> Float[np.ndarray, "H W 3"]:
-    """Antialiased dots with a dark rim at points in the project's pixels; points that are not finite are left out."""
+    """Antialiased dots with a dark rim.
+
+    Args:
+      image: display values (H, W, 3).
+      points: in the project's pixels; points that are not finite are left out.
+      color: display values.
+      radius: pixels.
+
+    Returns:
+      A copy of the image with the dots.
+    """
     result = np.array(image, np.float32)
     height, width = result.shape[:2]
     radius = max(1.5, 0.006 * max(height, width)) if radius is None else radius
@@ -55,7 +65,7 @@ def draw_landmarks(
         rows, columns = np.mgrid[top:bottom, left:right] + 0.5
         distance = np.hypot(rows - y, columns - x)[..., None]
         patch = result[top:bottom, left:right]
-        patch += np.clip(radius + 1.0 - distance, 0, 1) * (0.0 - patch)  # the rim first, the dot upon it
+        patch += np.clip(radius + 1.0 - distance, 0, 1) * (0.0 - patch)  # first the rim, then the dot over it
         patch += np.clip(radius + 0.5 - distance, 0, 1) * (np.array(color, np.float32) - patch)
     return result
 
@@ -67,7 +77,19 @@ def panels(
     height: int | None = None,
     gap: int = 4,
 ) -> Float[np.ndarray, "_ _ 3"]:
-    """Images side by side on white, scaled to one height (by default the tallest), with a line of text over each."""
+    """Images side by side on white, with a line of text above each.
+
+    Args:
+      images: display values.
+      captions: one per image, or none.
+      height: all are scaled to it; None: the tallest image's.
+      gap: pixels between images.
+
+    Returns:
+      The picture.
+
+    Raises ValueError without images, or with another number of captions.
+    """
     if not images:
         raise ValueError("panels needs at least one image")
     if captions and len(captions) != len(images):
@@ -94,7 +116,7 @@ def panels(
 
 
 def _shortened(text: str, width: int, font) -> str:
-    """The text, cut at its end where it would run into the next panel."""
+    """The text, shortened where it would run into the next panel."""
     while len(text) > 1 and font.getlength(text) > width:
         text = text[:-2] + "."
     return text
@@ -109,10 +131,20 @@ def bake_vertex_colors(
     *,
     padding: int = 8,
 ) -> Float[np.ndarray, "{size} {size} C"]:
-    """Per-vertex values as a texture (row 0 on top, v up): interpolated over each triangle, at texel centres.
+    """Per-vertex values as a texture, interpolated over each triangle at texel centres. Row 0 on top, v up.
 
-    The charts are continued by `padding` texels, so that bilinear sampling at their edges meets no background; the
-    rest is the mean of the charts.
+    Args:
+      colors: one per vertex.
+      faces: of the mesh.
+      uv, uv_faces: the layout.
+      size: texels per side.
+      padding: texels by which charts are extended, so that bilinear sampling at their edges meets no background. All
+        other texels get the mean of the charts.
+
+    Returns:
+      The texture.
+
+    Raises ValueError when no triangle covers a texel centre.
     """
     values = np.asarray(colors, np.float64)
     corner_uv = np.asarray(uv, np.float64)[np.asarray(uv_faces)]
@@ -134,7 +166,7 @@ def bake_vertex_colors(
 
 
 def _covered_texels(corners: np.ndarray, size: int, chunk: int = 1 << 21):
-    """Yield (triangle, texel, barycentric weights) of all texel centres inside triangles, some triangles at a time."""
+    """Yield (triangle, texel, barycentric weights) of all texel centres inside triangles, in chunks."""
     low = np.clip(np.ceil(corners.min(axis=1) - 0.5), 0, size).astype(np.int64)
     high = np.clip(np.floor(corners.max(axis=1) - 0.5) + 1, 0, size).astype(np.int64)
     extent = np.maximum(high - low, 0)
@@ -149,7 +181,7 @@ def _covered_texels(corners: np.ndarray, size: int, chunk: int = 1 << 21):
         width = np.maximum(extent[triangle, 0], 1)
         x, y = low[triangle, 0] + step % width, low[triangle, 1] + step // width
         weights = _barycentric(corners[triangle], np.stack([x + 0.5, y + 0.5], axis=-1))
-        inside = (weights >= -1e-9).all(axis=1)  # NaN (no area) is outside
+        inside = (weights >= -1e-9).all(axis=1)  # NaN (no area) counts as outside
         yield triangle[inside], (y * size + x)[inside], weights[inside]
         start = stop
 

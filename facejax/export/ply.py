@@ -27,14 +27,17 @@ def write_ply(
     uv_faces: Int[Array | np.ndarray, "F 3"] | None = None,
     comment: str = "unit: millimetre",
 ) -> Path:
-    """Write one mesh, whole or not at all.
+    """Write one mesh, atomically.
 
     Args:
-        vertices: as they come, stored as float32; normals: unit, one for each.
-        colors: display values in [0, 1] at the vertices, stored in 8 bits.
-        uv: v up, stored as s and t; `uv_faces` may be left out when there is one row per vertex. A vertex on a seam of
-            the texture is written once for each of its coordinates.
-        comment: lines of the header.
+      path: of the file.
+      vertices: unchanged, stored as float32.
+      faces: triangles.
+      normals: unit vectors, one per vertex.
+      colors: display values in [0, 1] at the vertices, stored in 8 bits.
+      uv: v up, stored as s and t. A vertex on a seam of the texture is written once for each of its coordinates.
+      uv_faces: may be left out when there is one row of uv per vertex.
+      comment: lines of the header.
 
     Raises ValueError for vertices that are not finite, indices out of range, and rows that are not one per vertex.
     """

@@ -17,11 +17,17 @@ VERSION = 1
 def save_regression(
     path: str | Path, faces: Regression, images: Sequence[str], boxes: Float[np.ndarray, "N 4"], model_name: str
 ) -> None:
-    """Write N faces (leading axis N, in pixels of their photos), the file names they are from and their boxes.
+    """Write N faces to one .npz, atomically.
 
-    Arrays, each with a leading axis N: image, box, landmarks68, confidence, pose_degrees (pitch, yaw, roll), and the
-    blocks of `FaceParams`: identity, expression, albedo, light, rotation, translation, focal, principal. Written whole
-    or not at all.
+    Its arrays have a leading axis N: image, box, landmarks68, confidence, pose_degrees (pitch, yaw, roll), and the
+    blocks of `FaceParams`: identity, expression, albedo, light, rotation, translation, focal, principal.
+
+    Args:
+      path: of the file.
+      faces: leading axis N, in pixels of their photos.
+      images: names of the photos' files.
+      boxes: of the faces.
+      model_name: of the face model.
     """
     params = faces.params
     if not isinstance(params.camera, PerspectiveCamera):

@@ -1,4 +1,4 @@
-"""Meshes whose corners have texture coordinates of their own, for formats that have one index for both."""
+"""Meshes with separate indices for vertices and texture coordinates, converted for formats with one index for both."""
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -11,10 +11,20 @@ def split_seams(
     uv: Float[Array | np.ndarray, "U 2"] | None,
     uv_faces: Int[Array | np.ndarray, "F 3"] | None,
 ) -> tuple[Int[np.ndarray, "F 3"], Int[np.ndarray, " R"], Float[np.ndarray, "R 2"] | None]:
-    """Corners as rows of a new list, the vertex of each row (of `count`), and its uv.
+    """One row per distinct pair of vertex and texture coordinate. A vertex on a seam gets several rows.
 
-    A vertex that lies on a seam has a row for each of its coordinates; without uv, or with one row of it per vertex,
-    the vertices stay as they are. Raises ValueError, with `name`, where uv do not fit.
+    Without uv, or with one row of uv per vertex, the vertices stay as they are.
+
+    Args:
+      name: of the file, for errors.
+      faces: of the mesh.
+      count: number of vertices.
+      uv, uv_faces: the layout.
+
+    Returns:
+      The faces in terms of the new rows, the vertex of each row, and its uv.
+
+    Raises ValueError where uv do not fit.
     """
     if uv is None:
         return faces, np.arange(count), None

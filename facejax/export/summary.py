@@ -1,4 +1,4 @@
-"""JSON summaries, and what they were made with."""
+"""JSON summaries, and the versions that made them."""
 
 import dataclasses
 import json

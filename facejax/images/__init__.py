@@ -1,12 +1,12 @@
-"""Photographs in: reading, landmark files, crops.
+"""Reading photographs and landmark files, finding faces, cropping.
 
 - `read`: `read_image`, `as_photo`
-- `sources`: `list_photos` of folders, lists, tar archives, Parquet tables; `Photo`, where one of them is
+- `sources`: `list_photos` from folders, lists, tar archives, Parquet tables; `Photo`, where one photograph is
 - `landmark_files`: `read_landmarks`, `find_landmarks`
 - `box_files`: `read_boxes`, `box_of`
 - `detect`: `detect_faces`
 - `crop`: `Crop`, `face_crop`, `apply_crop`
-- `align`: `align_face`, by five points, differentiable
+- `align`: `align_face`, a differentiable crop aligned by five points
 """
 
 from facejax.images.align import align_face

@@ -1,14 +1,15 @@
-"""Faces moved, turned and scaled so that five points lie where a recogniser expects them.
+"""Faces aligned by a similarity, so that five points lie where a face recogniser expects them.
 
-The picture may be a rendered one: the crop is differentiable in it. The points are the two eyes, the tip of the nose
-and the corners of the mouth, from left to right in the picture, and ArcFace's places for them (Deng et al., CVPR 2019).
+The picture may be a rendered one: the crop is differentiable with respect to it. The points are the two eyes, the tip
+of the nose and the corners of the mouth, from left to right in the picture, and their places are ArcFace's (Deng et
+al., CVPR 2019).
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Places in a picture of 112 x 112, pixel centres at half-integers; the released numbers have them at integers.
+# Places in a picture of 112 x 112 with pixel centres at half-integers; in the released numbers they are at integers.
 ARCFACE_POINTS = (
     (38.7946, 52.1963),
     (74.0318, 52.0014),
@@ -20,16 +21,18 @@ ARCFACE_SIZE = 112
 
 
 def five_points(landmarks: Float[Array, "68 2"]) -> Float[Array, "5 2"]:
-    """From the 68 landmarks: eyes (the middle of their corners), tip of the nose, corners of the mouth."""
+    """From the 68 landmarks: eyes (the mean of their corners), tip of the nose, corners of the mouth."""
     left, right = (0.5 * (landmarks[a] + landmarks[b]) for a, b in ((36, 39), (42, 45)))
     return jnp.stack([left, right, landmarks[30], landmarks[48], landmarks[54]])
 
 
 def fit_similarity(source: Float[Array, "N 2"], target: Float[Array, "N 2"]) -> Float[Array, "2 3"]:
-    """[s R | t], the move, turn and scaling that brings the source points nearest to the target (least squares).
+    """[s R | t], the similarity that brings the source points closest to the target points in the plane (least
+    squares).
 
-    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", TPAMI 1991, which in
-    the plane is one complex division. Points that all coincide keep their scale.
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", TPAMI 1991. In the
+    plane that is one complex division, far cheaper on accelerators than the singular values of
+    `facejax.mesh.align_similarity`. Source points that all coincide keep scale 1.
     """
     from_centre, to_centre = jnp.mean(source, axis=0), jnp.mean(target, axis=0)
     (x, y), (u, v) = (source - from_centre[None]).T, (target - to_centre[None]).T
@@ -42,9 +45,11 @@ def fit_similarity(source: Float[Array, "N 2"], target: Float[Array, "N 2"]) -> 
 
 
 def warp(image: Float[Array, "H W C"], transform: Float[Array, "2 3"], size: int) -> Float[Array, "{size} {size} C"]:
-    """The picture whose point `transform @ (x, y, 1)` is the given one's (x, y): bilinear, zero beyond the border.
+    """The image under an affine transform: its point (x, y) moves to `transform @ (x, y, 1)`. Bilinear, zero beyond the
+    border.
 
-    Not antialiased: as recognisers were trained. Differentiable in the picture and, piecewise, in the transform.
+    Not antialiased, as in the training of recognisers. Differentiable with respect to the image and, piecewise, the
+    transform.
     """
     height, width, channels = image.shape
     place = jnp.arange(size, dtype=transform.dtype) + 0.5
@@ -52,7 +57,7 @@ def warp(image: Float[Array, "H W C"], transform: Float[Array, "2 3"], size: int
     (a, b), (c, d) = transform[:, :2]
     back = jnp.stack([jnp.stack([d, -c]), jnp.stack([-b, a])]) / (
         a * d - b * c
-    )  # of row vectors: the inverse transposed
+    )  # the transposed inverse, since it multiplies row vectors
     position = there @ back - 0.5
     low = jnp.floor(position)
     fx, fy = jnp.moveaxis(position - low, -1, 0)

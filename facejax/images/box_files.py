@@ -1,4 +1,4 @@
-"""Box files: where the faces are, for photos in which nothing is found or the wrong face would be."""
+"""Box files: the user's boxes, for photos where no face or the wrong face would be found."""
 
 import json
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def read_boxes(path: str | Path) -> dict[str, Float[np.ndarray, "K 4"]]:
 
 
 def check_boxes(boxes: Any, where: str) -> Float[np.ndarray, "K 4"]:
-    """One box or a list of boxes as rows; ValueError, beginning with `where`, for anything else."""
+    """One box or a list of boxes as an array of rows. Raises ValueError, beginning with `where`, for anything else."""
     try:
         rows = np.asarray(boxes, np.float64)
     except (ValueError, TypeError):
@@ -48,11 +48,11 @@ def check_boxes(boxes: Any, where: str) -> Float[np.ndarray, "K 4"]:
 
 
 def box_of(photo: Photo, boxes: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """By where the photo is, its name in its collection, or its name alone; the first of them that is there."""
+    """The boxes of a photo, looked up by its path, then its name in its collection, then its bare file name."""
     return next((boxes[key] for key in (photo.source, photo.file, photo.name) if key in boxes), None)
 
 
 def box_count(photo: Photo, boxes: Mapping[str, np.ndarray]) -> int:
-    """How many faces the boxes say that a photo has; 1 where they say nothing."""
+    """The number of boxes given for a photo; 1 where there are none."""
     found = box_of(photo, boxes)
     return 1 if found is None else len(found)

@@ -11,27 +11,36 @@ from jaxtyping import Array, Float
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Crop:
-    """Pixels of a crop: `new = scale * old + offset`, the two arguments that `camera.transform_camera` takes."""
+    """A crop's pixels from the photo's: `new = scale * old + offset`, as `camera.transform_camera` takes them."""
 
     scale: Float[Array | np.ndarray, ""]
     offset: Float[Array | np.ndarray, " 2"]
 
     def apply_points(self, points: Float[Array | np.ndarray, "N 2"]) -> Float[Array | np.ndarray, "N 2"]:
-        """Points of the photo in the crop's pixels."""
+        """Points of the photo in pixels of the crop."""
         return self.scale * points + self.offset
 
     def invert_points(self, points: Float[Array | np.ndarray, "N 2"]) -> Float[Array | np.ndarray, "N 2"]:
-        """Points of the crop in the photo's pixels."""
+        """Points of the crop in pixels of the photo."""
         return (points - self.offset) / self.scale
 
 
 def face_crop(
     landmarks: Float[Array | np.ndarray, "68 2"], size: int, *, margin: float = 0.3, lift: float = 0.1
 ) -> Crop:
-    """The axis-aligned square around a face that becomes `size` x `size` pixels.
+    """The square crop around a face, resampled to `size` x `size` pixels.
 
-    The square's side is the longer side of the landmarks' box plus `margin` of it on either side. Its centre lies
-    `lift` of the box's height above the box's centre, since the forehead has no landmarks.
+    Args:
+      landmarks: pixels of the photo.
+      size: pixels per side of the crop.
+      margin: added on every side, as a share of the longer side of the landmarks' box.
+      lift: how far the crop's centre lies above the box's centre, as a share of the box's height: the forehead has no
+        landmarks.
+
+    Returns:
+      The crop.
+
+    Raises ValueError for landmarks without extent.
     """
     points = np.asarray(landmarks, np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
@@ -47,10 +56,10 @@ def face_crop(
 def apply_crop(
     image: Float[np.ndarray, "H W 3"], crop: Crop, size: int
 ) -> tuple[Float[np.ndarray, "{size} {size} 3"], Float[np.ndarray, "{size} {size}"]]:
-    """The crop of a photo, antialiased, and where it is valid.
+    """The crop of a photo, antialiased, and its valid pixels.
 
-    A triangle filter as wide as the coarser of the two pixel grids, so shrinking does not alias. Outside of the photo
-    its border values go on, and the mask is 0 (1 where a pixel's centre lies inside).
+    The filter is a triangle as wide as the coarser of the two pixel grids, so shrinking does not alias. Outside the
+    photo its border values are repeated and the mask is 0 (1 where a pixel's centre lies inside).
     """
     rows, inside_y = _resampling(image.shape[0], size, float(crop.scale), float(crop.offset[1]))
     columns, inside_x = _resampling(image.shape[1], size, float(crop.scale), float(crop.offset[0]))
@@ -64,14 +73,14 @@ def apply_crop(
 
 def _resampling(length: int, size: int, scale: float, offset: float) -> tuple[scipy.sparse.csr_array, np.ndarray]:
     """The (size, length) weights of one axis, and which of its outputs lie inside."""
-    position = (np.arange(size) + 0.5 - offset) / scale  # of each new pixel's centre, in old pixels
+    position = (np.arange(size) + 0.5 - offset) / scale  # of each new pixel's centre, in pixels of the photo
     support = max(1.0, 1.0 / scale)
     reach = int(np.ceil(2 * support)) + 1
     first = np.floor(position - support - 0.5).astype(np.int64)
     taps = first[:, None] + np.arange(reach + 1)[None, :]
     weights = np.maximum(0.0, 1.0 - np.abs(taps + 0.5 - position[:, None]) / support)
     weights /= weights.sum(axis=1, keepdims=True)
-    columns = np.clip(taps, 0, length - 1)  # the border value stands for everything beyond it
+    columns = np.clip(taps, 0, length - 1)  # repeats the border value
     index = np.repeat(np.arange(size), reach + 1)
     matrix = scipy.sparse.coo_array(
         (weights.ravel().astype(np.float32), (index, columns.ravel())), shape=(size, length)

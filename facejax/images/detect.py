@@ -1,9 +1,9 @@
-"""Faces in a photo: OpenCV's cascades, which ship inside its wheel, looked through several times.
+"""Face detection with OpenCV's cascades, which come with its wheel, in several passes over a photo.
 
 Cascades (Viola and Jones, "Rapid object detection using a boosted cascade of simple features", CVPR 2001) are old,
-small and quick. They miss turned and tilted faces, so the photo is also looked at mirrored, turned and larger; and they
-take leaves and folds for faces, so every candidate carries a score, and `facejax.regress` lets the network's own
-confidence decide between them.
+small and quick. They miss turned and tilted faces, so further passes look at a mirrored, rotated or larger copy of the
+photo. They mistake leaves and folds for faces, so each candidate has a score, and `facejax.regress` lets the network's
+own confidence decide between candidates.
 """
 
 import math
@@ -16,16 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-SURE = 0.65  # a score from which the quick looks are enough
-MIN_SIDE = 20  # of a face in a shrunken copy, pixels: what the cascades were trained on
+from facejax.lighting import luma
+
+SURE = 0.65  # with a score above this the quick passes are enough
+MIN_SIDE = 20  # smallest face in a shrunken copy, pixels: the cascades' training size
 SAME_FACE = 0.3  # candidates whose boxes overlap by this share of their union are one face
 
 
 class Candidate(NamedTuple):
-    """A place that may be a face."""
+    """A possible face."""
 
-    box: Float[np.ndarray, " 4"]  # left, top, right, bottom of where its 68 landmarks should be; pixels
-    score: float  # 0 to about 1 a look that found it: more is surer
+    box: Float[np.ndarray, " 4"]  # estimated box of its 68 landmarks: left, top, right, bottom, pixels
+    score: float  # the sum over the passes that found it of 0 to about 1 each; higher is more certain
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class _Look:
 
     cascade: str
     side: int  # longer side of the copy, pixels
-    weight: tuple[float, float]  # of a detection: scores 0 at the first value, 1 at the second
-    size: float  # side of the landmarks' box, in sides of the detection's square
-    drop: float  # of the landmarks' centre below the square's centre, in the same unit
+    weight: tuple[float, float]  # OpenCV's weights of a detection that score 0 and 1
+    size: float  # side of the landmarks' box, as a share of the detection's square
+    drop: float  # how far the box's centre lies below the square's, in the same unit
     mirrored: bool = False
     degrees: float = 0.0  # counter-clockwise
 
@@ -64,8 +66,8 @@ THOROUGH = (
 def detect_faces(image: Float[np.ndarray, "H W 3"]) -> list[Candidate]:
     """Candidates for faces in a photo (display values in [0, 1]), the largest first; empty when there are none.
 
-    The photo is shrunk before it is looked at, so its size costs little. Three quick looks; eight more when none of
-    them is sure. Boxes are meant to be those of the 68 landmarks and may reach beyond the photo.
+    The photo is shrunk first, so its size matters little. Three quick passes; eight more when none of them is certain.
+    A candidate's box estimates that of the 68 landmarks and may reach beyond the photo.
     """
     finest = _shrink(image, max(look.side for look in THOROUGH))
     found = [one for look in QUICK for one in _search(finest, look)]
@@ -89,7 +91,7 @@ def box_overlap(one: Float[np.ndarray, " 4"], other: Float[np.ndarray, " 4"]) ->
 
 
 def _merged(found: list[Candidate]) -> list[Candidate]:
-    """One candidate for each group of overlapping ones: scores add up, boxes are averaged by score."""
+    """One candidate per group of overlapping ones: scores add up, boxes are averaged by score."""
     groups: list[list[Candidate]] = []
     for one in sorted(found, key=lambda one: -one.score):
         home = next((group for group in groups if box_overlap(group[0].box, one.box) > SAME_FACE), None)
@@ -103,7 +105,7 @@ def _merged(found: list[Candidate]) -> list[Candidate]:
 
 
 def _search(grey: UInt8[np.ndarray, "H W"], look: _Look) -> Iterator[Candidate]:
-    """What one look finds, in pixels of `grey`."""
+    """The detections of one pass, in pixels of `grey`."""
     copy = _resized(grey, look.side)
     scale = max(grey.shape) / max(copy.shape)
     turned, inverse = _turned(copy, look.degrees)
@@ -122,7 +124,7 @@ def _search(grey: UInt8[np.ndarray, "H W"], look: _Look) -> Iterator[Candidate]:
 
 
 def _turned(grey: UInt8[np.ndarray, "H W"], degrees: float) -> tuple[np.ndarray, Float[np.ndarray, "2 3"]]:
-    """The whole picture turned about its centre, and the affine map of its pixels back to the upright ones."""
+    """The whole picture rotated about its centre, and the affine map from its pixels back to the original ones."""
     if degrees == 0:
         return grey, np.eye(2, 3)
     import cv2
@@ -133,7 +135,7 @@ def _turned(grey: UInt8[np.ndarray, "H W"], degrees: float) -> tuple[np.ndarray,
     back = np.array([[c, -s], [s, c]])  # y points down
     shift = np.array([width, height]) / 2 - back @ size / 2
     inverse = np.column_stack([back, shift])
-    # warpAffine counts from pixel centres, the project from the corner.
+    # warpAffine has the first pixel's centre at 0, this project the picture's corner.
     centres = np.column_stack([back, shift + back @ [0.5, 0.5] - 0.5])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     shape = (int(size[0]), int(size[1]))
@@ -141,9 +143,9 @@ def _turned(grey: UInt8[np.ndarray, "H W"], degrees: float) -> tuple[np.ndarray,
 
 
 def _shrink(image: Float[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, "h w"]:
-    """Grey bytes of the photo, no side longer than `side`; shrunk first, so a large photo is never copied whole."""
+    """The photo in grey bytes, no side longer than `side`; shrunk first, so a large photo is never copied whole."""
     small = _resized(np.asarray(image, np.float32), side)
-    return np.clip(small @ np.array([0.299, 0.587, 0.114], np.float32) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.clip(luma(small) * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 def _resized(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -159,7 +161,7 @@ def _resized(pixels: np.ndarray, side: int) -> np.ndarray:
 
 @lru_cache
 def _cascade(name: str) -> Any:
-    """A cascade file of the OpenCV wheel. Imported here, since only photos without boxes or landmarks need OpenCV."""
+    """A cascade from the OpenCV wheel. Imported here, since only photos without boxes or landmarks need OpenCV."""
     try:
         import cv2
 

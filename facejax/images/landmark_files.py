@@ -1,4 +1,4 @@
-"""Landmark files: 68 points in the iBUG order, to the project's pixels (the image's corner is (0, 0))."""
+"""Landmark files: 68 points in the iBUG order, converted to the project's pixels ((0, 0) is the image's corner)."""
 
 import io
 import json
@@ -42,9 +42,10 @@ def read_landmarks(path: str | Path) -> Float[np.ndarray, "68 2"]:
 
 
 def find_landmarks(source: str | Path, photo: str | Path | Photo) -> Path:
-    """The landmark file of a photo: `source` itself, or `<stem of the photo>.pts|.npy|.npz|.json|.ljson` inside it.
+    """The landmark file of a photo: `source` itself, or `<stem of the photo>.pts|.npy|.npz|.json|.ljson` in that
+    folder.
 
-    Inside it folders as the photo's in its collection go first: `source/sub/one.pts` of sub/one.jpg before
+    Subfolders named like the photo's in its collection come first: for sub/one.jpg, `source/sub/one.pts` before
     `source/one.pts`. Raises FileNotFoundError, which says what to add.
     """
     source, photo = Path(source), photo if isinstance(photo, Photo) else photo_file(photo)
@@ -94,7 +95,8 @@ def _read_npy(path: Path) -> Any:
 
 def _read_npz(path: Path) -> Any:
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:  # numpy leaves a broken file open
+        # read first: numpy would leave a broken file open
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             names = file.files
             key = names[0] if len(names) == 1 else next((name for name in _NPZ_KEYS if name in names), None)
             if key is None:

@@ -1,4 +1,4 @@
-"""Reading photographs: any common file to upright sRGB float RGB."""
+"""Reading photographs: any common file format to upright sRGB float RGB."""
 
 import io
 import logging
@@ -20,10 +20,11 @@ Pixels = Float[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W 3"]
 
 
 def read_image(path: str | Path | Photo) -> Float[np.ndarray, "H W 3"]:
-    """A photograph as display-valued (sRGB) RGB in [0, 1], row 0 on top, the EXIF orientation applied.
+    """A photograph as display values (sRGB) in [0, 1], RGB, row 0 on top, with the EXIF orientation applied.
 
-    Grey, palette, CMYK and 16-bit files become RGB (floating-point ones are taken as values in [0, 1]); transparency is
-    laid over white; of an animation the first frame is taken; an embedded colour profile is converted to sRGB.
+    Grey, palette, CMYK and 16-bit files become RGB; floating-point files are taken as values in [0, 1]. Transparent
+    pixels are laid over white. Of an animation the first frame is read. An embedded colour profile is converted to
+    sRGB.
 
     Raises FileNotFoundError, or ValueError for a file that is no image, is damaged, or is larger than Pillow's limit
     for decompression bombs (179 megapixels): one line with the file's name.
@@ -32,25 +33,24 @@ def read_image(path: str | Path | Photo) -> Float[np.ndarray, "H W 3"]:
 
 
 def read_pixels(path: str | Path | Photo) -> Pixels:
-    """The same as `read_image` before it becomes floating point, for photographs that are held for a while: bytes where
-    the file has 8 bits and nothing shines through."""
+    """Like `read_image`, but bytes where the file has 8 bits and no transparency: takes less memory to keep."""
     with _opened(path) as image:
         image.load()
         return _to_rgb(_upright(image))
 
 
 def held_bytes(path: str | Path | Photo) -> int:
-    """Memory that `read_pixels` of a photograph takes, by the file's header. Raises like it."""
+    """The memory that `read_pixels` of a photograph takes, from the file's header. Raises like it."""
     with _opened(path) as image:
         return image.width * image.height * 3 * (4 if _deep(image) or _alpha(image) else 1)
 
 
 def as_photo(image: Any, name: str = "the photograph") -> Float[np.ndarray, "H W 3"]:
-    """An array, numpy's or jax's, as `read_image` would return it.
+    """An array (numpy or jax) as `read_image` would return it.
 
-    Whole numbers of 8 or 16 bits become display values in [0, 1]; others are taken as such values.
+    Integers of 8 or 16 bits become display values in [0, 1]; other types are taken as such values.
 
-    Raises ValueError for other shapes and for values that cannot be meant that way, with `name` in front.
+    Raises ValueError, beginning with `name`, for other shapes and for values too far outside [0, 1].
     """
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -60,7 +60,7 @@ def as_photo(image: Any, name: str = "the photograph") -> Float[np.ndarray, "H W
         return np.divide(values, np.float32(np.iinfo(pixels.dtype).max), out=values)  # in place: it may be a gigabyte
     pixels = np.asarray(pixels, np.float32)
     low, high = np.min(pixels, initial=0.0), np.max(pixels, initial=0.0)
-    if not (low > -1.0 and high < 2.0):  # NaN neither; a little more than [0, 1] comes from resampling
+    if not (low > -1.0 and high < 2.0):  # also catches NaN; resampling goes a little beyond [0, 1]
         raise ValueError(f"{name} has values from {low:g} to {high:g}: pass display values in [0, 1], or bytes")
     return pixels
 
@@ -76,13 +76,13 @@ def _check_file(path: Path, name: str) -> None:
 
 @contextmanager
 def _opened(path: str | Path | Photo) -> Iterator[Image.Image]:
-    """The file as an image; what is wrong with it is said in one line."""
+    """The opened image. Raises errors of one line."""
     photo = path if isinstance(path, Photo) else photo_file(path)
     name = str(photo)
     if not is_url(photo.source):
         _check_file(Path(photo.source), name)
     with photo.open() as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # large but allowed photos, odd EXIF blocks
+        warnings.simplefilter("ignore")  # about large but allowed photos and odd EXIF blocks
         try:
             with Image.open(file) as image:
                 yield image
@@ -100,7 +100,7 @@ def _opened(path: str | Path | Photo) -> Iterator[Image.Image]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF block says; as stored when that block is damaged, since the pixels are still good."""
+    """The image rotated as its EXIF block says; as stored when that block is damaged: its pixels are still good."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception as error:
@@ -109,7 +109,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _deep(image: Image.Image) -> bool:
-    """More than 8 bits: floating point, or 16-bit grey, which some versions of Pillow hold in 32 bits."""
+    """Whether it has more than 8 bits: floats, or 16-bit grey, which some versions of Pillow hold in 32 bits."""
     return image.mode == "F" or image.mode.startswith("I")
 
 
@@ -135,7 +135,7 @@ def _grey(values: np.ndarray) -> np.ndarray:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The image in sRGB, by its embedded profile where that can be read."""
+    """The image converted to sRGB by its embedded profile, where that can be read."""
     if image.mode in ("P", "1", "HSV", "YCbCr"):
         image = image.convert("RGB")
     if profile:

@@ -1,7 +1,7 @@
-"""Where photographs come from: files, folders, lists, tar archives (WebDataset) and Parquet tables.
+"""Sources of photographs: files, folders, lists, tar archives (WebDataset) and Parquet tables.
 
-All are listed first, which reads names only, so that a run knows what it has to do and in which order; the pixels are
-read one photograph at a time, wherever they are needed. A URL (s3://, gs://, https://, ...) is read through fsspec.
+Everything is listed first, which reads names only, so that a run knows its photographs and their order. Pixels are read
+one photograph at a time, where they are needed. A URL (s3://, gs://, https://, ...) is read through fsspec.
 """
 
 import io
@@ -21,13 +21,13 @@ NAME_COLUMNS = ("file_name", "filename", "path", "key", "__key__", "id")
 
 @dataclass(frozen=True)
 class Photo:
-    """Where one photograph is; small, so that it can be sent to another process instead of its pixels."""
+    """The place of one photograph. Small, so it can be sent to another process in place of pixels."""
 
-    file: str  # what it is called in its collection, "/" between folders
-    source: str  # path or URL of the file that holds it
-    offset: int = 0  # of its bytes, in a tar archive
-    size: int | None = None  # of its bytes; None: the whole file
-    row: int | None = None  # of a Parquet table
+    file: str  # its name in its collection, with "/" between folders
+    source: str  # path or URL of the file that contains it
+    offset: int = 0  # of its bytes in a tar archive
+    size: int | None = None  # number of its bytes; None: the whole file
+    row: int | None = None  # its row in a Parquet table
 
     @property
     def name(self) -> str:
@@ -39,20 +39,20 @@ class Photo:
 
     @property
     def folder(self) -> str:
-        """Where its results belong: its name without the suffix, folders and all, but for what would lead elsewhere."""
+        """The folder of its results: its name with subfolders, without suffix, never outside the output folder."""
         path = PurePosixPath(self.file)
         parts = [*path.parent.parts, path.stem]
         return "/".join(part for part in parts if part not in ("", ".", "..", path.anchor)) or "photo"
 
     def folders(self, faces: int) -> list[str]:
-        """Where the results of each of its faces belong: of several in folders <stem>_0, <stem>_1, ..."""
+        """The folder of each face's results; several faces get <stem>_0, <stem>_1, ..."""
         return [self.folder] if faces == 1 else [f"{self.folder}_{k}" for k in range(faces)]
 
     def __str__(self) -> str:
         return self.source if self.size is None and self.row is None else f"{self.source}: {self.file}"
 
     def open(self) -> Any:
-        """Its bytes. Raises OSError, or ValueError when the table holds none."""
+        """Its bytes as a file. Raises OSError, or ValueError when the table has none."""
         if self.row is not None:
             return io.BytesIO(_table(self.source).image(self.row))
         if self.size is None:
@@ -63,20 +63,20 @@ class Photo:
 
 
 def photo_file(path: str | Path) -> Photo:
-    """A photograph that is a file of its own, called by its name alone."""
+    """A photograph that is a single file, named by its file name."""
     return Photo(_readable(PurePosixPath(Path(path).as_posix()).name), str(path))
 
 
 def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = None) -> list[Photo]:
-    """All photographs of some sources, in their order; of a folder, in the order of the names.
+    """All photographs of some sources, in the order of the sources; those of a folder in the order of their names.
 
-    A source is a photo, a folder (with its folders; hidden files are left out), a `.txt` list (a path or URL a line,
-    relative to the list's folder), a `.tar` archive or a `.parquet` table; folders and lists may hold archives and
-    tables. A photo that is not there is found out when it is read.
+    A source is a photo, a folder (with its subfolders, without hidden files), a `.txt` list (a path or URL per line,
+    relative to the list's folder), a `.tar` archive or a `.parquet` table. Folders and lists may contain archives and
+    tables. A missing photo is only found when it is read.
 
-    `without`: the folder of results; of a folder that it lies in what is below it is left out. Raises ValueError or
-    FileNotFoundError for a collection that is not there, or empty, or is `without` itself, and when two photographs
-    have one name.
+    `without` is the folder of results; it is left out of a folder that contains it. Raises ValueError or
+    FileNotFoundError for a collection that is missing or empty or is `without` itself, and when two photographs have
+    one name.
     """
     photos = [photo for source in sources for photo in _photos_of(str(source), without)]
     seen: dict[str, Photo] = {}
@@ -87,9 +87,9 @@ def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = N
 
 
 def taken_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> dict[Photo, Photo]:
-    """Those that would write where an earlier one does already, and that earlier one.
+    """Photographs whose results would go to the folder of an earlier one, each with that earlier one.
 
-    `faces`: how many a photograph has, see `Photo.folders`.
+    `faces` is the number of faces of a photograph, see `Photo.folders`.
     """
     first: dict[str, Photo] = {}
     taken: dict[Photo, Photo] = {}
@@ -104,30 +104,30 @@ def taken_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambd
 
 
 def check_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> None:
-    """Raises ValueError where two photographs would write into one folder, see `taken_folders`."""
+    """Raises ValueError where two photographs would write to one folder, see `taken_folders`."""
     for photo, other in taken_folders(photos, faces).items():
         folder = next(one for one in photo.folders(faces(photo)) if one in other.folders(faces(other)))
         raise ValueError(f"{photo} and {other} would both write to {folder}/: rename one, or take it alone")
 
 
 def _readable(name: str) -> str:
-    """A file's name without bytes that are no text, which no manifest could hold."""
+    """A file's name without bytes that are not text, which a manifest could not hold."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def is_collection(source: str | Path) -> bool:
-    """Not a single photograph."""
+    """Whether the source is something other than a single photograph."""
     suffix = PurePosixPath(str(source)).suffix.lower()
     return suffix in (*ARCHIVES, ".txt") or (not is_url(source) and Path(source).is_dir()) or str(source).endswith("/")
 
 
 def is_url(source: str | Path) -> bool:
-    """With a scheme, such as s3://bucket/a.jpg."""
+    """Whether it has a scheme, such as s3://bucket/a.jpg."""
     return "://" in str(source)
 
 
 def open_file(path: str) -> Any:
-    """A local file or a URL, opened for reading."""
+    """Open a local file or a URL for reading."""
     return _fsspec(path).open(path, "rb") if is_url(path) else open(path, "rb")
 
 
@@ -151,7 +151,7 @@ def _photos_of(source: str, without: str | Path | None) -> list[Photo]:
 
 
 def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo]:
-    """Photographs, and those of the archives and tables in it."""
+    """Its photographs, and those in its archives and tables."""
     folder = folder.removeprefix("file://")
     found = _remote_files(folder, without) if is_url(folder) else _local_files(Path(folder), without)
     for name in sorted(found):
@@ -165,7 +165,7 @@ def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo
 
 
 def _local_files(folder: Path, without: str | Path | None) -> dict[str, str]:
-    """Paths of the files in a folder that are no results, by their names in it."""
+    """Paths of the files in a folder, except results, by their names in it."""
     found = {path.relative_to(folder).as_posix(): str(path) for path in folder.rglob("*") if path.is_file()}
     if without is None:
         return found
@@ -173,14 +173,14 @@ def _local_files(folder: Path, without: str | Path | None) -> dict[str, str]:
     if out.is_relative_to(root):
         _check_apart(out == root, without)
         return {name: path for name, path in found.items() if not Path(path).resolve().is_relative_to(out)}
-    if root.is_relative_to(out):  # where a folder of the photographs has the name of theirs
+    if root.is_relative_to(out):  # the output folder lies inside, so a subfolder may be named like it
         below = f"{root.relative_to(out).as_posix()}/"
         _check_apart(any(name.startswith(below) for name in found), without)
     return found
 
 
 def _remote_files(folder: str, without: str | Path | None) -> dict[str, str]:
-    """The same of a folder's URL."""
+    """The same for the URL of a folder."""
     folder, out = folder.rstrip("/"), str(without).rstrip("/")
     _check_apart(out == folder, without)
     system = _fsspec(folder)
@@ -192,9 +192,9 @@ def _remote_files(folder: str, without: str | Path | None) -> dict[str, str]:
 
 
 def _check_apart(same: bool, out: str | Path | None) -> None:
-    """Results among the photographs would be photographs of the next run."""
+    """Refuse an output folder among the photographs: the next run would take results for photographs."""
     if same:
-        raise ValueError(f"--out {out}: results would lie among the photographs; take a folder of its own")
+        raise ValueError(f"--out {out}: results would lie among the photographs; use another folder")
 
 
 def _photos_of_list(path: str) -> list[Photo]:
@@ -216,7 +216,7 @@ def _photos_of_archive(path: str) -> list[Photo]:
 
 
 def _photos_of_tar(path: str) -> Iterator[Photo]:
-    """The members with a photo's suffix; only headers are read."""
+    """The members with a photo's suffix; reads headers only."""
     try:
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
@@ -261,7 +261,7 @@ class Table:
             yield table
 
     def _names(self, table: Any, kind: str) -> list[str]:
-        """Of every row, from a column of names, or numbers."""
+        """Names of all rows, from a column of names or else numbers."""
         column = next((name for name in NAME_COLUMNS if name in table.schema_arrow.names), None)
         stem, count = PurePosixPath(self.path).stem, table.metadata.num_rows
         if column is not None:
@@ -276,7 +276,8 @@ class Table:
     def image(self, row: int) -> bytes:
         group = max(k for k, start in enumerate(self.starts[:-1]) if start <= row)
         found = self.images(group)[row - self.starts[group]]
-        found = found.get("bytes") if isinstance(found, Mapping) else found  # not its path, which may be no text
+        # leaves out its path, which may not be text
+        found = found.get("bytes") if isinstance(found, Mapping) else found
         value = None if found is None else found.as_py()
         if not value:
             raise ValueError(f"{self.path}: {self.names[row]}: the table holds no image there")
@@ -292,7 +293,7 @@ _table = lru_cache(8)(Table)
 
 def _texts(column: Any) -> list[str | None]:
     """The values of a column as readable text; None where there is none."""
-    if str(column.type) in ("string", "large_string"):  # pyarrow itself refuses bytes that are no text
+    if str(column.type) in ("string", "large_string"):  # pyarrow itself rejects bytes that are not text
         column = column.cast(str(column.type).replace("string", "binary"))
     values = column.to_pylist()
     values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]

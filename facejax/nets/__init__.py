@@ -3,8 +3,8 @@
 | file | what lives there |
 |---|---|
 | `encoder.py` | the shipped regressor's network: `init_encoder`, `apply_encoder`, `encoder_features`, `widen_encoder` |
-| `resnet.py` | ResNet-50 of 2DASL and Deep3D: `TWODASL`, `DEEP3D`, `init_resnet`, `apply_resnet`, `train_resnet` |
-| `mobilenet.py` | MobileNet-V1 of 3DDFA and 3DDFA_V2: `init_mobilenet`, `apply_mobilenet`, `train_mobilenet` |
+| `resnet.py` | ResNet-50 of 2DASL and Deep3D: `TWODASL`, `DEEP3D`, `apply_resnet` |
+| `mobilenet.py` | MobileNet-V1 of 3DDFA and 3DDFA_V2: `apply_mobilenet` |
 | `vgg16.py` | VGG16 with LPIPS' weights: `apply_vgg16`, `lpips_features` |
 | `iresnet.py` | ArcFace's recogniser: `apply_iresnet` |
 | `bisenet.py` | face parsing: `apply_bisenet`, `parse_faces`, `parts_mask` |
@@ -16,15 +16,14 @@
 | `normal_net.py` | a U-Net that reads a head's normals from a picture: `init_normal_net`, `apply_normal_net` |
 
 Each takes its config first, which is static and hashable: `jax.jit(apply_resnet, static_argnums=0)`. Those with batch
-normalisation keep its running averages apart from what is trained, in a `Network` of `params` and `statistics`:
-`apply_...` freezes it, `train_...` normalises by the batch and returns new statistics. Those that only losses look
-through are never trained here. Weights come and go through `facejax.checkpoints`.
+normalisation keep its running averages apart from the other weights, in a `Network` of `params` and `statistics`. They
+are run but never trained here, so the averages stay fixed. Weights come and go through `facejax.checkpoints`.
 """
 
 from facejax.nets._layers import Heads, Network, split_heads, to_bgr_input
-from facejax.nets.bisenet import BiSeNetConfig, apply_bisenet, init_bisenet, parse_faces, parts_mask
+from facejax.nets.bisenet import BiSeNetConfig, apply_bisenet, parse_faces, parts_mask
 from facejax.nets.critic import CriticConfig, apply_critic, init_critic
-from facejax.nets.dpr_light import DPRConfig, apply_dpr, init_dpr
+from facejax.nets.dpr_light import DPRConfig, apply_dpr
 from facejax.nets.encoder import (
     EncoderConfig,
     EncoderOutput,
@@ -33,21 +32,14 @@ from facejax.nets.encoder import (
     init_encoder,
     widen_encoder,
 )
-from facejax.nets.fan import FANConfig, FANOutput, apply_fan, heatmap_landmarks, init_fan
-from facejax.nets.iresnet import IResNetConfig, apply_iresnet, init_iresnet
-from facejax.nets.mobilenet import (
-    THREEDDFA_V2_TRAINING,
-    MobileNetConfig,
-    apply_mobilenet,
-    init_mobilenet,
-    train_mobilenet,
-)
-from facejax.nets.resnet import DEEP3D, TWODASL, ResNetConfig, apply_resnet, init_resnet, train_resnet
-from facejax.nets.vgg16 import VGG16Config, apply_vgg16, init_vgg16, lpips_features
+from facejax.nets.fan import FANConfig, FANOutput, apply_fan, heatmap_landmarks
+from facejax.nets.iresnet import IResNetConfig, apply_iresnet
+from facejax.nets.mobilenet import MobileNetConfig, apply_mobilenet
+from facejax.nets.resnet import DEEP3D, TWODASL, ResNetConfig, apply_resnet
+from facejax.nets.vgg16 import VGG16Config, apply_vgg16, lpips_features
 
 __all__ = [
     "DEEP3D",
-    "THREEDDFA_V2_TRAINING",
     "TWODASL",
     "BiSeNetConfig",
     "CriticConfig",
@@ -73,21 +65,12 @@ __all__ = [
     "apply_vgg16",
     "encoder_features",
     "heatmap_landmarks",
-    "init_bisenet",
     "init_critic",
-    "init_dpr",
     "init_encoder",
-    "init_fan",
-    "init_iresnet",
-    "init_mobilenet",
-    "init_resnet",
-    "init_vgg16",
     "lpips_features",
     "parse_faces",
     "parts_mask",
     "split_heads",
     "to_bgr_input",
-    "train_mobilenet",
-    "train_resnet",
     "widen_encoder",
 ]

@@ -1,9 +1,8 @@
-"""What the networks of the literature share: convolutions with batch normalisation, named heads, input scaling.
+"""What the published networks share: convolutions with batch normalisation, named heads, input scaling.
 
-Padding, epsilon and running averages are PyTorch's, so that weights trained there compute the same numbers here.
+Padding and epsilon are PyTorch's, so that weights trained there give the same numbers here.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.kernels import conv_general_dilated
@@ -23,20 +21,19 @@ Heads = tuple[tuple[str, int], ...]  # name and size of each block of a network'
 
 
 class Network(NamedTuple):
-    """The variables of a network: what gradients train, and the running averages of its batch normalisations."""
+    """The variables of a network: trained parameters, and the running averages of its batch normalisations."""
 
     params: Any
     statistics: Any
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, padded by half its kernel on both sides, then batch normalisation."""
+    """A convolution without bias, padded by half its kernel on both sides, then frozen batch normalisation."""
 
     features: int
     kernel: int
     stride: int = 1
     groups: int = 1
-    training: bool = False
 
     @nn.compact
     def __call__(self, x):
@@ -50,11 +47,11 @@ class ConvNorm(nn.Module):
             use_bias=False,
             name="conv",
         )(x)
-        return nn.BatchNorm(use_running_average=not self.training, momentum=0.9, epsilon=1e-5, name="norm")(x)
+        return frozen_norm("norm")(x)
 
 
 class PReLU(nn.Module):
-    """x above zero, slope times x below; one learned slope a channel, or one for all."""
+    """x above zero, slope times x below; one learned slope per channel, or one for all."""
 
     shared: bool = False
 
@@ -65,19 +62,30 @@ class PReLU(nn.Module):
 
 
 def convolution(features: int, kernel: int, stride: int = 1, *, bias: bool = False, name: str) -> nn.Conv:
-    """A convolution padded by half its kernel on both sides."""
+    """A convolution padded by half its kernel on both sides.
+
+    Args:
+      features: output channels.
+      kernel: side of the kernel, odd.
+      stride: step in pixels.
+      bias: whether it has one.
+      name: of its parameters.
+
+    Returns:
+      The layer.
+    """
     half = kernel // 2
     padding = ((half, half), (half, half))
     return Conv(features, (kernel, kernel), stride, padding=padding, use_bias=bias, name=name)
 
 
 def frozen_norm(name: str) -> nn.BatchNorm:
-    """Batch normalisation by its running averages, for networks that are never trained here."""
+    """Batch normalisation by its running averages, for networks that are not trained here."""
     return nn.BatchNorm(use_running_average=True, epsilon=1e-5, name=name)
 
 
 class DenseHeads(nn.Module):
-    """One dense layer a head on pooled features, side by side in the outputs."""
+    """One dense layer per head on pooled features, with their outputs side by side."""
 
     heads: Heads
 
@@ -87,47 +95,13 @@ class DenseHeads(nn.Module):
 
 
 def network_shapes(module: nn.Module, shape: Sequence[int]) -> Network:
-    """The variables for pictures of `shape` (1, H, W, C), as a tree of `jax.ShapeDtypeStruct`."""
+    """The shapes of the variables for pictures of `shape` (1, H, W, C), as a tree of `jax.ShapeDtypeStruct`."""
     variables = jax.eval_shape(lambda key: module.init(key, jnp.zeros(shape)), jax.random.key(0))
     return Network(variables["params"], variables.get("batch_stats", {}))
 
 
-def init_network(shapes: Network, key: Array, *, zero_heads: bool = False) -> Network:
-    """Start values: one draw, cut into kernels.
-
-    Convolutions are normal of variance 2 over fan out (He et al., "Delving deep into rectifiers", ICCV 2015), dense
-    kernels of variance 1 over fan in. Flax's own draws are a hundred small programs, which take long to compile.
-    """
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
-    drawn = np.asarray(jax.random.normal(key, (sum(leaf.size for _, leaf in leaves),)))
-    values, start = [], 0
-    for path, leaf in leaves:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        part = drawn[start : start + leaf.size].reshape(leaf.shape)
-        start += leaf.size
-        values.append(jnp.asarray(_initial(name, part, zero_heads)))
-    return jax.tree.unflatten(treedef, values)
-
-
-def _initial(name: str, normal: np.ndarray, zero_heads: bool) -> np.ndarray:
-    if name.endswith("/slope"):
-        return np.full_like(normal, 0.25)
-    if not name.endswith("/kernel"):
-        return np.full_like(normal, 1.0 if name.endswith(("/scale", "/var")) else 0.0)
-    if normal.ndim == 4:
-        height, width, _, features = normal.shape
-        return normal * np.float32(math.sqrt(2.0 / (height * width * features)))
-    return normal * np.float32(0.0 if zero_heads else math.sqrt(1.0 / normal.shape[0]))
-
-
 def apply_network(module: nn.Module, network: Network, images: Array) -> Any:
     return module.apply({"params": network.params, "batch_stats": network.statistics}, images)
-
-
-def train_network(module: nn.Module, network: Network, images: Array) -> tuple[Array, Any]:
-    variables = {"params": network.params, "batch_stats": network.statistics}
-    outputs, updates = module.apply(variables, images, mutable=["batch_stats"])
-    return outputs, updates["batch_stats"]
 
 
 def check_channels(images: Array, channels: int) -> None:
@@ -136,13 +110,12 @@ def check_channels(images: Array, channels: int) -> None:
 
 
 def imagenet_input(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
-    """RGB in [0, 1] to what PyTorch's model zoo was trained on: minus ImageNet's mean, over its standard deviation."""
-    mean, std = jnp.array([0.485, 0.456, 0.406]), jnp.array([0.229, 0.224, 0.225])
-    return (images - along_last(mean, images)) / along_last(std, images)
+    """RGB in [0, 1] as PyTorch's model zoo expects it: minus ImageNet's mean, over its standard deviation."""
+    return (images - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
 
 
 def unit_vectors(x: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
-    """Last axis divided by its length; zero stays zero, with a gradient of zero."""
+    """The last axis divided by its length; a zero vector stays zero, with zero gradient."""
     square = jnp.sum(x * x, axis=-1, keepdims=True)
     tiny = square < 1e-24
     return jnp.where(tiny, 0.0, x * jax.lax.rsqrt(jnp.where(tiny, 1.0, square)))
@@ -161,5 +134,5 @@ def split_heads(heads: Heads, outputs: Float[Array, "*B C"]) -> dict[str, Float[
 
 
 def to_bgr_input(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
-    """RGB in [0, 1] to what 3DDFA, 3DDFA_V2 and 2DASL were trained on: BGR, (value - 127.5) / 128 of 8-bit values."""
+    """RGB in [0, 1] as 3DDFA, 3DDFA_V2 and 2DASL expect it: BGR, (value - 127.5) / 128 of 8-bit values."""
     return (images[..., ::-1] * 255.0 - 127.5) / 128.0

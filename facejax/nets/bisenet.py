@@ -1,8 +1,8 @@
-"""BiSeNet: which part of the face each pixel belongs to.
+"""BiSeNet, a face parser: the part of the face that each pixel belongs to.
 
 Yu et al., "BiSeNet: bilateral segmentation network for real-time semantic segmentation", ECCV 2018, in the form of
-github.com/zllrunning/face-parsing.PyTorch (19 classes of CelebAMask-HQ): a ResNet-18 whose features at an eighth stand
-in for the spatial path. FFHQ-UV masks its pixel and perceptual losses with it.
+github.com/zllrunning/face-parsing.PyTorch (19 classes of CelebAMask-HQ), where features of ResNet-18 at an eighth of
+the side replace the spatial path. FFHQ-UV masks its pixel and perceptual losses with it.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from facejax.nets._layers import (
     ConvNorm,
@@ -22,11 +22,10 @@ from facejax.nets._layers import (
     convolution,
     frozen_norm,
     imagenet_input,
-    init_network,
     network_shapes,
 )
 
-# left and right are the picture's, l_lip is the lower lip
+# l_ and r_ are left and right in the picture, except l_lip, the lower lip
 CLASSES = (
     *("background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r"),
     *("nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat"),
@@ -41,11 +40,6 @@ class BiSeNetConfig:
     classes: int = len(CLASSES)
     width: int = 64  # channels of ResNet-18's first stage
     size: int = 512  # side of the pictures it was trained on, a multiple of 32
-
-
-def init_bisenet(config: BiSeNetConfig, key: Key[Array, ""]) -> Network:
-    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(bisenet_shapes(config), key)
 
 
 def bisenet_shapes(config: BiSeNetConfig) -> Network:
@@ -65,7 +59,8 @@ def apply_bisenet(config: BiSeNetConfig, network: Network, images: Float[Array, 
 
 
 def parse_faces(config: BiSeNetConfig, network: Network, images: Float[Array, "N H W C"]) -> Int[Array, "N H W"]:
-    """Numbers of `CLASSES`, for pictures of any size: the network sees them at `config.size`.
+    """The class of each pixel, as an index into `CLASSES`. Pictures of any size; the network sees them at
+    `config.size`.
 
     Pictures and logits are resized linearly without antialiasing, as OpenCV does.
     """
@@ -92,7 +87,7 @@ def _resize(images: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _resize_corners(x: Float[Array, "N h w K"], size: tuple[int, int]) -> Float[Array, "N H W K"]:
-    """Linear, with the centres of the corner pixels kept in place."""
+    """Linear resizing that keeps the centres of the corner pixels in place."""
     rows, columns = (_corner_matrix(old, new) for old, new in zip(x.shape[1:3], size, strict=True))
     return jnp.einsum("jw,niwk->nijk", columns, jnp.einsum("ih,nhwk->niwk", rows, x))
 
@@ -140,7 +135,7 @@ class _ResNet18(nn.Module):
 
 
 class _Refine(nn.Module):
-    """Attention refinement: channels weighed by what the whole map holds."""
+    """Attention refinement: channels weighted by their means over the map."""
 
     features: int
 

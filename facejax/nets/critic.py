@@ -1,8 +1,8 @@
-"""2DASL's self-critic (Tu et al., IEEE TMM 2021, self-critic learning): does a picture go with these coefficients?
+"""2DASL's self-critic (Tu et al., IEEE TMM 2021, self-critic learning): do these coefficients belong to this picture?
 
-An encoder of six convolutions, each followed by ReLU and max-pooling, makes a latent code of the picture; three hidden
-dense layers on the code and the coefficients end in one logit. The losses are in `facejax.objectives`. The paper gives
-neither kernel sizes nor the channels of the convolutions: 3x3 and `CriticConfig.widths` are choices made here.
+An encoder of six convolutions, each followed by ReLU and max-pooling, turns the picture into a latent code. Three
+hidden dense layers on the code and the coefficients end in one logit. The losses are in `facejax.objectives`. The paper
+gives neither kernel sizes nor the channels of the convolutions: 3x3 and `CriticConfig.widths` are choices made here.
 """
 
 from dataclasses import dataclass
@@ -35,9 +35,18 @@ def init_critic(config: CriticConfig, key: Key[Array, ""]) -> Any:
 def apply_critic(
     config: CriticConfig, params: Any, images: Float[Array, "N S S C"], coefficients: Float[Array, "N K"]
 ) -> Float[Array, " N"]:
-    """Logits: above 0, the critic takes the coefficients for the true ones of the picture.
+    """Logits: above 0 where the critic believes that the coefficients are the picture's true ones.
 
-    Coefficients should be of about unit variance (whitened). Raises ValueError when the inputs do not fit.
+    Args:
+      config: sizes.
+      params: from `init_critic`.
+      images: (N, S, S, 3), display values in [0, 1].
+      coefficients: (N, C) of about unit variance (whitened).
+
+    Returns:
+      One logit per picture.
+
+    Raises ValueError when the inputs do not fit.
     """
     if images.shape[1:] != (config.size, config.size, config.channels):
         check_channels(images, config.channels)

@@ -1,16 +1,16 @@
-"""The light of a portrait as nine spherical-harmonics numbers, by the encoder of DPR.
+"""The light of a portrait as nine spherical-harmonics coefficients, by the encoder of DPR.
 
 Zhou et al., "Deep single-image portrait relighting", ICCV 2019: an hourglass whose innermost features hold the light.
-FFHQ-UV measures with it how unevenly its portraits are lit; the half that draws a relit portrait is left out. The
-numbers are grey, and belong to portraits alike in their framing (FFHQ's); `facejax.conventions.from_dpr_light` makes
-them a light of this library.
+FFHQ-UV uses it to measure how evenly its portraits are lit. The decoder, which draws relit portraits, is left out. The
+coefficients are for grey light, and valid for portraits framed like FFHQ's; `facejax.conventions.from_dpr_light`
+converts them.
 """
 
 from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from facejax.lighting import luminance, srgb_to_linear
 from facejax.nets._layers import (
@@ -21,11 +21,10 @@ from facejax.nets._layers import (
     check_channels,
     convolution,
     frozen_norm,
-    init_network,
     network_shapes,
 )
 
-LIGHT_CHANNELS = 27  # of the innermost features, that hold the light
+LIGHT_CHANNELS = 27  # how many of the innermost features hold the light
 
 
 @dataclass(frozen=True)
@@ -37,20 +36,15 @@ class DPRConfig:
     size: int = 512  # side of the pictures it was trained on, a multiple of 16
 
 
-def init_dpr(config: DPRConfig, key: Key[Array, ""]) -> Network:
-    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(dpr_shapes(config), key)
-
-
 def dpr_shapes(config: DPRConfig) -> Network:
     """The shapes and types of the variables."""
     return network_shapes(_Encoder(config), (1, 16, 16, 1))
 
 
 def apply_dpr(config: DPRConfig, network: Network, images: Float[Array, "N H W C"]) -> Float[Array, "N 9"]:
-    """DPR's light of portraits, RGB display values in [0, 1].
+    """DPR's light of portraits, RGB display values in [0, 1]; the network sees only their lightness.
 
-    Raises ValueError when the sides are not multiples of 16. The network sees the lightness only.
+    Raises ValueError when the sides are not multiples of 16.
     """
     check_channels(images, 3)
     if images.shape[1] % 16 or images.shape[2] % 16:

@@ -1,9 +1,9 @@
 """The regressor's network: one picture of a face to coefficients and 68 landmarks.
 
 A small residual network without normalisation of activations (Brock et al., "Characterizing signal propagation to close
-the performance gap in unnormalized ResNets", ICLR 2021: standardised weights, residual branches that start at zero), so
-that a picture's result never depends on its batch, and no statistics of the training pictures travel to other ones.
-Most of its arithmetic is at an eighth and a sixteenth of the side, where convolutions are efficient everywhere.
+the performance gap in unnormalized ResNets", ICLR 2021: standardised weights, residual branches that start at zero). So
+a picture's result never depends on its batch, nor on statistics of the training pictures. Most of its arithmetic is at
+an eighth and a sixteenth of the side, where convolutions are efficient on every device.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from jaxtyping import Array, Float, Key
 from facejax.kernels import conv_general_dilated
 
 POINTS = 68
-BLOCK = 4  # pixels along a side that the first layer takes together
+BLOCK = 4  # side of the squares of pixels that the first layer takes as one
 GAIN = 1.7139588594436646  # keeps the variance through a ReLU: sqrt(2 / (1 - 1 / pi))
-REACH = 1.6  # landmarks may lie outside the picture: the attention's grid spans this many times its half side
+REACH = 1.6  # the attention's grid spans this many half sides, since landmarks may lie outside the picture
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class EncoderConfig:
     blocks: tuple[int, int, int] = (0, 2, 2)
     hidden: int = 256
     code: int = 32  # channels of the flattened summary
-    channels: int = 3  # 4: a landmark map follows the colours
+    channels: int = 3  # of the picture; 4: a landmark map after the colours
 
 
 class EncoderOutput(NamedTuple):
@@ -40,8 +40,8 @@ class EncoderOutput(NamedTuple):
 
     coefficients: Float[Array, "N C"]
     landmarks: Float[Array, "N 68 2"]
-    log_sigma: Float[Array, "N 68"]  # of each landmark's x and y, in face sizes
-    features: Float[Array, "N H"]  # what the coefficients are read from
+    log_sigma: Float[Array, "N 68"]  # of the error of each landmark's x and y, in face sizes
+    features: Float[Array, "N H"]  # input of the layer that gives the coefficients
 
 
 def init_encoder(config: EncoderConfig, key: Key[Array, ""]) -> Any:
@@ -51,17 +51,18 @@ def init_encoder(config: EncoderConfig, key: Key[Array, ""]) -> Any:
 
 
 def apply_encoder(config: EncoderConfig, params: Any, images: Float[Array, "N S S C"]) -> EncoderOutput:
-    """`images` are display values in [0, 1], a landmark map after them (2DASL). Pure: no state, no randomness."""
+    """The network on display values in [0, 1], followed by a landmark map if it has four channels (2DASL). Pure."""
     return EncoderOutput(*_Encoder(config).apply({"params": params}, images))  # type: ignore[arg-type]
 
 
 def encoder_features(
     config: EncoderConfig, params: Any, images: Float[Array, "N H W C"]
 ) -> tuple[Float[Array, "N _ _ _"], ...]:
-    """Maps at a quarter, an eighth and a sixteenth of the side: pictures as the network sees them on its way.
+    """The network's feature maps at a quarter, an eighth and a sixteenth of the side.
 
-    Unlike `apply_encoder` it takes any size whose sides are multiples of 16; what it sees depends on how large the
-    face is, which was trained to fill most of `config.size`. `facejax.objectives.feature_distance` compares them.
+    Takes pictures of any size whose sides are multiples of 16. The features depend on the size of the face: the network
+    was trained with faces that fill most of `config.size`. `facejax.objectives.feature_distance` compares them.
+
     Raises ValueError for another size.
     """
     if images.shape[1] % 16 or images.shape[2] % 16:
@@ -70,9 +71,9 @@ def encoder_features(
 
 
 def widen_encoder(params: Any, channels: int = 1) -> Any:
-    """The parameters for `channels` more in the picture, which the network does not look at yet.
+    """The parameters for pictures with `channels` more channels, which the network ignores at first.
 
-    New weights are the mean of a filter's own: standardised they are zero, and the others stay as they were.
+    Each new weight is its filter's mean: after standardisation it is zero and the others are unchanged.
     """
     first = params["_Conv_0"]
     mean = jnp.mean(first["kernel"], axis=(0, 1, 2), keepdims=True)
@@ -82,7 +83,7 @@ def widen_encoder(params: Any, channels: int = 1) -> Any:
 
 
 class _Conv(nn.Module):
-    """Convolution with standardised weights (Qiao et al. 2019) and a learned gain a channel."""
+    """Convolution with standardised weights (Qiao et al. 2019) and a learned gain per channel."""
 
     features: int
     kernel: int = 3
@@ -145,7 +146,7 @@ class _Encoder(nn.Module):
         return _relu(nn.Dense(self.config.hidden, name="summary")(code / GAIN))
 
     def _landmarks(self, middle, last):
-        """Each landmark is the attention-weighted mean over the cells of where each cell believes it to be."""
+        """Each landmark is an attention-weighted mean of the places that the cells predict for it."""
         width = middle.shape[-1]
         up = jnp.repeat(jnp.repeat(_Conv(width, kernel=1, name="up")(last), 2, axis=1), 2, axis=2)
         y = _relu(_Conv(width, name="merge")(_relu(middle + up)))

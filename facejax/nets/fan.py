@@ -1,8 +1,8 @@
 """FAN: 68 landmarks from stacked hourglasses.
 
 Bulat and Tzimiropoulos, "How far are we from solving the 2D & 3D face alignment problem?", ICCV 2017, in the form of
-github.com/1adrianb/face-alignment. FFHQ-UV finds its landmarks with a TensorFlow graph that was never published as a
-network; this is the detector that is widely used in its place.
+github.com/1adrianb/face-alignment. FFHQ-UV finds landmarks with a TensorFlow graph whose architecture was never
+published; this detector is widely used instead.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from facejax.nets._layers import (
     Network,
@@ -19,13 +19,12 @@ from facejax.nets._layers import (
     check_channels,
     convolution,
     frozen_norm,
-    init_network,
     network_shapes,
 )
 from facejax.promotion import standard_promotion
 
-CELL = 4  # pixels along a side of a cell of the heat maps
-DEPTH = 4  # times that an hourglass halves the side
+CELL = 4  # side of a heat map's cell, pixels
+DEPTH = 4  # how often an hourglass halves the side
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,10 @@ class FANConfig:
 
 
 class FANOutput(NamedTuple):
-    """Landmarks in pixels of the crop, (0, 0) its top-left corner, and the height of each one's peak."""
+    """Landmarks in pixels of the crop, (0, 0) its top-left corner, and the height of each heat map's peak."""
 
     landmarks: Float[Array, "N L 2"]
     peaks: Float[Array, "N L"]
-
-
-def init_fan(config: FANConfig, key: Key[Array, ""]) -> Network:
-    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(fan_shapes(config), key)
 
 
 def fan_shapes(config: FANConfig) -> Network:
@@ -56,7 +50,8 @@ def fan_shapes(config: FANConfig) -> Network:
 
 
 def apply_fan(config: FANConfig, network: Network, images: Float[Array, "N H W C"]) -> Float[Array, "N h w L"]:
-    """Heat maps of the last hourglass at a quarter of the side; face crops of 256 px, RGB display values in [0, 1].
+    """Heat maps of the last hourglass, at a quarter of the side, of face crops of 256 px (RGB display values in [0,
+    1]).
 
     Raises ValueError when the sides are not multiples of 64.
     """
@@ -68,9 +63,9 @@ def apply_fan(config: FANConfig, network: Network, images: Float[Array, "N H W C
 
 
 def heatmap_landmarks(heatmaps: Float[Array, "N h w L"]) -> FANOutput:
-    """The highest cell of each map, moved by a quarter cell towards the higher neighbour along either axis.
+    """The highest cell of each heat map, shifted by a quarter cell towards the higher neighbour along each axis.
 
-    No gradient flows through it: the cell is a choice.
+    No gradient flows through it, since choosing a cell has none.
     """
     count, height, width, points = heatmaps.shape
     flat = heatmaps.reshape(count, height * width, points)
@@ -90,7 +85,7 @@ def heatmap_landmarks(heatmaps: Float[Array, "N h w L"]) -> FANOutput:
 
 
 class _Block(nn.Module):
-    """Three convolutions, each seeing the one before; their outputs side by side."""
+    """Three convolutions, each on the result of the one before; their outputs are concatenated."""
 
     features: int
 

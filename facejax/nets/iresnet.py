@@ -1,15 +1,15 @@
-"""IResNet, the face recogniser of ArcFace: pictures of one person have features that point the same way.
+"""IResNet, ArcFace's face recogniser: the features of two pictures of one person point in similar directions.
 
 Deng et al., "ArcFace: additive angular margin loss for deep face recognition", CVPR 2019; the network of the authors'
-PyTorch code, github.com/deepinsight/insightface, recognition/arcface_torch. FFHQ-UV's identity loss is the
-`facejax.objectives.cosine_distance` of its features; `facejax.images.align` makes the pictures of 112 px.
+PyTorch code, github.com/deepinsight/insightface, recognition/arcface_torch. FFHQ-UV's identity loss is
+`facejax.objectives.cosine_distance` of its features; `facejax.images.align` makes the crops of 112 px.
 """
 
 from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from facejax.nets._layers import (
     ConvNorm,
@@ -19,7 +19,6 @@ from facejax.nets._layers import (
     check_channels,
     convolution,
     frozen_norm,
-    init_network,
     network_shapes,
     unit_vectors,
 )
@@ -31,13 +30,8 @@ class IResNetConfig:
 
     blocks: tuple[int, int, int, int] = (3, 4, 14, 3)
     width: int = 64  # channels of the first stage; each later one has twice as many
-    size: int = 112  # side of the pictures, a multiple of 16: the last layer sees every cell by its place
+    size: int = 112  # side of the pictures, a multiple of 16; fixed, since the last layer has weights for each cell
     features: int = 512
-
-
-def init_iresnet(config: IResNetConfig, key: Key[Array, ""]) -> Network:
-    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(iresnet_shapes(config), key)
 
 
 def iresnet_shapes(config: IResNetConfig) -> Network:
@@ -46,7 +40,7 @@ def iresnet_shapes(config: IResNetConfig) -> Network:
 
 
 def apply_iresnet(config: IResNetConfig, network: Network, images: Float[Array, "N S S 3"]) -> Float[Array, "N F"]:
-    """Unit vectors of aligned faces, RGB display values in [0, 1]. Batch normalisation is frozen.
+    """Feature vectors of unit length for aligned faces, RGB display values in [0, 1]. Batch normalisation is frozen.
 
     Raises ValueError when the pictures do not fit the network.
     """

@@ -2,16 +2,13 @@
 
 Thirteen depthwise-separable blocks; each 3x3 depthwise and each 1x1 convolution is followed by batch normalisation and
 ReLU. Pictures of 120 px, BGR as `to_bgr_input` gives it; 62 whitened outputs: 12 pose, 40 identity, 10 expression.
-3DDFA_V2 (Guo et al., ECCV 2020) trains with a second head of 136 landmark coordinates, its regularisation, and drops it
-at test time: `MobileNetConfig(heads=THREEDDFA_V2_TRAINING)`.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from facejax.nets._layers import (
     ConvNorm,
@@ -20,12 +17,8 @@ from facejax.nets._layers import (
     Network,
     apply_network,
     check_channels,
-    init_network,
     network_shapes,
-    train_network,
 )
-
-THREEDDFA_V2_TRAINING: Heads = (("coefficients", 62), ("landmarks", 136))
 
 # Name, channels at width 1, stride. The names are those of the released weights.
 BLOCKS = (
@@ -51,11 +44,6 @@ class MobileNetConfig:
     heads: Heads = (("coefficients", 62),)
 
 
-def init_mobilenet(config: MobileNetConfig, key: Key[Array, ""]) -> Network:
-    """Parameters (He et al. 2015) and statistics (means 0, variances 1) as plain trees."""
-    return init_network(mobilenet_shapes(config), key)
-
-
 def mobilenet_shapes(config: MobileNetConfig) -> Network:
     """The shapes and types of the variables."""
     return network_shapes(_MobileNet(config), (1, config.size, config.size, config.channels))
@@ -70,34 +58,24 @@ def apply_mobilenet(config: MobileNetConfig, network: Network, images: Float[Arr
     return apply_network(_MobileNet(config), network, images)
 
 
-def train_mobilenet(
-    config: MobileNetConfig, network: Network, images: Float[Array, "N H W C"]
-) -> tuple[Float[Array, "N O"], Any]:
-    """Outputs, normalised by this batch, and the statistics moved a tenth of the way to the batch's."""
-    check_channels(images, config.channels)
-    return train_network(_MobileNet(config, training=True), network, images)
-
-
 class _Separable(nn.Module):
     features: int
     stride: int
-    training: bool
 
     @nn.compact
     def __call__(self, x):
         count = x.shape[-1]
-        x = nn.relu(ConvNorm(count, 3, self.stride, groups=count, training=self.training, name="depthwise")(x))
-        return nn.relu(ConvNorm(self.features, 1, training=self.training, name="pointwise")(x))
+        x = nn.relu(ConvNorm(count, 3, self.stride, groups=count, name="depthwise")(x))
+        return nn.relu(ConvNorm(self.features, 1, name="pointwise")(x))
 
 
 class _MobileNet(nn.Module):
     config: MobileNetConfig
-    training: bool = False
 
     @nn.compact
     def __call__(self, x):
         config = self.config
-        x = nn.relu(ConvNorm(int(32 * config.widen), 3, 2, training=self.training, name="conv1")(x))
+        x = nn.relu(ConvNorm(int(32 * config.widen), 3, 2, name="conv1")(x))
         for name, features, stride in BLOCKS:
-            x = _Separable(int(features * config.widen), stride, self.training, name=name)(x)
+            x = _Separable(int(features * config.widen), stride, name=name)(x)
         return DenseHeads(config.heads, name="heads")(jnp.mean(x, axis=(1, 2)))

@@ -1,4 +1,4 @@
-"""GAR's normal injection: a normal map to a scale and a shift for every pixel of a generator's features.
+"""GAR's normal injection: a normal map becomes a scale and a shift for each pixel of a generator's features.
 
 Piao et al., "Inverting generative adversarial renderer for face reconstruction", CVPR 2021, with the layers of its
 released code (StyleRenderer): at every resolution one residual block of two 3x3 convolutions.
@@ -17,9 +17,10 @@ from facejax.nets.stylegan2.layers import Conv, draw
 
 
 def init_injection(resolutions: Sequence[int], key: Key[Array, ""]) -> Any:
-    """Parameters, a block for each resolution (4, 8, ...).
+    """Parameters, one block per resolution (4, 8, ...).
 
-    The scales' biases start at 1, so that features pass where there is no face: the released code starts them at 0.
+    The biases of the scales start at 1, so that features pass where there is no face; the released code starts them at
+    0.
     """
     maps = {f"b{side}": jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32) for side in resolutions}
     params = draw(jax.eval_shape(_Injection().init, jax.random.key(0), maps)["params"], key)
@@ -30,18 +31,12 @@ def init_injection(resolutions: Sequence[int], key: Key[Array, ""]) -> Any:
 
 
 def place_maps(params: Any, normals: Mapping[str, Float[Array, "N S S 3"]]) -> dict[str, dict[str, Array]]:
-    """Scale and shift of each convolution, for `apply_synthesis(places=...)`.
+    """Scale and shift maps of each convolution, for `apply_synthesis(places=...)`.
 
-    `normals`: camera-space normals times coverage, 0 where there is no face, for each resolution: {"b4": ..., "b8":
-    ...}. Where they are 0 around, scale and shift are the same everywhere. Zeros in a scale put a pixel's features out.
+    `normals` holds camera-space normals times coverage, 0 where there is no face, by resolution: {"b4": ..., "b8":
+    ...}. Far from the face, scale and shift are constant. A scale of 0 removes a pixel's features.
     """
     return _Injection().apply({"params": params}, dict(normals))  # type: ignore[return-value]
-
-
-def plain_places(normals: Mapping[str, Float[Array, "N S S 3"]]) -> dict[str, dict[str, Array]]:
-    """Scale 1 and shift 0: the generator is StyleGAN2."""
-    one = {name: jnp.stack([jnp.ones(n.shape[:3]), jnp.zeros(n.shape[:3])], axis=-1) for name, n in normals.items()}
-    return {name: {conv: maps for conv in _convs(name)} for name, maps in one.items()}
 
 
 def _convs(name: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
-"""A small U-Net from a picture of a face to the normals of its head: GAR's shape-from-shading network, of our own.
+"""A small U-Net that predicts the normals of a head from a picture: GAR's shape-from-shading network, of our own
+design.
 
-Ronneberger et al., "U-Net", MICCAI 2015, with the regressor's standardised convolutions in place of normalisation.
+Ronneberger et al., "U-Net", MICCAI 2015, with the regressor's standardised convolutions instead of normalisation.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class NormalNetConfig:
 
 
 def init_normal_net(config: NormalNetConfig, key: Key[Array, ""]) -> Any:
-    """A plain tree of parameters; the answer starts at zero."""
+    """A plain tree of parameters; the output starts at zero."""
     side = 2 ** len(config.widths)
     return _NormalNet(config).init(key, jnp.zeros((1, side, side, 3)))["params"]
 
@@ -33,7 +34,8 @@ def apply_normal_net(
 ) -> tuple[Float[Array, "N H W 3"], Float[Array, "N H W"]]:
     """Camera-space normals times coverage, and coverage in [0, 1], of the head in pictures (display values in [0, 1]).
 
-    Hair and what else hides the head is looked through. Sides must be multiples of 2 to the number of halvings.
+    They describe the whole head, also behind hair and other things that hide it. Sides must be multiples of 2 to the
+    number of halvings.
     """
     step = 2 ** (len(config.widths) - 1)
     if images.shape[1] % step or images.shape[2] % step:

@@ -1,4 +1,4 @@
-"""VGG16 as LPIPS looks through it: pictures whose features are near look alike to people.
+"""VGG16 as LPIPS uses it: pictures with similar features look similar to people.
 
 Simonyan and Zisserman, "Very deep convolutional networks", ICLR 2015; Zhang et al., "The unreasonable effectiveness of
 deep features as a perceptual metric", CVPR 2018. The squared distance of two `lpips_features` is LPIPS (version 0.1,
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from facejax.nets._layers import (
     Network,
@@ -18,7 +18,6 @@ from facejax.nets._layers import (
     check_channels,
     convolution,
     imagenet_input,
-    init_network,
     network_shapes,
     unit_vectors,
 )
@@ -34,11 +33,6 @@ class VGG16Config:
     depths: tuple[int, ...] = (2, 2, 3, 3, 3)
 
 
-def init_vgg16(config: VGG16Config, key: Key[Array, ""]) -> Network:
-    """Random parameters; LPIPS' weights of the channels are 1. There are no statistics."""
-    return init_network(vgg16_shapes(config), key)
-
-
 def vgg16_shapes(config: VGG16Config) -> Network:
     """The shapes and types of the variables."""
     side = 2 ** len(config.widths)
@@ -48,7 +42,7 @@ def vgg16_shapes(config: VGG16Config) -> Network:
 def apply_vgg16(
     config: VGG16Config, network: Network, images: Float[Array, "N H W C"]
 ) -> tuple[Float[Array, "N _ _ _"], ...]:
-    """The maps after the last ReLU of each stage, at the pictures' size, half of it, and so on.
+    """The feature maps after the last ReLU of each stage, at the pictures' size, half of it, and so on.
 
     `images` are display values in [0, 1]. Raises ValueError for pictures of other than three channels.
     """
@@ -59,8 +53,9 @@ def apply_vgg16(
 def lpips_features(config: VGG16Config, network: Network, images: Float[Array, "N H W C"]) -> Float[Array, "N F"]:
     """Vectors whose squared distance is LPIPS; `facejax.objectives.lpips_distance` takes them.
 
-    Each pixel's channels are made a unit vector, times the root of LPIPS' weights, over the root of the pixels' number.
-    `images` are display values in [0, 1]; a side of more than 256 px is first averaged down to 256, as FFHQ-UV does.
+    The channels of each pixel are scaled to unit length, multiplied by the root of LPIPS' weights and divided by the
+    root of the number of pixels. `images` are display values in [0, 1]; sides longer than 256 px are first averaged
+    down to 256, as FFHQ-UV does.
     """
     check_channels(images, 3)
     maps, weights = apply_network(_VGG16(config), network, shrink_by_area(images, LARGEST))
@@ -82,7 +77,7 @@ def shrink_by_area(images: Float[Array, "N H W C"], largest: int) -> Float[Array
 
 
 def _area_matrix(length: int, size: int) -> np.ndarray:
-    """(size, length); a pixel touched in part counts in full, as in PyTorch's "area"."""
+    """Weights (size, length); a pixel that is touched in part counts in full, as in PyTorch's "area"."""
     first = np.arange(size) * length // size
     last = -(-(np.arange(size) + 1) * length // size)
     old = np.arange(length)

@@ -1,30 +1,29 @@
-"""Loss terms, one idea a file; docs/objectives.md has the table.
+"""Loss terms, one idea per file; docs/objectives.md has the table.
 
-pixels, landmarks, priors, skin, perceptual: rendered faces against photographs (Deep3DFaceRecon, FFHQ-UV and kin).
-latents: what a texture decoder is given.
-coefficients, distances, weights, parameter_costs: coefficient vectors against labels (3DDFA).
-prediction, eighteen, landmark_map, consistency, adversarial: 2DASL.
-pairs: GAR's, of pictures that share a geometry or a code.
-joint: several losses at once (3DDFA_V2). likelihood: landmarks with an uncertainty. totals: published weights.
+| files | terms |
+|---|---|
+| `pixels`, `landmarks`, `priors`, `perceptual` | rendered faces against photographs (Deep3DFaceRecon, FFHQ-UV) |
+| `latents` | the latents of a texture decoder |
+| `coefficients`, `distances`, `weights`, `parameter_costs` | coefficient vectors against labels (3DDFA) |
+| `prediction`, `eighteen`, `landmark_map`, `consistency`, `adversarial`, `totals` | 2DASL |
+| `pairs` | GAR's, for pictures that share a geometry or a code |
+| `joint` | several losses at once (3DDFA_V2) |
+| `likelihood` | landmarks with an uncertainty |
+| `gan` | the training of StyleGAN2 |
 """
 
 from facejax.objectives.adversarial import critic_loss as critic_loss
 from facejax.objectives.adversarial import fooling_loss as fooling_loss
 from facejax.objectives.coefficients import CoefficientSpace as CoefficientSpace
 from facejax.objectives.coefficients import Whitening as Whitening
-from facejax.objectives.coefficients import at_points as at_points
 from facejax.objectives.coefficients import coefficient_space as coefficient_space
-from facejax.objectives.coefficients import face_model_points as face_model_points
 from facejax.objectives.coefficients import posed_points as posed_points
 from facejax.objectives.coefficients import to_pixels as to_pixels
 from facejax.objectives.coefficients import unwhiten as unwhiten
 from facejax.objectives.coefficients import whiten as whiten
-from facejax.objectives.consistency import landmark_consistency as landmark_consistency
-from facejax.objectives.consistency import self_mapping as self_mapping
 from facejax.objectives.consistency import shape_consistency as shape_consistency
 from facejax.objectives.distances import fast_vertex_distance as fast_vertex_distance
 from facejax.objectives.distances import parameter_distance as parameter_distance
-from facejax.objectives.distances import resample_points as resample_points
 from facejax.objectives.distances import vertex_distance as vertex_distance
 from facejax.objectives.eighteen import eighteen_points as eighteen_points
 from facejax.objectives.eighteen import eighteen_weights as eighteen_weights
@@ -53,18 +52,10 @@ from facejax.objectives.pixels import absolute_photometric as absolute_photometr
 from facejax.objectives.pixels import psnr as psnr
 from facejax.objectives.pixels import robust_photometric as robust_photometric
 from facejax.objectives.prediction import coefficient_prediction as coefficient_prediction
-from facejax.objectives.priors import deep3d_coefficients as deep3d_coefficients
 from facejax.objectives.priors import gamma_spread as gamma_spread
 from facejax.objectives.priors import light_below_zero as light_below_zero
 from facejax.objectives.priors import light_colour as light_colour
 from facejax.objectives.priors import mean_square as mean_square
-from facejax.objectives.priors import reflectance_variance as reflectance_variance
-from facejax.objectives.skin import SkinModel as SkinModel
-from facejax.objectives.skin import fit_skin_model as fit_skin_model
-from facejax.objectives.skin import skin_attention as skin_attention
-from facejax.objectives.skin import skin_photometric as skin_photometric
-from facejax.objectives.skin import skin_probability as skin_probability
-from facejax.objectives.totals import Deep3DWeights as Deep3DWeights
 from facejax.objectives.totals import TwoDASLWeights as TwoDASLWeights
 from facejax.objectives.totals import weighted_sum as weighted_sum
 from facejax.objectives.weights import closed_form_weights as closed_form_weights

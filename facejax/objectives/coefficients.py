@@ -1,4 +1,4 @@
-"""The coefficient vector of the regression literature: a pose of 12 or 7 numbers, identity, expression, whitened.
+"""The coefficient vector of the regression literature: a pose of 12 numbers, identity and expression, whitened.
 
 3DDFA (Zhu et al., "Face alignment in full pose range: a 3D total solution", TPAMI 2019) and 2DASL (Tu et al.,
 "3D face reconstruction from a single image assisted by 2D face images in the wild", TMM 2021) describe a face
@@ -7,31 +7,23 @@ by 62 numbers: the rows of [f R | t], 40 identity and 10 expression coefficients
     V = f R S + t,   S = mean + sum_k coefficient_k * basis_k
 
 in pixels of a crop with x right, y UP and z to the viewer; `to_pixels` turns y over. Networks predict the whitened
-vector (p - mean) / std. Everything here works on any linear model and any number of coefficients.
+vector (p - mean) / std. All of this works on any linear model and any number of coefficients.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from facejax.camera import (
     Pose,
     WeakPerspectiveCamera,
-    euler_to_quaternion,
-    matrix_to_quaternion,
-    quaternion_to_euler,
     quaternion_to_matrix,
 )
-from facejax.face_model import FaceModel
-from facejax.mesh import points_on_faces
-from facejax.promotion import along_last
 
-PoseForm = Literal["affine", "euler"]
-POSE_SIZE: dict[str, int] = {"affine": 12, "euler": 7}
-DEPTH_ENTRY: dict[str, int] = {"affine": 11, "euler": 6}  # z translation: no image determines it
+POSE_SIZE = 12
+DEPTH_ENTRY = 11  # z translation: no image determines it
 TINY = 1e-12
 
 
@@ -56,55 +48,30 @@ class Coefficients:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class CoefficientSpace:
-    """What the parameter costs need to know: points that are linear in the coefficients, whitening, the pose's form."""
+    """What the parameter costs need: points that are linear in the coefficients, and the whitening."""
 
     mean: Float[Array, "N 3"]
     basis: Float[Array, "C N 3"]  # identity, then expression; standard deviations folded in
     whitening: Whitening
     gram: Float[Array, "F F"]  # see `_gram`; F = 3 (C + 1) + 1
-    pose: PoseForm = field(metadata={"static": True})
 
 
 def coefficient_space(
-    mean: Float[Array, "N 3"],
-    basis: Float[Array, "C N 3"],
-    whitening: Whitening | None = None,
-    *,
-    pose: PoseForm = "affine",
+    mean: Float[Array, "N 3"], basis: Float[Array, "C N 3"], whitening: Whitening | None = None
 ) -> CoefficientSpace:
-    """A space from a model's mean and bases (any unit). Without `whitening` coefficients stay as they are.
+    """A space from a model's mean and bases (any unit). Without `whitening` the coefficients are used as they are.
 
     Raises ValueError when the whitening does not have as many entries as the pose and the bases.
     """
-    size = POSE_SIZE[pose] + basis.shape[0]
+    size = POSE_SIZE + basis.shape[0]
     if whitening is None:
         whitening = Whitening(jnp.zeros(size, mean.dtype), jnp.ones(size, mean.dtype))
     if whitening.mean.shape != (size,):
         raise ValueError(
             f"the whitening has {whitening.mean.shape[0]} entries, the space {size}: "
-            f"{POSE_SIZE[pose]} of the pose and {basis.shape[0]} coefficients"
+            f"{POSE_SIZE} of the pose and {basis.shape[0]} coefficients"
         )
-    return CoefficientSpace(mean, basis, whitening, _gram(mean, basis), pose)
-
-
-def face_model_points(
-    model: FaceModel, *, identity: int | None = None, expression: int | None = None, vertices: bool = False
-) -> tuple[Float[Array, "N 3"], Float[Array, "C N 3"]]:
-    """Mean (mm) and bases (mm per coefficient) of a model's 68 landmarks, followed by all its vertices if asked for."""
-
-    def points(values: Float[Array, "V 3"]) -> Float[Array, "N 3"]:
-        marks = points_on_faces(values, model.faces, model.topology.landmark_faces, model.landmark_weights)
-        return jnp.concatenate([marks, values]) if vertices else marks
-
-    first = model.identity_basis[:identity] * model.identity_std[:identity, None, None]
-    second = model.expression_basis[:expression] * model.expression_std[:expression, None, None]
-    return points(model.mean), jax.vmap(points)(jnp.concatenate([first, second]))
-
-
-def at_points(space: CoefficientSpace, rows: Int[Array, " M"]) -> CoefficientSpace:
-    """The space on some of its points only."""
-    mean, basis = space.mean[rows], space.basis[:, rows]
-    return replace(space, mean=mean, basis=basis, gram=_gram(mean, basis))
+    return CoefficientSpace(mean, basis, whitening, _gram(mean, basis))
 
 
 def fit_whitening(samples: Float[Array, "N P"]) -> Whitening:
@@ -124,40 +91,13 @@ def unwhiten(whitening: Whitening, white: Float[Array, "... P"]) -> Float[Array,
 
 
 def pack(pose: Float[Array, "3 4"], identity: Float[Array, " I"], expression: Float[Array, " E"]) -> Float[Array, " P"]:
-    """The raw vector of the 12-number form: the pose row by row, identity, expression."""
+    """The raw vector: the pose row by row, identity, expression."""
     return jnp.concatenate([pose.reshape(12), identity, expression])
 
 
-def pack_seven(
-    pose: Float[Array, " 7"], identity: Float[Array, " I"], expression: Float[Array, " E"]
-) -> Float[Array, " P"]:
-    """The raw vector of the 7-number form."""
-    return jnp.concatenate([pose, identity, expression])
-
-
-def unpack(space: CoefficientSpace, raw: Float[Array, " P"]) -> Coefficients:
-    """Pose and coefficients of a raw (un-whitened) vector; a 7-number pose comes back as the matrix it stands for."""
-    size = POSE_SIZE[space.pose]
-    head = raw[:size]
-    pose = head.reshape(3, 4) if space.pose == "affine" else matrix_from_seven(head)
-    return Coefficients(pose, raw[size:])
-
-
-def matrix_from_seven(seven: Float[Array, " 7"]) -> Float[Array, "3 4"]:
-    """[f R | t] of (f, pitch, yaw, roll, tx, ty, tz).
-
-    Angles in radians with this project's order R = Ry(yaw) Rx(pitch) Rz(roll), so that they are what people read;
-    3DDFA's own 7 numbers multiply the three rotations in another order.
-    """
-    rotation = quaternion_to_matrix(euler_to_quaternion(jnp.rad2deg(seven[1:4])))
-    return jnp.concatenate([seven[0] * rotation, seven[4:, None]], axis=1)
-
-
-def seven_from_matrix(pose: Float[Array, "3 4"]) -> Float[Array, " 7"]:
-    """The 7 numbers of the scaled rotation closest to the 3x3 part; for labels, not for gradients."""
-    scale, rotation = _nearest_rotation(pose[:, :3])
-    angles = jnp.deg2rad(quaternion_to_euler(matrix_to_quaternion(rotation)))
-    return jnp.concatenate([scale[None], angles, pose[:, 3]])
+def unpack(raw: Float[Array, " P"]) -> Coefficients:
+    """Pose and coefficients of a raw (un-whitened) vector."""
+    return Coefficients(raw[:POSE_SIZE].reshape(3, 4), raw[POSE_SIZE:])
 
 
 def shape_points(space: CoefficientSpace, shape: Float[Array, " C"]) -> Float[Array, "N 3"]:
@@ -167,51 +107,36 @@ def shape_points(space: CoefficientSpace, shape: Float[Array, " C"]) -> Float[Ar
 
 def posed_points(space: CoefficientSpace, white: Float[Array, " P"]) -> Float[Array, "N 3"]:
     """V = f R S + t of a whitened vector: x right, y up, z to the viewer, pixels."""
-    face = unpack(space, unwhiten(space.whitening, white))
-    return shape_points(space, face.shape) @ face.pose[:, :3].T + face.pose[None, :, 3]
+    face = unpack(unwhiten(space.whitening, white))
+    return shape_points(space, face.shape) @ face.pose[:, :3].T + face.pose[:, 3]
 
 
 def to_pixels(points: Float[Array, "N 3"], height: float) -> Float[Array, "N 3"]:
-    """y up to y down, for a picture of `height` pixels: (x, height - y, z) with (0, 0) the top-left corner.
+    """Flip y from up to down, for a picture of `height` pixels: (x, height - y, z) with (0, 0) the top-left corner.
 
-    Vectors that follow the released weights of 3DDFA and 2DASL count pixels from 1 and turn y over as 121 - y in their
-    120 pixels: for those pass `height` 121 and subtract 0.5 from x and y.
+    The released weights of 3DDFA and 2DASL count pixels from 1 and flip y to 121 - y in their 120 pixels. For such
+    vectors pass `height` 121 and subtract 0.5 from x and y.
     """
     return points * jnp.array([[1.0, -1.0, 1.0]], points.dtype) + jnp.array([[0.0, height, 0.0]], points.dtype)
 
 
 def pose_from_camera(pose: Pose, camera: WeakPerspectiveCamera, height: float) -> Float[Array, "3 4"]:
-    """[f R | t] whose `to_pixels` are the pixels of a scaled-orthographic camera in a picture of `height` pixels."""
+    """The pose [f R | t] for which `to_pixels` gives the pixels of a scaled-orthographic camera, in a picture of
+    `height` px.
+    """
     principal = jnp.concatenate([camera.principal, jnp.zeros_like(camera.principal[:1])])
     middle = to_pixels(principal[None], height)[0]
     translation = middle + camera.scale * pose.translation
     return jnp.concatenate([camera.scale * quaternion_to_matrix(pose.rotation), translation[:, None]], axis=1)
 
 
-def camera_from_pose(matrix: Float[Array, "3 4"], height: float) -> tuple[Pose, WeakPerspectiveCamera]:
-    """The pose and camera of the scaled rotation closest to the 3x3 part; the inverse of `pose_from_camera`.
-
-    The place in the picture goes into the camera's principal point, so the pose's translation has only a depth.
-    """
-    scale, rotation = _nearest_rotation(matrix[:, :3])
-    place = to_pixels(matrix[None, :, 3], height)[0]
-    translation = jnp.zeros_like(place).at[2].set(place[2] / scale)
-    return Pose(matrix_to_quaternion(rotation), translation), WeakPerspectiveCamera(scale, place[:2])
-
-
-def _nearest_rotation(matrix: Float[Array, "3 3"]) -> tuple[Float[Array, ""], Float[Array, "3 3"]]:
-    """The scale and rotation closest to a matrix in the least-squares sense."""
-    u, singular, vt = jnp.linalg.svd(matrix)
-    sign = jnp.ones_like(singular).at[2].set(jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt)))
-    return jnp.mean(singular * sign), (u * sign[None]) @ vt
-
-
 def _gram(mean: Float[Array, "N 3"], basis: Float[Array, "C N 3"]) -> Float[Array, "F F"]:
-    """Inner products over the points of all their coordinates: what distances between posed faces need to know.
+    """Inner products of the points' coordinates, from which distances between posed faces follow.
 
-    Posed coordinate r of all points is a combination of F columns: for every mode k (0 the mean) and axis c its values,
-    with factor A[r, c] * coefficient_k at 3 k + c, and a column of ones for the translation. So the squared distance of
-    two faces is a quadratic form in their parameters whose cost does not grow with the number of points.
+    Posed coordinate r of all points is a combination of F columns. For each mode k (0 the mean) and axis c, column 3 k
+    + c holds coordinate c of that mode and has the factor A[r, c] * coefficient_k; a last column of ones is for the
+    translation. So the squared distance of two faces is a quadratic form in their parameters, and its cost does not
+    grow with the number of points.
     """
     modes = jnp.concatenate([mean[None], basis])
     columns = jnp.concatenate([jnp.moveaxis(modes, 1, 2).reshape(-1, mean.shape[0]), jnp.ones((1, len(mean)))])

@@ -4,26 +4,22 @@ Zhu et al., "Face alignment across large poses: a 3D solution", CVPR 2016, on th
 cannot be seen in the picture and is taken from the truth in every cost.
 """
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
 from facejax.objectives.coefficients import DEPTH_ENTRY, CoefficientSpace, posed_points, unpack, unwhiten
 
 
-def with_true_depth(
-    space: CoefficientSpace, predicted: Float[Array, " P"], true: Float[Array, " P"]
-) -> Float[Array, " P"]:
+def with_true_depth(predicted: Float[Array, " P"], true: Float[Array, " P"]) -> Float[Array, " P"]:
     """The predicted vector with the z translation of the true one."""
-    entry = DEPTH_ENTRY[space.pose]
-    return predicted.at[entry].set(true[entry])
+    return predicted.at[DEPTH_ENTRY].set(true[DEPTH_ENTRY])
 
 
 def parameter_distance(
     space: CoefficientSpace, predicted: Float[Array, " P"], true: Float[Array, " P"]
 ) -> Float[Array, ""]:
     """PDC: the mean squared difference of whitened vectors (mean as in the released code; the paper: sum)."""
-    return jnp.mean((with_true_depth(space, predicted, true) - true) ** 2)
+    return jnp.mean((with_true_depth(predicted, true) - true) ** 2)
 
 
 def vertex_distance(
@@ -34,37 +30,28 @@ def vertex_distance(
     Whitened vectors. The mean is over 3 N coordinates as in the released code, so it is a third of the mean squared
     distance of the points.
     """
-    found = posed_points(space, with_true_depth(space, predicted, true))
+    found = posed_points(space, with_true_depth(predicted, true))
     return jnp.mean((found - posed_points(space, true)) ** 2)
 
 
 def fast_vertex_distance(
     space: CoefficientSpace, predicted: Float[Array, " P"], true: Float[Array, " P"]
 ) -> Float[Array, ""]:
-    """VDC by the points' inner products: the same number at a cost that does not depend on how many points there are.
+    """VDC from the points' inner products: the same number, at a cost independent of the number of points.
 
     The distance is a quadratic form in the difference of the two faces' column factors (see `coefficients._gram`), so
     nothing large cancels and float32 is enough.
     """
-    difference = column_factors(space, with_true_depth(space, predicted, true)) - column_factors(space, true)
+    difference = column_factors(space, with_true_depth(predicted, true)) - column_factors(space, true)
     return jnp.sum((difference @ space.gram) * difference) / (3 * space.mean.shape[0])
 
 
 def column_factors(space: CoefficientSpace, white: Float[Array, " P"]) -> Float[Array, "3 F"]:
-    """Row r holds the factors with which the columns of the Gram matrix make coordinate r of the posed points."""
-    face = unpack(space, unwhiten(space.whitening, white))
+    """Row r holds the factors by which the columns behind the Gram matrix combine to coordinate r of the posed points.
+
+    `white` is whitened.
+    """
+    face = unpack(unwhiten(space.whitening, white))
     modes = jnp.concatenate([jnp.ones_like(face.shape[:1]), face.shape])
     linear = face.pose[:, None, :3] * modes[None, :, None]
     return jnp.concatenate([linear.reshape(3, -1), face.pose[:, 3:]], axis=1)
-
-
-def resample_points(key: Key[Array, ""], points: int, *, fixed: int = 68, extra: int = 132) -> Int[Array, " M"]:
-    """Rows for `at_points`: the first `fixed` points (the landmarks) and `extra` different ones of the others.
-
-    The released 3DDFA code's "resample" of VDC and WPDC: 68 landmarks and 132 random vertices. The key is consumed.
-    Raises ValueError when there are not that many points.
-    """
-    if fixed + extra > points:
-        raise ValueError(f"{fixed} landmarks and {extra} more of {points} points: ask for fewer with extra=")
-    others = fixed + jax.random.choice(key, points - fixed, (extra,), replace=False)
-    return jnp.concatenate([jnp.arange(fixed), others])

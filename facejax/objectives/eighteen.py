@@ -1,7 +1,6 @@
 """The 18 of the 68 landmarks that 2DASL draws and compares: brows, eye corners and centres, nose, mouth.
 
-Points of the outline are left out: 2D detectors put them where the outline is seen, which is no fixed place on the
-face.
+Points of the outline are left out: 2D detectors place them on the visible outline, which is no fixed place on the face.
 """
 
 from typing import Literal

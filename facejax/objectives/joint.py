@@ -14,13 +14,13 @@ from jaxtyping import Array, Float, Int
 from facejax.objectives.coefficients import TINY
 
 State = Any  # a tree of arrays
-Batch = Any  # another
+Batch = Any  # another tree of arrays
 
 
 def match_magnitude(term: Float[Array, ""], reference: Float[Array, ""]) -> Float[Array, ""]:
-    """The term scaled to the reference's magnitude: |reference| / |term| * term, the factor carrying no gradient.
+    """The term scaled to the reference's magnitude: |reference| / |term| * term. The factor carries no gradient.
 
-    A term at zero stays there.
+    A term that is zero stays zero.
     """
     size = jnp.abs(jax.lax.stop_gradient(term))
     factor = jnp.where(size > 0, jnp.abs(jax.lax.stop_gradient(reference)) / jnp.maximum(size, TINY), 0.0)
@@ -30,15 +30,18 @@ def match_magnitude(term: Float[Array, ""], reference: Float[Array, ""]) -> Floa
 def landmark_regression(
     predicted: Float[Array, "L 2"], true: Float[Array, "L 2"], size: float | Float[Array, ""] = 1.0
 ) -> Float[Array, ""]:
-    """The L2 loss of an extra head that regresses the landmarks' coordinates directly: mean squared, over coordinates.
+    """The L2 loss of an extra head that regresses landmark coordinates directly: mean square over coordinates, in
+    `size`.
 
-    In units of `size`. The head sits on the pooled features and is dropped after training.
+    The head is on the pooled features and is dropped after training.
     """
     return jnp.mean(((predicted - true) / size) ** 2)
 
 
 def regularize(main: Float[Array, ""], landmark_term: Float[Array, ""]) -> Float[Array, ""]:
-    """Main loss plus the landmark head's at equal magnitude. The value is twice the main; its gradient counts."""
+    """The main loss plus the landmark head's at equal magnitude. The value is always twice the main; the gradient
+    matters.
+    """
     return main + match_magnitude(landmark_term, main)
 
 
@@ -54,14 +57,20 @@ def meta_joint_step(
     train: Batch,
     test: Batch,
 ) -> tuple[State, Int[Array, ""], Float[Array, " B"]]:
-    """One round of meta-joint optimisation: look ahead with each loss from the same start, keep the best branch.
+    """One round of meta-joint optimisation: look ahead with each loss from the same start, and keep the best branch.
 
-    `steps`: one training step for each loss (fWPDC's first, VDC's second), state and batch to state; the state is any
-    tree of arrays, the optimiser's and a key included. `train` holds the k meta-train batches along the leading axis of
-    its leaves, which every branch sees in order; `error` judges the end of each branch on the batch `test`, disjoint
-    from them (the paper: the vertex error). Returns the state to go on from, the branch it comes from, and all errors.
-    The first of equals wins; a branch whose error is not finite never does, and when all are such the state stays as it
-    was and the branch is -1. Memory: one state a branch.
+    Memory: one state per branch.
+
+    Args:
+      steps: one training step per loss (fWPDC's first, VDC's second), (state, batch) to state.
+      error: judges the end of each branch, (state, batch) to error. The paper uses the vertex error.
+      state: any tree of arrays, including the optimiser's state and a key.
+      train: the k meta-train batches along the leading axis of the leaves; every branch sees all of them in order.
+      test: the batch to judge by, disjoint from those.
+
+    Returns:
+      The state to go on from, the index of its branch, and all errors. The first of equal branches wins. A branch whose
+      error is not finite never does; if all are such, the state stays as it was and the index is -1.
     """
 
     def look_ahead(step: Callable[[State, Batch], State]) -> State:
@@ -71,5 +80,5 @@ def meta_joint_step(
     errors = jnp.stack([error(end, test) for end in ends])
     finite = jnp.isfinite(errors)
     chosen = jnp.where(finite.any(), jnp.argmin(jnp.where(finite, errors, jnp.inf)), -1)
-    kept = jax.tree.map(lambda *leaves: jnp.stack(leaves)[chosen], *[*ends, state])  # -1: the last, the start
+    kept = jax.tree.map(lambda *leaves: jnp.stack(leaves)[chosen], *[*ends, state])  # -1 is the last one: the start
     return kept, chosen, errors

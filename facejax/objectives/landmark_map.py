@@ -1,4 +1,4 @@
-"""The picture of the landmarks that 2DASL's network sees as a fourth channel."""
+"""2DASL's landmark map, the fourth channel of its network's input."""
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,19 @@ def draw_landmarks(
     background: float = -1.0,
     visible: Bool[Array, " L"] | None = None,
 ) -> Float[Array, "S S"]:
-    """1 in the pixel of each landmark, `background` elsewhere; points outside go to the nearest border pixel.
+    """1 in the pixel of each landmark, `background` elsewhere. No gradient.
 
-    Points in pixels, y down, (0, 0) the corner of the picture, so the pixel is the floor. Background: -1 in 2DASL's
-    released code, 0 in its paper. Any number of points: the code draws `eighteen_points`, the paper all 68. Those
-    that are not `visible` are not drawn. No gradient.
+    Points outside go to the nearest border pixel. Any number of points: 2DASL's code draws `eighteen_points`, its paper
+    all 68.
+
+    Args:
+      points: pixels, y down, (0, 0) the corner of the picture; the pixel is the floor.
+      side: of the map, pixels.
+      background: -1 in 2DASL's released code, 0 in its paper.
+      visible: points that are False are not drawn.
+
+    Returns:
+      The map (S, S).
     """
     points = jax.lax.stop_gradient(points)
     columns, rows = jnp.clip(jnp.floor(points), 0, side - 1).astype(jnp.int32).T

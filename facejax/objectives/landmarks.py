@@ -8,9 +8,17 @@ from jaxtyping import Array, Float
 def landmark_distance(
     projected: Float[Array, "L 2"], observed: Float[Array, "L 2"], weights: Float[Array, " L"], size: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """Weighted mean of the squared distances, in units of the face's size (pixels of the landmarks' box).
+    """Weighted mean of the squared distances, in units of the face's size.
 
     Deep3DFaceRecon's landmark loss (Deng et al., CVPR-W 2019, eq. 2), made independent of the image's resolution.
+
+    Args:
+      projected, observed: (68, 2), pixels.
+      weights: of the points.
+      size: of the face, pixels of the landmarks' box.
+
+    Returns:
+      The mean.
 
     >>> points = jnp.zeros((68, 2))
     >>> round(float(landmark_distance(points + jnp.array([3.0, 4.0]), points, jnp.ones(68), jnp.array(100.0))), 6)
@@ -23,12 +31,13 @@ def landmark_distance(
 
 
 def deep3d_landmark_weights() -> Float[Array, " 68"]:
-    """20 on the nose (28-30) and the inner mouth (60-67), 1 elsewhere: the places that a fit most visibly misses."""
+    """20 on the nose (28-30) and the inner mouth (60-67), 1 elsewhere: where errors of a fit are most visible."""
     return jnp.ones(68).at[28:31].set(20.0).at[60:68].set(20.0)
 
 
 def deep3d_landmark_distance(projected: Float[Array, "68 2"], observed: Float[Array, "68 2"]) -> Float[Array, ""]:
-    """sum_n w_n |p_n - q_n|^2 / 68 in pixels^2 (of 224): the form that the published factor 1.6e-3 belongs to.
+    """sum_n w_n |p_n - q_n|^2 / 68 in pixels^2 of a 224-pixel image, the form to which the published factor 1.6e-3
+    applies.
 
     Deng et al., CVPR-W 2019. `landmark_distance` with the same weights is this times 68 / 277 / size^2.
     """

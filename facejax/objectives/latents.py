@@ -7,12 +7,12 @@ _EPS = 1e-9
 
 
 def geodesic_cross(latents: Float[Array, "L D"]) -> Float[Array, ""]:
-    """512 / 8 times the mean squared angle between the layers' vectors, over all pairs and each with itself.
+    """512 / 8 times the mean squared angle between the layers' vectors, over all pairs including each with itself.
 
-    Keeps the vectors together, so that the decoder stays near pictures that it was trained to make. Menon et al.,
-    "PULSE", CVPR 2020, as FFHQ-UV's code has it: the angle is 2 atan2(|x - y|, |x + y|), each length with 1e-9 added to
-    its square. 512 is StyleGAN2's number of channels and stays for other decoders, so that the published weight 0.05
-    means the same. Zero, but for the 1e-9, for a single vector or equal ones.
+    It keeps the vectors close to each other, so that the decoder makes maps like those it was trained on. Menon et al.,
+    "PULSE", CVPR 2020, as in FFHQ-UV's code: the angle is 2 atan2(|x - y|, |x + y|), with 1e-9 added to each squared
+    length. The 512 is StyleGAN2's number of channels; it is kept for all decoders, so that the published weight 0.05
+    means the same. Zero, up to the 1e-9, for a single vector or equal ones.
     """
     x, y = latents[:, None], latents[None]
     difference = jnp.sqrt(jnp.sum((x - y) ** 2, axis=-1) + _EPS)

@@ -1,8 +1,7 @@
-"""Landmarks with an uncertainty each, as the network that predicts them states it.
+"""Landmarks with an uncertainty that the network predicts.
 
-Wood et al., "3D face reconstruction with dense landmarks", ECCV 2022, section 3.1: every landmark is a circular
-Gaussian in the picture, and the network is trained with its negative log-likelihood. Lengths are in units of the face's
-size.
+Wood et al., "3D face reconstruction with dense landmarks", ECCV 2022, section 3.1: each landmark is a circular Gaussian
+in the picture, and the network is trained with its negative log-likelihood. Lengths are in face sizes.
 """
 
 import jax.numpy as jnp
@@ -16,10 +15,18 @@ def landmark_likelihood(
     size: float | Float[Array, ""],
     weights: Float[Array, " L"] | None = None,
 ) -> Float[Array, ""]:
-    """Weighted mean of log sigma^2 + d^2 / (2 sigma^2), d and sigma as shares of the face's size (pixels).
+    """Weighted mean of log sigma^2 + d^2 / (2 sigma^2), the negative log-likelihood up to log 2 pi.
 
-    The negative log-likelihood up to log 2 pi. For a point that is always off by d the best sigma is d / sqrt(2). With
-    `weights` 0 a point counts nothing.
+    For a point that is always off by d the best sigma is d / sqrt(2).
+
+    Args:
+      predicted, true: landmarks, pixels.
+      log_sigma: of each landmark, in face sizes.
+      size: of the face, pixels.
+      weights: of the points; 0 ignores a point.
+
+    Returns:
+      The mean.
     """
     square = jnp.sum((predicted - true) ** 2, axis=-1) / size**2
     nll = 2.0 * log_sigma + 0.5 * square * jnp.exp(-2.0 * log_sigma)
@@ -27,5 +34,7 @@ def landmark_likelihood(
 
 
 def chance_within(log_sigma: Float[Array, "*B"], radius: float = 0.05) -> Float[Array, "*B"]:
-    """The stated chance that a landmark lies within `radius` face sizes of the truth: 1 - exp(-r^2 / (2 sigma^2))."""
+    """The predicted probability that a landmark lies within `radius` face sizes of the truth: 1 - exp(-r^2 / (2
+    sigma^2)).
+    """
     return -jnp.expm1(-0.5 * radius**2 * jnp.exp(-2.0 * log_sigma))

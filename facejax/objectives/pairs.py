@@ -1,7 +1,7 @@
-"""GAR's pairwise disentanglement: pictures of one geometry share landmarks, pictures of one code share a person.
+"""GAR's pairwise disentanglement: pictures of one geometry share landmarks, pictures of one code show one person.
 
-Piao et al., CVPR 2021. A batch holds codes (z1, z2, z1, z2) on geometries (n1, n1, n2, n2); the released code's index
-rule, for any batch that is a multiple of four: neighbours 2k and 2k + 1 share their geometry, i and i + B/2 their code.
+Piao et al., CVPR 2021. A batch holds codes (z1, z2, z1, z2) on geometries (n1, n1, n2, n2). For any batch that is a
+multiple of four, by the released code's rule: neighbours 2k and 2k + 1 share a geometry, i and i + B/2 share a code.
 """
 
 from typing import NamedTuple
@@ -12,18 +12,20 @@ from jaxtyping import Array, Float, Int
 
 
 class Pairing(NamedTuple):
-    """Who is who in a batch of pairs of pairs."""
+    """Which code, geometry and person each picture of the batch has."""
 
-    code: Int[np.ndarray, " B"]  # which of B/2 codes
-    geometry: Int[np.ndarray, " B"]  # which of B/2 geometries
-    person: Int[np.ndarray, " G"]  # whose shape each of the B/2 geometries has
+    code: Int[np.ndarray, " B"]  # index into the B/2 codes
+    geometry: Int[np.ndarray, " B"]  # index into the B/2 geometries
+    person: Int[np.ndarray, " G"]  # index of the geometry whose identity coefficients each geometry uses
 
 
 def pairing(batch: int) -> Pairing:
-    """Codes and geometries of a batch. Raises ValueError unless it is a multiple of four.
+    """Codes and geometries of a batch.
 
-    The two geometries of a code are of one person, in another pose with another expression: otherwise the identity loss
-    would fight the geometry. `person` says which geometry lends its shape coefficients.
+    The two geometries of a code belong to one person, in another pose with another expression: otherwise the identity
+    loss would contradict the geometry.
+
+    Raises ValueError unless the batch is a multiple of four.
     """
     if batch < 4 or batch % 4:
         raise ValueError(f"a batch of {batch}: pairs of pairs need a multiple of four")
@@ -47,7 +49,9 @@ def same_code(features: Float[Array, "B F"]) -> Float[Array, ""]:
 def normal_consistency(
     predicted: Float[Array, "*N S S 3"], normals: Float[Array, "*N S S 3"], *, threshold: float = 1e-3
 ) -> Float[Array, ""]:
-    """Smooth L1 between normals read from pictures and those that they were painted from, where there is a head."""
+    """Smooth L1 between normals predicted from pictures and the normals they were generated from, where there is a
+    head.
+    """
     there = (jnp.sum(jnp.square(normals), axis=-1) > threshold).astype(predicted.dtype)
     each = jnp.mean(smooth_l1(predicted - normals), axis=-1)
     return jnp.sum(there * each) / jnp.maximum(jnp.sum(there), 1.0)
@@ -56,7 +60,7 @@ def normal_consistency(
 def coverage_distance(
     alpha: Float[Array, "S S"], coverage: Float[Array, "S S"], valid: Float[Array, "S S"]
 ) -> Float[Array, ""]:
-    """Mean absolute difference of two coverages, the silhouette term: its gradient lives at the outline of `alpha`."""
+    """Mean absolute difference of two coverages, a silhouette term; its gradient is at the outline of `alpha`."""
     return jnp.sum(valid * jnp.abs(alpha - coverage)) / jnp.maximum(jnp.sum(valid), 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Faces compared as networks see them: recognisers, LPIPS, the project's own encoder."""
+"""Faces compared in the feature spaces of networks: recognisers, LPIPS, the project's own encoder."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 def cosine_distance(rendered: Float[Array, " D"], photo: Float[Array, " D"]) -> Float[Array, ""]:
     """1 - cos of two feature vectors: 0 for the same direction, 2 for opposite ones, 1 if either is zero.
 
-    Deep3DFaceRecon's perception-level loss (Deng et al., CVPR-W 2019) and FFHQ-UV's identity loss. The features are the
-    caller's: any network that was trained to tell people apart, whose own weights stay as they are.
+    Deep3DFaceRecon's perception-level loss (Deng et al., CVPR-W 2019) and FFHQ-UV's identity loss. The features come
+    from any network trained to recognise people; its weights stay fixed.
     """
     return 1.0 - jnp.dot(_unit(rendered), _unit(photo))
 
@@ -26,12 +26,12 @@ def lpips_distance(rendered: Float[Array, " F"], photo: Float[Array, " F"]) -> F
 def feature_distance(
     rendered: Sequence[Float[Array, "_ _ _"]], photo: Sequence[Float[Array, "_ _ _"]], mask: Float[Array, "H W"]
 ) -> Float[Array, ""]:
-    """LPIPS without its trained weights, for the maps of any network: the mean over maps of a masked mean.
+    """LPIPS without its trained weights, for the feature maps of any network: the mean over maps of a masked mean.
 
-    In each cell the channels are made a unit vector, so each counts between 0 and 4 (for maps that are never negative,
-    2): the squared distance of two directions. `mask` is averaged over each cell. The maps are of one picture, such
-    as `facejax.nets.encoder_features` gives; their sides must divide the mask's. Without LPIPS' weights this is what
-    the default recipe looks through.
+    In each cell the channels are scaled to unit length, and the squared distance of the two vectors is taken: between 0
+    and 4, or 2 for maps that are never negative. `mask` is averaged over each cell. The maps are of one picture, for
+    instance from `facejax.nets.encoder_features`; their sides must divide the mask's. The default recipe uses it where
+    LPIPS' weights are not at hand.
     """
     total = jnp.zeros(())
     for a, b in zip(rendered, photo, strict=True):

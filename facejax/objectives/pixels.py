@@ -13,7 +13,7 @@ def robust_photometric(
     """Mean over the mask of the colour distance sqrt(|a - b|^2 + eps), display values.
 
     The L2,1 norm of Deep3DFaceRecon (Deng et al., CVPR-W 2019, eq. 1): a pixel counts by its distance, not by its
-    square, so hair and glasses pull less. A photograph saturates at 1: brighter than that is no error there.
+    square, so hair and glasses have less influence. A photograph saturates at 1, so rendered values above 1 count as 1.
     """
     _check(rendered, image, mask)
     difference = jnp.minimum(rendered, 1.0) - image
@@ -24,10 +24,10 @@ def robust_photometric(
 def absolute_photometric(
     rendered: Float[Array, "H W 3"], image: Float[Array, "H W 3"], mask: Float[Array, "H W"]
 ) -> Float[Array, ""]:
-    """sum |a - b| mask / sum mask, the channels added up: FFHQ-UV's pixel loss as its code has it, display values.
+    """sum |a - b| mask / sum mask, summed over channels: FFHQ-UV's pixel loss as in its code, display values.
 
-    The paper (Bai et al., CVPR 2023) has the L2 norm of each pixel, which is `robust_photometric`. The mask is that of
-    the render times those of face parsing and skin, and carries no gradient there: pass it through `stop_gradient`.
+    The paper (Bai et al., CVPR 2023) has the L2 norm of each pixel, which is `robust_photometric`. There the mask is
+    that of the render times those of face parsing and skin, and carries no gradient: pass it through `stop_gradient`.
     """
     _check(rendered, image, mask)
     total = jnp.sum(jnp.abs(rendered - image) * mask[..., None])

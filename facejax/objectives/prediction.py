@@ -15,10 +15,10 @@ from facejax.objectives.weights import normalize_weights, one_wrong_errors
 def prediction_weights(
     space: CoefficientSpace, predicted: Float[Array, " P"], true: Float[Array, " P"]
 ) -> Float[Array, " P"]:
-    """w_i = ||H(a^(i)) - H(a*)|| / sum_k w_k: a^(i) has entry i of the prediction and the truth elsewhere.
+    """w_i = ||H(a^(i)) - H(a*)|| / sum_k w_k, where a^(i) has entry i of the prediction and the truth elsewhere.
 
-    H is the orthographic projection of the space's points, which should be the 68 landmarks:
-    x and y only, so depth and the third row of f R weigh nothing. Computed anew for every sample, without gradient.
+    H is the orthographic projection of the space's points, which should be the 68 landmarks. It keeps x and y only, so
+    depth and the third row of f R have no weight. Computed anew for each sample, without gradient.
     """
     return normalize_weights(one_wrong_errors(lambda p: posed_points(space, p)[:, :2], predicted, true), by="sum")
 
@@ -28,7 +28,7 @@ def coefficient_prediction(
 ) -> Float[Array, ""]:
     """L_3d = (a - a*)^T diag(w) (a - a*) of whitened vectors.
 
-    First the pose, then what remains: a coefficient's weight falls as its own error does.
+    The pose dominates first, then what remains: a coefficient's weight falls as its own error does.
     """
     weights = jax.lax.stop_gradient(prediction_weights(space, predicted, true))
     return jnp.sum(weights * (predicted - true) ** 2)

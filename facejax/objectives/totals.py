@@ -1,4 +1,4 @@
-"""Published weights of whole training losses, and their sum. A term left out of a branch counts nothing."""
+"""The published weights of 2DASL's terms, and a weighted sum. A term that a branch leaves out counts nothing."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 class TwoDASLWeights:
     """2DASL (Tu et al., TMM 2021): L_3d + l1 L_2d-con + l2 L_3d-con + l3 L_cyc + l4 L_sc, distances in pixels of 120.
 
-    A labelled picture has all terms but the critic's, a picture in the wild all but the first.
+    A labelled picture has all terms but the critic's; a picture in the wild has all but the first.
     """
 
     coefficients: float = 1.0
@@ -21,22 +21,10 @@ class TwoDASLWeights:
     critic: float = 0.005
 
 
-@dataclass(frozen=True)
-class Deep3DWeights:
-    """Deep3DFaceRecon (Deng et al., CVPR-W 2019), from its authors' later code; landmarks in pixels of 224."""
-
-    photometric: float = 1.92
-    perceptual: float = 0.2
-    landmarks: float = 1.6e-3
-    coefficients: float = 3e-4
-    gamma: float = 10.0
-    reflectance: float = 5.0
-
-
 def weighted_sum(
-    terms: Mapping[str, Float[Array, ""]], weights: TwoDASLWeights | Deep3DWeights | Mapping[str, float]
+    terms: Mapping[str, Float[Array, ""]], weights: TwoDASLWeights | Mapping[str, float]
 ) -> Float[Array, ""]:
-    """sum of weight times term; a term that the weights do not name is a ValueError."""
+    """Sum of weight times term. Raises ValueError for a term without a weight."""
     known = dict(weights) if isinstance(weights, Mapping) else asdict(weights)
     for name in terms:
         if name not in known:

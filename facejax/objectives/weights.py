@@ -31,7 +31,7 @@ RELEASED_SCALE = 0.00057339936  # the constant f of the released 3DDFA code, for
 
 
 def weighted_distance(weights: Vector, predicted: Vector, true: Vector) -> Float[Array, ""]:
-    """mean_i w_i (p_i - p*_i)^2, the gradient not passing through w."""
+    """mean_i w_i (p_i - p*_i)^2, without gradient through w."""
     return jnp.mean(jax.lax.stop_gradient(weights) * (predicted - true) ** 2)
 
 
@@ -45,10 +45,9 @@ def normalize_weights(errors: Vector, by: Literal["max", "sum"] = "max") -> Vect
 def one_wrong_errors(
     points: Callable[[Vector], Float[Array, "N D"]], predicted: Vector, true: Vector
 ) -> Float[Array, " P"]:
-    """||V(p with only entry i wrong) - V(p*)|| for each i: the definition that the closed forms stand for.
+    """||V(p with only entry i wrong) - V(p*)|| for each i: the definition behind the closed forms.
 
-    `points` maps a vector to its points, in whatever dimension they are to be compared. Costs one evaluation of it an
-    entry.
+    `points` maps a vector to its points, in the dimension in which they are compared. It is evaluated once per entry.
     """
     predicted, true = jax.lax.stop_gradient((predicted, true))
     target = points(true)
@@ -60,20 +59,27 @@ def one_wrong_errors(
 
 
 def definition_weights(space: CoefficientSpace, predicted: Vector, true: Vector) -> Vector:
-    """WPDC's weights by their definition, for either form of the pose."""
-    errors = one_wrong_errors(lambda p: posed_points(space, p), with_true_depth(space, predicted, true), true)
-    return _without_depth(space, normalize_weights(errors))
+    """WPDC's weights by their definition."""
+    errors = one_wrong_errors(lambda p: posed_points(space, p), with_true_depth(predicted, true), true)
+    return _without_depth(normalize_weights(errors))
 
 
 def closed_form_weights(
     space: CoefficientSpace, predicted: Vector, true: Vector, *, scale: float | None = None
 ) -> Vector:
-    """WPDC's weights as the released code has them: the definition, coefficient by coefficient, without posing a face.
+    """WPDC's weights as in the released code: the definition, entry by entry, without posing a face.
 
-    On un-whitened differences: an entry of f R in column c counts |dp| times the norm of coordinate c of the true shape
-    over all points, an entry of t |dp| sqrt(N), a coefficient |dp| f times the norm of its basis. With `scale` None the
-    true pose takes the place of f and the form equals the definition (12-number pose only); the released code has the
-    constant `RELEASED_SCALE`, the mean f of its training set.
+    On un-whitened differences dp: an entry of f R in column c gets |dp| times the norm of coordinate c of the true
+    shape over all points, an entry of t |dp| sqrt(N), a coefficient |dp| f times the norm of its basis.
+
+    Args:
+      space: points and whitening.
+      predicted, true: whitened vectors.
+      scale: the constant f. None uses the true pose, which makes the form equal to the definition. The released code
+        has `RELEASED_SCALE`, the mean f of its training set.
+
+    Returns:
+      The weights.
     """
     face, step = _true_face(space, predicted, true)
     rotation = jnp.linalg.norm(shape_points(space, face.shape), axis=0)  # (3,), one for each column
@@ -87,7 +93,7 @@ def closed_form_weights(
 def fast_weights(space: CoefficientSpace, predicted: Vector, true: Vector) -> Vector:
     """fWPDC: the same weights from the points' inner products, at a cost that does not grow with the points.
 
-    The paper splits the norms into parts known before training; here they are read off one Gram matrix.
+    The paper splits the norms into parts known before training; here they are read from one Gram matrix.
     """
     face, step = _true_face(space, predicted, true)
     count = space.basis.shape[0] + 1
@@ -103,27 +109,35 @@ def fast_weights(space: CoefficientSpace, predicted: Vector, true: Vector) -> Ve
 def optimal_weights(
     space: CoefficientSpace, predicted: Vector, true: Vector, *, penalty: float = 0.1, steps: int = 300
 ) -> Vector:
-    """OWPDC: the weights in [0, 1] with which a step towards the truth, w * (p* - p), mends the face best.
+    """OWPDC: weights in [0, 1] with which a step towards the truth, w * (p* - p), improves the face most.
 
-    WPDC looks at each coefficient alone, but errors of coefficients can cancel or add up. With
-    d = p* - p and J the Jacobian of the points at the truth, w minimises
+    WPDC looks at each coefficient alone, but errors of coefficients can cancel or add up. With d = p* - p and J the
+    Jacobian of the points at the truth, w minimises
 
         ||J (d - w d)||^2 / sum_i ||J_i d_i||^2 + penalty * ||w d||^2 / ||d||^2.
 
-    The second term makes steps cost something, so that they go where the points gain most; a penalty on (1 - w) d
-    instead would have the solution w = 1 whatever the face. The paper's constant is not known: `penalty` is
-    dimensionless here, 0 gives w = 1, infinity 0. At the default an entry responsible for all of the error gets a
-    weight of about 0.9. Solved by an accelerated projected gradient, `steps` steps.
+    The second term makes steps cost something, so that they go where the points gain most. (With a penalty on (1 - w) d
+    the solution would be w = 1 for every face.)
+
+    Args:
+      space: points and whitening.
+      predicted, true: whitened vectors.
+      penalty: dimensionless, since the paper's constant is not known; 0 gives w = 1, infinity 0. At the default, an
+        entry that is responsible for all of the error gets a weight of about 0.9.
+      steps: of an accelerated projected gradient.
+
+    Returns:
+      The weights.
     """
     predicted, true = jax.lax.stop_gradient((predicted, true))
-    change = true - with_true_depth(space, predicted, true)
+    change = true - with_true_depth(predicted, true)
     jacobian = jax.jacfwd(lambda p: posed_points(space, p))(true)
     moved = jacobian.reshape(-1, change.shape[0]) * change[None]
     normal = moved.T @ moved
     normal = normal / jnp.maximum(jnp.trace(normal), TINY)
     cost = penalty * change**2 / jnp.maximum(jnp.sum(change**2), TINY)
     weights = _box_least_squares(normal + jnp.diag(cost), jnp.sum(normal, axis=1), steps)
-    return _without_depth(space, weights)
+    return _without_depth(weights)
 
 
 def _box_least_squares(matrix: Float[Array, "P P"], vector: Vector, steps: int) -> Vector:
@@ -151,11 +165,9 @@ def _box_least_squares(matrix: Float[Array, "P P"], vector: Vector, steps: int) 
 
 
 def _true_face(space: CoefficientSpace, predicted: Vector, true: Vector) -> tuple[Coefficients, Vector]:
-    """The true face, and the sizes of the un-whitened differences."""
-    if space.pose != "affine":
-        raise ValueError('the closed form is for the 12-number pose: use definition_weights with pose="euler"')
+    """The true face, and the absolute un-whitened differences."""
     predicted, true = jax.lax.stop_gradient((predicted, true))
-    return unpack(space, unwhiten(space.whitening, true)), jnp.abs(predicted - true) * space.whitening.std
+    return unpack(unwhiten(space.whitening, true)), jnp.abs(predicted - true) * space.whitening.std
 
 
 def _closed_form(
@@ -163,10 +175,10 @@ def _closed_form(
 ) -> Vector:
     places = jnp.full_like(rotation[:1], space.mean.shape[0] ** 0.5)
     rows = jnp.tile(jnp.concatenate([rotation, places]), 3)
-    step = step.at[DEPTH_ENTRY[space.pose]].set(0.0)
+    step = step.at[DEPTH_ENTRY].set(0.0)
     weights = normalize_weights(step * jnp.concatenate([rows, basis]))
-    return _without_depth(space, weights)
+    return _without_depth(weights)
 
 
-def _without_depth(space: CoefficientSpace, weights: Vector) -> Vector:
-    return weights.at[DEPTH_ENTRY[space.pose]].set(0.0)
+def _without_depth(weights: Vector) -> Vector:
+    return weights.at[DEPTH_ENTRY].set(0.0)

@@ -1,1 +1,1 @@
-"""A photograph to initial coefficients in one pass of a trained network."""
+"""Initial coefficients from a photograph, in one pass of a trained network."""

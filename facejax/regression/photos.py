@@ -1,4 +1,4 @@
-"""Whole photos: find the faces, regress each from a crop, again from a better crop, and answer in photo pixels."""
+"""Faces in whole photos: detect, regress each from a crop, again from a better crop, and answer in photo pixels."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 Faces = Literal["largest", "all"]
 Source = str | Path | np.ndarray | jax.Array
 ARRAYS = np.ndarray, jax.Array
-Boxes = Mapping[str, Any] | Sequence[Any] | np.ndarray  # by file name, or one entry a photo
+Boxes = Mapping[str, Any] | Sequence[Any] | np.ndarray  # by file name, or one entry per photo
 Program = Callable[[np.ndarray, np.ndarray, np.ndarray], Regression]  # crops, scales, offsets -> in photo pixels
 
 PASSES = 2
-SURROUNDINGS = 2.0  # of what is kept of a photo for the second pass, in sides of the first crop
-KEPT_PIXELS = 4  # per pixel of a crop, along a side: where a photo is larger, what is kept is shrunk to this
-LEAST_CONFIDENCE = 0.25  # mean over the 68 landmarks, below which what the detector found is no face
-SAME_FACE = 0.4  # overlap of two landmark boxes that are one face
+SURROUNDINGS = 2.0  # size of the part of a photo kept for the second pass, in sides of the first crop
+KEPT_PIXELS = 4  # the kept part is shrunk to at most this many pixels per pixel of a crop, along a side
+LEAST_CONFIDENCE = 0.25  # mean over the 68 landmarks below which a detection is dropped
+SAME_FACE = 0.4  # overlap above which two landmark boxes are one face
 
 NOT_FOUND = (
     "no face found: give its place with --boxes FILE, or its 68 points with --landmarks "
@@ -44,27 +44,27 @@ NOT_FOUND = (
 class RegressedFace(NamedTuple):
     """One face of one photo, as numpy arrays."""
 
-    photo: int  # position in the list of photos
-    box: Float[np.ndarray, " 4"]  # where the detector or the caller saw it: left, top, right, bottom; pixels
+    photo: int  # index in the list of photos
+    box: Float[np.ndarray, " 4"]  # from the detector or the caller: left, top, right, bottom; pixels
     regression: Regression  # in pixels of the photo
 
 
 @dataclass(frozen=True)
 class RegressedPhotos:
-    """The faces of a list of photos, in its order and from the largest down, and a line for each photo without."""
+    """The faces of a list of photos, in its order and the largest first, and one line for each photo without a face."""
 
     names: list[str]  # of the photos
     faces: list[RegressedFace]
     failures: list[str]
-    failed: list[int]  # the photo of each failure, its position in the list
+    failed: list[int]  # index of the photo of each failure
 
 
 class _Portrait(NamedTuple):
-    """A candidate with its surroundings, so that the photo itself can be let go of."""
+    """A candidate with its surroundings, so that the photo itself need not be kept."""
 
     photo: int
     box: Float[np.ndarray, " 4"]  # pixels of the photo
-    given: bool  # by the caller, so it is not questioned
+    given: bool  # by the caller, so it is not checked
     pixels: Float[np.ndarray, "h w 3"]
     place: Crop  # of `pixels` in the photo
 
@@ -79,18 +79,23 @@ def regress_photos(
     batch: int = 8,
     progress: Callable[[int], object] | None = None,
 ) -> RegressedPhotos:
-    """Find and regress the faces of photos: files, or arrays (H, W, 3) of display values or bytes.
+    """Find and regress the faces of photos.
+
+    A photo that cannot be read or shows no face becomes a line of `failures` and does not stop the others. The detector
+    finds candidates; one whose landmarks the network itself does not trust is dropped.
 
     Args:
-        boxes: [left, top, right, bottom] or rows of them, in pixels: for some photos by file name, or for each photo
-            in their order (None: look for the face). Each encloses the 68 landmarks.
-        faces: only the largest face of a photo, or all of them. All boxes that are given are used.
-        names: of the photos; by default the files' names, and "photo 0" and so on for arrays.
-        batch: faces a compiled program takes at once; fewer are filled up.
-        progress: called with the number of photos done since the last call.
+      regressor: the network.
+      photos: files, or arrays (H, W, 3) of display values or bytes.
+      boxes: [left, top, right, bottom] or rows of them, in pixels: for some photos by file name, or for each photo in
+        order (None: look for the face). Each encloses the 68 landmarks.
+      faces: "largest" for only the largest face of a photo, or "all". All given boxes are used.
+      names: of the photos; by default the files' names, and "photo 0" and so on for arrays.
+      batch: faces that a compiled program takes at once; smaller batches are padded.
+      progress: called with the number of photos done since the last call.
 
-    A photo that cannot be read or shows no face becomes a line of `failures` and does not stop the others. What the
-    detector finds is a candidate; one whose landmarks the network itself does not trust is dropped.
+    Returns:
+      The faces.
     """
     if faces not in ("largest", "all"):
         raise ValueError(f"faces={faces!r}: pass 'largest' or 'all'")
@@ -131,7 +136,16 @@ def regress_photos(
 def regress_in_photo(
     regressor: Regressor, images: Float[Array, "N S S 3"], scale: Float[Array, " N"], offset: Float[Array, "N 2"]
 ) -> Regression:
-    """`regress_crops` with its answer in pixels of the photos, where `crop = scale * photo + offset`. Pure."""
+    """`regress_crops`, with results in pixels of the photos. Pure.
+
+    Args:
+      regressor: the network.
+      images: crops.
+      scale, offset: of the crops: `crop = scale * photo + offset`.
+
+    Returns:
+      The faces.
+    """
     seen = regress_crops(regressor, images)
     camera = jax.vmap(transform_camera)(seen.params.camera, 1 / scale, -offset / scale[:, None])
     points = (seen.landmarks - offset[:, None]) / scale[:, None, None]
@@ -155,7 +169,7 @@ _programs: dict[object, Callable[..., Regression]] = {}
 
 
 def stack_regressions(faces: Sequence[Regression]) -> Regression:
-    """Faces with a leading axis N."""
+    """Faces stacked along a leading axis N."""
     return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *faces))
 
 
@@ -179,7 +193,7 @@ def _boxes_by_photo(boxes: Boxes | None, names: list[str]) -> list[np.ndarray | 
 
 
 def _named(error: Exception, photo: Source, name: str) -> str:
-    """One line that begins with the photo, which errors of reading do themselves."""
+    """One line that begins with the photo's name, which errors of reading already do."""
     line = " ".join(str(error).split()) or type(error).__name__
     label = name if isinstance(photo, ARRAYS) else str(photo)
     return line if line.startswith((label, name)) else f"{label}: {line}"
@@ -219,7 +233,7 @@ def _cut(regressor: Regressor, image: np.ndarray, box: Float[np.ndarray, " 4"]) 
 def _regress_portraits(
     program: Program, regressor: Regressor, portraits: list[_Portrait], batch: int
 ) -> list[Regression]:
-    """Every pass over all candidates; the second one's crops are laid around the first one's landmarks."""
+    """Both passes over all candidates; the crops of the second are laid around the landmarks of the first."""
     boxes = [portrait.box for portrait in portraits]
     regressed: list[Regression] = []
     for _ in range(PASSES):
@@ -233,7 +247,7 @@ def _regress_portraits(
 
 
 def _next_box(box: Float[np.ndarray, " 4"], one: Regression) -> Float[np.ndarray, " 4"]:
-    """The landmarks' box, unless they left the crop they were seen in or collapsed: then the same box again."""
+    """The landmarks' box; if the landmarks left their crop or collapsed, the same box again."""
     better = landmark_box(np.asarray(one.landmarks))
     usual = 0.3 < np.sqrt(box_area(better) / max(box_area(box), 1e-6)) < 3.0
     return better if np.isfinite(better).all() and usual else box
@@ -242,7 +256,7 @@ def _next_box(box: Float[np.ndarray, " 4"], one: Regression) -> Float[np.ndarray
 def _regress_batch(
     program: Program, size: int, portraits: list[_Portrait], crops: list[Crop], batch: int
 ) -> list[Regression]:
-    """At most `batch` faces, in pixels of their photos; the program's batch is filled up with empty crops."""
+    """At most `batch` faces, in pixels of their photos; the program's batch is padded with empty crops."""
     images = np.zeros((batch, size, size, 3), np.float32)
     scale, offset = np.ones(batch, np.float32), np.zeros((batch, 2), np.float32)
     for k, (portrait, crop) in enumerate(zip(portraits, crops, strict=True)):
@@ -255,7 +269,7 @@ def _regress_batch(
 
 
 def _choose(portraits: list[_Portrait], regressed: list[Regression], faces: Faces) -> list[RegressedFace]:
-    """The faces among one photo's candidates, from the largest down; all boxes that the caller gave."""
+    """The faces among one photo's candidates, the largest first; all boxes that the caller gave."""
     pairs = list(zip(portraits, regressed, strict=True))
     if any(portrait.given for portrait in portraits):
         return [RegressedFace(portrait.photo, portrait.box, one) for portrait, one in pairs]

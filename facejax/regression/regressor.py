@@ -1,8 +1,8 @@
-"""The regressor: a crop of a face to `FaceParams`, 68 landmarks and how sure it is of each.
+"""The regressor: a crop of a face to `FaceParams`, 68 landmarks and a confidence for each.
 
-Input: a square crop of `config.side` pixels around the box of the 68 landmarks (`box_crop`). The network looks at all
-of it and, nearer, at its middle; and at both in the mirror. Output blocks: see `block_sizes`, each about one standard
-deviation wide.
+The input is a square crop of `config.side` pixels around the box of the 68 landmarks (`box_crop`). The network sees a
+reduced copy of it and its middle at full size, each also mirrored. Output blocks: see `block_sizes`, each about one
+standard deviation wide.
 """
 
 import math
@@ -26,15 +26,15 @@ from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder
 from facejax.objectives import chance_within, draw_landmarks, eighteen_points
 
 DISTANCE = 1000.0  # mm: the distance at coefficient 0
-NEAREST, FARTHEST = 0.2, 10.0  # metres: distances beyond are not believed
-NEAR = 0.05  # of the face's size: what `Regression.confidence` is the chance of
+NEAREST, FARTHEST = 0.2, 10.0  # metres: distances are clipped to this range
+NEAR = 0.05  # of the face's size: the error that `Regression.confidence` refers to
 SCHEMA, VERSION = "facejax.regressor", 1
 ASSET = Path(__file__).parents[1] / "assets" / "regressor"
 
 
 @dataclass(frozen=True)
 class RegressorConfig:
-    """Static and hashable; kept in the checkpoint's metadata."""
+    """Sizes of the regressor. Static and hashable; stored in the checkpoint's metadata."""
 
     identity: int = 100
     expression: int = 53
@@ -44,14 +44,14 @@ class RegressorConfig:
 
     @property
     def side(self) -> int:
-        """Of the crop, pixels. The network sees 4/5 as many: a reduced copy, or the middle as it is."""
+        """Side of the crop, pixels. The network sees 4/5 as many: a reduced copy, or the middle at full size."""
         return 5 * self.encoder.size // 4
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Regressor:
-    """A trained network with the face model whose coefficients it gives."""
+    """A trained network with the face model that its coefficients belong to."""
 
     model: FaceModel
     weights: Any
@@ -61,19 +61,25 @@ class Regressor:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Regression:
-    """What one pass says about a face. Every leaf may carry leading batch axes."""
+    """The result for a face. Every leaf may carry leading batch axes."""
 
-    params: FaceParams  # its camera looks straight at the head's origin, and is in pixels of the picture
+    params: FaceParams  # its camera looks straight at the head's origin, and has the picture's pixels
     landmarks: Float[Array, "*B 68 2"]  # pixels; fixed points of the surface, so hidden jaw points stay on the jaw
-    confidence: Float[Array, "*B 68"]  # estimated chance that the point is within 5 % of the face's size of the truth
+    confidence: Float[Array, "*B 68"]  # estimated probability that the error is below 5 % of the face's size
 
 
 def block_sizes(config: RegressorConfig) -> dict[str, int]:
     """The blocks of the coefficient vector, in order.
 
-    rotation: the first two columns of the rotation matrix minus those of the identity (Zhou et al., "On the continuity
-    of rotation representations", CVPR 2019); origin: where the head's origin is, half sides from the centre; scale: log
-    of the pixels per mm there over size / 250 mm; distance: log of the distance over 1 m; then the model's own.
+    | block | meaning |
+    |---|---|
+    | rotation | the first two columns of the rotation matrix minus those of the identity (see below) |
+    | origin | place of the head's origin, half sides from the centre |
+    | scale | log of the pixels per mm there, over size / 250 mm |
+    | distance | log of the distance over 1 m |
+    | others | the model's own coefficients |
+
+    For the rotation see Zhou et al., "On the continuity of rotation representations", CVPR 2019.
     """
     return {
         "rotation": 6,
@@ -88,16 +94,16 @@ def block_sizes(config: RegressorConfig) -> dict[str, int]:
 
 
 def split_blocks(config: RegressorConfig, coefficients: Float[Array, "*B C"]) -> dict[str, Float[Array, "*B n"]]:
-    """The coefficient vector by name."""
+    """The coefficient vector's blocks by name."""
     sizes = block_sizes(config)
     ends = np.cumsum(list(sizes.values()))[:-1]
     return dict(zip(sizes, jnp.split(coefficients, ends, axis=-1), strict=True))
 
 
 def rotation_matrix(six: Float[Array, "*B 6"]) -> Float[Array, "*B 3 3"]:
-    """Gram-Schmidt on two columns, counted from those of the identity."""
-    a = six[..., :3].at[..., 0].add(1.0)
-    b = six[..., 3:].at[..., 1].add(1.0)
+    """Gram-Schmidt on two columns, given as differences from those of the identity."""
+    a = six[..., :3] + jnp.array([1.0, 0.0, 0.0])
+    b = six[..., 3:] + jnp.array([0.0, 1.0, 0.0])
     x = a / jnp.sqrt(jnp.sum(a * a, axis=-1, keepdims=True) + 1e-8)
     y = b - jnp.sum(x * b, axis=-1, keepdims=True) * x
     y = y / jnp.sqrt(jnp.sum(y * y, axis=-1, keepdims=True) + 1e-8)
@@ -105,7 +111,7 @@ def rotation_matrix(six: Float[Array, "*B 6"]) -> Float[Array, "*B 3 3"]:
 
 
 def to_params(config: RegressorConfig, coefficients: Float[Array, " C"]) -> FaceParams:
-    """One coefficient vector as `FaceParams`, with the camera in pixels of what the network sees."""
+    """One coefficient vector as `FaceParams`, with the camera in pixels of the network's input."""
     block = split_blocks(config, coefficients)
     size = config.encoder.size
     distance = DISTANCE * jnp.exp(jnp.clip(block["distance"][0], math.log(NEAREST), math.log(FARTHEST)))
@@ -122,7 +128,7 @@ def to_params(config: RegressorConfig, coefficients: Float[Array, " C"]) -> Face
 
 
 def from_params(config: RegressorConfig, params: FaceParams) -> Float[Array, " C"]:
-    """The inverse of `to_params`, for a face on the camera's axis (translation (0, 0, -d)); what training aims at."""
+    """The inverse of `to_params`, for a face on the camera's axis (translation (0, 0, -d)): the training target."""
     size, distance = config.encoder.size, -params.pose.translation[2]
     columns = quaternion_to_matrix(params.pose.rotation)[:, :2] - jnp.eye(3)[:, :2]
     assert isinstance(params.camera, PerspectiveCamera)
@@ -167,9 +173,9 @@ def regress_crops(regressor: Regressor, images: Float[Array, "N S S 3"]) -> Regr
 
 
 def apply_regressor(regressor: Regressor, images: Float[Array, "N s s 3"]) -> EncoderOutput:
-    """What the network says of pictures of `config.encoder.size` pixels.
+    """The network's output for pictures of `config.encoder.size` pixels.
 
-    One with 2DASL's fourth channel looks twice: first without landmarks, then with those that it found.
+    A network with 2DASL's fourth channel runs twice: first without landmarks, then with those it found.
     """
     config, weights = regressor.config, regressor.weights
     if config.encoder.channels > 3:
@@ -180,9 +186,9 @@ def apply_regressor(regressor: Regressor, images: Float[Array, "N s s 3"]) -> En
 
 
 def join_mirrored(output: EncoderOutput) -> EncoderOutput:
-    """From a batch followed by its mirror images: landmarks and their log sigma are the means of both looks.
+    """Combine the outputs for a batch and its mirror images: landmarks and log sigma are the means of both.
 
-    The mirror image of a face then has the mirror image of its landmarks, exactly. Coefficients are of the first look.
+    So the mirror image of a face gets exactly mirrored landmarks. Coefficients are those of the unmirrored half.
     """
     plain, mirrored = _halves(output)
     turned = mirrored.landmarks[:, MIRROR68] * jnp.array([[[-1.0, 1.0]]])
@@ -199,7 +205,7 @@ def _halves(output: EncoderOutput) -> tuple[EncoderOutput, EncoderOutput]:
 
 
 def landmark_maps(config: RegressorConfig, landmarks: Float[Array, "N 68 2"]) -> Float[Array, "N S S 1"]:
-    """2DASL's fourth channel: 1 where the 18 points of landmarks (half sides from the centre) are, else 0."""
+    """2DASL's fourth channel: 1 at the 18 points of the landmarks (half sides from the centre), 0 elsewhere."""
     side = config.encoder.size
 
     def draw(points: Float[Array, "68 2"]) -> Float[Array, "S S"]:
@@ -221,7 +227,7 @@ def box_crop(box: Float[Any, " 4"], config: RegressorConfig) -> Crop:
 
 @lru_cache(maxsize=4)
 def load_regressor(path: str | Path = "default") -> Regressor:
-    """The shipped regressor, or one trained with experiments/train_regressor.py (its checkpoint's folder)."""
+    """The shipped regressor, or one trained with experiments/train_regressor.py (the folder of its checkpoint)."""
     weights, metadata = load(ASSET if path == "default" else path, schema=SCHEMA, version=VERSION)
     sizes = dict(metadata["config"])
     encoder: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.pop("encoder").items()}

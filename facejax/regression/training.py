@@ -25,20 +25,20 @@ from facejax.synthetic.warp import bend_points, draw_bend, resample
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How the crops of one picture differ. Static and hashable."""
+    """How the crops of one picture vary. Static and hashable."""
 
     shift: float = 0.07  # standard deviation of the crop's centre, in sides of the crop
     zoom: float = 0.1  # standard deviation of the log of its side
     roll: float = 8.0  # degrees, standard deviation
-    stretch: float = 0.06  # standard deviation of the log of width over height: faces that the model does not know
-    bend: float = 0.018  # standard deviation of a smooth displacement, in sides: likewise
+    stretch: float = 0.06  # standard deviation of the log of width over height; gives faces outside the model
+    bend: float = 0.018  # standard deviation of a smooth displacement, in sides; likewise
     occluders: float = 0.3  # share of crops with something in front of the face
     camera: float = 1.0  # strength of blur, noise, JPEG and colours
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training run minimises and how long. Static and hashable."""
+    """The loss and length of a training run. Static and hashable."""
 
     name: str = "synthetic"
     steps: int = 18000
@@ -46,7 +46,7 @@ class Recipe:
     rate: float = 1.2e-3
     warmup: int = 200
     decay: float = 0.02  # weight decay
-    average: float = 0.999  # of the exponential moving average whose weights are kept
+    average: float = 0.999  # decay of the moving average of the weights, which is what is exported
     augmentation: Augmentation = field(default_factory=Augmentation)
     terms: tuple[tuple[str, float], ...] = (
         ("landmarks", 1.0),
@@ -62,7 +62,7 @@ class Recipe:
 
 
 class Example(NamedTuple):
-    """A labelled picture (a batch has a leading axis): the face lies on its camera's axis."""
+    """A labelled picture whose face lies on its camera's axis (a batch has a leading axis)."""
 
     image: UInt8[Array, "S S 3"]
     landmarks: Float[Array, "68 2"]  # pixels
@@ -70,7 +70,7 @@ class Example(NamedTuple):
 
 
 class View(NamedTuple):
-    """What the network is shown and what it should say."""
+    """The network's input and its labels."""
 
     image: Float[Array, "s s 3"]
     landmarks: Float[Array, "68 2"]  # half sides from the centre
@@ -80,7 +80,7 @@ class View(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Anchors:
-    """The model at its landmarks and some vertices: all that the losses need of it."""
+    """The model at its landmarks and some vertices, which is all that the losses need."""
 
     mean: Float[Array, "P 3"]
     identity: Float[Array, "K P 3"]  # mm per standard deviation
@@ -88,7 +88,7 @@ class Anchors:
 
 
 def model_anchors(model: FaceModel, *, extra: int = 132, seed: int = 0) -> Anchors:
-    """The 68 landmarks and `extra` vertices of the face (3DDFA's 68 + 132)."""
+    """The 68 landmarks and `extra` random vertices of the face (3DDFA's 68 + 132)."""
     rows, weights = landmark_candidates(model)
     rows, weights = rows[:68], weights[:68]
     region = np.asarray(model.regions["face"] if "face" in model.regions else np.ones(len(model.mean)))
@@ -105,12 +105,12 @@ def model_anchors(model: FaceModel, *, extra: int = 132, seed: int = 0) -> Ancho
 
 
 def project_anchors(config: RegressorConfig, anchors: Anchors, coefficients: Float[Array, " C"]) -> Float[Array, "P 2"]:
-    """The anchors as these coefficients place them in the crop, half sides from its centre."""
+    """The anchors' places in the crop under these coefficients, half sides from its centre."""
     return place_anchors(config, anchors, coefficients)[:, :2]
 
 
 def place_anchors(config: RegressorConfig, anchors: Anchors, coefficients: Float[Array, " C"]) -> Float[Array, "P 3"]:
-    """`project_anchors`, then how far towards the viewer each lies from the head's origin, at the scale there."""
+    """`project_anchors`, with depth as third coordinate: towards the viewer from the head's origin, at its scale."""
     params = to_params(config, coefficients)
     expression = split_blocks(config, coefficients)["expression"]  # unclipped, so that a gradient stays
     points = anchors.mean + jnp.tensordot(params.identity, anchors.identity, 1)
@@ -126,7 +126,17 @@ def place_anchors(config: RegressorConfig, anchors: Anchors, coefficients: Float
 def losses(
     config: RegressorConfig, anchors: Anchors, output: EncoderOutput, truth: View
 ) -> dict[str, Float[Array, ""]]:
-    """Every term by name, batch means. `output` and `truth` have a leading axis."""
+    """Every term by name, as means over the batch.
+
+    Args:
+      config: sizes of the regressor.
+      anchors: of the model.
+      output: of the network, with a leading axis.
+      truth: its labels, with a leading axis.
+
+    Returns:
+      The terms.
+    """
     said, meant = split_blocks(config, output.coefficients), split_blocks(config, truth.coefficients)
     size = jnp.sqrt(jnp.prod(jnp.ptp(truth.landmarks, axis=1), axis=-1))
     log_sigma = jnp.clip(output.log_sigma, -5.0, 1.0)
@@ -147,14 +157,14 @@ def _length(x: Float[Array, "*N 2"]) -> Float[Array, "*N"]:
 
 
 def roll_params(params: FaceParams, angle: Float[Array, ""]) -> FaceParams:
-    """The face as seen by a camera rolled the other way: pose and light turn counter-clockwise by `angle` (radians)."""
+    """The face seen by a camera rolled the other way: pose and light rotate counter-clockwise by `angle` (radians)."""
     turn = jnp.stack([jnp.cos(angle / 2), 0.0 * angle, 0.0 * angle, jnp.sin(angle / 2)])
     pose = Pose(quaternion_multiply(turn, params.pose.rotation), params.pose.translation)
     return replace(params, pose=pose, light=roll_light(params.light, angle))
 
 
 class State(NamedTuple):
-    """Everything a run needs to go on exactly."""
+    """Everything that a run needs to resume exactly."""
 
     step: Array
     params: Any
@@ -163,7 +173,7 @@ class State(NamedTuple):
 
 
 def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """AdamW at a rate that warms up and falls by a cosine; gradients clipped to length 1, no decay of biases."""
+    """AdamW with warm-up and cosine decay; gradients are clipped to length 1, biases do not decay."""
     schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.rate, recipe.warmup, recipe.steps, recipe.rate * 0.01)
     mask = lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)  # noqa: E731
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=recipe.decay, mask=mask))
@@ -175,7 +185,7 @@ def init_state(config: RegressorConfig, recipe: Recipe, key: Key[Array, ""]) -> 
 
 
 def start_state(recipe: Recipe, params: Any) -> State:
-    """The state before the first step, in buffers of its own, which a step may reuse."""
+    """The state before the first step, in its own buffers, which a step may reuse."""
     params, average = (jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params) for _ in range(2))
     return State(jnp.zeros((), jnp.int32), params, average, make_optimizer(recipe).init(params))
 
@@ -183,7 +193,18 @@ def start_state(recipe: Recipe, params: Any) -> State:
 def train_step(
     config: RegressorConfig, recipe: Recipe, anchors: Anchors, state: State, views: View
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
-    """One step on a batch of views: the next state and the terms."""
+    """One step on a batch of views.
+
+    Args:
+      config: sizes of the regressor.
+      recipe: the loss.
+      anchors: of the model.
+      state: of the run.
+      views: the batch.
+
+    Returns:
+      The next state and the terms.
+    """
 
     def total(params):
         terms = losses(config, anchors, apply_encoder(config.encoder, params, views.image), views)
@@ -204,17 +225,27 @@ def descend(recipe: Recipe, state: State, gradient: Any) -> State:
 
 
 class Cropped(NamedTuple):
-    """A crop, and where the picture's pixels went in it: `linear @ pixel + offset`, then the bend."""
+    """A crop, and where the picture's pixels are in it: `linear @ pixel + offset`, then the bend."""
 
     image: Float[Array, "s s 3"]
     linear: Float[Array, "2 2"]
     offset: Float[Array, " 2"]
-    angle: Float[Array, ""]  # radians of the turn in `linear`
+    angle: Float[Array, ""]  # rotation in `linear`, radians
     bend: Float[Array, "K K 2"] | None  # see `synthetic.warp.draw_bend`
 
 
 def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Augmentation, example: Example) -> View:
-    """A jittered square crop around the landmarks' box, rolled a little, as the network sees faces."""
+    """A random square crop around the landmarks' box, with its labels.
+
+    Args:
+      key: consumed.
+      config: sizes of the regressor.
+      augmentation: how the crop varies.
+      example: the labelled picture.
+
+    Returns:
+      The network's input and its labels.
+    """
     size = config.encoder.size
     image, linear, offset, angle, bend = crop_picture(
         key, config, augmentation, example.image, example.landmarks.min(axis=0), example.landmarks.max(axis=0)
@@ -224,8 +255,8 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
     scale = jnp.sqrt(jnp.linalg.det(linear))
     camera = PerspectiveCamera(params.camera.focal * scale, linear @ params.camera.principal + offset)
     coefficients = from_params(config, replace(params, camera=camera))
-    points = example.landmarks @ linear.T + offset[None]
-    points = points if bend is None else bend_points(bend, size, points)  # coefficients ignore it, and a stretch
+    points = example.landmarks @ linear.T + offset
+    points = points if bend is None else bend_points(bend, size, points)  # the coefficients ignore bend and stretch
     return View(image, points * (2.0 / size) - 1.0, coefficients)
 
 
@@ -237,7 +268,18 @@ def crop_picture(
     low: Float[Array, " 2"],
     high: Float[Array, " 2"],
 ) -> Cropped:
-    """A crop around the box of the 68 landmarks, whose corners are `low` and `high`, made different every time."""
+    """A random crop around the box of the 68 landmarks.
+
+    Args:
+      key: consumed.
+      config: sizes of the regressor.
+      augmentation: how the crop varies.
+      image: bytes.
+      low, high: the corners of the box, pixels.
+
+    Returns:
+      The crop, and its place in the picture.
+    """
     size = config.encoder.size
     keys = jax.random.split(key, 8)
     side = config.margin * (high - low).max()
@@ -245,7 +287,7 @@ def crop_picture(
     centre = 0.5 * (low + high) + augmentation.shift * side * jax.random.truncated_normal(keys[1], -2.0, 2.0, (2,))
     angle = jnp.deg2rad(augmentation.roll) * jax.random.truncated_normal(keys[2], -2.0, 2.0, ())
     c, s = jnp.cos(angle), jnp.sin(angle)
-    linear = size / side * jnp.array([[c, s], [-s, c]])  # counter-clockwise to the eye, since y points down
+    linear = size / side * jnp.array([[c, s], [-s, c]])  # counter-clockwise as seen, since y points down
     wider = jnp.exp(0.5 * augmentation.stretch * jax.random.truncated_normal(keys[7], -2.0, 2.0, (1,)))
     linear = linear * jnp.concatenate([wider, 1.0 / wider])[None]
     offset = size / 2 - linear @ centre

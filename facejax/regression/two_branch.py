@@ -1,13 +1,13 @@
 """2DASL's training: labelled pictures in one branch, pictures in the wild with a few 2D points in the other.
 
 Tu et al., "3D face reconstruction from a single image assisted by 2D face images in the wild", TMM 2021. Both branches
-share one network, which sees 18 landmarks drawn into a fourth channel. Its own landmarks are drawn anew for a second
-pass; the drawing has no gradient, so each pass learns from what it put out itself. A critic, trained in turn, tells
+share one network, which sees 18 landmarks drawn into a fourth channel. The landmarks that it finds are drawn anew for a
+second pass. Drawing has no gradient, so each pass learns only from its own output. A critic, trained in turn, tells
 true pairs of picture and coefficients from regressed ones.
 
-Differs from the paper: the landmark head's points are drawn for the second pass, as `regress_crops` does it, and are
-held to the given ones as well as the projected model's; a share of the pictures comes without landmarks, since a photo
-brings none; distances are in face sizes, so the published weights (pixels of 120) do not apply.
+Differs from the paper: the second pass draws the points of the landmark head, as `regress_crops` does. These points are
+compared to the given ones, as are those of the projected model. A share of the pictures comes without landmarks, since
+a photo has none. Distances are in face sizes, so the published weights (for pixels of 120) do not apply.
 """
 
 from dataclasses import dataclass, field
@@ -53,22 +53,22 @@ from facejax.regression.training import (
 )
 from facejax.synthetic.warp import bend_points
 
-# Distances in face sizes. Published: 1, 0.005, 0.005, 1, 0.005 in pixels of 120, where a face measures about 75.
+# For distances in face sizes. Published: 1, 0.005, 0.005, 1, 0.005 for pixels of 120, where a face's size is about 75.
 LAMBDAS = TwoDASLWeights(coefficients=1.0, landmarks=20.0, shape=20.0, cycle=20.0, critic=0.005)
 
 
 @dataclass(frozen=True)
 class TwoBranchRecipe(Recipe):
-    """A recipe with a second branch; `terms` are the labelled pictures' own. Static and hashable."""
+    """A recipe with a second branch; `terms` are those of the labelled pictures. Static and hashable."""
 
     name: str = "2dasl"
     lambdas: TwoDASLWeights = LAMBDAS
-    channels: int = 4  # of the network's pictures; 3: without the landmark map, hence with one pass only
-    wild: int = 32  # pictures in the wild beside a batch
+    channels: int = 4  # of the network's input; 3: without the landmark map, hence with one pass only
+    wild: int = 32  # pictures in the wild per batch
     wild_augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(stretch=0.0, bend=0.0, occluders=0.0, camera=0.0)
     )
-    blank: float = 0.5  # share of pictures whose map is empty, as it is in the first pass on a photo
+    blank: float = 0.5  # share of pictures with an empty map, as in the first pass on a photo
     jitter: float = 0.02  # standard deviation of the drawn landmarks, face sizes
     critic_rate: float = 1e-4
     critic_widths: tuple[int, ...] = (16, 32, 64, 128, 128, 128)
@@ -76,17 +76,17 @@ class TwoBranchRecipe(Recipe):
 
 
 class WildExample(NamedTuple):
-    """A picture with some points that people clicked (a batch has a leading axis)."""
+    """A picture with some hand-clicked points (a batch has a leading axis)."""
 
     image: UInt8[Array | np.ndarray, "S S 3"]
-    points: Float[Array | np.ndarray, "18 2"]  # pixels, as `eighteen_points` orders them; any number where not visible
+    points: Float[Array | np.ndarray, "18 2"]  # pixels, in the order of `eighteen_points`; arbitrary where not visible
     visible: Bool[Array | np.ndarray, " 18"]
     box: Float[Array | np.ndarray, " 4"]  # left, top, right, bottom of the 68 landmarks
-    size: Float[Array | np.ndarray, ""]  # of the face, pixels: errors are divided by it
+    size: Float[Array | np.ndarray, ""]  # of the face, pixels; errors are divided by it
 
 
 class Given(NamedTuple):
-    """What the second branch knows of a picture, and what the first one shares with it."""
+    """What is known of a picture in the wild; also computed for labelled pictures."""
 
     image: Float[Array, "s s 3"]
     points: Float[Array, "18 2"]  # half sides from the centre
@@ -95,7 +95,7 @@ class Given(NamedTuple):
 
 
 class Views(NamedTuple):
-    """The batch of a step: N labelled pictures, and all N + M, the labelled ones first."""
+    """The batch of a step: the N labelled pictures, and all N + M, with the labelled ones first."""
 
     labelled: View
     given: Given
@@ -103,7 +103,7 @@ class Views(NamedTuple):
 
 
 class TwoBranchState(NamedTuple):
-    """Everything a run needs to go on exactly."""
+    """Everything that a run needs to resume exactly."""
 
     regressor: State
     critic: Any
@@ -119,13 +119,13 @@ class TwoBranchState(NamedTuple):
 
 
 def geometry_size(config: RegressorConfig) -> int:
-    """Entries of the coefficient vector that move points: all before the albedo. The critic judges these."""
+    """Number of coefficients that move points: all before the albedo. The critic sees these."""
     sizes = block_sizes(config)
     return sum(sizes.values()) - sizes["albedo"] - sizes["light"]
 
 
 def critic_config(config: RegressorConfig, recipe: TwoBranchRecipe) -> CriticConfig:
-    """Sizes of the critic that belongs to a regressor: it sees the same crop, and the coefficients that move points."""
+    """Sizes of the critic of a regressor: it sees the same crop, and the coefficients that move points."""
     return CriticConfig(
         size=config.encoder.size,
         coefficients=geometry_size(config),
@@ -137,7 +137,16 @@ def critic_config(config: RegressorConfig, recipe: TwoBranchRecipe) -> CriticCon
 def init_two_branch(
     config: RegressorConfig, recipe: TwoBranchRecipe, key: Key[Array, ""], *, start: Any = None
 ) -> TwoBranchState:
-    """The state before the first step; from the weights `start`, whose network may still lack the fourth channel.
+    """The state before the first step.
+
+    Args:
+      config: sizes of the regressor.
+      recipe: of the run.
+      key: consumed.
+      start: weights to start from; their network may lack the fourth channel. None: random ones.
+
+    Returns:
+      The state.
 
     Raises ValueError when the recipe wants a map that the network does not see, or the reverse.
     """
@@ -160,7 +169,17 @@ def init_two_branch(
 
 
 def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRecipe, example: WildExample) -> Given:
-    """A jittered crop of one picture in the wild; by default nothing is done to the photograph itself."""
+    """A random crop of one picture in the wild; by default the photograph itself is not altered.
+
+    Args:
+      key: consumed.
+      config: sizes of the regressor.
+      recipe: how crops vary.
+      example: the picture.
+
+    Returns:
+      The crop and its points.
+    """
     image, points, visible, box, size = (jnp.asarray(leaf) for leaf in example)
     crop, linear, offset, _, bend = crop_picture(key, config, recipe.wild_augmentation, image, box[:2], box[2:])
     half = 2.0 / config.encoder.size
@@ -171,7 +190,7 @@ def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRec
 
 
 def labelled_view(view: View) -> Given:
-    """What the second branch would know of a labelled picture."""
+    """What would be known of a labelled picture if it were in the wild."""
     size = jnp.sqrt(jnp.prod(jnp.ptp(view.landmarks, axis=0)))
     return Given(view.image, eighteen_points(view.landmarks), jnp.ones(18, bool), size)
 
@@ -179,7 +198,20 @@ def labelled_view(view: View) -> Given:
 def draw_views(
     key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRecipe, examples: Example, wild: WildExample
 ) -> Views:
-    """Crops of a batch of both kinds, and the maps of their landmarks: jittered, hidden ones left out, some empty."""
+    """Crops of a batch of both kinds, with their landmark maps.
+
+    The drawn points are jittered, hidden ones are left out, and some maps are empty.
+
+    Args:
+      key: consumed.
+      config: sizes of the regressor.
+      recipe: how crops and maps vary.
+      examples: the labelled pictures.
+      wild: the pictures in the wild.
+
+    Returns:
+      The network's inputs and labels.
+    """
     keys = jax.random.split(key, 4)
     labelled = jax.vmap(lambda key, one: crop_example(key, config, recipe.augmentation, one))(
         jax.random.split(keys[0], len(examples.image)), examples
@@ -200,7 +232,17 @@ def draw_views(
 
 
 def look(config: RegressorConfig, params: Any, images: Float[Array, "B s s 3"], maps: Array) -> EncoderOutput:
-    """One pass of the network; one without a fourth channel does not see the maps."""
+    """One pass of the network; a network without a fourth channel ignores the maps.
+
+    Args:
+      config: sizes of the regressor.
+      params: the weights.
+      images: (B, s, s, 3).
+      maps: (B, s, s, 1).
+
+    Returns:
+      The output.
+    """
     shown = images if config.encoder.channels == 3 else jnp.concatenate([images, maps], axis=-1)
     return apply_encoder(config.encoder, params, shown)
 
@@ -208,7 +250,16 @@ def look(config: RegressorConfig, params: Any, images: Float[Array, "B s s 3"], 
 def prediction(
     config: RegressorConfig, anchors: Anchors, said: Float[Array, " C"], meant: Float[Array, " C"]
 ) -> Float[Array, ""]:
-    """L_3d, 2DASL's weighted coefficient prediction, on the blocks that move points (`objectives.prediction`)."""
+    """L_3d, 2DASL's weighted coefficient prediction, on the blocks that move points (see `objectives.prediction`).
+
+    Args:
+      config: sizes of the regressor.
+      anchors: of the model.
+      said, meant: predicted and true coefficients.
+
+    Returns:
+      The loss.
+    """
     count = geometry_size(config)
     marks = jax.tree.map(lambda leaf: leaf[..., :68, :], anchors)
 
@@ -220,7 +271,7 @@ def prediction(
 
 
 def eighteen_distance(points: Float[Array, "68 2"], given: Given) -> Float[Array, ""]:
-    """Weighted mean squared distance of the visible ones of the 18 points, face sizes; 0 where none is visible."""
+    """Weighted mean squared distance of the visible points among the 18, in face sizes; 0 where none is visible."""
     weights = jnp.where(given.visible, eighteen_weights(), 0.0)
     seen = jnp.where(given.visible[:, None], given.points, 0.0)
     some = jnp.any(given.visible)
@@ -231,10 +282,21 @@ def eighteen_distance(points: Float[Array, "68 2"], given: Given) -> Float[Array
 def two_branch_losses(
     config: RegressorConfig, recipe: TwoBranchRecipe, anchors: Anchors, params: Any, critic: Any, views: Views
 ) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Float[Array, "M G"]]]:
-    """The regressor's total; every term by name; the regressed coefficients that the critic is shown.
+    """The regressor's total loss. Terms whose lambda is 0 are not computed.
 
-    Terms with a lambda: `coefficients` of the labelled pictures; `landmarks`, `shape` and `cycle` of both branches (the
-    sum of their means); `critic` of the pictures in the wild. Those whose lambda is 0 are not computed.
+    The terms with a lambda: `coefficients` on the labelled pictures; `landmarks`, `shape` and `cycle` on both branches
+    (the sum of their means); `critic` on the pictures in the wild.
+
+    Args:
+      config: sizes of the regressor.
+      recipe: the terms.
+      anchors: of the model.
+      params: weights of the regressor.
+      critic: weights of the critic.
+      views: the batch.
+
+    Returns:
+      The total; every term by name, and the regressed coefficients that the critic sees.
     """
     weights, count, given = recipe.lambdas, len(views.labelled.image), views.given
     marks = jax.tree.map(lambda leaf: leaf[..., :68, :], anchors)
@@ -278,7 +340,17 @@ def two_branch_losses(
 def vertex_cost(
     config: RegressorConfig, anchors: Anchors, coefficients: Float[Array, "N C"], truth: View
 ) -> Float[Array, ""]:
-    """VDC on the anchors: mean squared 3D distance, face sizes."""
+    """VDC on the anchors: mean squared 3D distance, in face sizes.
+
+    Args:
+      config: sizes of the regressor.
+      anchors: of the model.
+      coefficients: predicted.
+      truth: the labels.
+
+    Returns:
+      The mean.
+    """
     place = jax.vmap(lambda one: place_anchors(config, anchors, one))
     size = jax.vmap(labelled_view)(truth).size
     return jnp.mean(jnp.sum((place(coefficients) - place(truth.coefficients)) ** 2, axis=-1) / size[:, None] ** 2)
@@ -292,7 +364,17 @@ def critic_step(
     real: tuple[Float[Array, "N s s 3"], Float[Array, "N G"]],
     fake: tuple[Float[Array, "M s s 3"], Float[Array, "M G"]],
 ) -> tuple[Any, Any, dict[str, Float[Array, ""]]]:
-    """One step of Adam on pairs of pictures and coefficients: the next critic, its optimiser's state, its terms."""
+    """One step of Adam for the critic.
+
+    Args:
+      config: sizes of the critic.
+      rate: of Adam.
+      critic, optimizer: its weights and the optimiser's state.
+      real, fake: pictures with true and with regressed coefficients.
+
+    Returns:
+      The next weights, the next state of the optimiser, and the terms.
+    """
     count = len(real[0])
     images, coefficients = (jnp.concatenate(pair) for pair in zip(real, fake, strict=True))
     coefficients = jax.lax.stop_gradient(coefficients)
@@ -310,7 +392,18 @@ def critic_step(
 def two_branch_step(
     config: RegressorConfig, recipe: TwoBranchRecipe, anchors: Anchors, state: TwoBranchState, views: Views
 ) -> tuple[TwoBranchState, dict[str, Float[Array, ""]]]:
-    """One step of the regressor against the critic as it is, then one of the critic: the next state and the terms."""
+    """One step of the regressor against the present critic, then one of the critic.
+
+    Args:
+      config: sizes of the regressor.
+      recipe: of the run.
+      anchors: of the model.
+      state: of the run.
+      views: the batch.
+
+    Returns:
+      The next state and the terms.
+    """
 
     def total(params):
         return two_branch_losses(config, recipe, anchors, params, state.critic, views)

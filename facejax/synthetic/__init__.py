@@ -1,1 +1,1 @@
-"""Pictures of people who do not exist, with every label: training data made by the project itself."""
+"""Rendered pictures of random people with every label: training data that the project makes itself."""

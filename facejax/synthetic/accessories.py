@@ -1,4 +1,4 @@
-"""What people wear and hold, as props."""
+"""Things that people wear and hold, as props."""
 
 from facejax.synthetic.clothes import clothes as clothes
 from facejax.synthetic.glasses import glasses as glasses

@@ -1,4 +1,4 @@
-"""Places on the default head that props hold on to, as vertex numbers found once on its mean."""
+"""Places on the default head where props are attached, as vertex indices found once on its mean."""
 
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ from facejax.face_model import FaceModel, landmarks
 from facejax.face_model.load import load_face_model
 
 EYE_RIGHT, EYE_LEFT = slice(36, 42), slice(42, 48)  # landmarks
-NECK_POINTS = 40  # of the loop that ends the neck
+NECK_POINTS = 40  # vertices of the loop at the neck's end
 
 
 @lru_cache(maxsize=1)
@@ -28,7 +28,7 @@ def _mean_and_marks() -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "68 3
 
 @lru_cache(maxsize=1)
 def border_loops() -> tuple[Int[np.ndarray, " L"], ...]:
-    """The borders of the default head's skin, each a ring of vertices that runs against its triangles' edges."""
+    """The borders of the default head's skin. Each is a ring of vertices that runs against its triangles' edges."""
     topology = _default_head().topology
     with jax.ensure_compile_time_eval():
         faces, neighbors = np.asarray(topology.faces), np.asarray(topology.neighbors)
@@ -44,7 +44,7 @@ def border_loops() -> tuple[Int[np.ndarray, " L"], ...]:
 
 
 def lip_loop() -> Int[np.ndarray, " L"]:
-    """Where the lips end inside the mouth: from the middle of the upper lip over the right corner and back."""
+    """The edge of the lips inside the mouth: from the middle of the upper lip over the right corner and back."""
     mean, marks = _mean_and_marks()
     ring = min(border_loops(), key=lambda loop: float(np.linalg.norm(mean[loop].mean(0) - marks[60:68].mean(0))))
     x, y, _ = mean[ring].T
@@ -52,7 +52,7 @@ def lip_loop() -> Int[np.ndarray, " L"]:
 
 
 def neck_loop() -> Int[np.ndarray, " 40"]:
-    """Where the neck ends: from the front over the subject's left side to the back and on."""
+    """The edge of the neck: from the front over the subject's left side to the back and on."""
     mean, _ = _mean_and_marks()
     ring = min(border_loops(), key=lambda loop: mean[loop, 1].mean())
     x, _, z = mean[ring].T
@@ -68,7 +68,7 @@ def _start_at(ring: Int[np.ndarray, " L"], start: int, *, right_first: bool) -> 
 
 @lru_cache(maxsize=4)
 def neck_rings(heights: tuple[float, ...]) -> Int[np.ndarray, "R 40"]:
-    """Rings of neck vertices about `heights` (mm) above the neck's end, one vertex for each of the end's."""
+    """Rings of neck vertices at about `heights` (mm) above the neck's edge, one vertex for each vertex of the edge."""
     mean, _ = _mean_and_marks()
     loop = mean[neck_loop()]
     axis = np.array([0.0, loop[:, 1].mean(), loop[:, 2].mean()])
@@ -85,7 +85,7 @@ Points = tuple[tuple[float, float, float], ...]
 
 @lru_cache(maxsize=16)
 def nearest_skin(points: Points, *, without: tuple[str, ...] = ("eyeballs",)) -> Int[np.ndarray, " N"]:
-    """The vertex of the mean nearest to each point (mm), outside of some named regions."""
+    """The vertex of the mean nearest to each point (mm), outside the named regions."""
     mean, _ = _mean_and_marks()
     allowed = np.ones(len(mean), bool)
     for region in without:

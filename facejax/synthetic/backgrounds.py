@@ -1,7 +1,7 @@
-"""What stands behind a head: walls, windows, shelves, foliage, horizons, lights, and other people out of focus.
+"""Backgrounds behind a head: walls, windows, shelves, foliage, horizons, lights, and other people out of focus.
 
-A background is a stack of layers, each of them there or not by chance, all seen through one random defocus. They need
-not look like places; they must offer every edge and every colour that a face's outline can be confused with.
+A background is a stack of layers, each present by chance, all under one random defocus. They need not look like places;
+they must offer every edge and colour with which a face's outline could be confused.
 """
 
 import jax
@@ -58,7 +58,7 @@ def _wall(key: Key[Array, ""], size: int) -> Float[Array, "{size} {size} 3"]:
 
 
 def _horizon(key: Key[Array, ""], image: Array, there: Array, softness: Array) -> Array:
-    """A sky that brightens downwards over a ground, their border uneven."""
+    """A sky that brightens downwards above a ground, with an uneven border between them."""
     k1, k2, k3, k4, k5 = jax.random.split(key, 5)
     x, y = pixel_centres(image.shape[0])
     ground = object_colours(k1, 1)[0] * 0.7
@@ -73,7 +73,7 @@ def _horizon(key: Key[Array, ""], image: Array, there: Array, softness: Array) -
 
 
 def _texture(key: Key[Array, ""], image: Array, strength: Array, foliage: Array) -> Array:
-    """Colour noise of random roughness; as foliage its ridges are sharpened, and greens and browns replace the wall."""
+    """Colour noise of random roughness. As foliage its ridges are sharpened, and greens and browns replace the wall."""
     k1, k2, k3, k4 = jax.random.split(key, 4)
     rough, amount, sharp, grey = uniform(k1, (4,))
     noise = clouds(k2, image.shape[0], 3, 0.4 + 0.6 * rough)
@@ -85,7 +85,7 @@ def _texture(key: Key[Array, ""], image: Array, strength: Array, foliage: Array)
 
 
 def _grid(key: Key[Array, ""], image: Array, there: Array, softness: Array) -> Array:
-    """Rectangles in rows and columns, some of them see-through: windows, shelves, bricks, lines of letters."""
+    """Rectangles in rows and columns, some of them transparent: windows, shelves, bricks, lines of letters."""
     k1, k2, k3, k4, k5, k6, k7, k8 = jax.random.split(key, 8)
     size, count = image.shape[0], 16
     zoom = uniform(k1, (2,), 0.15, 1.0)  # from a few large cells to all of them
@@ -111,12 +111,12 @@ def _stripes(key: Key[Array, ""], image: Array, there: Array, softness: Array) -
     along = (x * jnp.cos(jnp.pi * angle) + y * jnp.sin(jnp.pi * angle)) / period + phase
     wave = jnp.abs(along - jnp.round(along)) * 2.0  # 0 to 1 and back
     mask = ramp((wave - 0.2 - 0.6 * duty) * 0.5 * period, softness)
-    visible = there * (0.2 + 0.8 * opacity) * jnp.minimum(1.0, period / softness)  # defocus levels fine ones
+    visible = there * (0.2 + 0.8 * opacity) * jnp.minimum(1.0, period / softness)  # defocus blurs fine stripes away
     return image + (visible * mask)[..., None] * (object_colours(k2, 1)[0] - image)
 
 
 def _things(key: Key[Array, ""], there: Array, softness: Array) -> Shapes:
-    """Rectangles and poles, or, when a picture is so inclined, round lights out of focus."""
+    """Rectangles and poles, or in some pictures round lights out of focus."""
     keys = jax.random.split(key, 10)
     bokeh = chance(keys[0], 0.3)
     half = 0.02 * jnp.exp(uniform(keys[1], (_THINGS, 2), high=3.2))
@@ -165,7 +165,7 @@ def _people(key: Key[Array, ""], there: Array, softness: Array) -> Shapes:
 
 
 def _grain(key: Key[Array, ""], size: int, softness: Array) -> Float[Array, "{size} {size} 1"]:
-    """Fine texture of surfaces, the less the more they are out of focus."""
+    """Fine texture of surfaces; the more defocus, the less of it."""
     k1, k2 = jax.random.split(key)
     amount = 0.06 * uniform(k1) ** 2 * jnp.minimum(1.0, 1.5 / (size * softness))
     return amount * normal(k2, (size, size, 1))

@@ -1,7 +1,7 @@
-"""Beards: a layer over the lower face, from stubble painted on the skin to a body of hair that falls from the chin.
+"""Beards: a layer over the lower face, from stubble painted on the skin to hair that hangs from the chin.
 
-The layer is made of the head's own triangles, lifted. Its texture is laid out in directions from a point inside the
-lower face; where hair grows is decided in millimetres of the mean head.
+The layer consists of the head's own triangles, raised from the skin. Its texture is laid out by direction from a point
+inside the lower face. Where hair grows is decided in millimetres on the mean head.
 """
 
 from functools import lru_cache
@@ -19,9 +19,9 @@ from facejax.synthetic.strands import noise_cells, smooth
 
 SIZE = 128  # texels
 KINDS = ("stubble", "moustache", "goatee", "short", "long")
-_LIMITS = np.cumsum([0.3, 0.14, 0.16, 0.25])  # of a uniform number, shares of KINDS
+_LIMITS = np.cumsum([0.3, 0.14, 0.16, 0.25])  # thresholds of a uniform number that choose one of KINDS
 _CENTRE = np.array([0.0, -20.0, 25.0], np.float32)
-_AZIMUTH, _ELEVATION = np.deg2rad((-112.0, 112.0)), np.deg2rad((-86.0, 42.0))  # of the texture's sides
+_AZIMUTH, _ELEVATION = np.deg2rad((-112.0, 112.0)), np.deg2rad((-86.0, 42.0))  # the directions at the texture's edges
 _SKIN_GAP = 0.4  # mm
 
 
@@ -38,24 +38,24 @@ class _Chart(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """Uniform numbers and what they mean; all in mm of the mean head unless said otherwise."""
+    """The outline of a beard in mm on the mean head, unless said otherwise; from uniform numbers."""
 
     full: Float[Array, ""]  # 1: cheeks and jaw too
     chin: Float[Array, ""]  # 1: chin and the strips beside the mouth
     moustache: Float[Array, ""]
     cheek_line: Float[Array, " 2"]  # height at the sideburn and beside the mouth
     neck_line: Float[Array, ""]  # height below which the neck is shaved
-    width: Float[Array, ""]  # half, of the moustache
+    width: Float[Array, ""]  # half the moustache's width
     chin_width: Float[Array, ""]
     thickness: Float[Array, ""]
     fall: Float[Array, ""]  # how far the chin's hair hangs
 
 
 def beard(key: Array, head: Head) -> Prop:
-    """Somebody's beard: stubble, a moustache, a goatee, or a full beard of 1 to some 40 mm.
+    """A random beard: stubble, a moustache, a goatee, or a full beard of 1 to some 40 mm.
 
-    For one head of the shipped topology; vmap for many. Its colour goes with `hair` of the same key. Raises ValueError
-    for another topology.
+    For one head of the shipped topology; vmap for many. `hair` with the same key gives matching colours. Raises
+    ValueError for another topology.
     """
     chart, style = _chart(), draw_style(key)
     if head.vertices.shape[0] != _head_size():
@@ -103,7 +103,7 @@ def _shape(numbers: Float[Array, " 16"]) -> tuple[_Shape, Float[Array, ""]]:
 
 
 def _depth(shape: _Shape, points: Float[Array, "*S 3"]) -> Float[Array, "*S"]:
-    """How far inside the beard a point of the mean head lies, about mm; negative outside."""
+    """How far inside the beard's outline a point of the mean head lies, about mm; negative outside."""
     x, y, z = jnp.abs(points[..., 0]), points[..., 1], points[..., 2]
     along = jnp.clip((x - 30.0) / 44.0, 0.0, 1.0)
     line = shape.cheek_line[1] + along * (shape.cheek_line[0] - shape.cheek_line[1])
@@ -171,7 +171,7 @@ def _chart() -> _Chart:
 
 
 def _nearest_to_texels(away: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and numbers (T, T, 4) of the directions nearest to each texel's."""
+    """Weights and indices (T, T, 4) of the directions nearest to each texel's direction."""
     share = (np.arange(SIZE) + 0.5) / SIZE
     azimuth = _AZIMUTH[0] + share * (_AZIMUTH[1] - _AZIMUTH[0])
     elevation = _ELEVATION[1] - share * (_ELEVATION[1] - _ELEVATION[0])

@@ -1,6 +1,7 @@
-"""What cameras, editors and file formats do to a picture, each effect a small function, and `photograph`: all of them.
+"""Effects of cameras, editors and file formats on a picture: one small function each, and `photograph`, which applies
+all.
 
-Pictures are display values in [0, 1]. Everything is written for one picture; sizes must be multiples of 16.
+Pictures are display values in [0, 1]. All functions take one picture; sizes must be multiples of 16.
 """
 
 import jax
@@ -8,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from facejax.lighting import LUMA, rgb_to_ycbcr, ycbcr_to_rgb
 from facejax.synthetic.fields import normal, pixel_centres, separable, uniform
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]], np.float32)
-_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)  # JFIF
 
-# Annex K of ITU-T T.81: the quantisation tables most encoders scale by their quality setting.
+# Annex K of ITU-T T.81: the quantisation tables that most encoders scale by their quality setting.
 _LUMA_STEPS = np.array(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],
@@ -35,14 +35,14 @@ _CHROMA_STEPS[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [
 def photograph(
     key: Key[Array, ""], image: Float[Array, "S S 3"], strength: Float[Array, ""] | float = 1.0
 ) -> Float[Array, "S S 3"]:
-    """The picture as a random camera and a random editor leave it.
+    """The picture after a random camera and a random editor.
 
-    `strength` scales every effect and its chance: 0 changes nothing. At 1 about half of the pictures stay nearly
-    clean, and a tenth are as bad as news photographs of long ago.
+    `strength` scales every effect and its probability: 0 changes nothing. At 1 about half of the pictures stay nearly
+    clean, and a tenth are as bad as old news photographs.
     """
     keys = jax.random.split(key, 12)
     u = uniform(keys[0], (16,))
-    # One number says how badly this picture is treated; each effect then has its own luck.
+    # One number says how strongly this picture is affected; each effect then varies on its own.
     harsh = strength * jnp.where(u[0] < 0.5, 0.15, 0.15 + 0.85 * uniform(keys[1]))
     luck = uniform(keys[2], (12,)) < 0.35 + 0.3 * harsh
     on = harsh * luck.astype(jnp.float32)
@@ -78,8 +78,18 @@ def _washes(grey: Array, sepia: Array, strength: Array | float) -> tuple[Array, 
 def tone(
     image: Float[Array, "S S 3"], exposure: Float[Array, ""], balance: Float[Array, " 3"], gamma: Float[Array, ""]
 ) -> Float[Array, "S S 3"]:
-    """`clip(exposure * balance * image) ** gamma`: exposure and white balance as gains, highlights cut off."""
-    return jnp.clip(image * exposure * balance[None, None], 1e-6, 1.0) ** gamma
+    """`clip(exposure * balance * image) ** gamma`: exposure and white balance as gains, with clipped highlights.
+
+    Args:
+      image: (S, S, 3).
+      exposure: gain of all channels.
+      balance: gain of each channel.
+      gamma: exponent.
+
+    Returns:
+      The picture.
+    """
+    return jnp.clip(image * exposure * balance, 1e-6, 1.0) ** gamma
 
 
 def contrast(image: Float[Array, "S S 3"], gain: Float[Array, ""], pivot: Float[Array, ""]) -> Float[Array, "S S 3"]:
@@ -90,8 +100,17 @@ def contrast(image: Float[Array, "S S 3"], gain: Float[Array, ""], pivot: Float[
 def colours(
     image: Float[Array, "S S 3"], saturation: Float[Array, ""], grey: Float[Array, ""], sepia: Float[Array, ""]
 ) -> Float[Array, "S S 3"]:
-    """Saturation (1 keeps it), then the given shares of greyscale and of sepia; one 3x3 matrix, clipped."""
-    greyscale = jnp.broadcast_to(_LUMA, (3, 3))
+    """Saturation, then shares of greyscale and of sepia, as one 3x3 matrix; clipped.
+
+    Args:
+      image: (S, S, 3).
+      saturation: 1 keeps it.
+      grey, sepia: shares in [0, 1].
+
+    Returns:
+      The picture.
+    """
+    greyscale = jnp.broadcast_to(jnp.asarray(LUMA), (3, 3))
     matrix = greyscale + saturation * (1.0 - grey) * (jnp.eye(3) - greyscale)
     matrix = matrix + sepia * (jnp.asarray(_SEPIA) - matrix)
     return jnp.clip(_mix(image, matrix), 0.0, 1.0)
@@ -103,7 +122,7 @@ def _mix(image: Float[Array, "S S 3"], matrix: Array | np.ndarray) -> Float[Arra
 
 
 def vignette(image: Float[Array, "S S 3"], strength: Float[Array, ""], key: Key[Array, ""]) -> Float[Array, "S S 3"]:
-    """Darker away from a point near the middle: `1 - strength * r^2`, r = 1 at a corner's distance."""
+    """Darkening away from a point near the middle: `1 - strength * r^2`, with r = 1 at a corner's distance."""
     x, y = pixel_centres(image.shape[0])
     cx, cy = 0.5 + 0.15 * normal(key, (2,))
     square = jnp.minimum(2.0 * ((x - cx) ** 2 + (y - cy) ** 2), 1.0)
@@ -113,18 +132,24 @@ def vignette(image: Float[Array, "S S 3"], strength: Float[Array, ""], key: Key[
 def optics(
     image: Float[Array, "S S 3"], defocus: Float[Array, ""], trail: Float[Array, " 2"], halo: Float[Array, ""]
 ) -> Float[Array, "S S 3"]:
-    """Defocus, motion blur along any direction, and sharpening, as one filter on the mirrored picture's spectrum.
+    """Defocus, motion blur and sharpening, as one filter on the spectrum of the mirrored picture. All keep its mean.
 
-    `defocus` is the standard deviation of a Gaussian (pixels), `trail` the path (x, y) of the motion (pixels), and
-    `halo` how much of the difference to a blurred copy (1.5 pixels) is added. All three keep the picture's mean.
+    Args:
+      image: (S, S, 3).
+      defocus: standard deviation of a Gaussian, pixels.
+      trail: path (x, y) of the motion, pixels.
+      halo: share of the difference to a blurred copy (1.5 pixels) that is added.
+
+    Returns:
+      The picture.
     """
     size = image.shape[0]
-    margin = size // 16  # as far as defocus and motion reach
+    margin = size // 16  # defocus and motion reach no farther
     padded = jax.lax.optimization_barrier(
         jnp.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
     )
     side = size + 2 * margin
-    fy = jnp.fft.fftfreq(side)[:, None]  # cycles a pixel
+    fy = jnp.fft.fftfreq(side)[:, None]  # cycles per pixel
     fx = jnp.fft.rfftfreq(side)[None, :]
     square = (2 * jnp.pi) ** 2 * (fx * fx + fy * fy)
     response = jnp.exp(-0.5 * square * defocus**2) * jnp.sinc(fx * trail[0] + fy * trail[1])
@@ -143,7 +168,17 @@ def noise(
     read: Float[Array, ""],
     chroma: Float[Array, ""],
 ) -> Float[Array, "S S 3"]:
-    """Sensor noise of variance `shot^2 * value + read^2`; the share `chroma` of it (in variance) differs by channel."""
+    """Sensor noise of variance `shot^2 * value + read^2`.
+
+    Args:
+      key: consumed.
+      image: (S, S, 3).
+      shot, read: see above.
+      chroma: share of the variance that differs between channels.
+
+    Returns:
+      The picture.
+    """
     k1, k2 = jax.random.split(key)
     common = normal(k1, (*image.shape[:2], 1))
     own = normal(k2, image.shape)
@@ -152,16 +187,16 @@ def noise(
 
 
 def resolution(image: Float[Array, "S S 3"], share: Float[Array, ""]) -> Float[Array, "S S 3"]:
-    """Shrunk to `share` of its side (box filter) and enlarged again (linear), by one matrix an axis."""
+    """Shrunk to `share` of its side (box filter) and enlarged again (linear), by one matrix per axis."""
     matrix = _there_and_back(image.shape[0], share)
     return separable(matrix, matrix, image)
 
 
 def _there_and_back(size: int, share: Array) -> Float[Array, "{size} {size}"]:
-    """The (size, size) matrix of shrinking and enlarging; the small picture's unused rows stay zero."""
+    """The (size, size) matrix that shrinks and enlarges; the small picture's unused rows stay zero."""
     small = jnp.maximum(jnp.round(size * share), 1.0)
     at = jnp.arange(size, dtype=jnp.float32)
-    step = size / small  # old pixels to a small one
+    step = size / small  # pixels of the picture per small pixel
     low, high = at[:, None] * step, (at[:, None] + 1.0) * step
     shrink = jnp.clip(jnp.minimum(high, at + 1.0) - jnp.maximum(low, at), 0.0, 1.0) / step
     position = jnp.clip((at + 0.5) / step - 0.5, 0.0, small - 1.0)
@@ -175,26 +210,26 @@ def posterise(image: Float[Array, "S S 3"], levels: Float[Array, ""]) -> Float[A
 
 
 def jpeg(image: Float[Array, "S S 3"], quality: Float[Array, ""]) -> Float[Array, "S S 3"]:
-    """Written as JPEG at `quality` (1 to 100) with halved chroma and read again, except the lossless coding.
+    """The effect of JPEG at `quality` (1 to 100) with halved chroma; all of it except the lossless coding.
 
-    JFIF's colours, the tables of ITU-T T.81 Annex K scaled by the rule of the Independent JPEG Group's library, and
-    8x8 blocks of the discrete cosine transform. Chroma is averaged two by two and repeated.
+    JFIF's colours, the tables of ITU-T T.81 Annex K scaled by the rule of the Independent JPEG Group's library, and 8x8
+    blocks of the discrete cosine transform. Chroma is averaged two by two and repeated.
     """
     size = image.shape[0]
     scale = jnp.where(quality < 50, 50.0 / quality, 2.0 - quality / 50.0)
-    ycc = 255.0 * _mix(image, _YCC)
+    ycc = 255.0 * rgb_to_ycbcr(image)
     luma = _quantise(ycc[..., 0] - 128.0, _LUMA_STEPS, scale) + 128.0
     chroma = jnp.moveaxis(ycc[..., 1:], 2, 0).reshape(2, size // 2, 2, size // 2, 2).mean(axis=(2, 4))
     chroma = jax.vmap(lambda plane: _quantise(plane, _CHROMA_STEPS, scale))(chroma)
     chroma = jnp.repeat(jnp.repeat(chroma, 2, axis=1), 2, axis=2)
-    back = _mix(jnp.stack([luma, chroma[0], chroma[1]], axis=-1), np.linalg.inv(_YCC).astype(np.float32))
+    back = ycbcr_to_rgb(jnp.stack([luma, chroma[0], chroma[1]], axis=-1))
     return jnp.clip(jnp.round(back) / 255.0, 0.0, 1.0)
 
 
 def _quantise(plane: Float[Array, "S S"], steps: np.ndarray, scale: Array) -> Float[Array, "S S"]:
-    """A plane whose blocks' cosine coefficients are multiples of the scaled steps.
+    """The plane with the cosine coefficients of its blocks rounded to multiples of the scaled steps.
 
-    The transform of all blocks at once is one block-diagonal matrix an axis.
+    The transform of all blocks at once is one block-diagonal matrix per axis.
     """
     count = plane.shape[0] // 8
     k = np.arange(8)

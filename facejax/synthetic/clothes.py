@@ -1,6 +1,6 @@
-"""What goes on below the head: neck, shoulders and chest with a neckline or a collar, and sometimes a scarf.
+"""Neck, shoulders and chest with a neckline or a collar, and sometimes a scarf.
 
-Without it heads float. Hangs on the loop of vertices that ends the default head's neck.
+Without them heads float. They are attached to the loop of vertices at the default head's neck.
 """
 
 import jax
@@ -15,8 +15,8 @@ from facejax.synthetic.shapes import Piece, any_color, grid, join, noise, skin_t
 
 SIZE = 64  # texels
 BODY, SCARF = (0.01, 0.27, 0.99, 0.99), (0.01, 0.01, 0.99, 0.23)  # patches of the texture
-HEIGHTS = (14.0, 30.0)  # mm above the neck's end, of the rings a collar may reach to
-# Rows of the body below the neck's end: share of the way out to the shoulders, mm down, share of the body's turn.
+HEIGHTS = (14.0, 30.0)  # of the rings that a collar may reach, mm above the neck's edge
+# Rows of the body below the neck: share of the way out to the shoulders, mm down, share of the body's rotation.
 SLOPE = (
     (0.3, -6.0, 0.15),
     (0.62, -20.0, 0.5),
@@ -25,20 +25,20 @@ SLOPE = (
     (1.0, -150.0, 1.0),
     (0.96, -280.0, 1.0),
 )
-SCARVES = 0.12  # share of the clothed who wear one
+SCARVES = 0.12  # share of people with clothes who wear one
 ROWS = 3 + len(SLOPE)
 
 
 def clothes(key: jax.Array, head: Head, skin: Float[Array, " 3"] | None = None) -> Prop:
     """Shoulders and clothes for one head, which may be turned on them by some tens of degrees.
 
-    `skin` is the display colour of the neck and chest above the neckline; a random tone without it.
+    `skin` is the display colour of neck and chest above the neckline; a random tone without it.
     """
     keys = jax.random.split(key, 7)
     uniform = jax.random.uniform(keys[0], (8,))
     skin = skin_tone(keys[1]) if skin is None else skin
     open_neck = uniform[0] < 0.45
-    high = jnp.where(open_neck, 0.0, uniform[1] ** 1.5)  # how far up the neck the collar reaches
+    high = jnp.where(open_neck, 0.0, uniform[1] ** 1.5)  # how high the collar reaches
     stands_off = jnp.where(open_neck, 0.0, 2.5 + 9.0 * uniform[2] ** 2)
     rings = head.vertices[neck_rings(HEIGHTS)]
     loop = head.vertices[neck_loop()]
@@ -54,7 +54,7 @@ def clothes(key: jax.Array, head: Head, skin: Float[Array, " 3"] | None = None) 
 
 
 def _collar_ring(loop: Float[Array, "40 3"], rings: Float[Array, "2 40 3"], high: Array) -> Float[Array, "40 3"]:
-    """The ring on the neck's skin that a collar reaches to: 0 at the neck's end, 1 at the highest ring."""
+    """The ring on the neck's skin that a collar reaches: 0 at the neck's edge, 1 at the highest ring."""
     place = 2 * high
     return jnp.where(place < 1, loop + place * (rings[0] - loop), rings[0] + (place - 1) * (rings[1] - rings[0]))
 

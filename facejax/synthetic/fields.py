@@ -1,7 +1,7 @@
-"""What pictures are painted from: white and cloudy noise, soft shapes, grids, and plausible colours.
+"""Building blocks of pictures: white and cloudy noise, soft shapes, grids, and plausible colours.
 
-Lengths are fractions of the picture's side, (0, 0) its top-left corner. Everything is written for one picture and is
-built from matrix products and plain arithmetic, with no gather, so that a vmapped batch stays cheap on a CPU.
+Lengths are fractions of the picture's side, with (0, 0) its top-left corner. All functions make one picture, by matrix
+products and plain arithmetic without gathers, so that a vmapped batch stays cheap on a CPU.
 """
 
 import math
@@ -18,12 +18,21 @@ _SKIN = np.array([[0.27, 0.16, 0.11], [0.50, 0.33, 0.24], [0.76, 0.56, 0.44], [0
 def uniform(
     key: Key[Array, ""], shape: tuple[int, ...] = (), low: float | Array = 0.0, high: float | Array = 1.0
 ) -> Float[Array, "..."]:
-    """Independent uniform values, multiples of 2^-24 in [low, high)."""
+    """Independent uniform values, multiples of 2^-24.
+
+    Args:
+      key: consumed.
+      shape: of the result.
+      low, high: the half-open range [low, high).
+
+    Returns:
+      The values.
+    """
     return low + (high - low) * (_words(key, shape) >> jnp.uint32(8)).astype(jnp.float32) * 2.0**-24
 
 
 def normal(key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-    """Independent values of mean 0, variance 1 and almost normal shape, within 3.5: sums of four random bytes."""
+    """Independent, almost normal values of mean 0 and variance 1, within 3.5: sums of four random bytes."""
     word = _words(key, shape)
     total = sum((((word >> jnp.uint32(s)) & jnp.uint32(255)).astype(jnp.float32) for s in (0, 8, 16)), start=0.0)
     total = total + (word >> jnp.uint32(24)).astype(jnp.float32)
@@ -38,15 +47,15 @@ def chance(
 
 
 def choice(key: Key[Array, ""], shares: tuple[float, ...]) -> Int[Array, ""]:
-    """An index drawn with the given shares, which sum to 1."""
+    """A random index with the given probabilities, which sum to 1."""
     return jnp.sum(uniform(key) >= np.cumsum(shares[:-1]).astype(np.float32))
 
 
 def _words(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "..."]:
-    """32 random bits each: a counter times and plus the key's words, through the finaliser of MurmurHash3.
+    """32 random bits each, from a counter and the key by MurmurHash3's finaliser.
 
     Threefry costs some ten times as much on a CPU, and most of a program's compilation; `jax.random.split` still uses
-    it, so that every key stands for a stream of its own.
+    it, so that every key gives its own stream.
     """
     seed, step = jax.random.key_data(key)[-2:]
     word = jax.lax.iota(jnp.uint32, math.prod(shape)) * (step | jnp.uint32(1)) + seed
@@ -74,7 +83,15 @@ def clouds(
 ) -> Float[Array, "{size} {size} {channels}"]:
     """Noise of many scales with about unit variance: grids of 2, 4, ... `finest` cells, interpolated and summed.
 
-    Each octave is `roughness` times as strong as the one before it: 0.5 gives soft clouds, 1 gives rough stone.
+    Args:
+      key: consumed.
+      size: pixels per side.
+      channels: of the result.
+      roughness: strength of each octave relative to the one before: 0.5 gives soft clouds, 1 gives rough stone.
+      finest: cells per side of the last grid.
+
+    Returns:
+      (S, S, C).
     """
     total, power, weight = jnp.zeros((finest, finest, channels)), 0.0, jnp.ones(())
     octaves = finest.bit_length() - 1
@@ -95,32 +112,40 @@ def cells(
     even: Float[Array, ""],
     zoom: Float[Array, ""],
 ) -> Float[Array, "{size} {count}"]:
-    """A matrix that spreads `count` values over a row of pixels, each over a stretch of random width.
+    """A matrix that spreads values over a row of pixels, each over a stretch of random width.
 
-    The stretches are of all widths where `even` is 0 and alike where it is 1. The picture shows the first share `zoom`
-    of them; they meet in ramps of width `softness`.
+    Args:
+      key: consumed.
+      size: pixels.
+      count: number of values.
+      softness: width of the ramps between stretches, as a share of the row.
+      even: 0 for stretches of all widths, 1 for equal ones.
+      zoom: the share of the stretches that the row shows.
+
+    Returns:
+      The matrix.
     """
     width = even + 0.05 - (1.0 - even) * jnp.log(1.0 - uniform(key, (count,)))
     edges = jnp.cumsum(width)[:-1] / (jnp.sum(width) * zoom)
-    beyond = ramp((jnp.arange(size, dtype=float)[:, None] + 0.5) / size - edges, softness)  # 1 past the edge
+    beyond = ramp((jnp.arange(size)[:, None] + 0.5) / size - edges, softness)  # 1 beyond the edge
     first, last = jnp.ones((size, 1)), jnp.zeros((size, 1))
     return jnp.concatenate([first, beyond], 1) - jnp.concatenate([beyond, last], 1)
 
 
 def ramp(distance: Float[Array, "..."], softness: Float[Array, "..."]) -> Float[Array, "..."]:
-    """0 below -softness/2, 1 above softness/2, straight in between."""
+    """0 below -softness/2, 1 above softness/2, linear between."""
     return jnp.clip(0.5 + distance / softness, 0.0, 1.0)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Shapes:
-    """Soft shapes to paint, the first at the bottom; every leaf has the shapes along its first axis."""
+    """Soft shapes to paint, bottom first; the leading axis of every leaf is the shapes'."""
 
     centre: Float[Array, "K 2"]  # (x, y)
     half: Float[Array, "K 2"]  # half width and height
     angle: Float[Array, " K"]  # radians
-    square: Float[Array, " K"]  # 0 an ellipse, 1 a rectangle, between them something rounded
+    square: Float[Array, " K"]  # 0 an ellipse, 1 a rectangle, between them a rounded shape
     softness: Float[Array, " K"]  # width of the edge's ramp
     opacity: Float[Array, " K"]
     colour: Float[Array, "K 3"]
@@ -131,8 +156,8 @@ class Shapes:
 
 
 def pixel_centres(size: int) -> tuple[Float[Array, "1 {size}"], Float[Array, "{size} 1"]]:
-    """x as a row and y as a column, to be broadcast."""
-    at = (jnp.arange(size, dtype=float) + 0.5) / size
+    """x as a row and y as a column, which broadcast."""
+    at = (jnp.arange(size) + 0.5) / size
     return at[None, :], at[:, None]
 
 
@@ -148,7 +173,7 @@ def coverage(shape: Shapes, size: int) -> Float[Array, "{size} {size}"]:
 
 
 def paint(image: Float[Array, "S S 3"], shapes: Shapes) -> Float[Array, "S S 3"]:
-    """The shapes laid over the image, one after the other."""
+    """The shapes painted over the image, one after the other."""
 
     def add(image, shape):
         return image + coverage(shape, image.shape[0])[..., None] * (shape.colour - image), None
@@ -166,7 +191,7 @@ def skin_colours(key: Key[Array, ""], count: int) -> Float[Array, "{count} 3"]:
 
 
 def object_colours(key: Key[Array, ""], count: int) -> Float[Array, "{count} 3"]:
-    """Display colours of things: any brightness, mostly muted, now and then vivid, black or white."""
+    """Display colours of objects: any brightness, mostly muted, sometimes vivid, black or white."""
     value, vivid, *hue = jnp.split(uniform(key, (count, 5)), 5, axis=1)
     vivid = 0.7 * vivid**3
     hue = 2.0 * jnp.concatenate(hue, axis=1) - 1.0

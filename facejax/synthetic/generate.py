@@ -1,7 +1,7 @@
-"""`generate`: one key to one labelled picture of a person who does not exist.
+"""`generate`: one key to one labelled picture of a random person.
 
-The head and each prop are drawn by the project's own renderer under one light and laid over each other by depth, then
-over a background; what a camera does to pictures comes last. Everything is a pure function of the key.
+The project's own renderer draws the head and each prop under one light. They are composed by depth over a background,
+and the effects of a camera come last. All is a pure function of the key.
 """
 
 from collections.abc import Callable
@@ -31,33 +31,35 @@ from facejax.synthetic.props import Head, Prop
 
 @dataclass(frozen=True)
 class Generator:
-    """What goes into the pictures, as probabilities. Static and hashable."""
+    """The contents of the pictures, as probabilities. Static and hashable."""
 
     people: People = field(default_factory=People)
-    hair: float = 1.0  # its own styles include bald heads
+    hair: float = 1.0  # its styles include bald heads
     beard: float = 0.25
     glasses: float = 0.22
     hand: float = 0.12
     clothes: float = 0.85
-    camera: float = 1.0  # strength of the camera's effects; 0 leaves the rendering as it is
+    camera: float = 1.0  # strength of the camera's effects; 0 leaves the rendering unchanged
 
 
-LASTING = np.array([2, 3, 4, 11, 12])  # of the keys below: brows, gloss, hair and beard, whether they are there
+# indices of the keys below that belong to a person: brows, gloss, hair and beard, their presence
+LASTING = np.array([2, 3, 4, 11, 12])
 
 
 class Labelled(NamedTuple):
     """A picture with everything that made it."""
 
     image: Float[Array, "*B S S 3"]  # display values
-    params: FaceParams  # its light holds the lamps too, as far as nine harmonics can
-    landmarks: Float[Array, "*B 68 2"]  # pixels; points of the surface with its brows moved, hidden ones too
-    face: Float[Array, "*B S S"]  # 1 where the head itself is seen, not hair, glasses or hands
+    params: FaceParams  # its light includes the lamps, as far as nine harmonics can
+    landmarks: Float[Array, "*B 68 2"]  # pixels; points of the surface after moving its brows, hidden ones included
+    face: Float[Array, "*B S S"]  # 1 where the head itself is visible, not hair, glasses or hands
 
 
 class _Layer(NamedTuple):
-    """What a surface looks like before any light: the layers are laid over each other first and lit once."""
+    """A surface before lighting: layers are composed first and lit once."""
 
-    surface: Float[Array, "S S 8"]  # albedo (display values), normal (camera space), gloss and its exponent
+    # albedo (display values), normal (camera space), gloss and exponent of the highlight
+    surface: Float[Array, "S S 8"]
     opacity: Float[Array, "S S"]
     depth: Float[Array, "S S"]
 
@@ -70,9 +72,17 @@ def generate(
     generator: Generator = Generator(),
     who: Key[Array, ""] | None = None,
 ) -> Labelled:
-    """One labelled picture of `size` x `size` pixels. vmap over keys on accelerators, `jax.lax.map` on the CPU.
+    """One labelled picture. Use vmap over keys on accelerators and `jax.lax.map` on the CPU.
 
-    Pictures with one `who` show one person: shape, skin, brows, hair and beard. All else is the key's own.
+    Args:
+      key: consumed.
+      model: the face model.
+      size: pixels per side.
+      generator: what is in the picture.
+      who: another key that determines the person: shape, skin, brows, hair and beard. None: the key itself.
+
+    Returns:
+      The picture and its labels.
     """
     split = jax.random.split(key, 24)
     persons = split if who is None else jax.random.split(who, 24)
@@ -91,7 +101,7 @@ def generate(
     props = (
         (mouth_interior, 1.0, next(keys)),
         (partial(clothes, skin=complexion), generator.clothes, next(keys)),
-        (beard, generator.beard, growth),  # one key for both: the colours of hair and beard belong together
+        (beard, generator.beard, growth),  # one key for both, so that the colours of hair and beard match
         (hair, generator.hair, growth),
         (glasses, generator.glasses, next(keys)),
         (partial(hand, skin=complexion), generator.hand, next(keys)),
@@ -119,7 +129,7 @@ def _complexion(model: FaceModel, albedo: Float[Array, "T S 3"]) -> Float[Array,
 class _Scene(NamedTuple):
     surface: Float[Array, "S S 8"]
     coverage: Float[Array, "S S"]
-    face: Float[Array, "S S"]  # how much of the head itself is seen
+    face: Float[Array, "S S"]  # how much of the head itself is visible
     depth: Float[Array, "S S"]
 
 
@@ -128,16 +138,16 @@ def _add(studio: "_Studio", make: Callable, key: Key[Array, ""], head: Head, sce
 
 
 def _over(scene: _Scene, layer: _Layer) -> _Scene:
-    """Lay a prop over the scene where it is nearer."""
+    """Compose a prop into the scene where it is nearer."""
     opacity = jnp.where(layer.depth < scene.depth, layer.opacity, 0.0)
     coverage = opacity + scene.coverage * (1 - opacity)
-    share = opacity / jnp.maximum(coverage, 1e-6)  # of what is seen here
+    share = opacity / jnp.maximum(coverage, 1e-6)  # of what is visible here
     surface = scene.surface + share[..., None] * (layer.surface - scene.surface)
     return _Scene(surface, coverage, scene.face * (1 - opacity), jnp.where(opacity > 0.5, layer.depth, scene.depth))
 
 
 class _Studio(NamedTuple):
-    """Where everything is drawn: pose and camera."""
+    """The pose and camera with which everything is drawn."""
 
     params: FaceParams
     size: int
@@ -157,6 +167,18 @@ class _Studio(NamedTuple):
         texture: Float[Array, "T S C"],
         gloss: Float[Array, " 2"],
     ) -> _Layer:
+        """Draw a mesh as a layer.
+
+        Args:
+          vertices, normals: model space, mm.
+          faces: triangles.
+          uv, uv_faces: their layout.
+          texture: display values, with opacity as a fourth channel if there is one.
+          gloss: strength and exponent of the highlight.
+
+        Returns:
+          The layer.
+        """
         camera, pose, size = self.params.camera, self.params.pose, (self.size, self.size)
         points = project(camera, to_camera(pose, vertices))
         triangle = rasterize(points, faces, size=size, perspective=camera.perspective)
@@ -170,7 +192,7 @@ class _Studio(NamedTuple):
         return _Layer(jnp.concatenate(surface, axis=-1), opacity, jnp.where(covered, seen.depth, jnp.inf))
 
     def view(self) -> Float[Array, "S S 3"]:
-        """From the surface to the camera at each pixel, unit."""
+        """Unit vector from the surface to the camera at each pixel."""
         camera = self.params.camera
         assert isinstance(camera, PerspectiveCamera)
         line = jnp.arange(self.size, dtype=float) + 0.5
@@ -180,13 +202,13 @@ class _Studio(NamedTuple):
 
 
 def _lit(surface: Float[Array, "S S 8"], view: Float[Array, "S S 3"], around: Float[Array, "9 3"], lamp: Lamp):
-    """Display colour of what is seen: environment, Lambert's law for the lamps, and their Blinn-Phong highlights."""
+    """Display colours: the environment, Lambert's law for the lamps, and their Blinn-Phong highlights."""
     albedo, normal = srgb_to_linear(surface[..., :3]), safe_normalize(surface[..., 3:6])
     strength, exponent = surface[..., 6:7], surface[..., 7:8]
     diffuse = jnp.maximum(sh_basis(normal) @ around, 0.02)
     cosine = jnp.maximum(normal @ lamp.direction.T, 0.0)
     half = safe_normalize(view[..., None, :] + lamp.direction)
     aligned = jnp.maximum(jnp.sum(half * normal[..., None, :], axis=-1), 0.0)
-    shine = strength * aligned / (exponent - exponent * aligned + aligned)  # Schlick's stand-in for a power
-    light = albedo * (diffuse + cosine @ lamp.color) + jnp.where(cosine > 0, shine, 0.0) @ lamp.color
+    shine = strength * aligned / (exponent - exponent * aligned + aligned)  # Schlick's approximation of a power
+    light = albedo * (diffuse + cosine @ lamp.color) + (shine * (cosine > 0)) @ lamp.color
     return linear_to_srgb(light)

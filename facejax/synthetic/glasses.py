@@ -17,7 +17,7 @@ SIZE = 64  # texels
 FRAME, LENS = (0.02, 0.02, 0.48, 0.98), (0.52, 0.02, 0.98, 0.98)  # patches of the texture
 OUTLINE = 28  # points of a rim
 SUNGLASSES = 0.18  # share of dark lenses
-# The way of the subject's left temple along the mean's skull, ending behind the ear (mm, model space).
+# The path of the left temple along the mean's skull, ending behind the ear (mm, model space).
 TEMPLE = ((70.0, 44.0, 60.0), (76.0, 44.5, 35.0), (79.0, 45.0, 12.0), (79.0, 42.0, -2.0), (78.0, 25.0, -16.0))
 
 
@@ -45,7 +45,7 @@ class _Rim(NamedTuple):
 
 
 def _place(key: jax.Array, head: Head) -> _Rim:
-    """Size and outline of the lenses, and how far in front of the face they must sit to touch nothing but the nose."""
+    """Size and outline of the lenses, and their distance from the face, so that they touch only the nose."""
     uniform = jax.random.uniform(key, (8,))
     marks = landmarks(head.model, head.vertices)
     right, left = marks[EYE_RIGHT].mean(0), marks[EYE_LEFT].mean(0)
@@ -53,7 +53,7 @@ def _place(key: jax.Array, head: Head) -> _Rim:
     half_height = half_width * (0.52 + 0.48 * uniform[1] ** 1.3)
     inner = 8.5 + 3.5 * uniform[2]
     centre = jnp.maximum(0.5 * (left[0] - right[0]) + 2.0, inner + half_width)
-    slip = jnp.where(uniform[3] < 0.12, 12.0, 0.0) + 3.0 * uniform[4]  # some wear them low on the nose
+    slip = jnp.where(uniform[3] < 0.12, 12.0, 0.0) + 3.0 * uniform[4]  # some are worn low on the nose
     middle = jnp.stack([0.5 * (left[0] + right[0]), 0.5 * (left[1] + right[1]) - slip - 0.15 * half_height, left[2]])
     angle = 2 * np.pi * np.arange(OUTLINE) / OUTLINE
     square = 0.42 + 0.58 * uniform[5]
@@ -63,7 +63,7 @@ def _place(key: jax.Array, head: Head) -> _Rim:
     x = half_width * (c * (1 + 0.5 * pilot * s) + 0.5 * pilot * (s - 1) * jnp.abs(s))
     y = half_height * (s - pilot * jnp.maximum(-c, 0) * jnp.minimum(s, 0) + cat * c * (1 + s))
     tilt, wrap = 0.06 + 0.12 * uniform[4], 0.001 + 0.0012 * uniform[3]
-    # In front of every skin vertex behind the lenses, less what the nose's pads take.
+    # In front of every skin vertex behind the lenses, less the depth of the nose pads.
     skin = head.vertices - middle
     beside = jnp.abs(jnp.abs(skin[:, 0]) - centre) / (half_width + 1.5)
     behind = (beside**3 + jnp.abs(skin[:, 1] / (half_height + 1.5)) ** 3 < 1) & (jnp.abs(skin[:, 0]) > 13.0)
@@ -84,7 +84,7 @@ def _frame_thickness(key: jax.Array) -> Float[Array, " 2"]:
 
 
 def _lens(outline: Float[Array, "28 3"]) -> Piece:
-    """A fan over the outline, bulging a little, seen from both sides."""
+    """A fan over the outline, slightly curved, visible from both sides."""
     centre = outline.mean(0).at[2].add(1.0)
     low, high = outline[:, :2].min(0), outline[:, :2].max(0)
     points = jnp.concatenate([centre[None], outline])
@@ -96,7 +96,7 @@ def _lens(outline: Float[Array, "28 3"]) -> Piece:
 
 
 def _skull(side: float) -> Int[np.ndarray, " T"]:
-    """Vertices of the skull along a temple's way, on the subject's left (1) or right (-1)."""
+    """Vertices of the skull along a temple's path, on the subject's left (1) or right (-1)."""
     way = tuple((side * x, y, z) for x, y, z in TEMPLE)
     return nearest_skin(way, without=("ears", "eyeballs"))
 
@@ -107,7 +107,7 @@ def _temple(
     """From the lens's outer edge along the skull, over the ear and down behind it."""
     corner = int(0.06 * OUTLINE)  # a little above the lens's middle
     hinge = outline[corner]
-    # Vertices lie where the mesh has them: take only how wide the skull is there, and rule the heights.
+    # The mesh decides where vertices lie, so they only give the skull's width; the heights are fixed.
     wide = jnp.max(jnp.abs(skull[:, 0] - rim.middle[0])[None] * jnp.tri(len(TEMPLE)), axis=1) + 2.5
     wide = jnp.maximum(wide, jnp.abs(hinge[0] - rim.middle[0]) * jnp.array([1.0, 0.97, 0.9, 0.8, 0.0]))
     ear_top = skull[2, 1]
@@ -152,7 +152,7 @@ def _texture(frame_key: jax.Array, lens_key: jax.Array) -> Float[Array, "T T 4"]
 
 
 def _lens_texture(key: jax.Array) -> Float[Array, "T 32 4"]:
-    """Colour and opacity of a lens: a faint tint with the reflection of a bright patch, or a dark glass."""
+    """Colour and opacity of a lens: a faint tint with the reflection of a bright patch, or dark glass."""
     uniform = jax.random.uniform(key, (9,))
     x, y = jnp.meshgrid(jnp.linspace(-1, 1, SIZE // 2), jnp.linspace(1, -1, SIZE))
     dark = uniform[0] < SUNGLASSES

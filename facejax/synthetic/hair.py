@@ -1,7 +1,7 @@
 """Hair: a sheet combed over the scalp that ends at the hairline, hangs as a fringe, or falls beside the face.
 
-Every column of the sheet follows one of the head's paths (`hair_layout`) from the crown to that azimuth's end; the
-style (`hair_style`) moves the ends, lifts the sheet, adds a knot or a tail, and covers it with `headwear`.
+Each column of the sheet follows one of the head's paths (`hair_layout`) from the crown to the end at its azimuth. The
+style (`hair_style`) sets the ends, raises the sheet, adds a bun or a tail, and covers it with `headwear`.
 """
 
 import jax
@@ -17,18 +17,18 @@ from facejax.synthetic.shapes import Piece, grid_faces, join
 from facejax.synthetic.strands import ragged, strand_noise, value_at
 
 SIZE = 144  # texels
-_HAT_ROWS = 32  # of them, at the bottom
-_ROWS = (1 - np.linspace(1, 0, 16) ** 1.3).astype(np.float32)  # shares of a path, denser at its end
+_HAT_ROWS = 32  # how many of the texture's rows, at the bottom, belong to headwear
+_ROWS = (1 - np.linspace(1, 0, 16) ** 1.3).astype(np.float32)  # positions along a path, denser at its end
 _HAIRLINE = np.array(  # degrees from the front, height on the mean head
     [[0, 0.0], [20, -2.0], [38, -7.0], [52, -22.0], [60, -50.0], [70, -58.0], [78, -85.0]], np.float32
 )
 _BEHIND = np.array([[80, 18.0], [84, 46.0], [100, 52.0], [112, 30.0], [122, -15.0], [180, -52.0]], np.float32)
-_UNDER_HAT = 0.15  # of its volume is left to hair that is covered
+_UNDER_HAT = 0.15  # share of its volume that covered hair keeps
 _INSIDE = 2.0  # mm between the sheet's outer and inner side
 
 
 def hair(key: Array, head: Head) -> Prop:
-    """Somebody's hair with what they wear on it: about one in ten is bald, one in five has a hat, scarf or hood.
+    """A random head of hair with headwear: about one in ten is bald, one in five has a hat, scarf or hood.
 
     Without hair or hat those parts have zero opacity and no area. For one head of the shipped topology; vmap for many.
     `beard` with the same key has the same colour. Raises ValueError for another topology.
@@ -71,14 +71,14 @@ def hair_ends(style: Style) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
 def _sheet(
     key: Array, style: Style, paths: Paths, ends: Float[Array, " C"], loose: Float[Array, " C"]
 ) -> tuple[Float[Array, "R C 3"], Float[Array, "C R"]]:
-    """The outer side of the sheet and each point's distance from its column's end, mm."""
+    """The outer side of the sheet, and each point's distance from its column's end, mm."""
     numbers = jax.random.uniform(key, (6, 3), minval=-1.0, maxval=1.0)
     loose = loose[:, None]
-    # The front edge of falling hair lies on the cheek, else the background would show between the two.
+    # The front edge of falling hair lies on the cheek, or the background would show between the two.
     edge = _near_frame(style)[:, None]
     lift = _lift(numbers, style, paths, loose) * (1 - edge) + 2.0 * edge
     sheet = comb(paths, lift, jnp.broadcast_to(loose, paths.out.shape), ends, _ROWS)
-    # Combed hair leaves the skin where its ragged ends do; hanging hair keeps its distance.
+    # Combed hair meets the skin at its ragged ends; hanging hair keeps its distance.
     rooted = sheet.distance - jnp.minimum(9.0, 0.7 * style.volume)
     taper = 1 - (1 - loose) * jnp.clip(1 - rooted / (4.0 + 0.8 * style.volume), 0.0, 1.0) ** 2
     out = sheet.skin_out + 1.0 + taper * (sheet.out - sheet.skin_out)
@@ -90,7 +90,7 @@ def _sheet(
 
 
 def _lift(numbers: Float[Array, "6 3"], style: Style, paths: Paths, loose: Float[Array, "C 1"]) -> Float[Array, "C P"]:
-    """How far the sheet lies above the skin, mm: smooth random waves, more on top, room for covered ears."""
+    """How far the sheet lies above the skin, mm: smooth random waves, more on top, with room for covered ears."""
     azimuth = jnp.asarray(AZIMUTHS)[:, None]
     down = jnp.linspace(0.0, 1.0, paths.out.shape[1])
     turns, steps = np.array([1.0, 1.0, 2.0, 3.0, 5.0, 7.0]), np.array([2.0, 5.0, 4.0, 7.0, 9.0, 12.0])
@@ -102,8 +102,8 @@ def _lift(numbers: Float[Array, "6 3"], style: Style, paths: Paths, loose: Float
     flat = jnp.where(style.hat > 0, _UNDER_HAT, 1.0)
     bare_top = jnp.where(style.kind == KINDS.index("horseshoe"), 0.5, 1.0)
     lift = jnp.maximum(style.volume * flat * bare_top * jnp.clip(uneven * on_top, 0.25, 1.9), 1.5)
-    # A fringe lies on the forehead however much hair there is above it.
-    in_front = loose * (np.abs(AZIMUTHS) < 1.15).astype(np.float32)[:, None] * jnp.clip(4 * down - 0.4, 0.0, 1.0)
+    # A fringe lies on the forehead, however voluminous the hair above.
+    in_front = loose * (np.abs(AZIMUTHS) < 1.15)[:, None] * jnp.clip(4 * down - 0.4, 0.0, 1.0)
     lift = lift - in_front * jnp.maximum(lift - 9.0, 0.0)
     ears = 16.0 * jnp.exp(-(((jnp.abs(azimuth) - 1.62) / 0.33) ** 2)) * loose
     return lift + ears * jnp.exp(-(((down - 0.5) / 0.25) ** 2)) * (
@@ -118,7 +118,7 @@ def _near_frame(style: Style) -> Float[Array, " C"]:
 
 
 def _knot(key: Array, style: Style, paths: Paths) -> Piece:
-    """A bun or a tail of tied hair: a rounded body behind the head or on top, of no size on other heads."""
+    """A bun or a tail of tied hair: a rounded body behind the head or on top; of zero size on other heads."""
     columns, rows = 9, 7
     numbers = jax.random.uniform(key, (7,))
     top = jnp.max(paths.height[:, 0])

@@ -1,7 +1,8 @@
 """Paths along which hair falls: meridians of the head from the crown down, and straight down below it.
 
-A path lives in the half plane of its azimuth (0 in front, positive to the subject's left): `out`, the distance from the
-head's vertical axis, and `height`. Anchors tie the paths to the shipped head's vertices, so they follow any identity.
+A path lies in the half plane of its azimuth (0 in front, positive to the subject's left). Its coordinates are `out`,
+the distance from the head's vertical axis, and `height`. Anchors tie the paths to the shipped head's vertices, so that
+they follow any identity.
 """
 
 from functools import lru_cache
@@ -20,17 +21,17 @@ from facejax.synthetic.strands import index_of, value_at
 
 CENTRE = np.array([0.0, 45.0, 8.0], np.float32)  # mm, inside the skull
 LOWEST = -320.0  # mm, where every path ends
-_NEAREST = 8  # vertices that hold an anchor
+_NEAREST = 8  # vertices that an anchor is interpolated from
 _BLUR = np.deg2rad(3.0)
 AZIMUTHS = np.deg2rad(
     np.concatenate([[-180, -160, -140, -122, -108], np.linspace(-98, 98, 40), [108, 122, 140, 160, 180]])
-).astype(np.float32)  # C columns, dense where the hairline is seen; the last repeats the first
+).astype(np.float32)  # C columns, dense where the hairline is visible; the last repeats the first
 ELEVATIONS = np.deg2rad(np.linspace(90, -68, 30)).astype(np.float32)
 _TAIL = 6  # samples below the last elevation
 
 
 class Layout(NamedTuple):
-    """What the paths need from the mean head, computed once on the host."""
+    """What the paths need of the mean head, computed once on the host."""
 
     rows: np.ndarray  # (C, K, 8) vertices of each anchor
     weight: np.ndarray  # (C, K, 8), sums to 1
@@ -42,14 +43,14 @@ class Paths(NamedTuple):
     """One person's paths: P samples on each of C columns."""
 
     out: Float[Array, "C P"]  # mm from the axis
-    height: Float[Array, "C P"]  # mm, model space
+    height: Float[Array, "C P"]  # of each point, mm, model space
     direction: Float[Array, "C P 2"]  # unit, (x, z): where `out` points
-    mean: Float[Array, "C P"]  # the mean head's heights, mm: the scale in which hairlines are given
+    mean: Float[Array, "C P"]  # heights on the mean head, mm, in which hairlines are given
 
 
 @lru_cache(maxsize=1)
 def layout() -> Layout:
-    """Anchors of the shipped head's paths; ears and eyeballs do not hold any."""
+    """Anchors of the shipped head's paths; not on ears and eyeballs."""
     with jax.ensure_compile_time_eval():
         model = load_default_head()
         mean = np.asarray(model.mean)
@@ -60,7 +61,7 @@ def layout() -> Layout:
     azimuth, elevation = np.meshgrid(AZIMUTHS, ELEVATIONS, indexing="ij")
     flat = np.cos(elevation)
     rays = np.stack([flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)], axis=-1)
-    distance = 2.0 - 2.0 * np.einsum("ckd,vd->ckv", rays, away)  # squared chord, about the squared angle
+    distance = 2.0 - 2.0 * np.einsum("ckd,vd->ckv", rays, away)  # squared chord, close to the squared angle
     index = np.argpartition(distance, _NEAREST, axis=-1)[..., :_NEAREST]
     near = np.take_along_axis(distance, index, axis=-1)
     weight = np.exp(-(near - near.min(axis=-1, keepdims=True)) / (2 * _BLUR**2))
@@ -72,14 +73,14 @@ def layout() -> Layout:
 
 
 def head_paths(head: Head) -> Paths:
-    """This head's paths. ValueError for a head that is not of the shipped topology."""
+    """This head's paths. Raises ValueError for a head of another topology."""
     held = layout()
     if head.vertices.shape[0] != held.vertices:
         raise ValueError(f"hair needs the shipped head ({held.vertices} vertices), got {head.vertices.shape[0]}")
     anchors = jnp.einsum("ckn,cknd->ckd", held.weight, head.vertices[held.rows])
     radial = anchors[..., ::2] - CENTRE[::2]
     out = jnp.linalg.norm(radial + 1e-6, axis=-1)
-    # The pole and what lies under the chin have no stable direction of their own: the column's stands in.
+    # At the pole and under the chin the direction is not stable: the column's is used instead.
     column = jnp.stack([jnp.sin(AZIMUTHS), jnp.cos(AZIMUTHS)], axis=-1)[:, None]
     direction = jnp.broadcast_to(column, radial.shape)
     height = anchors[..., 1]
@@ -98,7 +99,7 @@ class Sheet(NamedTuple):
 
     out: Float[Array, "C R"]  # mm from the axis
     height: Float[Array, "C R"]
-    skin_out: Float[Array, "C R"]  # the head below each point
+    skin_out: Float[Array, "C R"]  # of the head below each point
     skin_height: Float[Array, "C R"]
     distance: Float[Array, "C R"]  # mm to the column's end
 
@@ -110,10 +111,17 @@ def comb(
     ends: Float[Array, " C"],
     shares: Float[Array | np.ndarray, "*C R"],
 ) -> Sheet:
-    """Lay a sheet over the head down to the heights `ends` (of the mean head, mm).
+    """Lay a sheet over the head.
 
-    `lift` raises it off the skin; where `fall` is 1 it hangs straight down once it has reached its widest, where it is
-    0 it follows the head. `shares` are each row's place along a column, 0 at the crown and 1 at the end.
+    Args:
+      paths: the head's.
+      lift: height above the skin, mm.
+      fall: 1 where the sheet hangs straight down from its widest point, 0 where it follows the head.
+      ends: heights (mean head, mm) where the columns end.
+      shares: positions of the rows along a column, 0 at the crown and 1 at the end.
+
+    Returns:
+      The sheet.
     """
     rise = np.concatenate([np.clip(ELEVATIONS, 0, None), np.zeros(paths.out.shape[1] - len(ELEVATIONS), np.float32)])
     out, height = paths.out + lift * np.cos(rise), paths.height + lift * np.sin(rise)
@@ -149,7 +157,18 @@ def across(azimuth: np.ndarray) -> np.ndarray:
 def two_sided(
     points: Float[Array, "R C 3"], azimuths: np.ndarray, shares: np.ndarray, heights: tuple[float, float], gap: float
 ) -> Piece:
-    """A sheet with an inner side `gap` mm nearer to the axis; `heights` are v at its lower and upper end."""
+    """A sheet with an inner side.
+
+    Args:
+      points: of the outer side, row by row.
+      azimuths: of the columns, radians.
+      shares: positions of the rows, 0 to 1.
+      heights: v at its lower and upper end.
+      gap: how far inside the inner side is, mm.
+
+    Returns:
+      The piece.
+    """
     rows, columns = points.shape[:2]
     faces = grid_faces(rows, columns)
     v, u = np.meshgrid(heights[1] + shares * (heights[0] - heights[1]), across(azimuths), indexing="ij")

@@ -1,4 +1,4 @@
-"""What somebody's hair is like: a handful of random numbers. One key makes one person's hair, beard and headwear."""
+"""The style of a person's hair as a few random numbers. One key gives a person's hair, beard and headwear."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 KINDS = ("bald", "horseshoe", "crop", "volume", "medium", "long", "tied")
 _SHARE = np.array([0.10, 0.05, 0.25, 0.17, 0.14, 0.20, 0.09])
-_RANGES = {  # of each kind, in the order of KINDS
+_RANGES = {  # (low, high) for each kind, in the order of KINDS
     "volume": [(0, 0), (2, 6), (2.5, 11), (12, 50), (6, 26), (5, 24), (2.5, 10)],  # mm above the scalp
     "length": [(0, 0), (0, 0), (0, 0), (0, 0), (-95, -5), (-270, -95), (0, 0)],  # height of the ends, mm
     "front": [(95, 95), (128, 142), (76, 112), (78, 108), (80, 104), (82, 104), (84, 104)],  # the hairline's height
@@ -37,7 +37,7 @@ _COLOR_SHARE = np.array([0.18, 0.16, 0.15, 0.12, 0.09, 0.08, 0.06, 0.04, 0.03, 0
 
 
 class Style(NamedTuple):
-    """Scalars unless a shape is given; heights are of the mean head, mm; pairs are (right, left)."""
+    """Scalars unless a shape is given; heights are those of the mean head, mm; pairs are (right, left)."""
 
     kind: Int[Array, ""]  # position in KINDS
     volume: Float[Array, ""]
@@ -48,8 +48,8 @@ class Style(NamedTuple):
     frame: Float[Array, " 2"]  # radians from the front at which falling hair begins
     fringe: Float[Array, ""]  # 1 with a fringe
     fringe_height: Float[Array, ""]
-    fringe_slope: Float[Array, ""]  # mm a radian
-    fringe_arch: Float[Array, ""]  # mm, how much higher the middle ends than the sides
+    fringe_slope: Float[Array, ""]  # mm per radian
+    fringe_arch: Float[Array, ""]  # mm by which the middle ends higher than the sides
     wave: Float[Array, ""]  # mm
     sweep: Float[Array, ""]  # texture shear
     curl: Float[Array, ""]  # 0 straight strands to 1 isotropic
@@ -85,7 +85,7 @@ def draw_style(key: Array) -> Style:
         hang=((next(numbers) < ranges["hang"][1]) & ~wrapped).astype(jnp.float32),
         frame=jnp.deg2rad(jnp.where((tucked < 0.25) | (next(numbers) < 0.15), behind, frame)),
         fringe=((next(numbers) < ranges["fringe"][1]) & ~wrapped).astype(jnp.float32),
-        fringe_height=86.0 - 64.0 * next(numbers) ** 1.7,  # now and then over the eyes
+        fringe_height=86.0 - 64.0 * next(numbers) ** 1.7,  # sometimes over the eyes
         fringe_slope=55.0 * slope * jnp.abs(slope),
         fringe_arch=between(-10.0, 25.0),
         wave=9.0 * next(numbers) ** 2,
@@ -97,13 +97,13 @@ def draw_style(key: Array) -> Style:
 
 
 def _choose(number: Float[Array, ""], shares: np.ndarray) -> Int[Array, ""]:
-    """The position that a uniform number falls on when [0, 1] is divided in these shares."""
+    """The index of the interval in which a uniform number lies, when [0, 1] is divided in these shares."""
     limits = np.cumsum(shares)[:-1] / np.sum(shares)
     return jnp.sum(number > limits).astype(jnp.int32)
 
 
 def _mix_color(numbers: Float[Array, " 8"]) -> Float[Array, " 3"]:
-    """From uniform numbers: natural colours, two of them mixed, and now and then a dye."""
+    """From uniform numbers: two natural colours mixed, and sometimes a dye."""
     first, second = (jnp.asarray(COLORS)[_choose(number, _COLOR_SHARE)] for number in numbers[:2])
     mixed = (first + 0.35 * numbers[2] * (second - first)) * (0.8 + 0.4 * numbers[3])
     dye = 0.08 + 0.77 * numbers[4:7]

@@ -1,4 +1,4 @@
-"""A hand at the face, flat or a fist, or a thing held in front of it: a microphone, a phone, a cup."""
+"""A hand at the face, flat or a fist, or an object held in front of it: a microphone, a phone, a cup."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from facejax.synthetic.shapes import (
 
 SIZE = 64  # texels
 SKIN, SLEEVE, THING = (0.02, 0.52, 0.98, 0.98), (0.02, 0.02, 0.48, 0.48), (0.52, 0.02, 0.98, 0.48)
-# Where hands go: landmarks whose mean it is, a shift outwards along x and up (mm), and how often.
+# Where hands go: the mean of some landmarks, shifted outwards along x and up (mm); and how often.
 PLACES = (
     ((8,), (0.0, 0.0), 3.0),  # chin
     ((6,), (0.0, 0.0), 1.0),
@@ -45,11 +45,11 @@ FINGERS = (
     (10.0, 73.0, 8.8),
     (29.0, 58.0, 7.8),
 )  # mm aside, long, thick (radius)
-HAND_ONLY = 0.6  # share of props that are a hand without a thing
+HAND_ONLY = 0.6  # share of hands without an object
 
 
 class _Frame(NamedTuple):
-    """Where something is and how it is turned: fingers point along `along`, the palm looks along -`out`."""
+    """Position and orientation: fingers point along `along`, the palm faces along -`out`."""
 
     at: Float[Array, " 3"]
     along: Float[Array, " 3"]
@@ -58,7 +58,7 @@ class _Frame(NamedTuple):
 
 
 def hand(key: jax.Array, head: Head, skin: Float[Array, " 3"] | None = None) -> Prop:
-    """A hand, with or without a thing, near chin, mouth, cheek, eye, ear or forehead on either side.
+    """A hand, with or without an object, near chin, mouth, cheek, eye, ear or forehead on either side.
 
     `skin` is its display colour; a random tone without it.
     """
@@ -76,7 +76,7 @@ def hand(key: jax.Array, head: Head, skin: Float[Array, " 3"] | None = None) -> 
 
 
 def _target(key: jax.Array, head: Head, kind: Array) -> _Frame:
-    """A point of the face, its outward direction and the upward direction along the face."""
+    """A point of the face, its outward direction, and the upward direction along the face."""
     place, flip, jitter = jax.random.split(key, 3)
     marks = landmarks(head.model, head.vertices)
     groups = np.array([row[0] if len(row[0]) == 2 else row[0] * 2 for row in PLACES])
@@ -85,7 +85,7 @@ def _target(key: jax.Array, head: Head, kind: Array) -> _Frame:
     choice = jnp.where((kind == MICROPHONE) | (kind == CUP), 4, jnp.where(kind == PHONE, 8, choice))
     at = marks[jnp.asarray(groups)].mean(1)[choice] + jnp.pad(jnp.array([row[1] for row in PLACES])[choice], (0, 1))
     inside = 0.5 * (marks[0] + marks[16]) + jnp.array([0.0, -15.0, 10.0])
-    # `marks` of one side only: the subject's right, mirrored for the left.
+    # `marks` are on the subject's right and are mirrored for the left.
     mirror = jnp.where(jax.random.bernoulli(flip), jnp.array([-1.0, 1.0, 1.0]), 1.0)
     at = at * mirror + 6.0 * jax.random.normal(jitter, (3,)) * jnp.array([1.0, 1.0, 0.3])
     out = safe_normalize(at - inside)
@@ -94,7 +94,7 @@ def _target(key: jax.Array, head: Head, kind: Array) -> _Frame:
 
 
 def _hand_frame(key: jax.Array, target: _Frame) -> _Frame:
-    """A free hand: it comes from below or from the side and lies on the face or stands off a little."""
+    """A free hand: from below or from the side, on the face or a little in front of it."""
     turns, places = jax.random.split(key)
     spin, lean = jax.random.normal(turns, (2,))
     off, slide = jax.random.uniform(places, (2,))
@@ -110,12 +110,12 @@ def _hand_frame(key: jax.Array, target: _Frame) -> _Frame:
 
 
 def _hand(key: jax.Array, frame: _Frame, empty: Array) -> list[Piece]:
-    """Palm, four fingers, a thumb and a forearm; some things stand in front of the face without a hand."""
+    """Palm, four fingers, a thumb and a forearm. Some objects stand in front of the face without a hand."""
     even, bell = jax.random.split(key)
     uniform, normal = jax.random.uniform(even, (6,)), jax.random.normal(bell, (5,))
     missing = ~empty & (uniform[0] < 0.25)
     size = (0.85 + 0.25 * uniform[1]) * jnp.where(missing, 1e-3, 1.0)
-    left = jnp.where(uniform[2] < 0.5, 1.0, -1.0)  # which side the thumb is on
+    left = jnp.where(uniform[2] < 0.5, 1.0, -1.0)  # side of the thumb
     curl = jnp.where(empty, jnp.where(uniform[3] < 0.35, 0.7 + 0.3 * uniform[4], 0.45 * uniform[4]), 0.75)
     spread = 0.1 * normal[4] + 0.06
 
@@ -157,7 +157,7 @@ def _hand(key: jax.Array, frame: _Frame, empty: Array) -> list[Piece]:
 
 
 def _thing(key: jax.Array, target: _Frame, kind: Array, empty: Array) -> tuple[Piece, _Frame]:
-    """A microphone, a phone or a cup before the target, and the frame of the hand that holds it."""
+    """A microphone, a phone or a cup in front of the target, and the frame of the hand that holds it."""
     draws, bell = jax.random.split(key)
     uniform = jax.random.uniform(draws, (4,))
     place = np.array([0.0, 0.01, 0.04, 0.09, 0.15, 0.21, 0.25, 0.28, 0.3, 0.6, 0.98, 1.0])
@@ -168,7 +168,7 @@ def _thing(key: jax.Array, target: _Frame, kind: Array, empty: Array) -> tuple[P
     cup = (34.0 + 10.0 * uniform[0] - 8.0 * place) * round_
     radii = jnp.stack([jnp.stack([microphone] * 2, 1), phone, jnp.stack([cup] * 2, 1)])[kind]
     length = jnp.stack([jnp.array(190.0), jnp.array(145.0), 90.0 + 40.0 * uniform[1]])[kind]
-    # Away from the mouth and down; along the jaw to the mouth; upright.
+    # The directions of the three: away from the mouth and down; along the jaw to the mouth; upright.
     noise_ = 0.3 * jax.random.normal(bell, (3,))
     down = jnp.array([0.0, -1.0, 0.0])
     axes = jnp.stack([down + (0.2 + 0.8 * uniform[2]) * target.out, down + 0.5 * jnp.array([0.0, 0.0, 1.0]), down])

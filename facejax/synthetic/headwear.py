@@ -10,12 +10,12 @@ from facejax.synthetic.hair_style import HATS, Style
 from facejax.synthetic.shapes import Piece, any_color
 from facejax.synthetic.strands import noise_cells, smooth
 
-_RANGES = {  # of each kind, in the order of HATS; heights are of the mean head, all mm
+_RANGES = {  # (low, high) for each kind, in the order of HATS; heights are on the mean head, all mm
     "front": [(0, 0), (68, 102), (80, 102), (80, 102), (84, 108), (92, 116), (84, 108)],  # the edge's height in front
     "side": [(0, 0), (16, 62), (46, 64), (44, 66), (40, 60), (40, 60), (26, 64)],  # over the ears
     "back": [(0, 0), (-20, 30), (8, 40), (5, 35), (-190, -110), (-200, -140), (0, 30)],
     "lift": [(0, 0), (4, 9), (5, 9), (6, 10), (3, 8), (9, 26), (3, 5)],  # off the skin
-    "top": [(0, 0), (2, 34), (8, 22), (25, 60), (2, 14), (4, 26), (0, 0)],  # and more at the crown
+    "top": [(0, 0), (2, 34), (8, 22), (25, 60), (2, 14), (4, 26), (0, 0)],  # additional height at the crown
     "frame": [(0, 0), (0, 0), (0, 0), (0, 0), (47, 62), (58, 82), (0, 0)],  # degrees at which a wrapped face ends
     "brim": [(0, 0), (0, 0), (55, 82), (28, 95), (0, 0), (0, 0), (0, 0)],  # its width
 }
@@ -28,7 +28,17 @@ _LOWER_ROWS = np.linspace(0, 1, 4).astype(np.float32)
 def headwear(
     key: Array, style: Style, paths: Paths, size: tuple[int, int]
 ) -> tuple[list[Piece], Float[Array, "H W 4"]]:
-    """The pieces of what `style.hat` says and their texture: the lowest `size[0]` rows of a square of `size[1]`."""
+    """The pieces of the style's headwear and their texture.
+
+    Args:
+      key: consumed.
+      style: which headwear.
+      paths: the head's.
+      size: rows and columns of the texture: the lowest rows of a square texture.
+
+    Returns:
+      The pieces, and the texture of those rows.
+    """
     shape_key, cloth_key = jax.random.split(key)
     numbers = jax.random.uniform(shape_key, (len(_RANGES) + 3,))
     number = {}
@@ -51,7 +61,7 @@ def headwear(
 
 
 def _crown(style: Style, paths: Paths, number: dict[str, Array]) -> Sheet:
-    """What covers the skull; for a wrapped face also its sides."""
+    """The part over the skull; for a wrapped face also its sides."""
     angle = np.abs(_TURN)
     side = np.sin(angle) ** 2
     edge = jnp.where(angle < np.pi / 2, number["front"], number["back"])
@@ -59,7 +69,7 @@ def _crown(style: Style, paths: Paths, number: dict[str, Array]) -> Sheet:
     wrapped = number["frame"] > 0
     falls = jnp.where(wrapped, jax.nn.sigmoid((angle - jnp.deg2rad(number["frame"])) / 0.05), 0.0)
     edge = jnp.where(wrapped, number["front"] + falls * (number["back"] - number["front"]), edge)
-    flat = 1.9 * 0.15 * style.volume  # pressed hair lies below
+    flat = 1.9 * 0.15 * style.volume  # room for the flattened hair below
     up = np.clip((np.rad2deg(ELEVATIONS) - 15.0) / 45.0, 0.0, 1.0)
     up = np.concatenate([up * up * (3 - 2 * up), np.zeros(paths.out.shape[1] - len(up))]).astype(np.float32)
     lift = number["lift"] + flat + number["top"] * up

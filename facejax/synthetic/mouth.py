@@ -1,7 +1,7 @@
 """The inside of the mouth: a dark bag behind the lips, two rows of teeth and a tongue.
 
-Made for the default head: the bag hangs on the loop of skin vertices that ends the lips inside the mouth. The upper
-teeth keep their place below the nose, the lower teeth and the tongue follow the chin. Everything stays behind the lips.
+Made for the default head: the bag is attached to the loop of skin vertices at the inner edge of the lips. The upper
+teeth keep their place below the nose; the lower teeth and the tongue follow the chin. All stays behind the lips.
 """
 
 import jax
@@ -22,7 +22,7 @@ BAG, UPPER, LOWER, TONGUE = (
     (0.02, 0.52, 0.98, 0.73),
     (0.02, 0.77, 0.98, 0.98),
 )
-TEETH = 12  # seen in a row
+TEETH = 12  # visible in a row
 BEHIND_LIPS = 2.5  # mm between the lips' inner edge and the teeth
 NOSE_BASE, CHIN = 33, 8
 
@@ -36,10 +36,10 @@ def mouth_interior(key: jax.Array, head: Head) -> Prop:
     upper_lip, lower_lip = rim[0], rim[rim.shape[0] // 2]
     nose, chin = marks[NOSE_BASE], marks[CHIN]
     width = 24.0 + 1.5 * jitter[0]
-    # The upper teeth: fixed to the skull, of which the nose's base is the nearest landmark.
+    # The upper teeth are fixed to the skull; the nose's base is its nearest landmark.
     upper = jnp.stack([0.6 * nose[0], nose[1] - 24.5 + 1.5 * jitter[1], nose[2] - 10.5 + jitter[2]])
     upper = upper.at[2].min(upper_lip[2] - BEHIND_LIPS)
-    # The lower teeth: fixed to the jaw, which has turned by about the gap of the lips over its length.
+    # The lower teeth are fixed to the jaw, which rotates by about the gap of the lips over its length.
     gap = upper_lip[1] - lower_lip[1] - 11.0
     turn = jnp.clip(gap / 100.0, 0.0, 0.5)
     lower = chin + jnp.stack([0.0 * turn, 38.5 + 1.5 * jitter[3] - 20 * turn**2, 1.0 + 38.5 * turn])
@@ -57,19 +57,19 @@ def mouth_interior(key: jax.Array, head: Head) -> Prop:
 
 
 def _openness(marks: Float[Array, "68 3"]) -> Float[Array, ""]:
-    """How much light falls in: 0 for lips a millimetre apart or less, 1 from some millimetres on."""
+    """How much light enters: 0 for lips a millimetre apart or less, 1 from some millimetres on."""
     gap = jnp.max(marks[61:64, 1] - marks[65:68, 1][::-1])
     return jnp.clip((gap - 1.0) / 4.0, 0.0, 1.0)
 
 
 def _bag(rim: Float[Array, "L 3"]) -> Piece:
-    """A funnel from the lips' inner edge into the head, seen from the front."""
+    """A funnel from the lips' inner edge into the head."""
     centre = jnp.mean(rim, axis=0)
     rows = []
     for scale, back in ((1.0, 0.0), (1.08, 5.0), (1.0, 14.0), (0.75, 28.0), (0.0, 40.0)):
         at = centre + scale * (rim - centre)
         rows.append(at.at[:, 2].set(jnp.minimum(at[:, 2], rim[:, 2]) - back))
-    # Further back the bag is a flat disc, not an echo of the lips' curve.
+    # Farther back the bag is a flat disc that no longer follows the lips' curve.
     rows = jnp.stack(rows)
     level = jnp.min(rows[:, :, 2], axis=1, keepdims=True)
     flat = jnp.array([0.0, 0.2, 0.6, 1.0, 1.0])[:, None]
@@ -80,7 +80,7 @@ def _teeth(edge: Float[Array, " 3"], width: Array, height: Array, box: tuple[flo
     """A row of teeth on a dental arch. `edge` is the middle of the biting edge, the gums lie `height` mm below."""
     side = np.linspace(-1, 1, 21)
     arch = jnp.stack([width * np.sin(1.45 * side), 0 * side, -34.0 * np.abs(np.sin(0.725 * side)) ** 2 * 1.8], axis=1)
-    # From the gums (row 0) to the biting edge and round it to the back.
+    # From the gums (row 0) to the biting edge and around it to the back.
     profile = jnp.array([[-1.0, -1.5], [-0.55, 0.0], [-0.1, 0.0], [0.0, -0.8], [-0.1, -4.0]])
     lift = profile[:, 0] * height
     points = edge + arch[None] + jnp.stack([0 * lift, lift, profile[:, 1]], axis=1)[:, None]

@@ -1,4 +1,4 @@
-"""Things in front of a face, laid over the finished picture: blobs, bars, boards, hands, cut-outs."""
+"""Objects in front of a face, painted over the finished picture: blobs, bars, boards, hands, cut-outs."""
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +25,9 @@ _PARTS = 6  # of a hand: palm, four fingers, thumb
 def occlude(
     key: Key[Array, ""], image: Float[Array, "S S 3"], share: Float[Array, ""] | float = 0.4
 ) -> tuple[Float[Array, "S S 3"], Float[Array, "S S"]]:
-    """The picture with something in front of it with chance `share`, and a mask: 1 where hidden, 0 where not.
+    """The picture with something in front of it, with probability `share`, and a mask that is 1 where it is hidden.
 
-    By chance: one to three ellipses, bars or boards; a polygon; a hand in a skin colour. They are filled with a
+    The objects: one to three ellipses, bars or boards; a polygon; a hand in a skin colour. They are filled with a
     colour, with clouds of two colours, with stripes, or with other parts of the picture itself.
     """
     keys = jax.random.split(key, 6)
@@ -46,7 +46,7 @@ def occlude(
 
 
 def _union(shapes: Shapes, size: int) -> Float[Array, "{size} {size}"]:
-    """Covered by any of the shapes."""
+    """Coverage by any of the shapes."""
 
     def add(covered, shape):
         return jnp.maximum(covered, coverage(shape, size)), None
@@ -72,7 +72,7 @@ def _blobs(key: Key[Array, ""], softness: Array) -> Shapes:
 
 
 def _polygon(key: Key[Array, ""], size: int, softness: Array) -> Float[Array, "{size} {size}"]:
-    """A convex polygon: what lies inside of five half-planes around a point."""
+    """A convex polygon: the intersection of five half-planes around a point."""
     k1, k2, k3 = jax.random.split(key, 3)
     x, y = pixel_centres(size)
     centre = 0.5 + 0.25 * normal(k1, (2,))
@@ -86,7 +86,7 @@ def _polygon(key: Key[Array, ""], size: int, softness: Array) -> Float[Array, "{
 
 
 def _hand(key: Key[Array, ""], softness: Array) -> Shapes:
-    """A palm, four fingers and a thumb, anywhere, in any direction, in a made-up state of bending."""
+    """A palm, four fingers and a thumb, anywhere, in any direction, randomly bent."""
     keys = jax.random.split(key, 6)
     scale = 0.1 * jnp.exp(uniform(keys[0], (), high=0.8))
     turn = uniform(keys[1], (), high=2 * jnp.pi)

@@ -1,4 +1,4 @@
-"""Who is in the picture: identities, expressions, skins, poses, cameras and lights, drawn at random."""
+"""Random people: identities, expressions, skins, poses, cameras and lights."""
 
 from dataclasses import dataclass
 
@@ -16,25 +16,25 @@ from facejax.synthetic.fields import normal
 
 @dataclass(frozen=True)
 class People:
-    """What the generator draws from. Angles in degrees, lengths in mm. Static and hashable."""
+    """The distributions that people are drawn from. Angles in degrees, lengths in mm. Static and hashable."""
 
-    identity: tuple[float, float] = (0.6, 1.5)  # standard deviation, itself drawn between these
+    identity: tuple[float, float] = (0.6, 1.5)  # standard deviation, itself random between these
     albedo: tuple[float, float] = (0.5, 1.4)
     neutral: float = 0.2  # share of faces without an expression
-    frontal: float = 0.4  # share of poses near the front, the others cover all yaws alike
-    yaw: tuple[float, float] = (22.0, 95.0)  # standard deviation near the front, limit of the others
-    pitch: tuple[float, float] = (5.0, 15.0)  # mean and standard deviation: heads bow more often than they lift
+    frontal: float = 0.4  # share of poses near the front; the others cover all yaws evenly
+    yaw: tuple[float, float] = (22.0, 95.0)  # standard deviation near the front; limit of the others
+    pitch: tuple[float, float] = (5.0, 15.0)  # mean and standard deviation: heads are lowered more often than raised
     roll: float = 12.0
     distance: tuple[float, float] = (400.0, 6000.0)
     box: tuple[float, float] = (0.44, 0.54)  # longer side of the landmarks' box, as a share of the picture's side
-    shift: float = 0.04  # of that box from the picture's centre, as a share of the side
-    brow_height: tuple[float, float] = (-1.5, 3.0)  # mean and standard deviation of how far brows are moved up
-    brow_gap: tuple[float, float] = (1.5, 2.5)  # and each of them to its side
+    shift: float = 0.04  # distance of that box from the picture's centre, as a share of the side
+    brow_height: tuple[float, float] = (-1.5, 3.0)  # mean and standard deviation of the brows' shift upwards
+    brow_gap: tuple[float, float] = (1.5, 2.5)  # the same of each brow's shift outwards
 
 
 @dataclass(frozen=True)
 class Lamp:
-    """A distant lamp besides the spherical harmonics: it makes terminators and highlights."""
+    """Distant lamps besides the spherical harmonics: they cause terminators and highlights."""
 
     direction: Float[Array, "L 3"]  # unit, towards the lamp, camera space
     color: Float[Array, "L 3"]  # linear
@@ -46,9 +46,17 @@ jax.tree_util.register_dataclass(Lamp)
 def person(
     key: Key[Array, ""], model: FaceModel, size: int, people: People, *, who: Key[Array, ""] | None = None
 ) -> FaceParams:
-    """One person in front of a camera; the light is left at the neutral one (see `lights`).
+    """One person in front of a camera, under neutral light (see `lights`).
 
-    `who`: of shape and skin, where they are not the key's own.
+    Args:
+      key: consumed.
+      model: the face model.
+      size: pixels per side of the picture.
+      people: the distributions.
+      who: another key for shape and skin. None: the key itself.
+
+    Returns:
+      The parameters.
     """
     keys = jax.random.split(key, 6)
     form, skin = keys[:2] if who is None else jax.random.split(who, 6)[:2]
@@ -75,7 +83,7 @@ def _unit_camera() -> PerspectiveCamera:
 
 
 def random_expression(key: Key[Array, ""], model: FaceModel, neutral: float) -> Float[Array, " E"]:
-    """A few blendshapes at once: left and right mostly together, lids and gaze as people move them, lips kept sane."""
+    """A few blendshapes at once: mostly symmetric, lids and gaze as people move them, lips kept plausible."""
     keys = jax.random.split(key, 7)
     names = model.expression_names
     count = len(names)
@@ -92,8 +100,8 @@ def random_expression(key: Key[Array, ""], model: FaceModel, neutral: float) -> 
     is_gaze = jnp.array(["eyeLook" in name for name in names])
     weights = jnp.where(is_gaze, _gaze(keys[5], names), weights)
     habits = jax.random.uniform(keys[6], (5,))
-    smile = jnp.where(habits[0] > 0.5, jnp.maximum(2.0 * (habits[0] - 0.5), 0.1), 0.0)
-    common = {  # what people do most: smile, part the lips, narrow or close the eyes
+    smile = (habits[0] > 0.5) * jnp.maximum(2.0 * (habits[0] - 0.5), 0.1)
+    common = {  # the most common ones: smiling, parting the lips, narrowing or closing the eyes
         "mouthSmileLeft": smile,
         "mouthUpperUpLeft": 0.8 * smile * habits[4],
         "mouthLowerDownLeft": 0.6 * smile * habits[4],
@@ -105,7 +113,7 @@ def random_expression(key: Key[Array, ""], model: FaceModel, neutral: float) -> 
         for side in {name, _other_side(name)} & set(names):
             place = names.index(side)
             weights = weights.at[place].set(jnp.maximum(weights[place], value))
-    if "mouthClose" in names and "jawOpen" in names:  # shut lips are only for an open jaw
+    if "mouthClose" in names and "jawOpen" in names:  # this shape only makes sense with an open jaw
         place, jaw = names.index("mouthClose"), names.index("jawOpen")
         weights = weights.at[place].set(jnp.minimum(weights[place], 0.8 * weights[jaw]))
     awake = jax.random.uniform(keys[0], ()) >= neutral
@@ -115,9 +123,18 @@ def random_expression(key: Key[Array, ""], model: FaceModel, neutral: float) -> 
 def move_brows(
     key: Key[Array, ""], model: FaceModel, vertices: Float[Array, "V 3"], people: People
 ) -> Float[Array, "V 3"]:
-    """Vertices (mm) with the skin around the brows slid along the surface; the model itself never moves its brows.
+    """Move the skin around the brows along the surface, which the model itself never does.
 
-    Both sides move alike, by what `people.brow_height` and `people.brow_gap` say, and a little each for itself.
+    Both brows move together by `people.brow_height` and `people.brow_gap`, plus a little on their own.
+
+    Args:
+      key: consumed.
+      model: the face model.
+      vertices: mm.
+      people: the distributions.
+
+    Returns:
+      The vertices.
     """
     common, own = 0.9 * normal(key, (2,)), 0.3 * normal(jax.random.fold_in(key, 1), (2, 2))
     means, spreads = jnp.array([people.brow_gap, people.brow_height]).T
@@ -141,7 +158,7 @@ def _other_side(name: str) -> str:
 
 
 def _gaze(key: Key[Array, ""], names: tuple[str, ...]) -> Float[Array, " E"]:
-    """Both eyes look one way: what is left for one eye is inwards for the other."""
+    """Both eyes look in one direction: left for one eye is inwards for the other."""
     x, y = 0.45 * jax.random.truncated_normal(key, -2.0, 2.0, (2,))
     amount = {
         "eyeLookOutLeft": x, "eyeLookInRight": x, "eyeLookInLeft": -x, "eyeLookOutRight": -x,
@@ -174,9 +191,9 @@ def _framed(
 
 
 def lights(key: Key[Array, ""]) -> tuple[Float[Array, "9 3"], Lamp]:
-    """An environment as spherical harmonics, and up to three lamps whose own harmonics are not in it.
+    """An environment as spherical harmonics, and up to three lamps that it does not include.
 
-    The light that a label should hold is the sum: see `all_light`.
+    The light that a label should have is their sum: see `all_light`.
     """
     keys = jax.random.split(key, 9)
     level = jnp.exp(0.45 * jax.random.normal(keys[0], ())) * 0.55
@@ -194,10 +211,10 @@ def lights(key: Key[Array, ""]) -> tuple[Float[Array, "9 3"], Lamp]:
 
 
 def all_light(around: Float[Array, "9 3"], lamp: Lamp) -> Float[Array, "9 3"]:
-    """Environment and lamps as one set of harmonics: the second-order light nearest to what shaded the face.
+    """Environment and lamps as one set of harmonics: the best second-order approximation of what lit the face.
 
-    A lamp of colour c towards d shades c max(0, n.d), whose expansion is pi times the basis at d times the basis at n
-    without the cosine factors that `sh_basis` holds for irradiance over pi.
+    A lamp of colour c in direction d shades c max(0, n.d). Its expansion is pi times the basis at d times the basis at
+    n, without the cosine factors that `sh_basis` includes for irradiance over pi.
     """
     return around + LAMBERT * (sh_basis(lamp.direction) / COSINE).T @ lamp.color
 

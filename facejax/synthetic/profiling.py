@@ -1,9 +1,9 @@
 """Face profiling: a photograph of a face turned to a larger yaw, with its labels.
 
 Zhu et al., "Face alignment across large poses: a 3D solution", CVPR 2016, section 4. A mesh is laid over the
-photograph; where a fitted head is seen it gets the head's depth, elsewhere a depth that continues the head's outline.
-The head's part turns as the head does, the border of the picture stays, and what lies between is stretched. The mesh is
-then rendered with the photograph as its texture.
+photograph. Where the fitted head is visible the mesh has the head's depth, elsewhere a depth that continues the head's
+outline. The head's part rotates with the head, the border of the picture stays, and the part between is stretched. The
+mesh is then rendered with the photograph as its texture.
 """
 
 from dataclasses import dataclass, replace
@@ -29,9 +29,9 @@ from facejax.face_model.surface_landmarks import landmarks
 from facejax.mesh import face_neighbors
 from facejax.rendering import interpolate, rasterize, render_mesh
 
-STEP = 5.0  # degrees between the turns that `draw_turn` chooses from
+STEP = 5.0  # degrees between the angles that `draw_turn` chooses from
 LIMIT = 90.0  # degrees of yaw
-_SWEEPS = 12  # of smoothing at each level of `_fill`
+_SWEEPS = 12  # smoothing iterations at each level of `_fill`
 
 
 @jax.tree_util.register_dataclass
@@ -40,7 +40,7 @@ class TurnedPhoto:
     """The photograph of a turned head. Every leaf may carry leading batch axes."""
 
     image: Float[Array, "*B H W 3"]  # display values
-    params: FaceParams  # the camera is the photograph's own; the light is that of before the turn
+    params: FaceParams  # the camera is the photograph's; the light is that before the turn
     landmarks: Float[Array, "*B 68 2"]  # pixels; fixed points of the surface
 
 
@@ -53,16 +53,24 @@ def turn_photo(
     points: Float[Array, "68 2"] | None = None,
     grid: int = 64,
 ) -> TurnedPhoto:
-    """One photograph with its head turned by `degrees` about its own upright axis; vmap for many.
+    """One photograph with its head turned about its own upright axis; vmap for many.
 
-    `params` is a face fitted to the photograph, its camera in the photograph's pixels (`fitting.fit_landmarks` with
-    contour "static" gives one). A turn away from the viewer, in the direction in which the head looks already, hides
-    what the photograph does not show; the other way it shows stretched skin. The head's place is kept: the box of its
-    landmarks stays centred where it was. Give a photograph with some room around the head: what touches the
-    border cannot turn.
+    A turn away from the viewer, in the direction in which the head already looks, hides what the photograph does not
+    show; a turn the other way shows stretched skin. The box of the landmarks stays centred where it was. Use a
+    photograph with some room around the head: parts at the border cannot turn.
 
-    `points`: the annotated landmarks of the photograph, which turn with the depths of the fitted ones; without them the
-    fitted ones are returned. `grid`: mesh vertices along each side, a power of two.
+    Args:
+      model: the face model.
+      params: a face fitted to the photograph, its camera in the photograph's pixels (for instance by
+        `fitting.fit_landmarks` with contour "static").
+      photo: display values (H, W, 3).
+      degrees: of the turn.
+      points: annotated landmarks of the photograph, which turn with the depths of the fitted ones. None: the fitted
+        landmarks are returned.
+      grid: mesh vertices per side, a power of two.
+
+    Returns:
+      The turned photograph and its labels.
     """
     if grid < 4 or grid & (grid - 1):
         raise ValueError(f"grid={grid}: pass a power of two, at least 4")
@@ -96,9 +104,9 @@ def turn_photo(
 
 
 def draw_turn(params: FaceParams, *, key: Key[Array, ""]) -> Float[Array, ""]:
-    """Degrees by which one head may be turned on: a multiple of `STEP`, away from the viewer, at most to `LIMIT`.
+    """A random angle to turn a head by: a multiple of `STEP`, away from the viewer, to a yaw of at most `LIMIT`.
 
-    All multiples are alike probable, no turn included; a head that looks at the viewer within `STEP` goes either way.
+    All multiples are equally probable, including no turn; a head within `STEP` of the front goes either way.
     """
     yaw = quaternion_to_euler(params.pose.rotation)[1]
     side, amount = jax.random.split(key)
@@ -147,7 +155,7 @@ def _grid_pixels(height: int, width: int, grid: int) -> Float[Array, "P 2"]:
 
 
 def _grid_faces(grid: int) -> tuple[Int[Array, "F 3"], Int[Array, "F 3"]]:
-    """Two triangles a cell, counter-clockwise seen by the camera, and their neighbours."""
+    """Two triangles per cell, counter-clockwise seen by the camera, and their neighbours."""
     index = np.arange(grid * grid, dtype=np.int32).reshape(grid, grid)
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
     faces = np.concatenate([np.stack([a, c, b], axis=1), np.stack([b, c, d], axis=1)])
@@ -163,13 +171,13 @@ def _border(grid: int) -> Bool[np.ndarray, "{grid} {grid}"]:
 def _head_depth(
     model: FaceModel, params: FaceParams, surface: Array, pixels: Array, size: tuple[int, int], grid: int
 ) -> tuple[Float[Array, "{grid} {grid}"], Bool[Array, "{grid} {grid}"]]:
-    """Depth of the head at the mesh's vertices (mm), and which of them see it.
+    """Depth of the head at the mesh's vertices (mm), and the vertices where it is visible.
 
-    Elsewhere, and at the border, it is the depth of the head's origin, about where its outline is.
+    Elsewhere, and at the border, it is the depth of the head's origin, which is about that of its outline.
     """
     height, width = size
     points = project(params.camera, to_camera(params.pose, surface))
-    # A picture whose pixel centres are the mesh's vertices; x and y scale apart, so the points and not the camera.
+    # A picture whose pixel centres are the mesh's vertices. x and y scale differently, so the points are scaled.
     scale = jnp.array([(grid - 1) / width, (grid - 1) / height])
     points = jnp.concatenate([points[:, :2] * scale + 0.5, points[:, 2:]], axis=1)
     perspective = params.camera.perspective
@@ -180,7 +188,7 @@ def _head_depth(
 
 
 def _fill(values: Float[Array, "N N C"], known: Bool[Array, "N N"]) -> Float[Array, "N N C"]:
-    """The known values, and between them a smooth membrane: coarse to fine, each level relaxed a little."""
+    """The known values, joined by a smooth membrane: coarse to fine, each level relaxed a little."""
     side = values.shape[0]
     weight = known[..., None].astype(values.dtype)
     if side <= 2:

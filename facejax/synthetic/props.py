@@ -1,4 +1,4 @@
-"""Props: textured meshes that travel with the head (hair, beard, glasses, hands, clothes)."""
+"""Props: textured meshes that move with the head (hair, beard, glasses, hands, clothes)."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from facejax.face_model import FaceModel
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Head:
-    """The head a prop is made for: one person's surface in model space."""
+    """The head that a prop is made for: one person's surface in model space."""
 
     model: FaceModel
     vertices: Float[Array, "V 3"]  # mm, with identity and expression
@@ -27,4 +27,4 @@ class Prop:
     faces: Int[Array, "M 3"]  # counter-clockwise seen from outside; back faces are not drawn
     uv: Float[Array, "N 2"]  # u right, v up
     texture: Float[Array, "T T 4"]  # display values and opacity, row 0 on top
-    gloss: Float[Array, ""]  # strength of the highlight, 0 matt to 1 wet
+    gloss: Float[Array, ""]  # strength of the highlight, 0 (matt) to 1 (wet)

@@ -1,4 +1,4 @@
-"""Small meshes with fixed topology that props are put together from: grids and tubes, and colours to paint them.
+"""Small meshes of fixed topology from which props are built: grids and tubes, and colours to paint them.
 
 Faces and texture coordinates are host arrays that depend on sizes only; vertices are traced.
 """
@@ -18,7 +18,7 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top of a patch o
 
 
 class Piece(NamedTuple):
-    """One part of a prop, with its own vertex numbers."""
+    """One part of a prop, with its own vertex indices."""
 
     vertices: Float[Array, "N 3"]
     faces: Int[np.ndarray, "M 3"]
@@ -39,7 +39,7 @@ def join(pieces: list[Piece], texture: Float[Array, "T T 4"], gloss: Array | flo
 
 
 def repeat(make: Callable[..., Piece], *arguments: Array) -> Piece:
-    """One piece made of `make(*row)` for every row of the arguments: one program for all instead of one each."""
+    """One piece made of `make(*row)` for every row of the arguments, as one program instead of one each."""
     faces = []
 
     def traced(*row):
@@ -54,9 +54,9 @@ def repeat(make: Callable[..., Piece], *arguments: Array) -> Piece:
 
 
 def grid_faces(rows: int, columns: int, *, closed: bool = False) -> Int[np.ndarray, "M 3"]:
-    """Two triangles a cell of a grid of vertices (row by row); `closed` joins the last column to the first.
+    """Two triangles per cell of a grid of vertices (row by row); `closed` joins the last column to the first.
 
-    Counter-clockwise for a viewer who sees columns run to the right and rows run down.
+    Counter-clockwise for a viewer who sees columns go to the right and rows go down.
     """
     last = columns if closed else columns - 1
     row, column = (part.ravel() for part in np.meshgrid(np.arange(rows - 1), np.arange(last), indexing="ij"))
@@ -67,9 +67,15 @@ def grid_faces(rows: int, columns: int, *, closed: bool = False) -> Int[np.ndarr
 
 
 def grid_uv(rows: int, columns: int, box: Box, *, closed: bool = False) -> Float[np.ndarray, "N 2"]:
-    """Texture coordinates of a grid in a patch of the texture, row 0 on top.
+    """Texture coordinates of a grid, row 0 on top.
 
-    A closed grid runs through the patch to the right and back, so that it needs no seam.
+    Args:
+      rows, columns: of the grid.
+      box: the patch of the texture.
+      closed: the grid runs through the patch to the right and back, so that it needs no seam.
+
+    Returns:
+      The coordinates, row by row.
     """
     along = np.arange(columns) / (columns if closed else columns - 1)
     if closed:
@@ -80,14 +86,24 @@ def grid_uv(rows: int, columns: int, box: Box, *, closed: bool = False) -> Float
 
 
 def grid(points: Float[Array, "R C 3"], box: Box, *, closed: bool = False, flip: bool = False) -> Piece:
-    """A sheet through a grid of points, seen from the side on which `grid_faces` turn counter-clockwise (or `flip`)."""
+    """A sheet through a grid of points, visible from one side.
+
+    Args:
+      points: (R, C, 3).
+      box: the patch of the texture.
+      closed: joins the last column to the first.
+      flip: False: visible where `grid_faces` are counter-clockwise; True: from the other side.
+
+    Returns:
+      The piece.
+    """
     rows, columns = points.shape[:2]
     faces = grid_faces(rows, columns, closed=closed)
     return Piece(points.reshape(-1, 3), faces[:, ::-1] if flip else faces, grid_uv(rows, columns, box, closed=closed))
 
 
 def both_sides(piece: Piece) -> Piece:
-    """A sheet that is seen from both sides. Its vertices are doubled, so that each side has its own normals."""
+    """A sheet that is visible from both sides. Its vertices are doubled, so that each side has its own normals."""
     count = len(piece.uv)
     return Piece(
         jnp.concatenate([piece.vertices, piece.vertices]),
@@ -106,10 +122,19 @@ def tube(
     square: Array | float = 1.0,
     loop: bool = False,
 ) -> Piece:
-    """A tube along a path, of superellipses with half-axes `radii` (mm): one towards `across`, one normal to it.
+    """A tube along a path, with superellipses as cross-sections.
 
-    `square` is the exponent of |cos| and |sin|: 1 an ellipse, towards 0 a box. A radius of 0 closes an end. With `loop`
-    the path is closed.
+    Args:
+      path: points (N, 3), mm.
+      radii: half-axes of each cross-section, mm: towards `across`, and normal to it. A radius of 0 closes an end.
+      across: direction of the first half-axis.
+      box: the patch of the texture.
+      sides: vertices around the tube.
+      square: exponent of |cos| and |sin|: 1 is an ellipse, towards 0 a box.
+      loop: whether the path is closed.
+
+    Returns:
+      The piece.
     """
     if loop:
         tangent = jnp.roll(path, -1, axis=0) - jnp.roll(path, 1, axis=0)
@@ -125,11 +150,11 @@ def tube(
     )
     if loop:
         ring = jnp.concatenate([ring, ring[:1]])
-    return grid(ring, box, closed=True, flip=True)  # seen along the path, the columns turn to the left
+    return grid(ring, box, closed=True, flip=True)  # seen along the path, the columns go counter-clockwise
 
 
 def rounded(rows: int, cap: Array | float) -> tuple[Float[Array, " R"], Float[Array, " R"]]:
-    """Places along a tube (0 to 1) and radius factors that round both ends off over a share `cap` of its length."""
+    """Positions along a tube (0 to 1), and radius factors that round both ends off over a share `cap` of its length."""
     ends = rows // 3
     turn = np.linspace(0, np.pi / 2, ends + 1)[:-1]
     place, size = cap * (1 - np.cos(turn)), np.sin(turn)
@@ -141,20 +166,28 @@ def rounded(rows: int, cap: Array | float) -> tuple[Float[Array, " R"], Float[Ar
 def bezier(
     a: Float[Array, " 3"], b: Float[Array, " 3"], c: Float[Array, " 3"], t: Float[Array, " R"]
 ) -> Float[Array, "R 3"]:
-    """The quadratic curve from a to c that is drawn towards b."""
+    """The quadratic Bezier curve from a to c with control point b.
+
+    Args:
+      a, b, c: points.
+      t: parameters, 0 at a and 1 at c.
+
+    Returns:
+      The points.
+    """
     t = t[:, None]
     return (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c
 
 
 def rotation_about(axis: Float[Array, " 3"], angle: Float[Array, ""]) -> Float[Array, "3 3"]:
-    """The matrix that turns by `angle` (radians) about a unit axis (Rodrigues)."""
+    """The rotation matrix of `angle` (radians) about a unit axis (Rodrigues)."""
     x, y, z = axis
     cross = jnp.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return jnp.eye(3) + jnp.sin(angle) * cross + (1 - jnp.cos(angle)) * cross @ cross
 
 
 def noise(key: jax.Array, size: int, cells: int) -> Float[Array, "T T"]:
-    """Smooth noise in [-1, 1], `cells` bumps across."""
+    """Smooth noise in [-1, 1] with `cells` bumps across."""
     coarse = jax.random.uniform(key, (cells, cells), minval=-1.0, maxval=1.0)
     return jax.image.resize(coarse, (size, size), "linear")
 
@@ -172,7 +205,7 @@ def skin_tone(key: jax.Array) -> Float[Array, " 3"]:
 
 
 def any_color(key: jax.Array) -> Float[Array, " 3"]:
-    """A colour of a thing: often near grey, sometimes strong."""
+    """A colour of an object: often near grey, sometimes strong."""
     draw = jax.random.uniform(key, (5,))
     bright, strength = draw[0], draw[1] ** 2.5
     return jnp.clip(bright * (1 - strength) + strength * draw[2:], 0.02, 0.98)

@@ -1,4 +1,4 @@
-"""Textures of strands: noise stretched along the fall of the hair, and the ragged ends of locks."""
+"""Textures of strands: noise stretched along the hair's fall, and the ragged ends of locks."""
 
 from functools import lru_cache
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-_INSIDE = "promise_in_bounds"  # no gather below leaves its table
+_INSIDE = "promise_in_bounds"  # no gather below goes out of bounds
 
 
 def noise_cells(key: Array, *shapes: tuple[int, int]) -> list[Array]:
@@ -21,7 +21,7 @@ def noise_cells(key: Array, *shapes: tuple[int, int]) -> list[Array]:
 
 
 def smooth(cells: Float[Array, "R N"], size: tuple[int, int]) -> Float[Array, "H W"]:
-    """Noise cells interpolated to `size`; the columns wrap."""
+    """Noise cells interpolated to `size`; the columns wrap around."""
     down, across = _between(cells.shape[0], size[0], wrap=False), _between(cells.shape[1], size[1], wrap=True)
     return jnp.asarray(down) @ cells @ jnp.asarray(across.T)
 
@@ -42,7 +42,14 @@ def strand_noise(
 ) -> Float[Array, "H W"]:
     """Light and dark locks and strands along the rows' direction (v), about -1 to 1.
 
-    `curl` mixes in blotches without a direction; `sweep` leans the strands by that share of the width from top to end.
+    Args:
+      key: consumed.
+      size: (rows, columns).
+      curl: how much blotches without direction are mixed in.
+      sweep: how far the strands lean from top to end, as a share of the width.
+
+    Returns:
+      The noise.
     """
     height, width = size
     fine, lock, blob, bend = noise_cells(key, (6, width), (4, 40), (height // 3, width // 3), (1, 2))
@@ -67,14 +74,14 @@ def ragged(key: Array, distance: Float[Array, "H W"], depth: Float[Array, "H W"]
 
 
 def index_of(values: Float[Array, "*S N"], grid: Float[Array, "*S G"]) -> Float[Array, "*S N"]:
-    """Where values lie on rising grids of the same leading axes, as fractional positions, clipped to the ends."""
+    """Fractional indices of values on rising grids with the same leading axes, clipped to the ends."""
     below = jnp.sum(values[..., None] >= grid[..., None, 1:-1], axis=-1)
     low, high = (jnp.take_along_axis(grid, below + k, axis=-1, mode=_INSIDE) for k in (0, 1))
     return below.astype(values.dtype) + jnp.clip((values - low) / jnp.maximum(high - low, 1e-6), 0.0, 1.0)
 
 
 def value_at(place: Float[Array, "*S N"], values: Float[Array, "*S G"]) -> Float[Array, "*S N"]:
-    """Values at fractional positions along the last axis: the inverse of `index_of`."""
+    """Values at fractional indices along the last axis: the inverse of `index_of`."""
     low = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, values.shape[-1] - 2)
     before, after = (jnp.take_along_axis(values, low + k, axis=-1, mode=_INSIDE) for k in (0, 1))
     return before + (place - low.astype(place.dtype)) * (after - before)

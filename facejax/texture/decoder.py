@@ -4,7 +4,6 @@ As in FFHQ-UV (Bai et al., CVPR 2023): a fit moves one latent for each layer, co
 mapping network makes of normal random numbers.
 """
 
-import math
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -245,9 +244,3 @@ SMALL = StyleGANConfig(resolution=256, channel_base=2048, channel_max=256, laten
 LIGHT = StyleGANConfig(resolution=256, channel_base=4096, channel_max=256, latent=256, mapping_layers=4, clamp=None)
 LARGE = StyleGANConfig(resolution=512, channel_base=16384, channel_max=512, latent=512, half=3)
 CONFIG_F = StyleGANConfig()
-
-
-def half_size(config: StyleGANConfig) -> int:
-    """Bytes of a decoder's numbers in 16 bits."""
-    leaves = jax.tree.leaves(generator_shapes(config))
-    return 2 * (sum(math.prod(leaf.shape) for leaf in leaves) + 2 * config.latent)

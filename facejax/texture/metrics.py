@@ -8,7 +8,8 @@ import numpy as np
 from jax.scipy.signal import convolve
 from jaxtyping import Array, Bool, Float
 
-LUMA = (0.299, 0.587, 0.114)  # Y of YUV, ITU-R BT.601
+from facejax.lighting import luma
+
 KERNEL = 55  # texels of a 1024 x 1024 map, as in the paper
 
 
@@ -31,9 +32,9 @@ def brightness_symmetry_error(
     reach = kernel // 2
     if kernel % 2 == 0 or reach >= min(height, width):
         raise ValueError(f"kernel {kernel} must be odd and less than twice the map's side ({height} x {width})")
-    luma = 255.0 * texture @ jnp.asarray(LUMA)
+    grey = 255.0 * luma(texture)
     weights = _gaussian(kernel, sigma)
-    padded = jnp.pad(luma, reach, mode="reflect")
+    padded = jnp.pad(grey, reach, mode="reflect")
     blurred = convolve(convolve(padded, weights[:, None], mode="valid"), weights[None, :], mode="valid")
     gap = jnp.abs(blurred - blurred[:, ::-1])
     if where is None:

@@ -3,22 +3,22 @@
 | file | what lives there |
 |---|---|
 | `texels.py` | `Texels`: where each texel of a map lies on the mesh |
-| `views.py` | `unwrap_view`: one photograph of one fitted face as a `View`, with what is seen of it and its light |
+| `views.py` | `unwrap_view`: one photograph of one fitted face as a `View`: colours, visible texels, light |
 | `lookup.py` | anti-aliased lookups: the average of a picture over a footprint |
-| `normalise.py` | `normalise`: even light, no smile, three views, by a face generator of the user's |
-| `delight.py` | the fitted light divided out of a view |
-| `colours.py` | YUV; one map's colours brought to another's |
-| `masks.py` | erosion, box blur, the soft weights that views are pasted with |
-| `poisson.py` | a region in the manner of the template without a seam: sparse and exact, or jitted for batches |
+| `normalisation.py` | `normalise`: even light, no smile, three views, with a face generator that you supply |
+| `delighting.py` | the fitted light divided out of a texture |
+| `colours.py` | one map's colours matched to another's |
+| `masks.py` | erosion, dilation, box blur, the soft weights with which views are pasted |
+| `poisson.py` | Poisson editing of a region from a template: sparse and exact, or iterative under jit |
 | `pyramid.py` | two maps blended band by band |
 | `regions.py` | skin, the middle of the face, mouth and nostrils in any model's layout; templates |
-| `complete.py` | `complete_texture`: views pasted, repaired, completed |
-| `photos.py` | `unwrap_photos`: photographs of any size through all of this in one program, with figures of quality |
-| `agreement.py` | whether views show one person, by their skin |
-| `dataset.py` | filters, and the manifest of a set that survives being killed |
-| `turned.py` | texels that no photograph shows, from a generator: at once, or view by view of the turned head |
-| `surfaces.py` | `Surface`: a mesh in one texture layout with landmarks, of a model or of arrays |
-| `retarget.py` | `correspond`, `carry_texture`: a texture from one topology's layout to another's |
+| `complete.py` | `complete_texture`: several views become one complete texture |
+| `photos.py` | `unwrap_photos`: all of this for photographs of any size in one program, with measures of quality |
+| `agreement.py` | whether several views show the same person |
+| `dataset.py` | filters, and the manifest of a data set whose making can be resumed |
+| `turned.py` | texels that no photograph shows, completed by a generator: at once, or view by view |
+| `surfaces.py` | `Surface`: a mesh with landmarks and one texture layout, from a face model or from arrays |
+| `retarget.py` | `correspond`, `carry_texture`: transfer a texture from one mesh's layout to another's |
 | `eyeballs.py` | `add_eyeballs`: two textured spheres behind the lids |
 """
 
@@ -26,10 +26,8 @@ from facejax.unwrap.colours import match_colours as match_colours
 from facejax.unwrap.complete import Completed as Completed
 from facejax.unwrap.complete import complete_texture as complete_texture
 from facejax.unwrap.delighting import delight as delight
-from facejax.unwrap.delighting import delight_view as delight_view
 from facejax.unwrap.eyeballs import add_eyeballs as add_eyeballs
 from facejax.unwrap.eyeballs import paint_eyes as paint_eyes
-from facejax.unwrap.masks import feather as feather
 from facejax.unwrap.masks import soft_weight as soft_weight
 from facejax.unwrap.normalisation import Attributes as Attributes
 from facejax.unwrap.normalisation import FaceEditor as FaceEditor

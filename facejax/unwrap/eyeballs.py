@@ -1,8 +1,8 @@
 """Eyeballs for a mesh that has none: two textured spheres behind the lids.
 
-FFHQ-UV (Bai et al., CVPR 2023) adds eyeballs to its mesh by hand; here their place follows from the eye landmarks. They
-get islands of their own in the free squares of the layout, so that one texture still serves the whole head and every
-texture made for the old layout stays right.
+FFHQ-UV (Bai et al., CVPR 2023) adds eyeballs to its mesh by hand; here the eye landmarks give their place. They get
+islands of their own in free squares of the layout. So one texture still covers the whole head, and every texture made
+for the old layout stays valid.
 """
 
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from facejax.mesh import face_neighbors
 from facejax.unwrap.surfaces import EYEBALLS, Surface, as_surface
 from facejax.unwrap.texels import _layout as layout_texels
 
-RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the subject's own sides; the right one is first in iBUG order
+RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the subject's own sides; the right eye comes first in iBUG order
 RADIUS = 0.42  # of the distance between an eye's corners: 12 mm for the usual 29
 CLEARANCE = 0.05  # of the radius, between the sphere and the lid landmarks in front of it
 RINGS, SPOKES = 12, 24
-GRID = 512  # texels a side, on which free squares of a layout are searched
-SMALLEST = 0.03  # side of the smallest square worth having, of the map's
+GRID = 512  # texels per side of the grid on which free squares are searched
+SMALLEST = 0.03  # side of the smallest usable square, as a share of the map's
 WHITE, IRIS, PUPIL = (0.86, 0.84, 0.82), (0.36, 0.25, 0.17), (0.03, 0.03, 0.03)
 IRIS_ANGLE, PUPIL_ANGLE = np.deg2rad(28.0), np.deg2rad(11.0)  # seen from the sphere's centre
 
@@ -39,13 +39,13 @@ class Eye:
 def place_eyes(surface: FaceModel | Surface, *, radius: float = RADIUS) -> tuple[Eye, Eye]:
     """The subject's right and left eyeball, from the six landmarks of each eye.
 
-    The radius is `radius` times the distance between the eye's corners; the centre lies straight behind the middle of
-    the eye, as far back as puts the four lid landmarks just off the sphere. Straight is along the face's own axes, from
-    the eyes and the chin.
+    The radius is `radius` times the distance between the eye's corners. The centre lies straight behind the middle of
+    the eye, far enough back that the four lid landmarks lie just off the sphere. "Straight" is along the face's own
+    axes, which the eyes and the chin give.
     """
     marks = as_surface(surface).landmarks
     across = marks[LEFT_EYE].mean(axis=0) - marks[RIGHT_EYE].mean(axis=0)
-    forward = np.cross(across, marks[27] - marks[8])  # the latter from the chin to the bridge of the nose
+    forward = np.cross(across, marks[27] - marks[8])  # second factor: from the chin to the bridge of the nose
     frame = np.stack([across, np.cross(forward, across), forward])
     frame /= np.linalg.norm(frame, axis=1, keepdims=True)
     return _behind_lids(marks[RIGHT_EYE], frame, radius), _behind_lids(marks[LEFT_EYE], frame, radius)
@@ -68,11 +68,11 @@ def _behind_lids(marks: Float[np.ndarray, "6 3"], frame: np.ndarray, ratio: floa
 def add_eyeballs(model: FaceModel | Surface, *, radius: float = RADIUS) -> FaceModel | Surface:
     """The model (or `Surface`) with two more parts, "eye_right" and "eye_left", and the region "eyeballs".
 
-    Each eye is a sphere of 504 triangles with the pole in front and a small hole at the back. Its texture is a disc
-    of equal areas, in one of the two largest free squares of the layout; so
-    old textures remain valid. A face model's identities carry the spheres along with the eyes' corners and scale them
-    with their distance; expressions leave them still. The mean of a linear albedo shows a brown iris there, without
-    variation; other albedo models are left as they are.
+    Each eye is a sphere of 504 triangles with the pole in front and a small hole at the back. Its texture is a disc of
+    equal areas, in one of the two largest free squares of the layout, so old textures remain valid. The identity basis
+    of a face model moves the spheres with the eyes' corners and scales them with the distance between the corners;
+    expressions leave them still. The mean of a linear albedo shows a brown iris there, without variation; other albedo
+    models are left as they are.
 
     Raises ValueError when the model has eyeballs, no landmarks, or no free square for them.
     """
@@ -106,7 +106,7 @@ def free_squares(model: FaceModel | Surface) -> list[tuple[Float[np.ndarray, " 2
     for _ in range(2):
         distance = np.asarray(distance_transform_cdt(~taken, metric="chessboard"))
         row, column = np.unravel_index(np.argmax(distance), distance.shape)
-        reach = int(distance[row, column]) - 2  # texels to either side, two of them a margin for blurred lookups
+        reach = int(distance[row, column]) - 2  # half the side, less two texels of margin for blurred lookups
         side = (2 * reach + 1) / GRID
         if side < SMALLEST:
             raise ValueError("add_eyeballs: the texture layout has no room for eyes: leave two free squares in its UV")
@@ -120,7 +120,7 @@ def free_squares(model: FaceModel | Surface) -> list[tuple[Float[np.ndarray, " 2
 def paint_eyes(texture: Float[Array, "T R 3"], model: FaceModel | Surface) -> Float[Array, "T R 3"]:
     """The texture (display values) with white, iris and pupil painted on the islands that `add_eyeballs` makes.
 
-    `model` is the one without eyeballs.
+    `model` is the model without eyeballs.
     """
     height, width, _ = texture.shape
     painted, mask = _drawn_eyes((height, width), free_squares(model))
@@ -128,7 +128,7 @@ def paint_eyes(texture: Float[Array, "T R 3"], model: FaceModel | Surface) -> Fl
 
 
 def _drawn_eyes(shape: tuple[int, int], squares: list) -> tuple[Float[Array, "T R 3"], Bool[Array, "T R"]]:
-    """Colours of the islands on a map, and where they are."""
+    """The colours of the islands on a map, and a mask of them."""
     v, u = 1 - (np.arange(shape[0]) + 0.5) / shape[0], (np.arange(shape[1]) + 0.5) / shape[1]
     color, mask = np.zeros((*shape, 3), np.float32), np.zeros(shape, bool)
     for corner, side in squares:
@@ -150,9 +150,9 @@ def _eye_color(angle: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N 3"]:
 
 
 def _sphere() -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, "M 3"], Float[np.ndarray, "N 2"]]:
-    """Unit sphere around +z: points, triangles (counter-clockwise from outside), and its equal-area disc.
+    """Unit sphere around +z: points, triangles (counter-clockwise from outside), and its disc of equal areas in uv.
 
-    The back, a cap of one ring's size that no one sees, stays open; so the disc has no seam.
+    A cap one ring wide at the back, which nobody sees, stays open, so the disc has no seam.
     """
     angle = np.pi * np.arange(1, RINGS) / RINGS
     turn = 2 * np.pi * np.arange(SPOKES) / SPOKES
@@ -204,7 +204,7 @@ def _extend(model: FaceModel, points: np.ndarray, faces: np.ndarray, uv: np.ndar
 
 
 def _follow_corners(model: FaceModel, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "K N 3"]:
-    """Identity displacements: along with the middle of the eye's corners, and growing as the corners part."""
+    """Identity displacements: each eye moves with the middle of its corners and grows with their distance."""
     marks = np.array([[36, 39], [42, 45]])
     weights = np.asarray(model.landmark_weights)[marks]
     vertices = np.asarray(model.faces)[np.asarray(model.topology.landmark_faces)[marks]]
@@ -234,6 +234,6 @@ def _with_eyes(albedo: AlbedoModel | None, count: int, squares: list) -> AlbedoM
 
 
 def _mirrored() -> Int[np.ndarray, " N"]:
-    """For each point of the sphere the one on the other side of its upright middle plane."""
+    """For each point of the sphere, the point on the other side of its upright middle plane."""
     ring = (SPOKES // 2 - np.arange(SPOKES)) % SPOKES
     return np.concatenate([[0], *(1 + k * SPOKES + ring for k in range(RINGS - 1))])

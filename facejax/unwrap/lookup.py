@@ -1,4 +1,4 @@
-"""Averages of a picture over footprints: four taps into a pyramid of halved pictures, in a row or in a square.
+"""Averages of an image over elliptical footprints: four taps into a pyramid of halved images, in a row or in a square.
 
 Williams, "Pyramidal parametrics", SIGGRAPH 1983 (the pyramid, trilinear lookup); McCormack et al., "Feline: fast
 elliptical lines for anisotropic texture mapping", SIGGRAPH 1999 (taps along the long axis).
@@ -17,16 +17,16 @@ from facejax.kernels import gather_rows
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Pyramid:
-    """A picture and its halvings, one after another in one table."""
+    """An image and its halvings, one after another in one table."""
 
     table: Float[Array, "N C"]
     sizes: tuple[tuple[int, int], ...] = field(metadata={"static": True})  # (height, width) of each level
 
 
 def build_pyramid(image: Float[Array, "H W C"]) -> Pyramid:
-    """All levels down to one pixel, each the mean of 2 x 2 of the one before; an odd last row or column is repeated.
+    """All levels down to one pixel, each the 2 x 2 means of the one before; an odd last row or column is repeated.
 
-    A point (x, y) of the picture is at (x, y) / 2^l in level l.
+    A point (x, y) of the image is at (x, y) / 2^l in level l.
     """
     levels = [image]
     while max(levels[-1].shape[:2]) > 1:
@@ -40,10 +40,9 @@ def build_pyramid(image: Float[Array, "H W C"]) -> Pyramid:
 def footprint_axes(
     across: Float[Array, "N 2"], down: Float[Array, "N 2"]
 ) -> tuple[Float[Array, "N 2"], Float[Array, " N"]]:
-    """The ellipse that a unit square becomes: its long axis as a vector, the length of its short one.
+    """The ellipse that a unit square maps to: its long axis as a vector, and the length of its short axis.
 
-    `across` and `down` are the derivatives of the mapping. Lengths are those of the square's image: for a pure scaling
-    by s both are s.
+    `across` and `down` are the derivatives of the mapping. A pure scaling by s gives s for both lengths.
     """
     xx, yy = across[:, 0] ** 2 + down[:, 0] ** 2, across[:, 1] ** 2 + down[:, 1] ** 2
     xy = across[:, 0] * across[:, 1] + down[:, 0] * down[:, 1]
@@ -51,23 +50,32 @@ def footprint_axes(
     half, spread = 0.5 * (xx + yy), jnp.sqrt(0.25 * (xx - yy) ** 2 + xy**2)
     long = jnp.sqrt(half + spread)
     area = jnp.abs(across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0])
-    short = area / jnp.maximum(long, 1e-12)  # from the area: the difference half - spread would cancel
+    short = area / jnp.maximum(long, 1e-12)  # from the area, since the difference half - spread would cancel
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1) * long[:, None], short
 
 
 def sample_pyramid(
     pyramid: Pyramid, place: Float[Array, "N 2"], long: Float[Array, "N 2"], short: Float[Array, " N"]
 ) -> Float[Array, "N C"]:
-    """The picture's mean over ellipses around `place` (pixels, (0, 0) the top-left corner), axes from `footprint_axes`.
+    """The mean of the image over ellipses.
 
-    Footprints of a pixel or less are looked up bilinearly; those more than four times as long as wide are blurred
-    across. Beyond the outermost centres the border pixel goes on.
+    Footprints of a pixel or less are looked up bilinearly. Footprints more than four times as long as wide are blurred
+    across. Beyond the outermost pixel centres the border pixel is repeated.
+
+    Args:
+      pyramid: of the image.
+      place: centres of the ellipses in pixels, (0, 0) the top-left corner.
+      long, short: the axes, from `footprint_axes`.
+
+    Returns:
+      One value per ellipse and channel.
     """
     length = jnp.linalg.norm(long, axis=-1)
     along = long / jnp.maximum(length, 1e-12)[:, None]
     across = jnp.stack([-along[:, 1], along[:, 0]], axis=-1)
     thin = length > 2 * short
-    side = jnp.maximum(jnp.where(thin, jnp.maximum(short, length / 4), length / 2), 1.0)  # what one tap averages
+    # side of the area that one tap averages
+    side = jnp.maximum(jnp.where(thin, jnp.maximum(short, length / 4), length / 2), 1.0)
     level = jnp.clip(jnp.log2(side), 0.0, len(pyramid.sizes) - 1.0)
     low = level.astype(jnp.int32)
     rest = (level - low.astype(level.dtype))[:, None]
@@ -87,7 +95,7 @@ def sample_pyramid(
 
 
 def _bilinear(pyramid: Pyramid, place: Float[Array, "N 2"], level: Int[Array, " N"]) -> Float[Array, "N C"]:
-    """Each place (pixels of level 0) in its own level."""
+    """Bilinear lookup of each place (pixels of level 0) in its own level."""
     level = jnp.minimum(level, len(pyramid.sizes) - 1)
     sides = np.array(pyramid.sizes)
     begins = np.concatenate([[0], np.cumsum(sides.prod(axis=1))[:-1]])

@@ -1,7 +1,7 @@
-"""Masks in UV space: square erosion and dilation, box blurs, and the soft weights that views are pasted with.
+"""Masks in UV space: square erosion and dilation, box blurs, and the soft weights with which views are pasted.
 
-Masks are (S, S) in [0, 1]. The kernels of FFHQ-UV (Bai et al., CVPR 2023) are sides in texels of a 1024 map;
-`scaled_kernel` brings them to the map at hand, so that a face looks alike at every resolution.
+Masks are (S, S) in [0, 1]. The kernels of FFHQ-UV (Bai et al., CVPR 2023) are given in texels of a 1024 map;
+`scaled_kernel` converts them, so that a face looks alike at every resolution.
 """
 
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-REFERENCE_SIZE = 1024  # texels a side, for which the kernels below are given
+REFERENCE_SIZE = 1024  # texels per side of the maps for which the kernels below are given
 
 ERODE_FIRST, ERODE_MOUTH, ERODE_ELSEWHERE = 3, 5, 9
 MINOR_BLUR, MINOR_WEIGHT = 51, 0.8
@@ -17,22 +17,22 @@ MAJOR_BLUR, EDGE_BLUR = 31, 21
 
 
 def scaled_kernel(texels: int | float, size: int, *, least: int = 1) -> int:
-    """The odd kernel side that covers on a map of `size` what `texels` cover on one of 1024, at least `least`."""
+    """The odd kernel side that covers as much of a map of `size` as `texels` cover of one of 1024; at least `least`."""
     return max(2 * round((texels * size / REFERENCE_SIZE - 1) / 2) + 1, least)
 
 
 def erode(mask: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
-    """The least value in a square of `kernel` texels a side; beyond the map's border is nothing that would erode."""
+    """The smallest value in a square of `kernel` texels per side. The map's border does not erode."""
     return _extreme(mask, kernel, lax.min, np.inf)
 
 
 def dilate(mask: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
-    """The greatest value in a square of `kernel` texels a side."""
+    """The largest value in a square of `kernel` texels per side."""
     return _extreme(mask, kernel, lax.max, -np.inf)
 
 
 def box_blur(image: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
-    """The mean over a square of `kernel` texels a side; the map is mirrored about its outermost texels.
+    """The mean over a square of `kernel` texels per side; the map is mirrored at its outermost texels.
 
     Raises ValueError where the kernel is even, or reaches farther than the map.
     """
@@ -42,18 +42,6 @@ def box_blur(image: Float[Array, "H W"], kernel: int) -> Float[Array, "H W"]:
     return _box_rows(_box_rows(image, kernel).T, kernel).T
 
 
-def feather(mask: Float[Array, "S S"], width: int | float) -> Float[Array, "S S"]:
-    """A weight that rises smoothly from 0 at the mask's edge to 1 about `width` texels (of a 1024 map) inside it.
-
-    Zero wherever the mask is, so nothing is taken from outside it. Parts thinner than the width get less, or nothing.
-    Where the mask goes up to the map's border, it counts as going on beyond.
-    """
-    size = mask.shape[0]
-    kernel = scaled_kernel(width / 2, size)  # two boxes of this side make a ramp without creases
-    core = erode(mask, 2 * kernel - 1)
-    return box_blur(box_blur(core, kernel), kernel)
-
-
 def soft_weight(
     mask: Float[Array, "S S"],
     major: Float[Array, "S S"],
@@ -61,11 +49,19 @@ def soft_weight(
     *,
     mouth: Float[Array, "S S"] | None = None,
 ) -> Float[Array, "S S"]:
-    """How much of a view to paste at every texel: FFHQ-UV's weights, in [0, 1] and zero outside `mask`.
+    """How much of a view to paste at each texel: FFHQ-UV's weights, zero outside `mask`.
 
-    `mask` is what the view shows well; `major` where this view is the best one, `minor` where it is of use (it contains
-    `major`). Weights are near 1 in `major`, at most 0.8 in the rest of `minor`, and fade towards the mask's edge, which
-    is first drawn in by squares of 3, 5 and 9 texels (in the region `mouth`, where little can be spared, by 3 and 5).
+    Weights are near 1 in `major`, at most 0.8 in the rest of `minor`, and fade out towards the mask's edge. The mask is
+    first eroded by squares of 3, 5 and 9 texels; around the mouth, where little can be spared, by 3 and 5.
+
+    Args:
+      mask: where the view shows the face well.
+      major: where this view is the best one.
+      minor: where it is usable; contains `major`.
+      mouth: the region around the mouth.
+
+    Returns:
+      Weights (S, S) in [0, 1].
     """
     size = mask.shape[0]
 
@@ -88,7 +84,7 @@ def _check(kernel: int) -> None:
 
 
 def _extreme(mask: Float[Array, "H W"], kernel: int, operation, start: float) -> Float[Array, "H W"]:
-    """A square's extreme is that of its rows' extremes."""
+    """Extreme over a square: the extreme over columns of the extremes over rows."""
     _check(kernel)
     for window in ((kernel, 1), (1, kernel)):
         mask = lax.reduce_window(mask, np.asarray(start, mask.dtype), operation, window, (1, 1), "SAME")

@@ -1,8 +1,9 @@
-"""A photograph as if taken in even light, from the front and both sides, without glasses, hair or a smile.
+"""A photograph turned into views of the same face in even light, from the front and both sides, without glasses or a
+smile.
 
-FFHQ-UV (Bai et al., CVPR 2023, section 3.1) does that in the latent space of a face generator: e4e inverts, StyleFlow
-edits, other networks say what there is to edit. Such networks are the user's: here is what is done with them, in which
-order, to which layers. Without any, `pass_through` hands the photograph on.
+FFHQ-UV (Bai et al., CVPR 2023, section 3.1) does this in the latent space of a face generator: e4e inverts the
+photograph, StyleFlow edits the latent, other networks detect what there is to edit. You supply such networks; this file
+holds what is done with them, in which order, to which layers. Without any, `pass_through` returns the photograph.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 Image = Float[Array | np.ndarray, "H W 3"]  # display values in [0, 1]
 Latent = Float[Array | np.ndarray, "L W"]  # one vector for each layer of the generator
 
-FRONT, RIGHT, LEFT = 0.0, -30.0, 30.0  # yaw in degrees; what FFHQ-UV calls the right view has the negative one
+FRONT, RIGHT, LEFT = 0.0, -30.0, 30.0  # yaw in degrees; FFHQ-UV's right view has negative yaw
 LAYERS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "light": (7, 11),
@@ -30,16 +31,17 @@ LAYERS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "gender": (0, 7),
         "smile": (0, 17),
     }
-)  # the first and the last that an edit may change, of a StyleGAN2's 18 at 1024 pixels
+)  # first and last layer that each edit may change, of the 18 of a StyleGAN2 at 1024 pixels
 TARGETS = (("light", None), ("glasses", 0.0), ("yaw", FRONT), ("pitch", 0.0), ("baldness", 1.0))  # in this order
-STRIDE, MORE, MOST = -2.0, 0.05, 5  # the walk: first step for a smile of 1, the share of each further one, how many
+# the walk away from a smile: its first step for a smile of 1, each further step as a share of it, and their number
+STRIDE, MORE, MOST = -2.0, 0.05, 5
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """What there is to edit in a picture of a face."""
+    """What can be edited in a picture of a face."""
 
-    light: Float[Array | np.ndarray, " 9"]  # spherical harmonics, one channel; the first is the even part
+    light: Float[Array | np.ndarray, " 9"]  # spherical harmonics of one channel; the first is the uniform part
     glasses: float  # 1 with, 0 without
     yaw: float  # degrees
     pitch: float  # degrees
@@ -52,7 +54,8 @@ class Attributes:
 
 @dataclass(frozen=True)
 class FaceEditor:
-    """A face generator with what steers it, as functions of one picture; on any framework, they run on the host.
+    """A face generator and the networks that steer it, as functions of one picture. They run on the host, in any
+    framework.
 
     Without `edit` nothing is changed and there are no side views: the paper's ablation. Without `beta` or `classify`
     the smile stays.
@@ -61,31 +64,32 @@ class FaceEditor:
     invert: Callable[[Image], Latent]
     generate: Callable[[Latent], Image]
     detect: Callable[[Image], Attributes | None] | None = None  # None: no face in the picture
-    edit: Callable[[Latent, Attributes, Attributes], Latent] | None = None  # latent, what it is, what it shall be
+    # (latent, present attributes, wanted attributes) to latent
+    edit: Callable[[Latent, Attributes, Attributes], Latent] | None = None
     classify: Callable[[Image], str] | None = None  # the name of the expression
-    beta: Float[Array | np.ndarray, "*L W"] | None = None  # towards a smile, for all layers alike or for each
+    beta: Float[Array | np.ndarray, "*L W"] | None = None  # direction of a smile, for all layers or for each
     layers: Mapping[str, tuple[int, int]] = field(default_factory=lambda: LAYERS)
-    happy: str = "Happy"  # the class that the walk leaves
+    happy: str = "Happy"  # the expression class to walk away from
 
 
 class NormalisedViews(NamedTuple):
-    """Lists are one item for each view."""
+    """The views of one photograph; each list has one item per view."""
 
     images: list[Image]
     latents: list[Latent]
-    edits: tuple[str, ...]  # attributes that were edited, in order, before the views were made
-    further: int  # steps of the expression's walk beyond the first
+    edits: tuple[str, ...]  # attributes edited before the views were made, in order
+    further: int  # steps of the walk away from the smile, beyond its first
     before: Attributes | None  # of the inverted photograph
     after: list[Attributes | None]  # as detected in the views
 
 
 class _State(NamedTuple):
     latent: Latent
-    attributes: Attributes  # what the latent is taken to show
+    attributes: Attributes  # those that the latent is assumed to show
 
 
 def pass_through() -> FaceEditor:
-    """The editor of those who have no generator: the photograph is its own latent, and its only view."""
+    """An editor for use without a generator: the photograph is its own latent and its only view."""
     return FaceEditor(
         invert=lambda photo: photo.reshape(photo.shape[0], -1),
         generate=lambda latent: latent.reshape(latent.shape[0], -1, 3),
@@ -95,7 +99,7 @@ def pass_through() -> FaceEditor:
 def even_light(
     light: Float[Array | np.ndarray, " 9"], reading: Literal["kept", "one"]
 ) -> Float[Array | np.ndarray, " 9"]:
-    """The light's first coefficient alone: "kept" as it is (the paper's words), or set to "one" (its code)."""
+    """Only the first coefficient of the light: "kept" as it is (the paper's text), or set to "one" (its code)."""
     if reading not in ("kept", "one"):
         raise ValueError(f"light {reading!r}: give 'kept' or 'one'")
     even = np.zeros(9, np.float32)
@@ -110,12 +114,23 @@ def normalise(
     views: Sequence[float] = (FRONT, RIGHT, LEFT),
     light: Literal["kept", "one"] = "kept",
 ) -> NormalisedViews:
-    """The photograph's face in even light and at rest, seen at the yaw angles `views` (degrees).
+    """Views of the photograph's face in even light and with a neutral expression.
 
-    Light, glasses, yaw, pitch and baldness are edited in turn, then the smile is walked away, then the views are made,
-    each from the same latent. Every edit starts from what the one before left, is told what that one asked for, and
-    may change its attribute's layers only; one whose attribute has its value already is left out. Raises ValueError
-    where no face is found in the inverted photograph, and for an editor whose functions or layers do not suffice.
+    Light, glasses, yaw, pitch and baldness are edited in turn, then the smile is removed, then each view is made from
+    the resulting latent. Each edit starts from the result of the one before and changes only its attribute's layers. An
+    edit is skipped when its attribute already has the wanted value.
+
+    Args:
+      editor: the generator and its networks.
+      photo: display values (H, W, 3) in [0, 1].
+      views: yaw angles, degrees.
+      light: "kept" or "one", see `even_light`.
+
+    Returns:
+      The views, and what was edited.
+
+    Raises ValueError where no face is found in the inverted photograph, and for an editor whose functions or layers do
+    not suffice.
     """
     latent = editor.invert(photo)
     image = editor.generate(latent)
@@ -126,7 +141,7 @@ def normalise(
     if editor.edit is None:
         return NormalisedViews([image], [latent], (), 0, before, [before])
     if detect is None or before is None:
-        raise ValueError("an editor with `edit` but without `detect`: what there is to edit must be known")
+        raise ValueError("an editor with `edit` needs `detect`, which says what there is to edit")
     _check_layers(editor, latent)
 
     state, edits = _State(latent, before), []
@@ -144,7 +159,7 @@ def normalise(
 def _edit(
     editor: FaceEditor, state: _State, name: str, value: float | Float[Array | np.ndarray, " 9"]
 ) -> tuple[_State, bool]:
-    """One attribute brought to a value, and whether there was anything to do."""
+    """Set one attribute to a value. Also says whether there was anything to do."""
     if np.array_equal(getattr(state.attributes, name), value):
         return state, False
     wanted = replace(state.attributes, **{name: value})
@@ -154,9 +169,10 @@ def _edit(
 
 
 def _stop_smiling(editor: FaceEditor, state: _State) -> tuple[_State, int | None]:
-    """Away from a smile: a first step as long as the smile is strong, then small ones until the classifier sees none.
+    """Walk away from a smile: a first step as long as the smile is strong, then small ones until the classifier sees
+    none.
 
-    And how many small steps that took, at most `MOST`; None where there was nothing to do.
+    Also returns the number of small steps, at most `MOST`; None where there was nothing to do.
     """
     smile = state.attributes.smile
     if editor.beta is None or editor.classify is None or smile == 0:
@@ -173,7 +189,7 @@ def _walk(editor: FaceEditor, latent: Latent, step: Float[Array, "*L W"]) -> Lat
 
 
 def _take_over(latent: Latent, edited: Latent, layers: tuple[int, int]) -> Latent:
-    """The latent with some layers, first and last included, from the edited one."""
+    """The latent with some layers (first to last, inclusive) taken from the edited one."""
     part = slice(layers[0], layers[1] + 1)
     return jnp.asarray(latent).at[part].set(jnp.asarray(edited)[part])
 
@@ -181,7 +197,7 @@ def _take_over(latent: Latent, edited: Latent, layers: tuple[int, int]) -> Laten
 def _check_layers(editor: FaceEditor, latent: Latent) -> None:
     for name in [*dict(TARGETS), "smile"]:
         if name not in editor.layers:
-            raise ValueError(f"the editor's layers name none for {name!r}: give the first and the last that may change")
+            raise ValueError(f"the editor's layers lack {name!r}: give its first and last layer")
         if editor.layers[name][1] >= len(latent):
             raise ValueError(
                 f"layers {editor.layers[name]} for {name!r}, but latents have {len(latent)}: give the editor its own"

@@ -1,16 +1,17 @@
-"""Poisson editing: a region of a texture takes the template's detail and its surroundings' colours, without a seam.
+"""Poisson editing: a region of a texture takes the template's detail and the colours of its surroundings, without a
+seam.
 
 Perez, Gangnet and Blake, "Poisson image editing", SIGGRAPH 2003; FFHQ-UV (Bai et al., CVPR 2023) repairs eyes, nostrils
 and mouth with it.
 
-Inside the mask the result has the template's Laplacian, outside it is the texture. Written as `template + h`, what is
-sought has no Laplacian at all: `h` is harmonic inside the mask and equals `texture - template` on its edge. It is the
-smooth correction that carries the template's colours to the texture's; the template's detail never enters the
-equations, and neither does what the texture holds inside the mask, not even NaN. Both solvers below find this `h`.
+Inside the mask the result has the template's Laplacian; outside it is the texture. Write the result as `template + h`:
+then `h` is harmonic inside the mask and equals `texture - template` on its edge. It is the smooth correction from the
+template's colours to the texture's. The template's detail does not enter the equations, and neither does the texture
+inside the mask, not even if it is NaN. Both solvers below find this `h`.
 
 Texels are neighbours across an edge only (the five-point Laplacian). The outermost `BORDER` texels of the map are never
 solved, so every masked region has an edge. Nothing is clipped: `h` stays between the extremes of `texture - template`
-on the edge, but the sum may leave [0, 1] by a little.
+on the edge, but the sum may leave [0, 1] a little.
 """
 
 from typing import NamedTuple
@@ -25,8 +26,8 @@ from jaxtyping import Array, Bool, Float, Int
 from facejax.compilation import jit
 
 BORDER = 2  # texels along the map's border that are never solved
-WINDOW_STEP = 64  # texels that windows grow to a multiple of, so that few sizes are compiled
-TOLERANCE = 1e-5  # of the equations' right-hand side, for what is left of it
+WINDOW_STEP = 64  # window sides are rounded up to a multiple of this, so that few sizes are compiled
+TOLERANCE = 1e-5  # for the residual, as a share of the right-hand side
 MAX_ITERATIONS = 60
 
 Host = Array | np.ndarray
@@ -34,16 +35,16 @@ Window = tuple[int, int, int, int]  # first row, end row, first column, end colu
 
 _SMOOTHINGS = 2  # Jacobi sweeps before and after each coarser level
 _DAMPING = 0.8
-_COARSEST = 8  # texels a side at which no coarser level is made
+_COARSEST = 8  # texels per side of the coarsest level
 _COARSEST_SMOOTHINGS = 16
 
 
 class Relaxed(NamedTuple):
-    """What `poisson_relax` reached."""
+    """The result of `poisson_relax`."""
 
     texture: Float[Array, "H W 3"]
     iterations: Int[Array, ""]
-    error: Float[Array, ""]  # norm of the equations' residual as a share of their right-hand side's
+    error: Float[Array, ""]  # norm of the residual over the norm of the right-hand side
 
 
 def poisson_edit(
@@ -53,11 +54,18 @@ def poisson_edit(
     *,
     implementation: str = "direct",
 ) -> Float[Array, "H W 3"]:
-    """`texture` with the masked texels (mask > 0.5) repaired in the manner of `template`; concrete arrays of one map.
+    """`texture` with the masked texels (mask > 0.5) replaced by the template's detail. For concrete arrays of one map.
 
-    "direct" is exact: a sparse factorisation in float64 on the host. "iterative" runs `poisson_relax` over the mask's
-    window on the default device; call that one yourself inside jit, or vmapped over a batch. Raises ValueError for
-    shapes that differ, for a mask with nothing to solve, and for an unknown implementation.
+    Args:
+      texture, template: maps (S, S, C).
+      mask: (S, S).
+      implementation: "direct" is exact: a sparse factorisation in float64 on the host. "iterative" runs `poisson_relax`
+        over the mask's window on the default device; inside jit or vmap call that function yourself.
+
+    Returns:
+      The edited map.
+
+    Raises ValueError for shapes that differ, for a mask with nothing to solve, and for an unknown implementation.
     """
     if not texture.shape == template.shape == (*mask.shape, 3):
         raise ValueError(
@@ -84,9 +92,9 @@ def solvable(mask: Bool[Host, "*B H W"] | Float[Host, "*B H W"]) -> Bool[Host, "
 
 
 def mask_window(mask: Bool[Host, "*B H W"] | Float[Host, "*B H W"], *, step: int = WINDOW_STEP) -> Window:
-    """The rows and columns that hold all the masked texels and the ring around them, for `poisson_relax`.
+    """The smallest window that contains all masked texels and the ring around them, for `poisson_relax`.
 
-    On the host, over a whole batch of masks if there is one. Sides are multiples of `step` where the map has room.
+    Host code, for one mask or a batch of masks. Sides are rounded up to multiples of `step` where the map has room.
     """
     height, width = mask.shape[-2:]
     inside = np.any(np.asarray(solvable(mask)).reshape(-1, height, width), axis=0)
@@ -108,7 +116,7 @@ def _direct(texture: np.ndarray, template: np.ndarray, inside: np.ndarray) -> Fl
     gap = (texture.astype(np.float64) - template).reshape(-1, 3)
     flat = inside.ravel()
     texels = np.flatnonzero(flat)
-    unknown = np.cumsum(flat) - 1  # a masked texel's place among the unknowns
+    unknown = np.cumsum(flat) - 1  # index of a masked texel among the unknowns
     count = len(texels)
     entries, constant = [scipy.sparse.diags_array(np.full(count, 4.0))], np.zeros((count, 3))
     for offset in (-width, width, -1, 1):
@@ -133,15 +141,22 @@ def poisson_relax(
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Relaxed:
-    """`poisson_edit` in float32 as a program for jit, vmap and grad: conjugate gradients, preconditioned by multigrid.
-
-    `window` (static; the whole map if None) limits the work. Masked texels on its outermost ring or beyond are left as
-    they are, so take it from `mask_window`, or from the region that all masks lie in. It ends when what is left falls
-    below `tolerance` or after `max_iterations`; the result says which. A mask with nothing to solve changes nothing.
-    The gradient is that of the exact solution, in texture and template.
+    """`poisson_edit` in float32 for jit, vmap and grad: conjugate gradients preconditioned by multigrid.
 
     The preconditioner is one symmetric V-cycle (after McAdams, Sifakis and Teran, "A parallel multigrid Poisson solver
-    for fluids simulation on large grids", SCA 2010): a coarse texel is solved where all four fine ones are.
+    for fluids simulation on large grids", SCA 2010): a coarse texel is solved where all four fine ones are. The
+    gradient is that of the exact solution, with respect to texture and template.
+
+    Args:
+      texture, template: maps (S, S, C).
+      mask: (S, S). A mask with nothing to solve changes nothing.
+      window: static; limits the work to a part of the map. None: the whole map. Masked texels on the window's outermost
+        ring or outside it are not changed, so take it from `mask_window`, or from the region that all masks lie in.
+      tolerance: stop when the residual falls below this share of the right-hand side.
+      max_iterations: stop after as many.
+
+    Returns:
+      The edited map, the number of iterations and the residual that remains.
     """
     rows, columns = _slices(window, mask.shape)
     inside = solvable(mask)[rows, columns] & _interior(rows.stop - rows.start, columns.stop - columns.start)
@@ -177,7 +192,7 @@ def _interior(height: int, width: int) -> np.ndarray:
 
 
 def _conjugate_gradients(masks: list[Array], right: Float[Array, "C H W"], tolerance: float, most: int):
-    """Solves the masked Laplace equation from zero. Returns the solution and (iterations, what is left)."""
+    """Solve the masked Laplace equation from zero. Returns the solution, and (iterations, residual)."""
 
     def unfinished(state):
         _, residual, _, _, count = state
@@ -218,18 +233,18 @@ def _jacobi(x: Float[Array, "C H W"], right: Float[Array, "C H W"], mask: Float[
 
 
 def _minus_laplacian(x: Float[Array, "C H W"], mask: Float[Array, "H W"]) -> Float[Array, "C H W"]:
-    """Four times each texel less its neighbours, for `x` that is zero outside the mask; again zero there."""
-    return mask[None] * (4 * x - _neighbours(x))
+    """Four times each texel less its neighbours, for `x` that is zero outside the mask; zero there again."""
+    return mask * (4 * x - _neighbours(x))
 
 
 def _neighbours(x: Float[Array, "C H W"]) -> Float[Array, "C H W"]:
-    """Each texel's four neighbours added up; nothing beyond the border."""
+    """The sum of each texel's four neighbours; zero beyond the border."""
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
     return padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
 
 
 def _coarser(mask: Float[Array, "H W"]) -> list[Float[Array, "h w"]]:
-    """The mask and its halvings, finest first; a coarse texel counts where all its four do."""
+    """The mask and its halvings, finest first; a coarse texel is set where all its four fine ones are."""
     masks = [mask]
     while min(masks[-1].shape) > _COARSEST:
         height, width = masks[-1].shape
@@ -239,7 +254,9 @@ def _coarser(mask: Float[Array, "H W"]) -> list[Float[Array, "h w"]]:
 
 
 def _gather(fine: Float[Array, "C H W"]) -> Float[Array, "C h w"]:
-    """What each coarse texel gets: its fine ones and, less, those next to them; the transpose of `_spread`."""
+    """Restriction to the coarser level: a weighted sum of the fine texels near each coarse one; the transpose of
+    `_spread`.
+    """
     return _gather_rows(_gather_rows(fine).swapaxes(1, 2)).swapaxes(1, 2)
 
 

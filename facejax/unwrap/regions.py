@@ -1,7 +1,7 @@
-"""Where things are in a model's UV layout: skin, the middle of the face, mouth and nostrils, from its own landmarks.
+"""Where things are in a model's UV layout: skin, the middle of the face, mouth and nostrils, found from its landmarks.
 
-FFHQ-UV (Bai et al., CVPR 2023) comes with painted masks of its one head. These are made from any model that has the 68
-landmarks, so they fit whatever is loaded.
+FFHQ-UV (Bai et al., CVPR 2023) comes with hand-painted masks of its one head. These masks are computed for any model
+that has the 68 landmarks.
 """
 
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ from facejax.unwrap.poisson import Window, mask_window
 from facejax.unwrap.texels import Texels
 
 MOUTH, INNER_LIPS, NOSE_BASE = (48, 54), range(60, 68), range(31, 36)  # iBUG
-LIP_REACH = 0.15  # round the line between the lips, as a share of the mouth's width
-NOSTRIL_REACH = 0.35  # round the nose's base, as a share of its width
-DOWN = -0.2  # a nostril's normal has a y below this
+LIP_REACH = 0.15  # distance from the line between the lips, as a share of the mouth's width
+NOSTRIL_REACH = 0.35  # distance from the base of the nose, as a share of its width
+DOWN = -0.2  # the y of a nostril's normal is below this
 
 
 @jax.tree_util.register_dataclass
@@ -31,15 +31,15 @@ class Regions:
     """Masks of one layout, (S, S) in [0, 1], row 0 on top."""
 
     skin: Float[Array, "S S"]  # the part of the mesh that the landmarks lie on: not eyeballs or teeth
-    face: Float[Array, "S S"]  # of it what a photograph usually shows: no scalp, ears, neck
-    centre: Float[Array, "S S"]  # of it what lies within the landmarks, where nothing may be missing
-    mouth: Float[Array, "S S"]  # round the line between the lips
+    face: Float[Array, "S S"]  # the part of the skin that a photograph usually shows: no scalp, ears, neck
+    centre: Float[Array, "S S"]  # the part of the face within the landmarks, where nothing may be missing
+    mouth: Float[Array, "S S"]  # around the line between the lips
     nostrils: Float[Array, "S S"]  # the underside of the nose
-    window: Window = field(metadata={"static": True})  # holds what may be repaired
+    window: Window = field(metadata={"static": True})  # contains all texels that may be repaired
 
 
 def face_regions(model: FaceModel, texels: Texels) -> Regions:
-    """The regions of a model's layout, on the host; once for all faces. Raises ValueError without 68 landmarks."""
+    """The regions of a model's layout. Host code, once for all faces. Raises ValueError without 68 landmarks."""
     if model.landmark_weights.shape[0] != 68:
         raise ValueError(f"face model {model.name!r} has no 68 landmarks: its regions cannot be found")
     points, normals = (
@@ -71,7 +71,7 @@ def face_regions(model: FaceModel, texels: Texels) -> Regions:
 
 
 def template_map(model: FaceModel, texels: Texels, albedo: Float[Array, "*S 3"]) -> Float[Array, "S S 3"]:
-    """An albedo (display values: a map of any size, or one colour for each vertex) as a map of this layout's size."""
+    """An albedo as a map of this layout's size; display values, given as a map of any size or one colour per vertex."""
     size = texels.triangle.shape[0]
     if albedo.ndim == 3:
         return jax.image.resize(albedo, (size, size, 3), "cubic") if albedo.shape[0] != size else albedo
@@ -86,7 +86,7 @@ def _on_texels(model: FaceModel, texels: Texels, table: Float[Array, "V C"]) -> 
 
 
 def _distance(points: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """Of each point to the nearest of a line of points with seven more between each two."""
+    """Distance of each point to a polyline, approximated by its vertices and seven more points between each two."""
     steps = np.linspace(0, 1, 8, endpoint=False)[:, None]
     dense = np.concatenate([a + steps * (b - a) for a, b in pairwise(line)] + [line[-1:]])
     return np.min([np.linalg.norm(points - one, axis=-1) for one in dense], axis=0)

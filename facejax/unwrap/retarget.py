@@ -1,8 +1,8 @@
-"""Carrying a texture from one mesh's layout to another's by surface correspondence.
+"""Transfer of a texture from one mesh's layout to another's by surface correspondence.
 
-The two neutral meshes are brought together once, on the host: a similarity from the landmarks, then non-rigid ICP of
-the mesh with fewer vertices onto the other (Amberg et al., CVPR 2007; `facejax.face_model.builder`). Each texel of the
-target layout takes the nearest point of the source's surface. Carrying a texture is then a lookup in JAX.
+The two neutral meshes are aligned once, on the host: first a similarity from the landmarks, then non-rigid ICP of the
+mesh with fewer vertices onto the other (Amberg et al., CVPR 2007; `facejax.face_model.builder`). Each texel of the
+target layout is matched to the nearest point of the source's surface. Transferring a texture is then a lookup in JAX.
 """
 
 from dataclasses import dataclass
@@ -14,48 +14,60 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
-from facejax.face_model.builder import Landmarks, SurfaceIndex, register, similarity
+from facejax.face_model.builder import Landmarks, SurfaceIndex, register
 from facejax.face_model.builder.closest import border_vertices, unit_normals
 from facejax.face_model.model import FaceModel
+from facejax.mesh import align_similarity
 from facejax.unwrap.lookup import build_pyramid, footprint_axes, sample_pyramid
 from facejax.unwrap.surfaces import Surface, as_surface
 from facejax.unwrap.texels import _layout as layout_texels
 
 EYE_CORNERS = (36, 45)
-FACE_WIDTH = 90.0  # mm between the outer eye corners: the size of both meshes while they are compared
-INNER = slice(17, 68)  # landmarks without the jaw's, which every topology places elsewhere along the cheek
+FACE_WIDTH = 90.0  # mm between the outer eye corners: both meshes are scaled to this while they are compared
+INNER = slice(17, 68)  # landmarks without the jaw line, which every topology places elsewhere on the cheek
 STIFFNESS = (50.0, 15.0, 5.0, 1.5, 0.6)
 LANDMARK_WEIGHT = (10.0, 10.0, 7.0, 5.0, 4.0)
-LARGEST = 1 / 16  # of the source map's side: no lookup averages further, however crumpled a triangle is
-MIN_COSINE = (0.2, 0.6)  # between the normals: no match below the first, a full one from the second on
+LARGEST = 1 / 16  # of the source map's side: the largest footprint of a lookup, however distorted a triangle is
+MIN_COSINE = (0.2, 0.6)  # between the normals: no match below the first, a full match above the second
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Correspondence:
-    """For each texel of the target layout, where it is on the source; made by `correspond`."""
+    """For each texel of the target layout, the matching point on the source; made by `correspond`."""
 
     triangle: Int[Array, "S S"]  # of the source's faces; 0 where the target has none
     weights: Float[Array, "S S 3"]  # barycentric, of that triangle's corners
     uv: Float[Array, "S S 2"]  # the same point in the source's layout
     across: Float[Array, "S S 2"]  # how that uv changes from a texel to its right neighbour on the same triangles
-    down: Float[Array, "S S 2"]  # and to the one below: what a lookup must average over
-    valid: Float[Array, "S S"]  # in [0, 1]: 1 where the surfaces agree, 0 where the source has nothing, or no target
-    nearest: Int[Array, "S S"]  # row-major number of the nearest well matched texel, on the surface, not in the map
+    down: Float[Array, "S S 2"]  # the same to the texel below; together the footprint that a lookup averages over
+    valid: Float[Array, "S S"]  # in [0, 1]: 1 where the surfaces agree, 0 where source or target has no surface
+    nearest: Int[Array, "S S"]  # row-major index of the well-matched texel nearest on the surface
 
 
 def correspond(
     source: FaceModel | Surface, target: FaceModel | Surface, size: int, *, reach: tuple[float, float] = (2.0, 5.0)
 ) -> Correspondence:
-    """Where each texel of the target's layout (`size` x `size`) is on the source. Host code: once for two layouts.
+    """Match each texel of the target's layout (`size` x `size`) to a point of the source. Host code: once for two
+    layouts.
 
     Both need 68 landmarks and a texture layout; `as_surface` chooses parts or adds a layout. Position, rotation and
-    size of the meshes do not matter, but both should be neutral faces. A texel counts fully up to `reach[0]` mm from
-    the source and not at all from `reach[1]` on (on a face with 90 mm between the outer eye corners), nor where the
-    normals disagree or the source ends. Skin takes from skin and eyeballs from eyeballs.
+    size of the meshes do not matter, but both should be neutral faces. Skin is matched to skin and eyeballs to
+    eyeballs. Takes some ten seconds for 512 x 512 texels on one core, most of it for the registration and the nearest
+    points.
 
-    Some ten seconds for 512 x 512 texels on one core, most of it for bending and for the nearest points. Raises
-    ValueError where nothing corresponds.
+    Args:
+      source: the mesh that textures come from.
+      target: the mesh that textures go to.
+      size: texels per side of the target's maps.
+      reach: distances from the source in mm, on a face with 90 mm between the outer eye corners. A texel counts fully
+        up to the first and not at all beyond the second. Nor does it count where the normals disagree or the source
+        ends.
+
+    Returns:
+      The correspondence.
+
+    Raises ValueError where nothing corresponds.
     """
     start, goal = as_surface(source), as_surface(target)
     source_points, target_points = _bring_together(start, goal)
@@ -75,7 +87,7 @@ def correspond(
     if not (valid > 0.5).any():
         raise ValueError("correspond: no texel of the target is near the source: pass two neutral heads with landmarks")
     places = np.einsum("nk,nkd->nd", weights, target_points[goal.faces[triangle]])
-    texel_step = np.array([[1.0, 0.0], [0.0, -1.0]]) / size  # rows: to the right, down; in the target's uv
+    texel_step = np.array([[1.0, 0.0], [0.0, -1.0]]) / size  # one texel to the right and one down, in the target's uv
     steps = texel_step @ _per_uv(target_points, goal)[triangle] @ _to_uv(source_points, start)[found_triangle]
     steps *= np.minimum(1.0, LARGEST / np.maximum(np.linalg.norm(steps, axis=-1, keepdims=True), LARGEST / 10))
     uv = np.einsum("nk,nkd->nd", found_weights, start.uv_corners[found_triangle])
@@ -104,14 +116,23 @@ def carry_texture(
     fill: bool = False,
     base: Float[Array, "S S C"] | None = None,
 ) -> tuple[Float[Array, "S S C"], Float[Array, "S S"]]:
-    """The texture in the target's layout, and how far each texel can be trusted, in [0, 1]. vmap for many.
+    """The texture in the target's layout, and how far each texel can be trusted. Differentiable in both maps; vmap for
+    many.
 
-    Averages over the texel's extent where the source map is finer (`facejax.unwrap.lookup`). `known` says which texels
-    of the source mean anything (say, what a photograph showed): the others take no part in the average, and what only
-    they could give is not valid. Without `fill` texels that are not valid are zero; with it those without a
-    counterpart, and the empty texels between the islands, fade to the colour of the nearest one that has one (it may
-    itself be unknown). `base`, a map in the target's layout (say, the model's mean albedo), shows instead wherever the
-    carried texture is not valid: the way to keep eyeballs that the source lacks. Differentiable in both maps.
+    Where the source map is finer, each texel averages over its footprint (`facejax.unwrap.lookup`).
+
+    Args:
+      texture: map in the source's layout.
+      correspondence: what `correspond` found for the two layouts.
+      known: weights in [0, 1]; 0 marks source texels to ignore, for instance those that a photograph did not show. A
+        target texel that only such texels could fill is not valid. None: all are known.
+      fill: fill every texel that has no counterpart, and the empty texels between the islands, with the colour of the
+        nearest texel that has one (which may itself be unknown). Without it such texels are zero.
+      base: a map in the target's layout, for instance the model's mean albedo, that shows wherever the transferred
+        texture is not valid. Use it to keep eyeballs that the source lacks.
+
+    Returns:
+      The texture, and the validity of each texel in [0, 1].
 
     Raises ValueError for `fill` together with `base`.
     """
@@ -133,8 +154,8 @@ def carry_texture(
 
 
 def _look_up(texture: Float[Array, "T R C"], correspondence: Correspondence) -> Float[Array, "S S C"]:
-    """Averages over the texels' footprints; uv has v up, the picture's rows go down."""
-    pixels = jnp.array([[texture.shape[1], -texture.shape[0]]], texture.dtype)
+    """The texture averaged over each texel's footprint; uv has v up, image rows go down."""
+    pixels = jnp.array([texture.shape[1], -texture.shape[0]], texture.dtype)
     across, down, uv = (x.reshape(-1, 2) for x in (correspondence.across, correspondence.down, correspondence.uv))
     place = uv * pixels + jnp.array([[0.0, texture.shape[0]]])
     long, short = footprint_axes(across * pixels, down * pixels)
@@ -143,11 +164,11 @@ def _look_up(texture: Float[Array, "T R C"], correspondence: Correspondence) -> 
 
 
 def _bring_together(source: Surface, target: Surface) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "W 3"]]:
-    """Vertices of both meshes on top of one another, in mm; the mesh with fewer vertices is the one that bends."""
+    """Vertices of both meshes, aligned, in mm. The mesh with fewer vertices is deformed."""
     marks = source.landmarks
     unit = FACE_WIDTH / np.linalg.norm(np.subtract(*marks[list(EYE_CORNERS)]))
     fixed = unit * source.vertices
-    scale, rotation, shift = similarity(target.landmarks[INNER], unit * marks[INNER])
+    scale, rotation, shift = align_similarity(target.landmarks[INNER], unit * marks[INNER])
     moved = scale * target.vertices @ rotation.T + shift
     if len(moved) <= len(fixed):
         return fixed, _bend(moved, target, fixed, source)
@@ -155,7 +176,9 @@ def _bring_together(source: Surface, target: Surface) -> tuple[Float[np.ndarray,
 
 
 def _bend(vertices: np.ndarray, mesh: Surface, onto: np.ndarray, other: Surface) -> Float[np.ndarray, "V 3"]:
-    """`mesh`, whose `vertices` lie roughly on the `other`'s, with its skin bent onto the other's; eyeballs stay."""
+    """`mesh`, whose `vertices` lie roughly on those of `other`, with its skin registered onto the other's; eyeballs
+    stay.
+    """
     skin = ~mesh.eyeballs
     used, local = np.unique(mesh.faces[skin], return_inverse=True)
     targets = np.einsum("lk,lkd->ld", other.landmark_weights, onto[other.faces[other.landmark_faces]])
@@ -186,7 +209,9 @@ def _match(
     weights: np.ndarray,
     reach: tuple[float, float],
 ) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
-    """Nearest source triangle and its weights for points of the target's surface, and how far the match is one."""
+    """Nearest source triangle and barycentric weights for points on the target's surface, and the quality of each
+    match.
+    """
     corners = target_faces[triangle]
     found = SurfaceIndex(source_points, source_faces).query(np.einsum("nk,nkd->nd", weights, target_points[corners]))
     there = source_faces[found.triangles]
@@ -195,7 +220,7 @@ def _match(
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     cosine = np.sum(ours * theirs, axis=1) / np.maximum(lengths, 1e-12)
     border = border_vertices(source_faces, len(source_points))
-    beyond = (border[there] | (found.weights < 1e-9)).all(axis=1)  # the source ends there, the target may go on
+    beyond = (border[there] | (found.weights < 1e-9)).all(axis=1)  # the source ends there and the target may not
     near = 1 - _ramp(found.distances, *reach)
     return found.triangles, found.weights, near * _ramp(cosine, *MIN_COSINE) * ~beyond
 
@@ -229,7 +254,9 @@ def _inverse(matrices: Float[np.ndarray, "N 2 2"]) -> Float[np.ndarray, "N 2 2"]
 
 
 def _nearest_texels(covered: Bool[np.ndarray, "S S"], places: np.ndarray, good: np.ndarray) -> Int[np.ndarray, "S S"]:
-    """For each texel the good one nearest on the surface; for texels off the mesh that of the nearest one on it."""
+    """For each texel the nearest good one on the surface. A texel off the mesh gets that of the nearest texel on the
+    mesh.
+    """
     numbers = np.flatnonzero(covered)
     choice = numbers.copy()
     if not good.all():

@@ -1,4 +1,4 @@
-"""A textured surface with 68 landmarks: what retargeting and eyeballs need of a mesh, with or without a face model."""
+"""A textured mesh with 68 landmarks: all that retargeting and eyeballs need, with or without a face model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ from jaxtyping import Bool, Float, Int
 
 from facejax.face_model.model import FaceModel
 
-EYEBALLS = "eyeballs"  # the region of a face model that marks them
+EYEBALLS = "eyeballs"  # the face model's region of that name
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A neutral mesh in one texture layout, on the host; `make_surface` checks one, `as_surface` takes a model's."""
+    """A neutral mesh in one texture layout, on the host. `make_surface` builds one from arrays, `as_surface` from a
+    model.
+    """
 
     vertices: Float[np.ndarray, "V 3"]  # right-handed, +x the subject's left, +y up, +z out of the face; any unit
     faces: Int[np.ndarray, "F 3"]  # counter-clockwise seen from outside
@@ -42,7 +44,15 @@ def make_surface(
     *,
     eyeballs: np.ndarray | None = None,
 ) -> Surface:
-    """A `Surface` from arrays of the shapes given there; without `eyeballs` all of it is skin.
+    """A `Surface` from arrays, checked.
+
+    Args:
+      vertices, faces, uv, uv_faces: the mesh and its layout, in the shapes of `Surface`.
+      landmark_faces, landmark_weights: the 68 landmarks as triangles and barycentric weights.
+      eyeballs: marks the triangles of the eyeballs; None: all triangles are skin.
+
+    Returns:
+      The surface.
 
     Raises ValueError, one line, for arrays that do not fit, indices out of range or a missing texture layout.
     """
@@ -63,7 +73,7 @@ def make_surface(
         ("landmark_faces", marks, len(faces)),
     ]:
         if not len(index) or index.min() < 0 or index.max() >= limit:
-            raise ValueError(f"surface: {name} must hold rows in 0..{limit - 1}: count from 0, and leave none out")
+            raise ValueError(f"surface: {name} must hold indices in 0..{limit - 1}, counted from 0")
     if np.ptp(uv[uv_faces].reshape(-1, 2), axis=0).min() == 0:
         raise ValueError("surface: no texture layout (all texture coordinates are equal): pass uv and uv_faces")
     return Surface(vertices, faces, uv, uv_faces, marks, weights, balls)
@@ -76,11 +86,16 @@ def as_surface(
     uv: np.ndarray | None = None,
     uv_faces: np.ndarray | None = None,
 ) -> Surface:
-    """A model's neutral mesh in its texture layout; a `Surface` is returned as it is.
+    """A model's neutral mesh in its texture layout. A `Surface` is returned as it is.
 
-    `parts` names the parts to keep, which must share one texture. By default all are kept, unless the layout has
-    several tiles (coordinates beyond the unit square, as ICT's): then the parts with the landmarks are. `uv` and
-    `uv_faces` give a layout to models without one (FLAME, Basel). The region "eyeballs" tells eyeballs from skin.
+    Args:
+      model: a face model or surface. The region "eyeballs" tells its eyeballs from skin.
+      parts: names of the parts to keep, which must share one texture. By default all; if the layout has several tiles
+        (coordinates beyond the unit square, as ICT's), those with the landmarks.
+      uv, uv_faces: a layout for models without one (FLAME, Basel).
+
+    Returns:
+      The surface.
 
     Raises ValueError for a model without landmarks or texture layout, or an unknown part.
     """

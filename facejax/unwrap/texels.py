@@ -1,4 +1,4 @@
-"""Where each texel of a map lies on the mesh."""
+"""The point of the mesh under each texel of a map."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from facejax.compilation import jit
 from facejax.face_model import FaceModel
 from facejax.rendering import interpolate, rasterize
 
-PASS = 2**17  # (triangle, tile) pairs at once: what keeps a map of 4096 texels within a few hundred megabytes
+PASS = 2**17  # (triangle, tile) pairs processed at once: keeps a map of 4096 texels within a few hundred megabytes
 
 
 @jax.tree_util.register_dataclass
@@ -19,17 +19,18 @@ PASS = 2**17  # (triangle, tile) pairs at once: what keeps a map of 4096 texels 
 class Texels:
     """The surface point under the centre of each texel of a square map; row 0 on top (row = (1 - v) S)."""
 
-    triangle: Int[Array, "S S"]  # row of the model's faces; 0 where there is none
+    triangle: Int[Array, "S S"]  # index into the model's faces; 0 where there is none
     weights: Float[Array, "S S 3"]  # barycentric, of the triangle's corners; 0 where there is none
     covered: Bool[Array, "S S"]
 
 
 def mesh_texels(model: FaceModel, size: int) -> Texels:
-    """The texels of maps with `size` texels a side, in the model's own UV layout. Once for all faces: keep the result.
+    """The texels of a map with `size` texels per side, in the model's own UV layout. Compute it once for all faces.
 
-    Covered are texels whose centre lies in a triangle. Where triangles overlap in the layout the one that comes first
-    in the model wins; what lies outside the unit square (other UDIM tiles) is left out. Mirrored charts are covered
-    like others. Raises ValueError for a size below 1.
+    A texel is covered if its centre lies in a triangle. Where triangles overlap in the layout the first in the model
+    wins. Whatever lies outside the unit square (other UDIM tiles) is left out. Mirrored charts are covered too.
+
+    Raises ValueError for a size below 1.
     """
     if size < 1:
         raise ValueError(f"size {size}: give the map at least one texel a side")
@@ -38,7 +39,7 @@ def mesh_texels(model: FaceModel, size: int) -> Texels:
 
 @partial(jit, static_argnums=2)
 def _layout(uv: Float[Array, "U 2"], faces: Int[Array, "F 3"], size: int) -> Texels:
-    """The layout drawn as if it were a scene in front of an orthographic camera."""
+    """The layout drawn like a scene in front of an orthographic camera."""
     points = jnp.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size, jnp.ones_like(uv[:, 0])], axis=1)
     ax, ay, bx, by, cx, cy = points[faces, :2].reshape(-1, 6).T
     mirrored = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax) > 0  # y is down: a chart's front turns the other way

@@ -1,12 +1,12 @@
-"""Texels that no photograph shows, from a generator: OSTeC's idea with this library's own generator of textures.
+"""Texels that no photograph shows, completed by a generator of textures, after the idea of OSTeC.
 
 Gecer, Deng and Zafeiriou, "OSTeC: One-Shot Texture Completion", CVPR 2021: turn the fitted head, let a generator
-complete each picture of it, put what it completed into the texture where that view sees the head best.
+complete each picture of it, and put the completed pixels into the texture where that view sees the head best.
 
 - `turn_and_complete` is that loop, for any function that completes a picture;
-- `by_generator` makes such a function of a texture generator, which sees the turned head through its texture;
-- `complete_by_generator` asks it for the whole map at once: a generator in texture space needs no views, and the turned
-  head only says how much each texel counts (`seen_when_turned`).
+- `by_generator` makes such a function from a texture generator, which it views on the turned head;
+- `complete_by_generator` fits the whole map at once: a generator in texture space needs no views. The turned head then
+  only says how much each texel counts (`seen_when_turned`).
 """
 
 from collections.abc import Callable, Sequence
@@ -30,32 +30,32 @@ from facejax.unwrap.pyramid import LEVELS, double, gaussian_pyramid, pyramid_ble
 from facejax.unwrap.texels import Texels
 from facejax.unwrap.views import unwrap_view
 
-YAWS = (0.0, 30.0, -30.0, 60.0, -60.0, 90.0, -90.0)  # degrees; what the first views complete the later ones know
+YAWS = (0.0, 30.0, -30.0, 60.0, -60.0, 90.0, -90.0)  # degrees, in order: later views know what earlier views completed
 SIDE = 512  # pixels of a view
-FILLS, AWAY = 0.8, 8.0  # the share of a view that the head takes; the camera's distance in radii of the head
-SEAM = 15  # texels of a 1024 map over which known texels give way to completed ones
-SURE = 0.99  # of what a lookup averages, how much must be known, or the head
-ENOUGH = 0.01  # share of a view that must be known for its colours to be brought to that
-ROBUST = 0.05  # display values; differences beyond count less than squared
-RATE, STEPS, PRIOR = 0.05, 150, 1e-2  # of the search for latents
+FILLS, AWAY = 0.8, 8.0  # share of the view that the head fills; distance of the camera in radii of the head
+SEAM = 15  # texels of a 1024 map over which known texels blend into completed ones
+SURE = 0.99  # share of a lookup's footprint that must be known, or must lie on the head
+ENOUGH = 0.01  # share of a view that must be known before its colours are matched to the known ones
+ROBUST = 0.05  # display values; larger differences count linearly
+RATE, STEPS, PRIOR = 0.05, 150, 1e-2  # of the search for coefficients: Adam's rate and steps, weight of the prior
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TurnedView:
-    """A picture of the turned head under even light, with what is known of it."""
+    """A picture of the turned head under even light, and which of its pixels are known."""
 
     image: Float[Array, "P P 3"]  # display values; 0 where nothing is known
     known: Float[Array, "P P"]  # 1 where the picture may be relied on
     head: Float[Array, "P P"]  # 1 where the head is
-    uv: Float[Array, "P P 2"]  # of the surface at each pixel, as `render.sample_texture` takes it
+    uv: Float[Array, "P P 2"]  # of the surface at each pixel, for `sample_texture`
 
 
 CompleteView = Callable[[TurnedView], Float[Array, "P P 3"]]
 
 
 class Turned(NamedTuple):
-    """A completed texture, and where each texel comes from."""
+    """A completed texture, and the source of each texel."""
 
     texture: Float[Array, "S S 3"]  # display values in [0, 1]
     source: Int[Array, "S S"]  # 0: the given texture; k: the k-th view, from 1, or the generator; -1: nothing
@@ -64,10 +64,10 @@ class Turned(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _Patchwork:
-    """What the views so far completed, over given texels too: there it is what the seam is blended with."""
+    """What the views completed so far, also over given texels: there the seam is blended with it."""
 
     texture: Float[Array, "S S 3"]
-    facing: Float[Array, "S S"]  # cosine with which the view that completed a texel saw it; 0 where none has
+    facing: Float[Array, "S S"]  # of the view that completed a texel: cosine of normal and line of sight
     view: Int[Array, "S S"]  # from 1; -1 where none has
 
 
@@ -82,13 +82,26 @@ def turn_and_complete(
     yaws: Sequence[float] = YAWS,
     side: int = SIDE,
 ) -> Turned:
-    """OSTeC's loop: for every yaw (degrees) the head is drawn, its picture completed, and the texture with it.
+    """OSTeC's loop: for each yaw draw the head, complete its picture, and put the new pixels into the texture.
 
-    `texture` holds evenly lit display values where `known` is 1. Later views know what earlier ones completed, and
-    replace it where they face the head more; given texels stay, up to a seam. `complete_view` may run anything: it is
-    called on the host, once a view, and its colours are brought to those of the pixels that were known. Texels that no
-    view sees (in the mouth, under the neck) stay as they were. Of `params` identity and expression are used. Raises
-    ValueError where a picture comes back in another size.
+    Later views know what earlier ones completed, and replace it where they face the surface more directly. Given texels
+    stay, except for blending at the seam. Texels that no view sees (in the mouth, under the neck) keep their values.
+
+    Args:
+      model: the face model.
+      params: the face; only identity and expression are used.
+      texture: evenly lit display values (S, S, 3) in the model's layout.
+      known: (S, S), 1 where `texture` is given.
+      texels: of the same layout and size, from `mesh_texels`.
+      complete_view: view to completed picture of the same size. It is called on the host, once per view, so it may run
+        anything. Its colours are matched to those of the known pixels.
+      yaws: the views, degrees.
+      side: pixels per side of a view.
+
+    Returns:
+      The completed texture.
+
+    Raises ValueError where a picture comes back in another size.
     """
     given = jnp.where(known > 0.5, 1.0, 0.0)
     patchwork = _Patchwork(texture, jnp.zeros_like(given), jnp.full(given.shape, -1))
@@ -112,13 +125,23 @@ def complete_by_generator(
     rate: float | Float[Array, ""] = RATE,
     prior: float | Float[Array, ""] = PRIOR,
 ) -> Turned:
-    """The generator's map that explains the known texels best, put in where nothing is known.
+    """Find the generator's map that best explains the known texels, and fill the unknown ones from it.
 
-    `decoder` makes maps of the texture's layout, of any size. `known` is 1 where `texture` may be relied on; by
-    `weight` (such as `seen_when_turned`) some of that counts more. With `match` the texture's exposure and tint are
-    not the generator's to explain: they are those of a photograph, not of an albedo. `source` is 0 where the texture
-    was given, else 1.
-    For jit with `steps` static, and vmap over textures. Raises ValueError for a decoder of vertex colours.
+    For jit with `steps` static, and vmap over textures.
+
+    Args:
+      decoder: makes maps of the texture's layout, of any size.
+      texture: display values (S, S, 3).
+      known: (S, S), 1 where `texture` may be relied on.
+      weight: how much each known texel counts, such as `seen_when_turned`.
+      match: ignore the texture's exposure and tint, which are a photograph's and not an albedo's.
+      steps, rate: of Adam.
+      prior: weight of the coefficients' mean square.
+
+    Returns:
+      The completed texture; its `source` is 0 where the texture was given, else 1.
+
+    Raises ValueError for a decoder of vertex colours.
     """
     given = jnp.where(known > 0.5, 1.0, 0.0)
     weight = given if weight is None else given * weight
@@ -147,9 +170,16 @@ def by_generator(
     rate: float | Float[Array, ""] = RATE,
     prior: float | Float[Array, ""] = PRIOR,
 ) -> CompleteView:
-    """Completes a view by the generator's map that explains its known pixels best, seen through the same surface.
+    """A function that completes a view: it finds the generator's map that best explains the view's known pixels.
 
-    `match` as in `complete_by_generator`.
+    Args:
+      decoder: makes maps of the model's layout.
+      match: as in `complete_by_generator`.
+      steps, rate: of Adam.
+      prior: weight of the coefficients' mean square.
+
+    Returns:
+      A function for `turn_and_complete`.
     """
 
     @jit
@@ -176,7 +206,18 @@ def search(
     rate: float | Float[Array, ""] = RATE,
     prior: float | Float[Array, ""] = PRIOR,
 ) -> Float[Array, " A"]:
-    """Coefficients whose map misfits least, plus `prior` times their mean square, by `steps` of Adam."""
+    """Minimise `misfit` of the decoded map plus `prior` times the coefficients' mean square, by Adam.
+
+    Args:
+      decoder: coefficients to maps.
+      misfit: map to error.
+      start: coefficients to start from.
+      steps, rate: of Adam.
+      prior: weight of the coefficients' mean square.
+
+    Returns:
+      The coefficients found.
+    """
     adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     def cost(coefficients: Float[Array, " A"]) -> Float[Array, ""]:
@@ -196,7 +237,7 @@ def stitch(
 ) -> Float[Array, "S S 3"]:
     """`texture` where `known` is 1, `completed` elsewhere, blended band by band across the edge.
 
-    Before that the texture is carried on beyond its edge, as the completed map and what it lacked in colour nearby.
+    First the texture is extended beyond its edge: by the completed map, plus the colour difference found nearby.
     """
     kernel = scaled_kernel(SEAM, len(known), least=3)
     weight = known * box_blur(erode(known, kernel), kernel)
@@ -207,24 +248,24 @@ def stitch(
 
 
 def carry_on(values: Float[Array, "S S 3"], known: Float[Array, "S S"], levels: int) -> Float[Array, "S S 3"]:
-    """Values, 0 where not known, carried on smoothly from where they are, and fading within about 2^levels texels.
+    """Extend values smoothly from where they are known into the rest, fading out within about 2^levels texels.
 
-    Each halving averages what is known around; what is not known in one comes from the next, coarser one.
+    Each coarser level averages the known values around; what is unknown at one level comes from the next coarser one.
     """
     pyramid = gaussian_pyramid(jnp.concatenate([values, known[..., None]], axis=-1), levels)
     filled = pyramid[-1][..., :3]
     for level in reversed(pyramid[:-1]):
         share = level[..., 3:]
-        filled = level[..., :3] + (1 - share) * double(filled)  # the mean of the known, by their share
+        filled = level[..., :3] + (1 - share) * double(filled)  # mean of the known values, weighted by their share
     return filled
 
 
 def exposure(
     source: Float[Array, "H W 3"], target: Float[Array, "H W 3"], known: Float[Array, "H W"]
 ) -> Float[Array, " 3"]:
-    """The gain in linear light, channel by channel, from one map's mean to another's: exposure and white balance.
+    """The gain of each channel, in linear light, that takes one map's mean to another's: exposure and white balance.
 
-    Unlike a match of contrasts it cannot make eyes or lips garish where the known skin is unevenly lit.
+    Unlike matching contrasts, it cannot make eyes or lips garish where the known skin is unevenly lit.
     """
     means = [jnp.einsum("hw,hwc->c", known, srgb_to_linear(jnp.clip(x, 0.0, 1.0))) for x in (target, source)]
     return jnp.where(means[0] * means[1] > 0, means[0] / jnp.maximum(means[1], 1e-6), 1.0)
@@ -238,7 +279,18 @@ def expose(texture: Float[Array, "H W 3"], gain: Float[Array, " 3"]) -> Float[Ar
 def seen_when_turned(
     model: FaceModel, params: FaceParams, texels: Texels, *, yaws: Sequence[float] = YAWS, side: int = SIDE
 ) -> Float[Array, "S S"]:
-    """How much each texel shows in the views of a turned head: the mean of its cosines to their lines of sight."""
+    """How visible each texel is in the views of the turned head: the mean cosine between normal and line of sight.
+
+    Args:
+      model: the face model.
+      params: the face; only identity and expression are used.
+      texels: of the layout, from `mesh_texels`.
+      yaws: the views, degrees.
+      side: pixels per side of a view.
+
+    Returns:
+      Weights (S, S) in [0, 1].
+    """
 
     def one(yaw: Float[Array, ""]) -> Float[Array, "S S"]:
         view = unwrap_view(model, turn(model, params, yaw, side=side), jnp.zeros((side, side, 3)), texels)
@@ -248,7 +300,17 @@ def seen_when_turned(
 
 
 def turn(model: FaceModel, params: FaceParams, yaw: float | Float[Array, ""], *, side: int = SIDE) -> FaceParams:
-    """The same face under even light, upright and turned by `yaw` degrees about its middle, in a view of its own."""
+    """The face, evenly lit and turned by `yaw` degrees about its middle, with a camera that frames it.
+
+    Args:
+      model: the face model.
+      params: the face; only identity and expression are used.
+      yaw: degrees.
+      side: pixels per side of the view.
+
+    Returns:
+      The parameters, with the camera of a picture of `side` pixels.
+    """
     vertices = decode(model, params)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     radius = 0.5 * jnp.linalg.norm(high - low)
@@ -271,8 +333,8 @@ def _look(
     *,
     side: int,
 ) -> tuple[FaceParams, TurnedView]:
-    """The turned head and its picture, of what was given and what the views so far completed."""
-    known = jnp.where(patchwork.facing > 0, 1.0, given)
+    """Draw the turned head with what was given and what earlier views completed."""
+    known = jnp.maximum(given, patchwork.facing > 0)
     current = jnp.where(given[..., None] > 0, texture, patchwork.texture)
     turned = turn(model, params, yaw, side=side)
     bare = render(model, turned, size=(side, side), texture=current, edges=False)
@@ -294,11 +356,11 @@ def _take(
     head: Float[Array, "P P"],
     number: int | Int[Array, ""],
 ) -> _Patchwork:
-    """The completed picture unwrapped and put where it faces the head more than the pictures before it."""
+    """Unwrap the completed picture, and keep it where it faces the surface more directly than earlier views."""
     view = unwrap_view(model, turned, completed, texels, parsing=head)
     current = jnp.where(given[..., None] > 0, texture, patchwork.texture)
-    seen = jnp.where(view.valid > SURE, 1.0, 0.0)  # no background within the footprint
-    common = seen * jnp.where(patchwork.facing > 0, 1.0, given)
+    seen = jnp.where(view.valid > SURE, 1.0, 0.0)  # no background in the footprint
+    common = seen * jnp.maximum(given, patchwork.facing > 0)
     enough = jnp.sum(common) > ENOUGH * jnp.sum(seen)
     colors = expose(view.color, exposure(view.color, current, jnp.where(enough, common, 0.0)))
     better = (seen > 0) & (view.facing > patchwork.facing)
@@ -312,7 +374,7 @@ def _take(
 def _resized(
     texture: Float[Array, "S S 3"], known: Float[Array, "S S"], weight: Float[Array, "S S"], side: int
 ) -> tuple[Float[Array, "T T 3"], Float[Array, "T T"]]:
-    """Known colours and their weight at another size; unknown texels do not bleed in."""
+    """Known colours and their weight at another size; the colours of unknown texels do not bleed in."""
     stacked = jnp.concatenate([texture * known[..., None], known[..., None], weight[..., None]], axis=-1)
     small = jax.image.resize(stacked, (side, side, 5), "linear")
     color, share = small[..., :3], small[..., 3]
@@ -320,6 +382,8 @@ def _resized(
 
 
 def _robust_mean(difference: Float[Array, "H W 3"], weight: Float[Array, "H W"]) -> Float[Array, ""]:
-    """Charbonnier's: about the absolute difference where it is large, its square where it is small."""
+    """Weighted mean of Charbonnier's penalty: the square where differences are small, about the absolute value where
+    large.
+    """
     each = jnp.sqrt(difference**2 + ROBUST**2).sum(axis=-1) - 3 * ROBUST
     return jnp.sum(weight * each) / jnp.maximum(jnp.sum(weight), 1e-6)

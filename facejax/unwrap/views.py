@@ -1,4 +1,4 @@
-"""One photograph of one fitted face in the UV layout of its model: colours, what is seen of it, and its light."""
+"""One photograph of one fitted face in the UV layout of its model: colours, visibility and light."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,10 +17,10 @@ from facejax.unwrap.lookup import Pyramid, build_pyramid, footprint_axes, sample
 from facejax.unwrap.texels import Texels
 
 FACING = 0.1  # cosine between normal and line of sight from which a texel counts as seen
-DEPTH_SIDE = 768  # pixels a side of the depth picture of the face's box in the photograph
-DEEPER = 0.5  # mm that a texel's tangent plane may lie behind the depth picture
-CURVED = 0.5  # and as a share of how much deeper the surface gets across the footprint
-BLOCK = 2**18  # texels at once
+DEPTH_SIDE = 768  # pixels per side of the depth map, which covers the face's box in the photograph
+DEEPER = 0.5  # mm that a texel's tangent plane may lie behind the depth map
+CURVED = 0.5  # more tolerance, as a share of how much the depth grows across the footprint
+BLOCK = 2**18  # texels processed at once
 
 
 @jax.tree_util.register_dataclass
@@ -29,7 +29,7 @@ class View:
     """A photograph in the UV layout; row 0 on top. Leaves may carry leading batch axes."""
 
     color: Float[Array, "*B S S 3"]  # display values; 0 where the face is not seen
-    facing: Float[Array, "*B S S"]  # cosine between normal and line of sight; 0 where the face is not seen
+    facing: Float[Array, "*B S S"]  # cosine of normal and line of sight; 0 where the face is not seen
     valid: Float[Array, "*B S S"]  # 1 where the face is seen (times the parsing mask), 0 elsewhere
     shading: Float[Array, "*B S S 3"]  # linear irradiance (`lighting.shade`) under the fitted light; 0 off the layout
 
@@ -46,7 +46,7 @@ class _Scene(NamedTuple):
     """What all texels of one face share."""
 
     surface: Float[Array, "V 6"]  # camera space (mm), unit normal
-    slopes: Float[Array, "F 6"]  # mm a texel to the right, mm a texel down
+    slopes: Float[Array, "F 6"]  # mm per texel to the right, mm per texel down
     depths: _Depths
     photo: Pyramid  # the photograph, and the parsing mask as a fourth channel
 
@@ -60,15 +60,24 @@ def unwrap_view(
     parsing: Float[Array, "H W"] | None = None,
     facing: float = FACING,
 ) -> View:
-    """Every texel's place on the posed face, looked up in the photograph. One face; vmap or `lax.map` for many.
+    """Look up every texel's place on the posed face in the photograph. One face; vmap or `lax.map` for many.
 
-    `params.camera` is in pixels of `image`, which is best the photograph at full size: each texel takes the mean of
-    display values over its own footprint there. A texel is seen where its normal's cosine to the line of sight is more
-    than `facing`, its footprint lies in the picture, and nothing (no other part of the face, no background) is in
-    front of or in the footprint by the face's own depth. `parsing` is 1 where the picture shows skin that may be
-    taken (a face parser's mask); it scales `valid`. Compile it with `facejax.compilation.jit`.
+    A texel is seen where three things hold: the cosine between its normal and the line of sight is more than `facing`;
+    its footprint lies in the image; by the face's own depth, neither another part of the face nor background lies in
+    front of or in the footprint. Compile it with `facejax.compilation.jit`.
 
     Bai et al., "FFHQ-UV", CVPR 2023, section 3.2 tests normals only; depth and footprints are additions.
+
+    Args:
+      model: the face model.
+      params: the face; its camera is in pixels of `image`.
+      image: the photograph, best at full size: each texel takes the mean of display values over its own footprint.
+      texels: of the layout, from `mesh_texels`.
+      parsing: 1 where the image shows skin that may be used (a face parser's mask); it scales `valid`.
+      facing: the smallest cosine.
+
+    Returns:
+      The photograph in the layout.
     """
     scene = _prepare(model, params, image, parsing, texels.triangle.shape[0])
     shape = texels.covered.shape
@@ -83,7 +92,7 @@ def unwrap_view(
 
 
 def _blocks(rows: int, columns: int) -> int:
-    """The fewest equal strips of rows that hold no more than `BLOCK` texels each (or one row)."""
+    """The fewest equal strips of rows with at most `BLOCK` texels each (or one row)."""
     return next(n for n in range(1, rows + 1) if rows % n == 0 and (rows * columns // n <= BLOCK or n == rows))
 
 
@@ -102,7 +111,7 @@ def _prepare(
 
 
 def _texel_slopes(model: FaceModel, vertices: Float[Array, "V 3"]) -> Float[Array, "F 6"]:
-    """Along each triangle, mm for a step of 1 in u and for a step of -1 in v (down the map)."""
+    """For each triangle, mm per step of 1 in u and per step of -1 in v (down the map)."""
     a, b, c = (vertices[model.faces[:, k]] for k in range(3))
     ua, ub, uc = (model.uv[model.topology.uv_faces[:, k]] for k in range(3))
     (bu, bv), (cu, cv) = (ub - ua).T[..., None], (uc - ua).T[..., None]
@@ -113,7 +122,9 @@ def _texel_slopes(model: FaceModel, vertices: Float[Array, "V 3"]) -> Float[Arra
 
 
 def _draw_depths(model: FaceModel, camera: Camera, vertices: Array, height: int, width: int) -> _Depths:
-    """Depth over the part of the photograph that the face takes, so that its detail does not hang on the photo's."""
+    """Depth over the part of the photograph that the face covers, so that its resolution does not depend on the
+    photo's.
+    """
     points = project(camera, vertices)
     border = jnp.array([width, height], points.dtype)
     low = jnp.clip(points[:, :2].min(axis=0) - 1, 0, border)
@@ -148,7 +159,7 @@ def _unwrap_texels(
     place, across = jax.jvp(lambda p: project(camera, p), (points,), (slopes[:, :3],))
     _, down = jax.jvp(lambda p: project(camera, p), (points,), (slopes[:, 3:],))
     long, short = footprint_axes(across[:, :2], down[:, :2])
-    radius = 0.5 * jnp.maximum(jnp.linalg.norm(long, axis=-1), 1.0)  # no less than a bilinear lookup takes
+    radius = 0.5 * jnp.maximum(jnp.linalg.norm(long, axis=-1), 1.0)  # at least what a bilinear lookup reads
 
     seen = covered & (cosine > facing)
     seen &= _inside(place, radius, size) & _unhidden(scene.depths, camera, place, normal, cosine, radius)
@@ -171,15 +182,16 @@ def _unhidden(
     cosine: Float[Array, " N"],
     radius: Float[Array, " N"],
 ) -> Array:
-    """Nothing nearer than the face itself, and no background, at the corners of the footprint.
+    """Whether nothing nearer than the face itself, and no background, lies at the corners of the footprint.
 
-    What is expected there is the texel's tangent plane: without that, a tolerance for slanted skin would be too much
-    for eyeballs under their lids. What the plane leaves (curvature, facets) grows with the slope and the distance.
+    The depth expected there is that of the texel's tangent plane. Without it, a tolerance wide enough for slanted skin
+    would also pass eyeballs under their lids. What the plane leaves (curvature, facets) grows with slope and distance.
     """
     depth = place[:, 2]
-    millimetres = depth / camera.focal if isinstance(camera, PerspectiveCamera) else 1.0 / camera.scale  # a pixel's
+    millimetres = depth / camera.focal if isinstance(camera, PerspectiveCamera) else 1.0 / camera.scale
     cosine = jnp.clip(cosine, 0.05, 1.0)
-    tilt = jnp.stack([normal[:, 0], -normal[:, 1]], axis=-1) * (millimetres / cosine)[..., None]  # mm deeper a pixel
+    # mm of depth per pixel
+    tilt = jnp.stack([normal[:, 0], -normal[:, 1]], axis=-1) * (millimetres / cosine)[..., None]
     reach = jnp.maximum(radius, 0.5 * depths.pixel)
     tolerance = DEEPER + CURVED * reach * millimetres / cosine
     flat = depths.depth.reshape(-1)

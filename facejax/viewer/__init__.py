@@ -1,3 +1,3 @@
-"""Results in a browser: `view_results`; what is shown is made in `results`, the page in `page`."""
+"""Results in a browser: `view_results`. `results` makes what is shown, `page` shows it."""
 
 from facejax.viewer.page import view_results as view_results

@@ -1,4 +1,6 @@
-"""The page: a mesh that turns beside its photograph, sliders for what the model can change. Served by viser."""
+"""The page: a mesh that can be turned beside its photograph, and sliders for what the model can change. Served by
+viser.
+"""
 
 import threading
 from pathlib import Path
@@ -21,12 +23,12 @@ from facejax.viewer.results import (
 )
 
 LOCAL = "127.0.0.1"
-DISTANCE, OPENING = 0.9, 0.6  # metres from the camera to the head, radians from top to bottom
-ASIDE, SIDE = 0.3, 0.3  # metres: how far from the head the photograph hangs, and how large it is
-MIDDLE = -0.04  # metres: what is in the middle of the window, so that the panel on the right hides nothing
-FACING = (0.0, 1.0, 0.0, 0.0)  # half a turn about x: pictures hang with their rows along -y here
-WIDE = 1200  # pixels of the panels on the page, about
-FITTED = "fitted"  # instead of a stage
+DISTANCE, OPENING = 0.9, 0.6  # metres from the camera to the head; vertical field of view, radians
+ASIDE, SIDE = 0.3, 0.3  # metres: distance of the photograph from the head, and its size
+MIDDLE = -0.04  # metres: x at the window's centre, shifted so that the panel on the right hides nothing
+FACING = (0.0, 1.0, 0.0, 0.0)  # half a turn about x, since viser draws the rows of a picture along -y
+WIDE = 1200  # approximate width of the panels on the page, pixels
+FITTED = "fitted"  # the final result, listed with the stages
 
 
 def view_results(folder: Path, model: FaceModel, *, port: int = 8080) -> "Viewer":
@@ -35,7 +37,7 @@ def view_results(folder: Path, model: FaceModel, *, port: int = 8080) -> "Viewer
 
 
 class Viewer:
-    """One page; what is set on it holds for everybody who looks at it."""
+    """One page; its settings are shared by everybody who looks at it."""
 
     def __init__(self, faces: dict[str, Path], model: FaceModel, port: int):
         try:
@@ -74,7 +76,7 @@ class Viewer:
         client.camera.fov = OPENING
 
     def _middle(self) -> tuple[float, float, float]:
-        """Of the face in front, metres."""
+        """Centre of the front of the face, metres."""
         mean = np.asarray(self.model.mean) / 1000
         return 0.0, float((mean.min(axis=0)[1] + mean.max(axis=0)[1]) / 2), float(mean[:, 2].mean())
 
@@ -107,7 +109,7 @@ class Viewer:
             slider.on_update(lambda _: self._draw())
 
     def _show_face(self) -> None:
-        """Another face: its photograph, figures and stages."""
+        """Show another face: its photograph, figures and stages."""
         self.face = self._read(self.which.value)
         self.about.content = "\n".join(f"- {name}: {text}" for name, text in self.face.figures().items())
         for image, name in ((self.photo, "overlay.png"), (self.losses, "stages/losses.png")):
@@ -124,7 +126,7 @@ class Viewer:
         self._show_stage()
 
     def _show_stage(self) -> None:
-        """The sliders where the fit, or a stage of it, had them."""
+        """Set the sliders to the values of the fit, or of a stage of it."""
         folder = self.face.stages().get(self.stage.value)
         shown = self.face if folder is None else read_result(folder, self.face.name, self.model)
         expression, identity = np.asarray(shown.params.expression), np.asarray(shown.params.identity)
@@ -137,7 +139,7 @@ class Viewer:
         self._draw()
 
     def _draw(self) -> None:
-        """What the sliders say; while one picture is made, later changes wait together for the next."""
+        """Draw what the sliders say. Changes that come while a picture is made are combined in the next one."""
         self.stale = True
         if self.setting or not self.busy.acquire(blocking=False):
             return
@@ -150,5 +152,5 @@ class Viewer:
                 self.server.scene.add_glb("/face", self.drawn)
         finally:
             self.busy.release()
-        if self.stale:  # changed between the last look and the release
+        if self.stale:  # changed between the last check and the release
             self._draw()

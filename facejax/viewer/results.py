@@ -1,4 +1,4 @@
-"""The faces of a folder of results, and what a viewer draws of them. No browser, no server."""
+"""The faces in a folder of results, and what a viewer draws of them. Without browser or server."""
 
 import json
 from collections.abc import Mapping
@@ -23,13 +23,14 @@ from facejax.mesh import vertex_normals
 
 Look = Literal["albedo", "shaded", "normals", "geometry"]
 LOOKS: tuple[Look, ...] = get_args(Look)
-COMPONENTS = 12  # of identity, that have a slider
-TURN, STRENGTH = "turn", "strength"  # of the light: degrees to the viewer's right, and times the fitted one
+COMPONENTS = 12  # identity components with a slider
+# sliders of the light: degrees to the viewer's right, and a factor of the fitted strength
+TURN, STRENGTH = "turn", "strength"
 
 
 @dataclass(frozen=True)
 class ShownFace:
-    """One face, or one of its stages, as its folder has it."""
+    """One face, or one of its stages, as stored in its folder."""
 
     name: str
     folder: Path
@@ -41,7 +42,7 @@ class ShownFace:
         return read_image(path) if path.exists() else None
 
     def photo_panel(self) -> np.ndarray | None:
-        """The photograph, cut out around the face: the first panel of the overlay."""
+        """The photograph, cropped to the face: the first panel of the overlay."""
         panels = self.picture("overlay.png")
         return None if panels is None else panels[-PICTURE:, :PICTURE]
 
@@ -51,7 +52,7 @@ class ShownFace:
         return {path.name: path for path in sorted(found, key=lambda path: int(path.name.split("_")[0]))}
 
     def figures(self) -> dict[str, str]:
-        """What the summary says in short."""
+        """The summary in short."""
         path = self.folder / "summary.json"
         if not path.exists():
             return {}
@@ -80,7 +81,7 @@ def find_results(folder: Path) -> dict[str, Path]:
 
 
 def read_result(folder: Path, name: str, model: FaceModel) -> ShownFace:
-    """Raises ValueError when the face is of another model than `model`."""
+    """Read one face. Raises ValueError when it belongs to another model than `model`."""
     saved = load_params(folder / "params.npz")
     if saved.model != model.name:
         raise ValueError(f"{folder}: a face of the model {saved.model!r}; pass its file with --model")
@@ -88,8 +89,9 @@ def read_result(folder: Path, name: str, model: FaceModel) -> ShownFace:
 
 
 def changed(params: FaceParams, model: FaceModel, sliders: Mapping[str, float]) -> FaceParams:
-    """The face with some things set to other values: expressions (by name), identity components ("identity 1", ...),
-    the light's `TURN` and `STRENGTH`."""
+    """The face with some values changed: expressions (by name), identity components ("identity 1", ...), and the
+    light's `TURN` and `STRENGTH`.
+    """
     expression, identity, light = np.array(params.expression), np.array(params.identity), params.light
     for name, value in sliders.items():
         if name in model.expression_names:
@@ -108,7 +110,17 @@ _decode = jit(decode)
 
 
 def draw_face(model: FaceModel, params: FaceParams, albedo: Float[np.ndarray, "T T 3"], look: Look) -> bytes:
-    """A binary glTF of the face with its expression, at the origin, looking along +z."""
+    """The face with its expression as binary glTF, at the origin, looking along +z.
+
+    Args:
+      model: the face model.
+      params: the face.
+      albedo: its texture, display values.
+      look: how it is painted, see `paint`.
+
+    Returns:
+      The bytes of the file.
+    """
     vertices = _decode(model, params)
     normals = vertex_normals(vertices, model.faces)
     texture = paint(model, params, np.asarray(normals), albedo, look)
@@ -131,7 +143,18 @@ def paint(
     albedo: Float[np.ndarray, "T T 3"],
     look: Look,
 ) -> Float[np.ndarray, "_ _ 3"]:
-    """The texture of a look, display values: the light is the fitted one, as it falls on the posed face."""
+    """The texture for one way of looking at a face, display values. The fitted light falls on the posed face.
+
+    Args:
+      model: the face model.
+      params: the face.
+      normals: of its vertices.
+      albedo: its texture, display values.
+      look: "albedo", "shaded", "normals" or "geometry".
+
+    Returns:
+      The texture.
+    """
     if look == "albedo":
         return albedo
     if look == "geometry":

@@ -22,7 +22,6 @@ from facejax.face_model.builder.pca import reconstruct as reconstruct
 from facejax.face_model.builder.pca import reorthogonalise as reorthogonalise
 from facejax.face_model.builder.procrustes import Aligned as Aligned
 from facejax.face_model.builder.procrustes import generalised_procrustes as generalised_procrustes
-from facejax.face_model.builder.procrustes import similarity as similarity
 from facejax.face_model.builder.registration import LSFM_STIFFNESS as LSFM_STIFFNESS
 from facejax.face_model.builder.registration import Landmarks as Landmarks
 from facejax.face_model.builder.registration import Registration as Registration

@@ -1,12 +1,14 @@
 """Generalised Procrustes alignment: shapes in correspondence brought to a common frame. Float64 on the host.
 
-Gower, "Generalized Procrustes analysis", Psychometrika 1975; the single alignment is Umeyama's (PAMI 1991).
+Gower, "Generalized Procrustes analysis", Psychometrika 1975; each shape is aligned by `facejax.mesh.align_similarity`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+
+from facejax.mesh import align_similarity
 
 
 @dataclass(frozen=True)
@@ -18,30 +20,6 @@ class Aligned:
     scales: Float[np.ndarray, " N"]
     rotations: Float[np.ndarray, "N D D"]
     translations: Float[np.ndarray, "N D"]
-
-
-def similarity(
-    source: Float[np.ndarray, "P D"],
-    target: Float[np.ndarray, "P D"],
-    weights: Float[np.ndarray, " P"] | None = None,
-    *,
-    scale: bool = True,
-) -> tuple[float, Float[np.ndarray, "D D"], Float[np.ndarray, " D"]]:
-    """Least-squares (s, R, t) with `s * source @ R.T + t` close to `target`; R is never a reflection.
-
-    The float64 host twin of `facejax.mesh.align_similarity`.
-    """
-    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    weight = np.ones(len(source)) if weights is None else np.asarray(weights, np.float64)
-    weight = weight / weight.sum()
-    mean_s, mean_t = weight @ source, weight @ target
-    cs, ct = source - mean_s, target - mean_t
-    u, singular, vt = np.linalg.svd((ct * weight[:, None]).T @ cs)
-    sign = np.ones(source.shape[1])
-    sign[-1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    rotation = (u * sign) @ vt
-    factor = float(np.sum(singular * sign) / np.sum(weight[:, None] * cs * cs)) if scale else 1.0
-    return factor, rotation, mean_t - factor * rotation @ mean_s
 
 
 def generalised_procrustes(
@@ -71,10 +49,10 @@ def generalised_procrustes(
     size = np.linalg.norm(frame - frame.mean(axis=0))
     moves, moved = [], shapes
     for _ in range(iterations):
-        moves = [similarity(shape, mean, weights, scale=scale) for shape in shapes]
+        moves = [align_similarity(shape, mean, weights, scale=scale) for shape in shapes]
         moved = np.stack([_apply(move, shape) for move, shape in zip(moves, shapes, strict=True)])
         new = moved.mean(axis=0)
-        new = _apply(similarity(new, frame, weights, scale=scale), new)
+        new = _apply(align_similarity(new, frame, weights, scale=scale), new)
         change = np.linalg.norm(new - mean)
         mean = new
         if change < tolerance * size:

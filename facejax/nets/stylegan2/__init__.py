@@ -2,9 +2,9 @@
 
 | file | what lives there |
 |---|---|
-| `config.py` | `StyleGANConfig`: sizes, from "config F" at 1024 down; `synthesis_flops`, `discriminator_flops` |
+| `config.py` | `StyleGANConfig`: sizes, from "config F" at 1024 down; `synthesis_flops` |
 | `generator.py` | `Generator`, `init_generator`, `apply_mapping`, `apply_synthesis`, `truncate`, `latent_statistics` |
-| `discriminator.py` | `init_discriminator`, `apply_discriminator`, `discriminator_features`; `apply_inverter` |
+| `discriminator.py` | `init_discriminator`, `apply_discriminator`; `apply_inverter` |
 | `augment.py` | pictures changed at random in front of the discriminator: `augment`, `adapt_strength` |
 | `layers.py` | equalised and modulated layers |
 | `resample.py` | up and down by two with the filter [1, 3, 3, 1] |
@@ -13,11 +13,10 @@ Pictures are (N, R, R, 3), display values in [-1, 1]. The losses are in `facejax
 maps in `facejax.texture`.
 """
 
-from facejax.nets.stylegan2.config import StyleGANConfig, discriminator_flops, synthesis_flops
+from facejax.nets.stylegan2.config import StyleGANConfig, synthesis_flops
 from facejax.nets.stylegan2.discriminator import (
     apply_discriminator,
     apply_inverter,
-    discriminator_features,
     discriminator_shapes,
     init_discriminator,
     init_inverter,
@@ -41,8 +40,6 @@ __all__ = [
     "apply_inverter",
     "apply_mapping",
     "apply_synthesis",
-    "discriminator_features",
-    "discriminator_flops",
     "discriminator_shapes",
     "generator_shapes",
     "init_discriminator",

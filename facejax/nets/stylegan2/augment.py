@@ -1,10 +1,10 @@
-"""Pictures changed at random in front of the discriminator, so that it cannot learn a small set by heart.
+"""Random changes to the pictures that the discriminator sees, so that it cannot memorise a small set.
 
 The transformations of Karras et al., "Training generative adversarial networks with limited data", NeurIPS 2020,
 appendix B, that suit a texture map: pixel blitting, geometry and colour ("bgc") without quarter turns and without the
-inversion of brightness. Each happens with probability `strength`, on its own; as long as that stays below about 0.8 the
-generator learns to make pictures that show none of it (section 2.2 there). Sampling is bilinear, where the authors'
-code filters with wavelets.
+inversion of brightness. Each happens independently with probability `strength`. As long as that stays below about 0.8,
+the changes do not leak into what the generator makes (section 2.2 there). Sampling is bilinear, where the authors' code
+filters with wavelets.
 """
 
 import math
@@ -19,7 +19,7 @@ _LUMA = jnp.full((3,), 1.0 / math.sqrt(3.0))
 def augment(
     key: Key[Array, ""], images: Float[Array, "N R R 3"], strength: Float[Array, ""]
 ) -> Float[Array, "N R R 3"]:
-    """Every picture of a batch in [-1, 1] changed in its own way; at strength 0 they stay as they are."""
+    """Each picture of a batch, in [-1, 1], changed at random on its own. At strength 0 all stay as they are."""
     keys = jax.random.split(key, len(images))
     return jax.vmap(lambda key, image: _augment_one(key, image, strength))(keys, images)
 
@@ -32,14 +32,14 @@ def _augment_one(key, image, strength):
 
 
 def random_affine(key: Key[Array, ""], strength: Float[Array, ""]) -> Float[Array, "2 3"]:
-    """Where each place of the new picture is looked up in the old one; both reach from -1 to 1."""
+    """A random affine map from places in the new picture to places in the old one; both range from -1 to 1."""
     chosen, drawn = jax.random.split(key)
     on = (jax.random.uniform(chosen, (6,)) < strength).astype(jnp.float32)
     sign = jax.random.bernoulli(jax.random.fold_in(drawn, 0))
     normal = jax.random.normal(jax.random.fold_in(drawn, 1), (4,))
     uniform = jax.random.uniform(jax.random.fold_in(drawn, 2), (3,), minval=-1.0)
     flip = jnp.where((on[0] > 0) & sign, -1.0, 1.0)
-    whole = on[1] * 0.25 * uniform[:2]  # an eighth of the picture either way
+    whole = on[1] * 0.25 * uniform[:2]  # up to an eighth of the picture either way
     zoom = 2.0 ** (0.2 * on[2] * normal[0])
     turn = on[3] * jnp.pi * uniform[2]
     stretch = 2.0 ** (0.2 * on[4] * normal[1])
@@ -50,7 +50,7 @@ def random_affine(key: Key[Array, ""], strength: Float[Array, ""]) -> Float[Arra
 
 
 def random_colours(key: Key[Array, ""], strength: Float[Array, ""]) -> Float[Array, "4 4"]:
-    """An affine map of colours: brightness, contrast, hue and saturation."""
+    """A random affine map of colours: brightness, contrast, hue and saturation."""
     chosen, drawn = jax.random.split(key)
     on = (jax.random.uniform(chosen, (4,)) < strength).astype(jnp.float32)
     normal = jax.random.normal(drawn, (3,))
@@ -66,7 +66,7 @@ def random_colours(key: Key[Array, ""], strength: Float[Array, ""]) -> Float[Arr
 
 
 def _sample(image, affine):
-    """Bilinear, mirrored beyond the border; the picture itself, to the bit, where the map is the identity."""
+    """Bilinear sampling, mirrored beyond the border; the exact picture where the map is the identity."""
     side = image.shape[0]
     line = (jnp.arange(side, dtype=float) + 0.5) * (2.0 / side) - 1.0
     x, y = jnp.meshgrid(line, line)

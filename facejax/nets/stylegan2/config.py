@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StyleGANConfig:
-    """Sizes of a generator or discriminator; static and hashable. As it stands it is "config F" of the paper at 1024.
+    """Sizes of a generator or discriminator; static and hashable. The defaults are the paper's "config F" at 1024.
 
-    `StyleGANConfig(resolution=256, channel_base=4096, channel_max=256, latent=256)` has a 64th of its operations, for
+    `StyleGANConfig(resolution=256, channel_base=4096, channel_max=256, latent=256)` needs a 64th of the operations, for
     processors; see `synthesis_flops`.
     """
 
@@ -19,7 +19,7 @@ class StyleGANConfig:
     mapping_rate: float = 0.01  # learning rate of the mapping network relative to the others'
     clamp: float | None = 256.0  # activations stay within plus or minus this; None does not clamp
     half: int = 0  # how many of the highest resolutions compute in bfloat16 (sums in float32)
-    group: int = 4  # pictures whose spread the discriminator sees together
+    group: int = 4  # size of the groups whose spread the discriminator sees
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -54,18 +54,19 @@ def check_config(config: StyleGANConfig) -> None:
 
 
 def layer_index(block: int) -> tuple[int, int, int]:
-    """Which of the latents steer a block's two convolutions and its colours; block 0 (4x4) has no first convolution.
+    """Indices of the latents that control a block's two convolutions and its colours.
 
-    A block's colours share their latent with the next block's first convolution.
+    Block 0 (4x4) has no first convolution. A block's colours share their latent with the next block's first
+    convolution.
     """
     return 2 * block - 1, 2 * block, 2 * block + 1
 
 
 def synthesis_flops(config: StyleGANConfig) -> int:
-    """Floating-point operations of decoding one map from its latents, an addition and a multiplication counting two.
+    """Floating-point operations of decoding one map from its latents; an addition and a multiplication count two.
 
-    Convolutions, blurs and style layers; what is done once a texel and channel (bias, activation) is left out. A step
-    of a fit, forward and backward to the latents, costs about three times as much.
+    Counts convolutions, blurs and style layers, but not what is done once per texel and channel (bias, activation). A
+    step of a fit, forward and backward to the latents, costs about three times as much.
     """
     total = 0
     for side in config.resolutions:
@@ -77,17 +78,5 @@ def synthesis_flops(config: StyleGANConfig) -> int:
             total += 2 * (side // 2 + 1) ** 2 * 16 * inputs * outputs  # conv0, zeros of its even and odd taps included
             total += 2 * side**2 * 8 * outputs  # its blur, one axis after the other
             total += 2 * config.latent * inputs
-            total += 2 * side**2 * 4 * 3  # colours so far, up by two
+            total += 2 * side**2 * 4 * 3  # the colours so far, upsampled
     return total
-
-
-def discriminator_flops(config: StyleGANConfig) -> int:
-    """The same for the discriminator's answer on one map."""
-    last = config.channels(4)
-    total = 2 * config.resolution**2 * 3 * config.channels(config.resolution)
-    for side in config.resolutions[1:]:
-        inputs, outputs = config.channels(side), config.channels(side // 2)
-        total += 2 * side**2 * 9 * inputs**2
-        total += 2 * (side // 2) ** 2 * 10 * inputs * outputs  # conv1 and the 1x1 shortcut
-        total += 2 * (side**2 + (side // 2) ** 2) * 8 * inputs  # their blurs
-    return total + 2 * 16 * 9 * (last + 1) * last + 2 * 16 * last * last + 2 * last

@@ -1,7 +1,7 @@
-"""StyleGAN2's discriminator: a residual network that tells real pictures from made ones.
+"""StyleGAN2's discriminator: a residual network that tells real pictures from generated ones.
 
 Karras et al., CVPR 2020. Before the last layers it sees how much the pictures of a group differ (Karras et al.,
-"Progressive growing of GANs", ICLR 2018, section 3), so that a generator that always makes the same one is found out.
+"Progressive growing of GANs", ICLR 2018, section 3), which exposes a generator that always makes the same picture.
 """
 
 import math
@@ -30,23 +30,21 @@ def init_discriminator(config: StyleGANConfig, key: Key[Array, ""]) -> Any:
 
 
 def apply_discriminator(config: StyleGANConfig, params: Any, images: Float[Array, "N R R 3"]) -> Float[Array, " N"]:
-    """Logits, positive for what looks real, of pictures in [-1, 1].
+    """Logits of pictures in [-1, 1]; positive for those that look real.
 
-    Pictures k, k + N/g, k + 2 N/g, ... of a batch are judged as one group of g = min(config.group, N): a picture's
-    answer depends on its group. Raises ValueError when the batch cannot be cut into such groups.
+    Pictures k, k + N/g, k + 2 N/g, ... of a batch form one group of g = min(config.group, N): a picture's logit depends
+    on its group. Raises ValueError when the batch cannot be cut into such groups.
     """
-    return _run(config, params, images)[0]
-
-
-def discriminator_features(
-    config: StyleGANConfig, params: Any, images: Float[Array, "N R R 3"]
-) -> tuple[Float[Array, "N _ _ _"], ...]:
-    """What each block makes of pictures in [-1, 1], from half their side down to 4; independent of the batch."""
-    return _run(config, params, images)[1]
+    side = config.resolution
+    if images.shape[1:] != (side, side, 3):
+        raise ValueError(f"pictures of shape {images.shape}: this discriminator takes (N, {side}, {side}, 3)")
+    if len(images) % min(config.group, len(images)):
+        raise ValueError(f"a batch of {len(images)}: use a multiple of {config.group}, the group seen together")
+    return _Discriminator(config).apply({"params": params}, images)[:, 0]  # type: ignore[index]
 
 
 def init_inverter(config: StyleGANConfig, key: Key[Array, ""], *, outputs: int) -> Any:
-    """Parameters of a network like the discriminator that answers with `outputs` numbers: a picture's latent."""
+    """Parameters of a network like the discriminator with `outputs` outputs: an estimate of a picture's latent."""
     check_config(config)
     picture = jax.ShapeDtypeStruct((1, config.resolution, config.resolution, 3), jnp.float32)
     run = _Discriminator(config, outputs, grouped=False).init
@@ -54,19 +52,9 @@ def init_inverter(config: StyleGANConfig, key: Key[Array, ""], *, outputs: int) 
 
 
 def apply_inverter(config: StyleGANConfig, params: Any, images: Float[Array, "N R R 3"]) -> Float[Array, "N W"]:
-    """What generator latent a picture in [-1, 1] may come from; every picture on its own."""
+    """An estimate of the generator latent of each picture in [-1, 1], independent of the batch."""
     outputs = params["out"]["bias"].shape[0]
-    return _Discriminator(config, outputs, grouped=False).apply({"params": params}, images)[0]  # type: ignore[index]
-
-
-def _run(config: StyleGANConfig, params: Any, images: Array) -> Any:
-    side = config.resolution
-    if images.shape[1:] != (side, side, 3):
-        raise ValueError(f"pictures of shape {images.shape}: this discriminator takes (N, {side}, {side}, 3)")
-    if len(images) % min(config.group, len(images)):
-        raise ValueError(f"a batch of {len(images)}: use a multiple of {config.group}, the group seen together")
-    logits, features = _Discriminator(config).apply({"params": params}, images)  # type: ignore[misc]
-    return logits[:, 0], features
+    return _Discriminator(config, outputs, grouped=False).apply({"params": params}, images)  # type: ignore[return-value]
 
 
 class _Block(nn.Module):
@@ -91,22 +79,20 @@ class _Discriminator(nn.Module):
     @nn.compact
     def __call__(self, images):
         config = self.config
-        features = []
         x = images.astype(jnp.bfloat16) if config.is_half(config.resolution) else images
         x = Conv(config.channels(config.resolution), kernel=1, clamp=config.clamp, name="fromrgb")(x)
         for side in reversed(config.resolutions[1:]):
             x = _Block(config, side, name=f"b{side}")(x)
-            features.append(x)
-        x = wide(x)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if self.grouped:
             x = jnp.concatenate([x, group_spread(x, config.group)], axis=-1)
         x = Conv(config.channels(4), clamp=config.clamp, name="conv")(x)
         x = activate(Dense(config.channels(4), name="fc")(x.reshape(len(x), -1)))
-        return Dense(self.outputs, name="out")(x), tuple(features)
+        return Dense(self.outputs, name="out")(x)
 
 
 def group_spread(x: Float[Array, "N H W C"], group: int) -> Float[Array, "N H W 1"]:
-    """A map for each picture: the standard deviation within its group, averaged over pixels and channels."""
+    """One map per picture: the standard deviation within its group, averaged over pixels and channels."""
     count, height, width, _ = x.shape
     members = x.reshape(min(group, count), -1, *x.shape[1:])
     variance = jnp.mean(jnp.square(members - jnp.mean(members, axis=0, keepdims=True)), axis=0)

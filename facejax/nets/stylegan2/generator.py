@@ -1,7 +1,7 @@
 """StyleGAN2's generator: random numbers to latents (mapping), latents to a picture (synthesis).
 
 Karras et al., "Analyzing and improving the image quality of StyleGAN", CVPR 2020, with skip connections from block to
-picture. Numbers agree with the authors' stylegan2-ada-pytorch, whose weights `facejax.checkpoints` imports.
+picture. Gives the same numbers as the authors' stylegan2-ada-pytorch, whose weights `facejax.checkpoints` imports.
 """
 
 from functools import partial
@@ -21,17 +21,17 @@ NoiseMode = Literal["const", "none", "random"]
 
 
 class Generator(NamedTuple):
-    """A generator's weights: what gradients train, and what they do not."""
+    """A generator's weights: trained parameters, and constants."""
 
     params: Any  # "mapping" and "synthesis"
     noise: Any  # the constant noise of each convolution: {"b4": {"conv1": (4, 4)}, "b8": {"conv0": (8, 8), ...}, ...}
-    w_avg: Float[Array, " W"]  # running mean of w while training; truncation draws towards it
+    w_avg: Float[Array, " W"]  # running mean of w during training; truncation moves latents towards it
 
 
 def generator_shapes(config: StyleGANConfig) -> Generator:
     """The weights as a tree of `jax.ShapeDtypeStruct`. Raises ValueError when no generator has such sizes.
 
-    Written out, since Flax would trace the whole network to tell them.
+    Written out by hand, since Flax would trace the whole network to find them.
     """
     check_config(config)
     mapping = {f"fc{number}": _dense(config.latent, config.latent) for number in range(config.mapping_layers)}
@@ -50,7 +50,7 @@ def _dense(inputs: int, outputs: int) -> dict[str, Any]:
 
 
 def _convolution(config: StyleGANConfig, inputs: int, outputs: int) -> dict[str, Any]:
-    """A `ModulatedConv`'s."""
+    """The shapes of a `ModulatedConv`."""
     layer = {"kernel": _float32(3, 3, inputs, outputs), "strength": _float32(), "bias": _float32(outputs)}
     return {"affine": _dense(config.latent, inputs), **layer}
 
@@ -82,7 +82,7 @@ def init_generator(config: StyleGANConfig, key: Key[Array, ""]) -> Generator:
 
 
 def draw_noise(config: StyleGANConfig, key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Any:
-    """Noise for every convolution as `Generator.noise` has it, with leading axes of `shape`."""
+    """Random noise for every convolution, in the tree of `Generator.noise`, with leading axes of `shape`."""
     shapes = noise_shapes(config)
     leaves, treedef = jax.tree.flatten(shapes)
     keys = jax.random.split(key, len(leaves))
@@ -104,9 +104,18 @@ def to_layers(config: StyleGANConfig, w: Float[Array, "*B W"]) -> Float[Array, "
 def truncate(
     ws: Float[Array, "*B L W"], w_avg: Float[Array, " W"], psi: float | Float[Array, ""], *, cutoff: int | None = None
 ) -> Float[Array, "*B L W"]:
-    """Latents drawn towards their mean: w_avg + psi (w - w_avg), in the first `cutoff` layers or in all."""
-    mean = along_last(w_avg, ws)
-    short = mean + psi * (ws - mean)
+    """Latents moved towards their mean: w_avg + psi (w - w_avg).
+
+    Args:
+      ws: (..., L, W), one latent per layer.
+      w_avg: the mean.
+      psi: 1 changes nothing, 0 gives the mean.
+      cutoff: only in the first so many layers; None: in all.
+
+    Returns:
+      The latents, same shape.
+    """
+    short = w_avg + psi * (ws - w_avg)
     if cutoff is None:
         return short
     return jnp.where(jnp.arange(ws.shape[-2])[:, None] < cutoff, short, ws)
@@ -115,7 +124,17 @@ def truncate(
 def latent_statistics(
     config: StyleGANConfig, generator: Generator, key: Key[Array, ""], *, count: int = 100_000, batch: int = 1000
 ) -> tuple[Float[Array, " W"], Float[Array, " W"]]:
-    """Mean and standard deviation of each number of w over at least `count` draws of z."""
+    """Mean and standard deviation of each component of w over random z.
+
+    Args:
+      config, generator: the network.
+      key: consumed.
+      count: at least so many draws.
+      batch: draws at once.
+
+    Returns:
+      Mean and standard deviation, (W,) each.
+    """
 
     def moments(one):
         w = apply_mapping(config, generator, jax.random.normal(one, (batch, config.latent)))
@@ -134,12 +153,22 @@ def apply_synthesis(
     key: Key[Array, ""] | None = None,
     places: Any = None,
 ) -> Float[Array, "N R R 3"]:
-    """Pictures from one latent for each layer; display values, 0 at -1 and white at 1, not clamped.
+    """Pictures from one latent per layer; display values with black at -1 and white at 1, not clamped.
 
-    `noise`: "const" is the same in every picture, "random" is drawn with `key` for each, "none" leaves it out. All
-    pictures go through the same convolutions, also under `jax.vmap`. `places`: a scale and a shift for every pixel of
-    each convolution's result, (N, side, side, 2) in the tree of `Generator.noise` (`nets.place_maps`); None: 1 and 0.
-    Raises ValueError on another number of layers.
+    All pictures share the same convolutions, also under `jax.vmap`.
+
+    Args:
+      config, generator: the network.
+      ws: (N, L, W).
+      noise: "const" is the same in every picture, "random" is drawn with `key` for each, "none" leaves it out.
+      key: for random noise only.
+      places: a scale and a shift for each pixel of each convolution's result, (N, side, side, 2) in the tree of
+        `Generator.noise` (`nets.place_maps`). None: 1 and 0.
+
+    Returns:
+      Pictures (N, R, R, 3).
+
+    Raises ValueError for another number of layers, and for a key that does not go with the noise.
     """
     if ws.shape[1:] != (config.layers, config.latent):
         raise ValueError(f"latents of shape {ws.shape}: this generator takes (N, {config.layers}, {config.latent})")
@@ -153,7 +182,7 @@ def apply_synthesis(
 
 @partial(jax.jit, static_argnums=0)
 def _synthesise(config: StyleGANConfig, params: Any, ws: Array, noise: Any, places: Any) -> Array:
-    """A function of its own, so that a program that makes pictures in several places traces the network once."""
+    """A separate function, so that a program that makes pictures in several places traces the network once."""
     return _Synthesis(config).apply({"params": params}, ws, noise, places)  # type: ignore[return-value]
 
 
@@ -169,7 +198,7 @@ class _Mapping(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions at one resolution, the first of which doubles the side, and the colours found so far."""
+    """Two convolutions at one resolution, the first of which doubles the side, and the colours so far."""
 
     config: StyleGANConfig
     resolution: int

@@ -1,6 +1,6 @@
-"""What StyleGAN2's networks are made of: layers whose learning rates are equalised, and modulated convolutions.
+"""The layers of StyleGAN2's networks: equalised learning rates, and modulated convolutions.
 
-Weights are stored with unit variance and multiplied by their gain when used, so that one step size suits them all
+Weights are stored with unit variance and multiplied by their gain when used, so that one step size suits all of them
 (Karras et al., "Progressive growing of GANs", ICLR 2018, section 4.1).
 """
 
@@ -19,12 +19,12 @@ _LATER = nn.initializers.zeros  # start values are drawn at once, by `draw`
 
 
 def activate(x, *, clamp: float | None = None, gain: float = 1.0):
-    """Leaky ReLU that keeps the variance, times `gain`; clamped in proportion to it."""
+    """Leaky ReLU that keeps the variance, times `gain`; the clamp scales with the gain."""
     return limit(nn.leaky_relu(x, SLOPE) * (GAIN * gain), None if clamp is None else clamp * gain)
 
 
 def limit(x, clamp: float | None):
-    """Values cut off at +-`clamp`, which keeps bfloat16 sums in range; None: as they are."""
+    """Values clamped to +-`clamp`, which keeps bfloat16 sums in range; None: unchanged."""
     return x if clamp is None else jnp.clip(x, -clamp, clamp)
 
 
@@ -69,11 +69,11 @@ class Conv(nn.Module):
 
 
 class ModulatedConv(nn.Module):
-    """A style scales the inputs, and every output is brought back to unit variance; then noise, bias, activation.
+    """A style scales the inputs, and each output is normalised to unit variance; then noise, bias, activation.
 
-    Where `place` is given, its two maps (N, H, W, 2) scale and shift every pixel before the noise, all channels alike.
-    Scaling what goes in and comes out, instead of the kernel, is the same sum in another order (Karras et al., CVPR
-    2020, equations 1-3), and lets pictures of different styles share one convolution.
+    `place` (N, H, W, 2), where given, scales and shifts each pixel of all channels before the noise. Inputs and outputs
+    are scaled instead of the kernel: the same sum in another order (Karras et al., CVPR 2020, equations 1-3), which
+    lets pictures of different styles share one convolution.
     """
 
     features: int
@@ -113,9 +113,9 @@ class ToRGB(nn.Module):
 
 
 def draw(shapes: Any, key: jax.Array) -> Any:
-    """Start values for a tree of shapes: kernels and the constant normal, style biases 1, the rest 0.
+    """Start values for a tree of shapes: kernels and the constant are normal, style biases 1, the rest 0.
 
-    One draw for all, cut up: a program for each shape would take long to compile.
+    All come from one draw, cut into pieces: one program per shape would take long to compile.
     """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
     normal = np.asarray(jax.random.normal(key, (sum(leaf.size for _, leaf in leaves),)))

@@ -1,9 +1,9 @@
-"""Doubling and halving of pictures with the low-pass filter [1, 3, 3, 1], alone and together with a convolution.
+"""Doubling and halving of pictures with the low-pass filter [1, 3, 3, 1], alone or together with a convolution.
 
-StyleGAN2 filters wherever it resamples (Karras et al., CVPR 2020; Zhang, "Making convolutional networks
-shift-invariant again", ICML 2019). Pictures and features are (N, H, W, C), zero beyond their border; kernels are
-(height, width, inputs, outputs). Convolutions of bfloat16 sum in float32, as every back end's units do, and round once
-to bfloat16: asking for float32 results instead makes accelerators compute in float32 from the start.
+StyleGAN2 filters wherever it resamples (Karras et al., CVPR 2020; Zhang, "Making convolutional networks shift-invariant
+again", ICML 2019). Pictures and features are (N, H, W, C), zero beyond their border; kernels are (height, width,
+inputs, outputs). Convolutions of bfloat16 accumulate in float32 on every device and round once to bfloat16. Asking for
+float32 results instead would make accelerators compute in float32 from the start.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,17 @@ def conv(
     stride: int = 1,
     padding: int = 0,
 ) -> Float[Array, "N _ _ O"]:
-    """Correlation with `kernel`."""
+    """Correlation with `kernel`.
+
+    Args:
+      x: (N, H, W, C).
+      kernel: (height, width, inputs, outputs).
+      stride: step in pixels.
+      padding: pixels before and after each axis.
+
+    Returns:
+      The result, in the type of `x`.
+    """
     pads = [(padding, padding)] * 2
     return conv_general_dilated(x, kernel.astype(x.dtype), (stride, stride), pads)
 
@@ -38,10 +48,18 @@ def conv(
 def blur(
     x: Float[Array, "N H W C"], pads: tuple[int, int], *, gain: float = 1.0, step: int = 1
 ) -> Float[Array, "N _ _ C"]:
-    """The filter along both axes after zero-padding each by `pads` before and after; keeps every `step`-th pixel.
+    """The filter along both axes, as sums of shifted pictures.
 
-    `gain` multiplies the result. As sums of shifted pictures: these fuse into one loop on every back end, where
-    convolutions of one channel at a time are slow.
+    Such sums fuse into one loop on every device, where convolutions of one channel at a time are slow.
+
+    Args:
+      x: (N, H, W, C).
+      pads: zeros before and after each axis.
+      gain: multiplies the result.
+      step: keep every so many pixels.
+
+    Returns:
+      The filtered pictures.
     """
     for axis in (1, 2):
         x = _shift_sum(x, axis, pads, [tap * gain**0.5 for tap in FILTER], step)
@@ -49,7 +67,7 @@ def blur(
 
 
 def upsample(x: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
-    """Twice the side. Away from the border a constant stays what it is."""
+    """Twice the side. Away from the border a constant stays the same."""
     for axis in (1, 2):
         even = _shift_sum(x, axis, (1, 0), (0.25, 0.75), 1)
         odd = _shift_sum(x, axis, (0, 1), (0.75, 0.25), 1)
@@ -60,16 +78,16 @@ def upsample(x: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
 
 
 def downsample(x: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
-    """Half the side. Away from the border a constant stays what it is."""
+    """Half the side. Away from the border a constant stays the same."""
     return blur(x, (1, 1), step=2)
 
 
 def conv_up(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Float[Array, "N 2*H 2*W O"]:
-    """Zeros between the pixels, correlation with `kernel`, blur.
+    """Insert zeros between the pixels, correlate with `kernel`, blur.
 
-    Which of the kernel's nine taps meet a pixel and not a zero depends on whether row and column are even: four kernels
-    of 2 x 2 taps, applied as one matrix product and interleaved. A convolution that spreads its input has a kernel
-    gradient that is five to twenty times slower than others' on processors.
+    Which of the kernel's nine taps meet a pixel and not a zero depends on whether row and column are even. So four
+    kernels of 2 x 2 taps are applied as one matrix product, and the results are interleaved. A convolution with dilated
+    input would have a kernel gradient five to twenty times slower on processors.
     """
     count, height, width, inputs = x.shape
     outputs = kernel.shape[-1]
@@ -83,7 +101,7 @@ def conv_up(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Floa
 
 
 def _even_odd(kernel: Array, axis: int) -> Array:
-    """The two taps along an axis that make the even pixels, and the one, after a zero, that makes the odd ones."""
+    """The two taps along an axis that make the even pixels, and the one (after a zero) that makes the odd ones."""
     even = jax.lax.slice_in_dim(kernel, 0, 3, stride=2, axis=axis)
     odd = jax.lax.slice_in_dim(kernel, 1, 2, axis=axis)
     return jnp.stack([even, jnp.concatenate([jnp.zeros_like(odd), odd], axis)], axis=-1)
