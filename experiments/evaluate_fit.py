@@ -18,11 +18,11 @@ import numpy as np
 import tyro
 
 import facejax
-from facejax.compilation import cache_compilations, jit
 from facejax.evaluation.normalized_error import nme, nme_by_yaw
 from facejax.export import versions, write_summary
 from facejax.fitting import LINEAR, RECIPES, fit_landmarks
 from facejax.images import read_image
+from facejax.programs import cache_compilations, jit
 
 
 @dataclass

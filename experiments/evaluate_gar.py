@@ -26,7 +26,6 @@ from tqdm import tqdm
 
 from facejax import fit, regress
 from facejax.api import FitResult, RegressResult, join
-from facejax.compilation import cache_compilations
 from facejax.evaluation.normalized_error import nme
 from facejax.evaluation.surface import aligned_vertex_distance
 from facejax.export import versions, write_summary, write_text
@@ -35,6 +34,7 @@ from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, GAR, Recipe, Tools
 from facejax.images import list_photos, read_image
+from facejax.programs import cache_compilations
 from facejax.toolbox import tools_for
 
 SIDE = 192  # pixels of the sheets' pictures

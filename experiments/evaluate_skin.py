@@ -16,9 +16,9 @@ import tyro
 
 import facejax
 from facejax.commands.demo import portrait, random_face, skin_lab
-from facejax.compilation import cache_compilations
 from facejax.face_model import FaceModel
 from facejax.fitting import RECIPES
+from facejax.programs import cache_compilations
 from facejax.synthetic.generate import Generator, generate
 from facejax.synthetic.people import People
 

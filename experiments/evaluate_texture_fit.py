@@ -24,10 +24,10 @@ from texture_fit.side_views import VIEWS, read_views, side_views
 from texture_fit.tables import caption, markdown, mean, write_sheet
 from tqdm import tqdm
 
-from facejax.compilation import cache_compilations
 from facejax.export import versions, write_summary, write_text
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES, Recipe, Tools
+from facejax.programs import cache_compilations
 from facejax.toolbox import tools_for
 
 SIDE = 192  # pixels of the sheet's pictures

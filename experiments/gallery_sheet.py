@@ -13,11 +13,11 @@ import tyro
 from PIL import Image
 
 from facejax.camera import PerspectiveCamera, axis_angle_to_quaternion, euler_to_quaternion, quaternion_to_matrix
-from facejax.compilation import jit
 from facejax.export.pictures import to_uint8
 from facejax.face_model import FaceParams, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.lighting import rotate_light, uniform_light
+from facejax.programs import jit
 from facejax.rendering import render
 from facejax.texture import decode_texture, load_decoder, sample_latents
 

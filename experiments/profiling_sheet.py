@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from facejax.compilation import jit
 from facejax.export.pictures import draw_landmarks, panels, write_png
 from facejax.face_model.load import load_face_model
 from facejax.fitting import LINEAR, fit_landmarks
 from facejax.images import apply_crop, face_crop, read_image, read_landmarks
+from facejax.programs import jit
 from facejax.synthetic.profiling import turn_photo
 
 

@@ -12,8 +12,8 @@ import tyro
 from PIL import Image, ImageDraw
 
 from facejax.atomic import atomic_path
-from facejax.compilation import jit
 from facejax.face_model.load import load_face_model
+from facejax.programs import jit
 from facejax.synthetic.generate import generate
 
 

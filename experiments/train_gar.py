@@ -25,12 +25,12 @@ from gar import data, loop, measure
 from gar.recipes import RECIPES
 from gar.recogniser import load_recogniser, read_people, save_recogniser, train_recogniser
 
-from facejax.compilation import cache_compilations, jit
 from facejax.export import write_text
 from facejax.export.pictures import write_png
 from facejax.generative_renderer import generative_renderer, load_gar, save_gar
 from facejax.generative_renderer.renderer import ASSET
 from facejax.multihost import MultihostOptions
+from facejax.programs import cache_compilations, jit
 from facejax.regression.regressor import load_regressor
 
 LIMIT = 15_000_000  # bytes that may be shipped

@@ -26,7 +26,6 @@ from texture_fit.tables import caption, markdown, mean, write_sheet
 
 from facejax.api import fit
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
-from facejax.compilation import cache_compilations, jit
 from facejax.export import versions, write_summary, write_text
 from facejax.face_model import FaceModel, FaceParams, decode_albedo, neutral_params
 from facejax.face_model.load import load_face_model
@@ -35,6 +34,7 @@ from facejax.fitting.scene import project_landmarks
 from facejax.images import read_image
 from facejax.lighting import linear_to_srgb, uniform_light
 from facejax.objectives import psnr
+from facejax.programs import cache_compilations, jit
 from facejax.rendering import render
 from facejax.texture import brightness_symmetry_error, load_decoder, sample_textures
 from facejax.texture.metrics import KERNEL

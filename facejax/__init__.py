@@ -16,7 +16,6 @@ from facejax.api import RegressResult as RegressResult
 from facejax.api import fit as fit
 from facejax.api import load_face as load_face
 from facejax.api import regress as regress
-from facejax.compilation import cache_compilations as cache_compilations
 from facejax.face_model import FaceModel as FaceModel
 from facejax.face_model import FaceParams as FaceParams
 from facejax.face_model import decode as decode
@@ -33,5 +32,6 @@ from facejax.fitting import Recipe as Recipe
 from facejax.fitting import Stage as Stage
 from facejax.images import read_image as read_image
 from facejax.images import read_landmarks as read_landmarks
+from facejax.programs import cache_compilations as cache_compilations
 from facejax.rendering import Rendering as Rendering
 from facejax.rendering import render as render

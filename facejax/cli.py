@@ -21,7 +21,7 @@ from facejax.commands.measure_textures import MeasureTextures, run_measure_textu
 from facejax.commands.regress import Regress, run_regress
 from facejax.commands.unwrap import Unwrap, run_unwrap
 from facejax.commands.view import View, run_view
-from facejax.compilation import cache_compilations
+from facejax.programs import cache_compilations
 
 Options = type | dict[str, type]  # of a command, or of each command under it
 COMMANDS: dict[str, tuple[Options, Callable[[Any], int]]] = {

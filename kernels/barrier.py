@@ -3,18 +3,21 @@
 from typing import TypeVar
 
 import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 T = TypeVar("T")
 
 
 def once(values: T) -> T:
-    """The same values, computed once.
+    """The same values, computed once where the program runs on a processor.
 
     XLA:CPU fuses a gather, and what leads to it, into every use and repeats it there. The barrier reaches its code
-    generator only in programs compiled with `facejax.compilation.jit`. On accelerators nothing is held back: there
+    generator only in programs compiled with `facejax.programs.jit`. Programs lowered for accelerators have none: there
     fusing is what makes programs fast, and barriers would send every step through memory.
     """
-    return jax.lax.optimization_barrier(values) if jax.default_backend() == "cpu" else values
+    leaves, tree = jax.tree.flatten(values)
+    return jax.tree.unflatten(tree, _once.bind(*leaves))
 
 
 def stored(values: T) -> T:
@@ -23,3 +26,42 @@ def stored(values: T) -> T:
     For a step that many later ones read from several places: fused into them it would be computed at each place again.
     """
     return jax.lax.optimization_barrier(values)
+
+
+_once = Primitive("once")
+_once.multiple_results = True
+
+
+@_once.def_impl
+def _unchanged(*values):
+    return list(values)
+
+
+@_once.def_abstract_eval
+def _same_shapes(*values):
+    return list(values)
+
+
+def _behind_barrier(*values):
+    return jax.lax.optimization_barrier(values)
+
+
+def _changed(values, changes):
+    return _once.bind(*values), _where_any(changes)
+
+
+def _transposed(cotangents, *_):
+    return _where_any(cotangents)
+
+
+def _where_any(changes):
+    """Of changes those that are not known to be zero, computed once; the others stay as they are."""
+    some = iter(_once.bind(*[one for one in changes if not isinstance(one, ad.Zero)]))
+    return [one if isinstance(one, ad.Zero) else next(some) for one in changes]
+
+
+mlir.register_lowering(_once, mlir.lower_fun(_unchanged))
+mlir.register_lowering(_once, mlir.lower_fun(_behind_barrier), platform="cpu")
+ad.primitive_jvps[_once] = _changed
+ad.primitive_transposes[_once] = _transposed
+batching.primitive_batchers[_once] = lambda values, axes: (_once.bind(*values), axes)

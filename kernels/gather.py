@@ -2,16 +2,16 @@
 
 JAX's own gather and scatter give every row of a batch a second index, the table's, for which processors and GPUs have
 slower programs, and with one set of rows for many tables they stride through all tables at once. Here vmap makes one
-longer table of a batch. Forward-mode, reverse-mode and higher derivatives work as with JAX's own.
+longer table of a batch. Forward-mode, reverse-mode and higher derivatives work as with JAX's own. How the rows are read
+and summed is decided when a program is lowered for its platform.
 """
 
-import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Int, Num, Shaped
 
-from facejax.kernels.barrier import once
+from facejax.kernels.barrier import stored
 
 
 def gather_rows(table: Shaped[Array, "V ..."], rows: Int[Array, "*N"]) -> Shaped[Array, "..."]:
@@ -42,21 +42,35 @@ _gather, _add = Primitive("gather_rows"), Primitive("add_rows")
 
 
 @_gather.def_impl
-def _gather_now(table, rows):
-    found = once(_in_sectors(table)).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
-    return once(found[:, : table.shape[1]])
+def _gather_plain(table, rows):
+    return table.at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
 
 
 @_add.def_impl
-def _add_now(updates, rows, *, count):
-    width, updates = updates.shape[1], _in_sectors(updates)
+def _add_plain(updates, rows, *, count):
     table = jnp.zeros((count, updates.shape[1]), updates.dtype)
-    return once(table.at[rows].add(once(updates), mode="drop", wrap_negative_indices=False)[:, :width])
+    return table.at[rows].add(updates, mode="drop", wrap_negative_indices=False)
+
+
+def _gather_on_processors(table, rows):
+    return stored(_gather_plain(stored(table), rows))
+
+
+def _add_on_processors(updates, rows, *, count):
+    return stored(_add_plain(stored(updates), rows, count=count))
+
+
+def _gather_in_sectors(table, rows):
+    return _gather_plain(_in_sectors(table), rows)[:, : table.shape[1]]
+
+
+def _add_in_sectors(updates, rows, *, count):
+    return _add_plain(_in_sectors(updates), rows, count=count)[:, : updates.shape[1]]
 
 
 def _in_sectors(table):
-    """On accelerators rows of five to seven numbers as rows of eight: those lie in one sector of memory each."""
-    spare = 8 - table.shape[1] if 4 < table.shape[1] < 8 and jax.default_backend() != "cpu" else 0
+    """Rows of five to seven numbers as rows of eight: on accelerators those lie in one sector of memory each."""
+    spare = 8 - table.shape[1] if 4 < table.shape[1] < 8 else 0
     return jnp.pad(table, ((0, 0), (0, spare))) if spare else table
 
 
@@ -70,8 +84,10 @@ def _add_shape(updates, rows, *, count):
     return updates.update(shape=(count, updates.shape[1]), weak_type=False)
 
 
-mlir.register_lowering(_gather, mlir.lower_fun(_gather_now, multiple_results=False))
-mlir.register_lowering(_add, mlir.lower_fun(_add_now, multiple_results=False))
+mlir.register_lowering(_gather, mlir.lower_fun(_gather_in_sectors, multiple_results=False))
+mlir.register_lowering(_gather, mlir.lower_fun(_gather_on_processors, multiple_results=False), platform="cpu")
+mlir.register_lowering(_add, mlir.lower_fun(_add_in_sectors, multiple_results=False))
+mlir.register_lowering(_add, mlir.lower_fun(_add_on_processors, multiple_results=False), platform="cpu")
 ad.defjvp(_gather, lambda change, table, rows: _gather.bind(change, rows), None)
 ad.defjvp(_add, lambda change, updates, rows, *, count: _add.bind(change, rows, count=count), None)
 

@@ -14,8 +14,8 @@ from PIL import Image
 import facejax
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
 from facejax.commands.demo import errors_against, portrait, random_face
-from facejax.compilation import jit
 from facejax.export import alpha_over, draw_landmarks, panels, to_uint8
+from facejax.programs import jit
 
 
 def show(*images, captions=(), height=None):

@@ -18,9 +18,9 @@ from PIL import Image
 
 import facejax
 from facejax.camera import PerspectiveCamera, euler_to_quaternion, project, to_camera
-from facejax.compilation import jit
 from facejax.export import bake_vertex_colors, draw_landmarks, panels, to_uint8
 from facejax.lighting import uniform_light
+from facejax.programs import jit
 
 model = facejax.load_face_model()
 print(f"{len(model.mean):,} vertices, {len(model.faces):,} triangles")

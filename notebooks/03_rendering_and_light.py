@@ -16,10 +16,10 @@ from PIL import Image
 import facejax
 from facejax.camera import Pose, axis_angle_to_quaternion, quaternion_multiply, transform_camera
 from facejax.commands.demo import random_face
-from facejax.compilation import jit
 from facejax.evaluation.plot import draw_lines
 from facejax.export import panels, to_uint8
 from facejax.lighting import uniform_light
+from facejax.programs import jit
 
 SIDE = 256
 model = facejax.load_face_model()
@@ -35,7 +35,7 @@ def show(*images, captions=(), height=210):
 # ## What the renderer saw
 #
 # `facejax.render` gives a `Rendering`: colour, coverage (soft within a pixel of the outline), depth in millimetres, the
-# unit normal, and the texture coordinates of what each pixel shows. `facejax.compilation.jit` is `jax.jit` with the
+# unit normal, and the texture coordinates of what each pixel shows. `facejax.programs.jit` is `jax.jit` with the
 # compiler options that this renderer likes.
 
 # %%

@@ -16,12 +16,12 @@ from PIL import Image
 import facejax
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, to_camera
 from facejax.commands.demo import random_face
-from facejax.compilation import jit
 from facejax.evaluation.plot import draw_lines
 from facejax.export import panels, to_uint8
 from facejax.fitting import TERMS, Term, fit_landmarks, run_stage
 from facejax.fitting.scene import Observation
 from facejax.fitting.stages import schedule
+from facejax.programs import jit
 
 SIDE = 224
 model = facejax.load_face_model()

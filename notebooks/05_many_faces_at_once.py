@@ -16,10 +16,10 @@ from PIL import Image
 import facejax
 from facejax.camera import PerspectiveCamera, project, to_camera
 from facejax.commands.demo import random_face
-from facejax.compilation import jit
 from facejax.evaluation.plot import draw_lines
 from facejax.export import alpha_over, draw_landmarks, panels, to_uint8
 from facejax.fitting import compile_fit, prepare_crops
+from facejax.programs import jit
 
 SIDE = 224
 model = facejax.load_face_model()

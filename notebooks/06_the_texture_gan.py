@@ -19,9 +19,9 @@ from PIL import Image
 
 import facejax
 from facejax.camera import PerspectiveCamera, euler_to_quaternion
-from facejax.compilation import jit
 from facejax.export import panels, to_uint8
 from facejax.lighting import uniform_light
+from facejax.programs import jit
 from facejax.texture import DetailedTexture, load_decoder, sample_latents, to_standard
 
 SIDE = 384

@@ -16,9 +16,9 @@ from PIL import Image
 import facejax
 from facejax.camera import PerspectiveCamera, euler_to_quaternion, project, to_camera
 from facejax.commands.demo import random_face
-from facejax.compilation import jit
 from facejax.export import panels, to_uint8
 from facejax.lighting import uniform_light
+from facejax.programs import jit
 from facejax.unwrap import cut_out, face_layout, template_map, unwrap_photos
 
 SIDE, TEXELS = 512, 256

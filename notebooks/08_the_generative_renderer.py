@@ -20,10 +20,10 @@ from PIL import Image
 import facejax
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, quaternion_multiply
 from facejax.commands.demo import portrait, random_face
-from facejax.compilation import jit
 from facejax.export import panels, to_uint8
 from facejax.fitting import GAR, fit_landmarks, prepare_crops
 from facejax.generative_renderer import GARAppearance, Guess, load_gar, to_ws
+from facejax.programs import jit
 
 model = facejax.load_face_model()
 gar = load_gar()

@@ -34,12 +34,12 @@ import facejax
 from facejax import checkpoints
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, to_camera, transform_camera
 from facejax.commands.demo import portrait, random_face
-from facejax.compilation import jit
 from facejax.evaluation.normalized_error import nme
 from facejax.export import alpha_over, panels, to_uint8
 from facejax.fitting import fit_landmarks
 from facejax.lighting import uniform_light
 from facejax.nets.mobilenet import BLOCKS
+from facejax.programs import jit
 from facejax.rendering import render_mesh
 from facejax.texture import load_decoder, save_decoder
 from facejax.toolbox import tools_for

@@ -16,7 +16,6 @@ from toy import toy_model
 
 import facejax.camera as cam
 from facejax.api import fit
-from facejax.compilation import jit
 from facejax.evaluation.normalized_error import nme
 from facejax.export import write_png
 from facejax.face_model import FaceParams, decode, neutral_params
@@ -40,6 +39,7 @@ from facejax.fitting.least_squares import levenberg_marquardt
 from facejax.fitting.light import share_brightness, skin_color
 from facejax.fitting.scene import Observation, look, project_landmarks
 from facejax.lighting import sh_basis, uniform_light
+from facejax.programs import jit
 from facejax.rendering import render
 
 SIDE = 128
@@ -408,12 +408,10 @@ def test_threads_get_a_processor_one_after_the_other():
 
 def test_a_compiled_fit_takes_its_turn_on_processors_only(monkeypatch):
     busy, points = Busy(), np.random.default_rng(0).uniform(10, 50, (68, 2))
-    monkeypatch.setattr(fitting, "compile_program", lambda *_, **__: busy)
-    monkeypatch.setattr(fitting, "_programs", {})
+    monkeypatch.setattr(fitting, "compile_cached", lambda *_, **__: busy)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     crops = prepare_crops([np.zeros((64, 64, 3))], [points], recipe=LANDMARKS)
     program = compile_fit(toy_model(), crops, recipe=LANDMARKS)
     assert isinstance(program, fitting._OneAtATime) and program.program is busy
-    fitting._programs.clear()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compile_fit(toy_model(), crops, recipe=LANDMARKS) is busy

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from facejax.camera import PerspectiveCamera, quaternion_to_euler
-from facejax.compilation import jit
 from facejax.face_model import decode, landmarks
 from facejax.face_model.load import load_face_model
 from facejax.lighting import roll_light, shade
 from facejax.nets.encoder import EncoderConfig
+from facejax.programs import jit
 from facejax.regression.regressor import RegressorConfig, from_params, to_params
 from facejax.regression.training import Augmentation, Example, crop_example, model_anchors, project_anchors
 from facejax.rendering import render

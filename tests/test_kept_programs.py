@@ -1,7 +1,6 @@
 """Traced programs on disk: a second start traces nothing, and nothing that may be wrong is ever read."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import jax
@@ -10,14 +9,14 @@ import numpy as np
 import pytest
 from toy import toy_model
 
-from facejax import compilation, program_keys
 from facejax.camera import Pose
 from facejax.face_model import landmarks
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, LANDMARKS, LINEAR, RECIPES, FeatureNetwork, Tools, compile_fit, prepare_crops
 from facejax.fitting import fit as fitting
-from facejax.kept_programs import argument_kinds, compile_program, kept_jit
-from facejax.program_keys import Unknown, describe, program_key
+from facejax.programs import cached_jit, folders, forget_programs, keys
+from facejax.programs.keys import Unknown, describe, program_key
+from facejax.programs.traces import compile_program
 from facejax.toolbox import tools_for
 
 POSE = Pose(jnp.array([1.0, 0.0, 0.0, 0.0]), jnp.array([0.0, 0.0, -1000.0]))
@@ -25,8 +24,9 @@ POSE = Pose(jnp.array([1.0, 0.0, 0.0, 0.0]), jnp.array([0.0, 0.0, -1000.0]))
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(compilation, "_traced", tmp_path / "traced")
-    monkeypatch.setattr(program_keys, "_IMPORTED", float("inf"))  # whatever was edited a moment ago
+    monkeypatch.setattr(folders, "_traced", tmp_path / "traced")
+    monkeypatch.setattr(keys, "_IMPORTED", float("inf"))  # whatever was edited a moment ago
+    forget_programs()
     return tmp_path / "traced"
 
 
@@ -41,7 +41,7 @@ class Moved:
         return replace(pose, translation=pose.translation + self.by)
 
     def compiled(self, pose: Pose = POSE):
-        return compile_program(self, pose, name="moved", deciding=self.by, results=(Pose,))(pose)
+        return compile_program(self, pose, name="moved", closes_over=self.by, results=(Pose,))(pose)
 
 
 def test_what_was_traced_before_is_not_traced_again(folder):
@@ -84,30 +84,12 @@ def test_a_file_that_is_not_what_was_written_is_replaced(folder, spoil):
     assert not list(folder.glob("*.tmp*"))
 
 
-def test_a_kept_function_is_compiled_once_for_each_kind_of_argument(folder):
-    moved, later = Moved(), Moved()
-    move = kept_jit("moved", results=(Pose,))(moved)
-    two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), POSE)
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(move, [POSE, two] * 4))
-    assert moved.traced == 2 and len(list(folder.iterdir())) == 2
-    assert [one.translation.shape for one in answers] == [(3,), (2, 3)] * 4
-    assert np.array_equal(kept_jit("moved", results=(Pose,))(later)(POSE).translation, [1.0, 1.0, -999.0])
-    assert later.traced == 0
-
-
-def test_a_kept_function_knows_float64(folder):
-    move = kept_jit("moved", results=(Pose,))(Moved())
-    pose = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), POSE)
-    assert move(pose).translation.dtype == jnp.float32
-    with jax.enable_x64(True):
-        assert move(pose).translation.dtype == jnp.float64
-
-
-def test_programs_of_another_precision_are_others():
-    with jax.default_matmul_precision("float32"):
-        exact = argument_kinds(POSE)
-    assert exact != argument_kinds(POSE)
+def test_what_memory_has_dropped_is_traced_no_more(folder):
+    first, later = Moved(), Moved()
+    assert cached_jit("moved", results=(Pose,))(first)(POSE).translation[0] == 1.0
+    forget_programs()
+    assert np.array_equal(cached_jit("moved", results=(Pose,))(later)(POSE).translation, [1.0, 1.0, -999.0])
+    assert (first.traced, later.traced) == (1, 0) and len(list(folder.iterdir())) == 1
 
 
 def test_a_folder_that_cannot_be_written_does_no_harm(folder, caplog):
@@ -117,7 +99,7 @@ def test_a_folder_that_cannot_be_written_does_no_harm(folder, caplog):
 
 
 def test_without_the_cache_nothing_is_kept(folder, monkeypatch, tmp_path):
-    monkeypatch.setattr(compilation, "_traced", None)
+    monkeypatch.setattr(folders, "_traced", None)
     one = Moved()
     assert one.compiled().translation[0] == 1.0 and one.traced == 1 and not list(tmp_path.iterdir())
 
@@ -144,7 +126,7 @@ def test_descriptions_tell_things_apart():
 
 def test_source_code_that_changed_since_its_import_switches_it_off(folder, monkeypatch):
     program_key()
-    monkeypatch.setattr(program_keys, "_IMPORTED", 0.0)
+    monkeypatch.setattr(keys, "_IMPORTED", 0.0)
     with pytest.raises(Unknown, match="changed since"):
         program_key()
     one = Moved()
@@ -169,9 +151,9 @@ SHORT = replace(LANDMARKS, size=64, landmark_steps=2)
 
 @pytest.mark.thorough
 def test_a_kept_fit_gives_the_same_numbers(folder, monkeypatch, crops):
-    monkeypatch.setattr(compilation, "_traced", None)
+    monkeypatch.setattr(folders, "_traced", None)
     plain = fit_anew(crops)
-    monkeypatch.setattr(compilation, "_traced", folder)
+    monkeypatch.setattr(folders, "_traced", folder)
     first = fit_anew(crops)
     monkeypatch.setattr(fitting, "fit_crops", None)  # which would be called to trace it
     second = fit_anew(crops)
@@ -188,5 +170,5 @@ def test_a_fit_with_a_network_of_ones_own_is_not_kept(folder, monkeypatch, crops
 
 def fit_anew(crops, tools=None):
     tools = Tools() if tools is None else tools
-    fitting._programs.clear()
+    forget_programs()
     return compile_fit(toy_model(), crops, recipe=SHORT, tools=tools)(toy_model(), crops, tools)

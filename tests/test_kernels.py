@@ -1,4 +1,6 @@
-"""Contracts of facejax.kernels and of the compiler options they lean on."""
+"""Contracts of facejax.kernels."""
+
+from functools import partial
 
 from functools import partial
 
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 from raster_oracle import sphere
 
-from facejax import compilation
 from facejax.kernels import add_rows, gather, gather_rows, nearest_triangle
+from facejax.kernels.barrier import once
 
 
 def test_rows_outside_the_table_read_zeros_and_get_no_gradient():
@@ -54,19 +56,26 @@ def test_rows_of_a_batch_of_batches(ours, reference, count, axes, float64):
         np.testing.assert_allclose(mine[1], true[1])
 
 
-def test_rows_are_the_same_where_they_lie_in_sectors(monkeypatch):
-    """As accelerators have them, here step by step."""
-    table, rows = jax.random.normal(jax.random.key(0), (7, 6)), jnp.array([6, 0, 7, 3, 3])
-    plain = gather_rows(table, rows), add_rows(table[:5], rows, 7)
-    widths = []
-    scatter = gather._in_sectors
-    monkeypatch.setattr(
-        gather, "_in_sectors", lambda values: widths.append(scatter(values).shape[1]) or scatter(values)
-    )
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    np.testing.assert_array_equal(gather_rows(table, rows), plain[0])
-    np.testing.assert_array_equal(add_rows(table[:5], rows, 7), plain[1])
-    assert widths == [8, 8]
+@pytest.mark.parametrize("width", [3, 6, 9])
+def test_every_platforms_rows_are_the_same(width):
+    table, rows = jax.random.normal(jax.random.key(0), (7, width)), jnp.array([6, 0, 7, 3, 3])
+    for gathered in (gather._gather_on_processors, gather._gather_in_sectors):
+        np.testing.assert_array_equal(gathered(table, rows), indexed(table, rows))
+    for added in (gather._add_on_processors, gather._add_in_sectors):
+        np.testing.assert_allclose(added(table[:5], rows, count=7), summed(table[:5], rows), rtol=1e-6)
+
+
+def test_what_is_computed_once_is_differentiated_like_anything_else():
+    """Tuples of which some parts do not change, whole numbers, and batches."""
+
+    def cost(barrier, x):
+        a, (b, k), c = barrier((x**2, (jnp.sin(x), jnp.arange(3)), jnp.ones(3)))
+        return jnp.sum(a * b[k] * c) + jnp.sum(barrier(b) * barrier(c))
+
+    x = jax.random.normal(jax.random.key(0), (4, 3))
+    for derivative in (lambda f: f, jax.grad, jax.hessian, lambda f: jax.grad(lambda x: jax.grad(f)(x).sum())):
+        mine, plain = (derivative(partial(cost, barrier)) for barrier in (once, lambda values: values))
+        np.testing.assert_allclose(jax.jit(jax.vmap(mine))(x), jax.vmap(plain)(x), rtol=1e-5, atol=1e-5)
 
 
 def test_tables_that_are_too_long_together_ask_for_a_smaller_batch():
@@ -116,21 +125,6 @@ def test_visibility_of_batches_of_batches_and_of_different_topologies():
     np.testing.assert_array_equal(
         jax.jit(jax.vmap(one, (None, 0)))(points[0, 0], topologies)[1], one(points[0, 0], topologies[1])
     )
-
-
-def test_jit_works_alone_inside_other_transformations_and_without_the_option(monkeypatch):
-    double = compilation.jit(lambda x, *, times=2: x * times, static_argnames="times")
-    assert double(1.5) == 3 and double(1.5, times=3) == 4.5
-    assert jax.jit(lambda x: double(x))(2.0) == 4
-    np.testing.assert_array_equal(jax.vmap(double)(jnp.arange(3)), [0, 2, 4])
-    assert jax.grad(double)(1.0) == 2
-    compilation._known.cache_clear()
-    monkeypatch.setattr(compilation, "_CPU_OPTIONS", {"xla_no_such_option": "1"})
-    try:
-        assert compilation.compiler_options() is None
-        assert compilation.jit(lambda x: x + 1)(1.0) == 2
-    finally:
-        compilation._known.cache_clear()
 
 
 def test_too_many_triangles_say_how_many_are_allowed():

@@ -1,5 +1,9 @@
-"""What runs on a processor here is also a program for GPU and TPU: it lowers for them, forward and backward."""
+"""What runs on a processor here is also a program for GPU and TPU: it lowers for them, forward and backward.
 
+What differs between platforms is decided when a program is lowered, so its text is the one that a GPU would be given.
+"""
+
+import re
 from dataclasses import replace
 
 import jax
@@ -12,9 +16,9 @@ from facejax.camera import PerspectiveCamera, project, to_camera
 from facejax.face_model import decode, landmarks, neutral_params
 from facejax.fitting import LINEAR, prepare_crops
 from facejax.fitting.fit import fit_crops
-from facejax.kernels import visibility
-from facejax.kernels.gather import gather_rows
-from facejax.kernels.visibility import nearest_triangle
+from facejax.kernels import conv_general_dilated, gather_rows, nearest_triangle, visibility
+from facejax.kernels.barrier import once
+from facejax.mesh import vertex_normals
 from facejax.nets.stylegan2 import StyleGANConfig, apply_synthesis, init_generator
 from facejax.rendering import render
 
@@ -26,6 +30,12 @@ def face():
 
 
 CARD = jax.sharding.AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
+
+
+BARRIER = "stablehlo.optimization_barrier"
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+IN_ORDER = "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"
+PLATFORMS = ["cpu", "cuda", "tpu"]
 
 
 def lower(platform, function, *arguments):
@@ -40,7 +50,12 @@ def lower(platform, function, *arguments):
 def test_the_renderer_and_its_gradient(face, platform):
     model, params = face
     loss = lambda params: render(model, params, size=(32, 32)).color.sum()  # noqa: E731
-    assert "stablehlo" in lower(platform, jax.value_and_grad(loss, allow_int=True), params)
+    text = lower(platform, jax.value_and_grad(loss, allow_int=True), params)
+    assert ("gpu.triton" in text) == (platform == "cuda") and "stablehlo.scatter" in text
+    normals = lambda vertices: vertex_normals(vertices, model.faces).sum()  # noqa: E731
+    stored = lower(platform, jax.value_and_grad(normals), model.mean).count(BARRIER)  # the only ones that are for all
+    assert text.count(BARRIER) == stored > 0
+    assert lower("cpu", jax.value_and_grad(loss, allow_int=True), params).count(BARRIER) > 10 * stored
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -61,13 +76,56 @@ def test_the_painters(platform):
     assert "stablehlo.convolution" in lower(platform, both, ws)
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-def test_the_kernels(platform):
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_visibility(platform):
     points, faces = jnp.ones((9, 3)), jnp.arange(9).reshape(3, 3)
     seen = lambda points: nearest_triangle(points, faces, size=(8, 8), perspective=True, near=1.0)  # noqa: E731
-    rows = jnp.arange(4)
-    assert ("gpu.triton" in lower(platform, seen, points)) == (platform == "cuda")
-    assert "stablehlo" in lower(platform, jax.grad(lambda table: gather_rows(table, rows).sum()), jnp.ones((5, 2)))
+    text = lower(platform, jax.vmap(seen), jnp.stack([points, points]))
+    assert ("gpu.triton" in text) == (platform == "cuda")
+    assert ("stablehlo.while" in text) == (platform != "cuda")
+    assert (BARRIER in text) == (platform == "cpu")
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_rows(platform):
+    """On accelerators rows of six numbers are read and summed as rows of eight, and nothing is held back."""
+    table, rows = jnp.ones((5, 6)), jnp.arange(4)
+    text = lower(platform, jax.value_and_grad(lambda table: (gather_rows(table, rows) ** 2).sum()), table)
+    assert text.count(BARRIER) == (4 if platform == "cpu" else 0)
+    (gathered,) = re.findall(r'"stablehlo.gather".*: \(tensor<(\d+x\d+)xf32>', text)
+    (summed,) = re.findall(r"}\) : \(tensor<(\d+x\d+)xf32>, tensor<4x1xi32>, tensor<4x\dxf32>\)", text)
+    assert gathered == summed == ("5x6" if platform == "cpu" else "5x8")
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("batch", [None, 2])
+def test_convolutions(platform, batch):
+    """Processors get gradients whose axes are in order, accelerators JAX's own."""
+    x, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4, 5))
+
+    def axes(conv):
+        cost = lambda x, kernel: jnp.sum(conv(x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT) ** 2)  # noqa: E731
+        slopes = jax.grad(cost, (0, 1) if batch is None else 0)
+        slopes = slopes if batch is None else jax.vmap(slopes, (0, None))
+        text = lower(platform, slopes, x if batch is None else jnp.stack([x] * batch), kernel)
+        return re.findall(r"dim_numbers = (.*), window", text)
+
+    ours, theirs = axes(conv_general_dilated), axes(jax.lax.conv_general_dilated)
+    assert len(theirs) == (3 if batch is None else 2)
+    assert ours == ([IN_ORDER, IN_ORDER] if platform == "cpu" else theirs)
+    assert set(theirs) > {IN_ORDER}
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_is_computed_once(platform):
+    """Also in loops, in batches and in gradients."""
+
+    def cost(x):
+        step = lambda x, _: (jnp.sin(once((x, 2 * x))[1]), None)  # noqa: E731
+        return jax.lax.scan(step, x, length=3)[0].sum()
+
+    text = lower(platform, jax.vmap(jax.value_and_grad(cost)), jnp.ones((2, 4)))
+    assert text.count(BARRIER) == (2 if platform == "cpu" else 0)
 
 
 def test_gpus_run_the_plain_program_where_pallas_has_no_triton(monkeypatch):

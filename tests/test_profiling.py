@@ -17,11 +17,11 @@ from facejax.camera import (
     quaternion_to_matrix,
     to_camera,
 )
-from facejax.compilation import jit
 from facejax.evaluation import psnr
 from facejax.face_model import decode, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.face_model.surface_landmarks import landmarks
+from facejax.programs import jit
 from facejax.rendering import render, sample_texture
 from facejax.synthetic.profiling import _fill, draw_turn, turn_photo, unproject
 

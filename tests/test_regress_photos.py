@@ -21,13 +21,19 @@ from facejax.export import write_png
 from facejax.fitting.landmarks import FaceStart, fit_landmarks, landmark_noise
 from facejax.images import list_photos
 from facejax.images.detect import Candidate
+from facejax.programs import forget_programs
 from facejax.regression import photos as whole
 from facejax.regression.photos import landmark_box, regress_photos
 
 FACE = (100, 60, 180, 150)  # left, top, right, bottom of the red block
 
 
-PROGRAMS: dict = {}  # the fake's, compiled once for all tests
+@pytest.fixture(autouse=True, scope="module")
+def programs_of_the_fake():
+    """None of the real network, and none that other files would take for it."""
+    forget_programs()
+    yield
+    forget_programs()
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +42,6 @@ def regressor(monkeypatch):
     fake = fake_regressor(toy_model())
     monkeypatch.setenv("FACEJAX_CACHE", "")
     monkeypatch.setattr(whole, "regress_crops", fake_regress_crops)
-    monkeypatch.setattr(whole, "_programs", PROGRAMS)
     monkeypatch.setattr("facejax.api.load_regressor", lambda: fake)
     monkeypatch.setattr("facejax.engine.worker.load_regressor", lambda: fake)
     monkeypatch.setattr("facejax.commands.regress.load_regressor", lambda path: fake)

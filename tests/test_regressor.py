@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from facejax.camera import project, quaternion_to_matrix, to_camera
-from facejax.compilation import jit
 from facejax.face_model import decode, landmarks
 from facejax.face_model.surface_landmarks import MIRROR68
+from facejax.programs import jit
 from facejax.regression.regressor import (
     ASSET,
     RegressorConfig,

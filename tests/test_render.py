@@ -8,9 +8,9 @@ import pytest
 from raster_oracle import bumpy_head, project, rasterize, sphere, torus, turn
 
 from facejax.camera import PerspectiveCamera, WeakPerspectiveCamera
-from facejax.compilation import jit
 from facejax.lighting import linear_to_srgb, srgb_to_linear, uniform_light
 from facejax.mesh import face_neighbors
+from facejax.programs import jit
 from facejax.rendering import rasterize as seen_triangles
 from facejax.rendering import render, render_mesh, sample_texture
 

@@ -10,9 +10,9 @@ from raster_oracle import bumpy_head, project, rasterize, torus
 from scipy import ndimage
 
 from facejax.camera import PerspectiveCamera, axis_angle_to_quaternion, quaternion_to_matrix
-from facejax.compilation import jit
 from facejax.lighting import shade
 from facejax.mesh import face_neighbors, safe_normalize, vertex_normals
+from facejax.programs import jit
 from facejax.rendering import render_mesh
 
 SIDE, FOCAL, DISTANCE = 64, 130.0, 600.0

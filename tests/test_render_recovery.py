@@ -7,9 +7,8 @@ import optax
 from raster_oracle import bumpy_head
 
 from facejax.camera import PerspectiveCamera, axis_angle_to_quaternion, quaternion_to_matrix
-from facejax.compilation import jit
 from facejax.mesh import face_neighbors
-from facejax.promotion import standard_promotion
+from facejax.programs import jit
 from facejax.rendering import render_mesh
 
 SIDE = 64

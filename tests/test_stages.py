@@ -14,12 +14,12 @@ from test_fitting import SIDE, observation, truth
 from toy import toy_model
 
 from facejax.api import fit
-from facejax.compilation import jit
 from facejax.face_model import AlbedoModel, LinearAlbedo, decode_albedo
 from facejax.fitting import LINEAR, FeatureNetwork, Stage, Tools, run_stage
 from facejax.fitting.ffhq_uv import FFHQ_UV_CODE, FFHQ_UV_CROPFACE, FFHQ_UV_PAPER, GANFIT
 from facejax.fitting.scene import look, resize
 from facejax.fitting.stages import schedule, switch_albedo
+from facejax.programs import jit
 
 COLOUR = Stage("colour", 12, (("albedo", 0.1),), (("pixels", 1.0),))
 

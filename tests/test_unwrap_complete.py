@@ -10,12 +10,12 @@ import pytest
 from toy import toy_model
 
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
-from facejax.compilation import jit
 from facejax.face_model import neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.fitting.scene import project_landmarks
 from facejax.lighting import uniform_light
 from facejax.objectives import psnr
+from facejax.programs import jit
 from facejax.rendering import render
 from facejax.texture import brightness_symmetry_error
 from facejax.unwrap.complete import best_views, complete_texture, missing_texels

@@ -14,10 +14,10 @@ import trimesh
 from toy import toy_model
 
 from facejax.camera import PerspectiveCamera, Pose, WeakPerspectiveCamera, euler_to_quaternion, project, to_camera
-from facejax.compilation import jit
 from facejax.face_model import FaceParams, decode, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.lighting import linear_to_srgb, shade, srgb_to_linear, uniform_light
+from facejax.programs import jit
 from facejax.rendering import render
 from facejax.unwrap import View, delight, lookup, mesh_texels, unwrap_view, views
 

@@ -123,9 +123,9 @@ def run_case(case: Case, began: float) -> dict:
     import numpy as np
 
     from facejax.commands.demo import portrait, random_face
-    from facejax.compilation import cache_compilations
     from facejax.face_model.load import load_face_model
     from facejax.fitting import RECIPES, compile_fit, over_devices, prepare_crops
+    from facejax.programs import cache_compilations
     from facejax.toolbox import tools_for
 
     cache_compilations()

@@ -22,10 +22,10 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from facejax.compilation import jit
 from facejax.evaluation.plot import draw_lines
 from facejax.export import write_png, write_summary, write_text
 from facejax.face_model.load import load_face_model
+from facejax.programs import jit
 from facejax.synthetic.generate import generate
 
 SIDE = 256  # pixels of a photograph

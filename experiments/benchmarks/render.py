@@ -22,9 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from facejax.camera import PerspectiveCamera, axis_angle_to_quaternion, project, quaternion_to_matrix
-from facejax.compilation import jit
 from facejax.kernels import nearest_triangle
 from facejax.mesh import face_neighbors
+from facejax.programs import jit
 from facejax.rendering import render_mesh
 from facejax.rendering.softras import render_softras
 

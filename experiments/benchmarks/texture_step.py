@@ -29,7 +29,6 @@ from torch_generator import TorchGenerator, torch
 from tqdm import tqdm
 
 from facejax.camera import PerspectiveCamera
-from facejax.compilation import jit
 from facejax.face_model import FaceModel, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.fitting import Stage, run_stage
@@ -37,6 +36,7 @@ from facejax.fitting.landmarks import box_size
 from facejax.fitting.scene import Observation, look, project_landmarks
 from facejax.fitting.stages import switch_albedo
 from facejax.nets.stylegan2 import init_generator
+from facejax.programs import jit
 from facejax.texture import SMALL, TextureDecoder, load_decoder, texture_decoder
 
 RATE = 0.05

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from facejax.atomic import atomic_path
 from facejax.camera import transform_camera
-from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams
 from facejax.generative_renderer import render_normals
 from facejax.images import list_photos, read_image
 from facejax.images.crop import apply_crop, face_crop
+from facejax.programs import jit
 from facejax.regression.photos import regress_photos
 from facejax.regression.regressor import Regressor
 

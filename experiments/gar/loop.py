@@ -21,7 +21,6 @@ from jax.sharding import NamedSharding
 from training_loop import CsvLog, describe, shardings, train
 
 from facejax.checkpoints import TrainingStore
-from facejax.compilation import jit
 from facejax.export.pictures import write_png
 from facejax.generative_renderer import (
     GARWeights,
@@ -35,6 +34,7 @@ from facejax.generative_renderer import (
 )
 from facejax.multihost import first_host, spread
 from facejax.nets.stylegan2 import apply_mapping, to_layers
+from facejax.programs import jit
 from facejax.regression.regressor import Regressor
 from gar import training
 from gar.data import Pictures, Source

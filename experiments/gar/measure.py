@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from facejax.compilation import jit
 from facejax.generative_renderer import GenerativeRenderer, guess_latents, paint, shrink_normals, to_ws
 from facejax.nets.stylegan2 import apply_mapping, to_layers
 from facejax.objectives import pairing
+from facejax.programs import jit
 from facejax.regression.regressor import Regressor
 from gar import training
 from gar.data import Pictures, take

@@ -18,9 +18,9 @@ from regressor.pool import batch_rows, read_pool
 from tqdm import tqdm
 
 from facejax.checkpoints import load, save
-from facejax.compilation import jit
 from facejax.nets._layers import unit_vectors
 from facejax.nets.encoder import EncoderConfig, apply_encoder, init_encoder
+from facejax.programs import jit
 from facejax.regression.regressor import RegressorConfig
 from facejax.regression.training import Augmentation, crop_picture
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from facejax.atomic import atomic_path, write_text
 from facejax.camera import PerspectiveCamera, Pose
-from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams
+from facejax.programs import jit
 from facejax.synthetic.generate import Generator, Labelled, generate
 
 SHARD = 256  # pictures per file

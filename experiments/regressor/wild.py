@@ -12,11 +12,11 @@ import numpy as np
 from regressor.pool import batch_rows
 
 from facejax.atomic import atomic_path
-from facejax.compilation import jit
 from facejax.evaluation.aflw import SIDE, read_aflw
 from facejax.face_model import FaceModel
 from facejax.fitting import LINEAR, fit_landmarks
 from facejax.objectives.eighteen import CENTRES
+from facejax.programs import jit
 from facejax.regression.regressor import Regressor, regress_crops
 from facejax.regression.two_branch import WildExample
 from facejax.synthetic.profiling import draw_turn, turn_photo

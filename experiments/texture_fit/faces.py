@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.camera import transform_camera
-from facejax.compilation import jit
 from facejax.evaluation import read_aflw2000
 from facejax.evaluation.normalized_error import nme
 from facejax.export.fitted import albedo_map
@@ -19,6 +18,7 @@ from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import LINEAR, Crops, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
 from facejax.fitting.scene import face_mask, project_landmarks
 from facejax.images import read_image
+from facejax.programs import jit
 from facejax.rendering import render
 from texture_fit.unwrap import Texels, brightness_errors, mesh_texels, unwrap_jit
 

@@ -13,11 +13,11 @@ from jaxtyping import Array, Bool, Float, UInt8
 from texture_gan.data import read_maps, reduce
 from texture_set.shards import TextureSet
 
-from facejax.compilation import jit
 from facejax.face_model import AlbedoModel, FaceModel, LinearAlbedo
 from facejax.fitting import FeatureNetwork, Stage
 from facejax.fitting.stages import schedule
 from facejax.objectives import psnr
+from facejax.programs import jit
 
 PERCEPTUAL = 0.01  # weight of the feature distance relative to the mean squared difference
 STAGE = Stage(name="map", steps=200, rates=(("albedo", 0.1),), weights=(), rampdown=0.25, floor=0.0, betas=(0.9, 0.999))

@@ -22,7 +22,6 @@ from facejax.camera import (
     quaternion_multiply,
     to_camera,
 )
-from facejax.compilation import jit
 from facejax.evaluation.normalized_error import nme
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.surface_landmarks import landmarks
@@ -33,6 +32,7 @@ from facejax.fitting.priors import PRIORS
 from facejax.fitting.scene import Observation, look
 from facejax.images import read_image
 from facejax.objectives import psnr
+from facejax.programs import jit
 from texture_fit.faces import draw_over, in_crop
 
 VIEWS = ("left", "right")

@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 from texture_set_report import scaled_kernel
 
 from facejax.camera import PerspectiveCamera, project, to_camera
-from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.mesh import safe_normalize, vertex_normals
+from facejax.programs import jit
 from facejax.rendering import render_mesh, sample_texture
 from facejax.texture import brightness_symmetry_error
 

@@ -22,10 +22,10 @@ from jax.sharding import NamedSharding
 from training_loop import CsvLog, Event, describe, shardings, train
 
 from facejax.checkpoints import TrainingStore
-from facejax.compilation import jit
 from facejax.export.pictures import write_png
 from facejax.multihost import first_host, gathered, spread
 from facejax.nets.stylegan2 import apply_mapping, apply_synthesis, to_layers, truncate
+from facejax.programs import jit
 from facejax.texture import save_decoder, texture_decoder
 from texture_gan import quality, training
 from texture_gan.data import Source

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from facejax.compilation import jit
 from facejax.nets.encoder import EncoderConfig, apply_encoder, init_encoder
+from facejax.programs import jit
 from facejax.regression.regressor import ASSET, load_regressor
 
 Features = Callable[[Array], Array]  # maps (N, R, R, 3) in [-1, 1] to (N, C)

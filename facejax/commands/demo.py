@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Key
 
 from facejax.api import FitResult, fit
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, quaternion_to_matrix
-from facejax.compilation import jit
 from facejax.export import write_png, write_summary
 from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, decode, neutral_params
 from facejax.face_model.load import load_face_model
@@ -20,6 +19,7 @@ from facejax.fitting.light import skin_color
 from facejax.fitting.scene import project_landmarks
 from facejax.lighting import uniform_light
 from facejax.mesh import align_similarity
+from facejax.programs import jit
 from facejax.rendering import render
 
 SIZE = 512  # of the portrait, pixels

@@ -12,7 +12,6 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from facejax.compilation import jit
 from facejax.evaluation.aflw import read_aflw
 from facejax.evaluation.aflw2000 import read_aflw2000
 from facejax.evaluation.annotated import AnnotatedFaces, Predictor, predict_faces
@@ -20,6 +19,7 @@ from facejax.evaluation.curve import draw_cumulative
 from facejax.evaluation.tables import PointReport, format_offsets, format_tables, report
 from facejax.export import versions, write_png, write_summary
 from facejax.images import apply_crop
+from facejax.programs import jit
 
 MEAN = "of the three bins' means, and their standard deviation; a bin holds its upper end, the last all beyond 60"
 

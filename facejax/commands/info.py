@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from facejax import assets
-from facejax.compilation import cache_folder
 from facejax.export import versions
+from facejax.programs import cache_folder
 
 EXTRAS = {"h5": "h5py", "torch": "torch", "parquet": "pyarrow", "ray": "ray", "view": "viser", "train": "tensorboardX"}
 LICENCES = {

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from facejax.compilation import jit
 from facejax.export import versions, write_summary
 from facejax.face_model.load import load_face_model
 from facejax.images import read_image
+from facejax.programs import jit
 from facejax.regression.appearance import appearance, frontal_params
 from facejax.regression.regressor import load_regressor
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error, identity_spread

@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 
 from facejax.api import FitResult
 from facejax.camera import Pose, quaternion_to_matrix
-from facejax.compilation import jit
 from facejax.engine.faces import UNSOUND, Face, check_source, find_faces, fit_padded
 from facejax.export import versions, write_png, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode_albedo
@@ -21,6 +20,7 @@ from facejax.fitting import RECIPES, Recipe, Tools
 from facejax.images import Photo, read_image
 from facejax.images.detect import box_area
 from facejax.images.read import as_photo
+from facejax.programs import jit
 from facejax.regression.regressor import Regressor, load_regressor
 from facejax.toolbox import tools_for
 from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, unwrap_photos

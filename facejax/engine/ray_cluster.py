@@ -15,11 +15,11 @@ from typing import Any
 
 import jax
 
-from facejax.compilation import cache_compilations
 from facejax.engine.worker import FitOptions, FitWorker, Group
 from facejax.export.manifest import Line
 from facejax.images import Photo
 from facejax.images.sources import is_url
+from facejax.programs import cache_compilations
 
 
 class RayCluster:

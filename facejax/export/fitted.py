@@ -28,9 +28,9 @@ from facejax.fitting import GAR, FittedFaces, Painter, Recipe, Tools, albedo_aft
 from facejax.fitting.scene import face_mask
 from facejax.fitting.stages import describe_stage
 from facejax.images.crop import apply_crop, face_crop
-from facejax.kept_programs import kept_jit
 from facejax.lighting import uniform_light
 from facejax.mesh import vertex_normals
+from facejax.programs import cached_jit
 from facejax.rendering import Rendering, render, render_mesh
 
 File = Literal["mesh", "glb", "neutral", "overlay", "params", "ply"]
@@ -151,13 +151,13 @@ def _bare(model: FaceModel, params: FaceParams) -> tuple[FaceModel, FaceParams]:
     return replace(model, albedo=None), replace(params, albedo=jnp.asarray(np.zeros(0, np.float32)))
 
 
-@kept_jit("face-shapes")
+@cached_jit("face-shapes")
 def _shapes(model: FaceModel, params: FaceParams) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"]]:
     """The expressive and the neutral face, un-posed."""
     return decode(model, params), neutral_vertices(model, params)
 
 
-@kept_jit("face-normals")
+@cached_jit("face-normals")
 def _normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> tuple[Float[Array, "V 3"], Float[Array, "E V 3"]]:
     """Of the neutral face, and how each blendshape alone, at its full weight, changes them (E = 0 without any)."""
     normals = vertex_normals(neutral, model.faces)
@@ -187,7 +187,7 @@ def albedo_map(
     return bake_vertex_colors(albedo, faces[order], np.asarray(model.uv), uv_faces[order], TEXTURE)
 
 
-_albedo = kept_jit("albedo")(decode_albedo)
+_albedo = cached_jit("albedo")(decode_albedo)
 
 
 def vertex_colors(
@@ -250,7 +250,7 @@ def fit_pictures(
     }
 
 
-@kept_jit("face-pictures")
+@cached_jit("face-pictures")
 def _draw(
     model: FaceModel,
     params: FaceParams,

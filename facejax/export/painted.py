@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.camera import transform_camera
-from facejax.compilation import jit
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import Painter
 from facejax.images.crop import Crop
+from facejax.programs import jit
 from facejax.unwrap import Texels, cut_out, face_layout, unwrap_view
 
 TEXTURE = 512  # texels along a side

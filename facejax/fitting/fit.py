@@ -28,8 +28,8 @@ from facejax.fitting.tools import LINEAR as OWN
 from facejax.fitting.tools import NO_TOOLS, Tools
 from facejax.images.crop import apply_crop, face_crop
 from facejax.images.read import as_photo
-from facejax.kept_programs import argument_kinds, compile_program
 from facejax.objectives import psnr
+from facejax.programs import compile_cached
 
 log = logging.getLogger(__name__)
 
@@ -206,20 +206,16 @@ def compile_fit(
     model: FaceModel, crops: Crops, *, recipe: Recipe = LINEAR, tools: Tools = NO_TOOLS
 ) -> Callable[[FaceModel, Crops, Tools], FittedFaces]:
     """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
-    deciding = recipe, faces_together(recipe, len(crops.scale))
-    key = deciding, argument_kinds((model, crops, tools))
-    if key not in _programs:
-        log.info("compiling recipe %s for %d faces", recipe.name, len(crops.scale))
-        fit = lambda model, crops, tools: fit_crops(model, crops, recipe=recipe, tools=tools)  # noqa: E731
-        sharding = getattr(crops.scale, "sharding", None)
-        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
-            # Each device runs the program of its own faces: none waits for another's loops, and kernels are not split.
-            specs = (P(), P(FACES), P())
-            fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(FACES), check_vma=False)
-        parts = (FittedFaces, FaceParams, Pose, PerspectiveCamera)
-        program = compile_program(fit, model, crops, tools, name="fit", deciding=deciding, results=parts)
-        _programs[key] = _OneAtATime(program) if jax.default_backend() == "cpu" else program
-    return _programs[key]
+    fit = lambda model, crops, tools: fit_crops(model, crops, recipe=recipe, tools=tools)  # noqa: E731
+    sharding = getattr(crops.scale, "sharding", None)
+    if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+        # Each device runs the program of its own faces: none waits for another's loops, and kernels are not split.
+        specs = (P(), P(FACES), P())
+        fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(FACES), check_vma=False)
+    decides = recipe, faces_together(recipe, len(crops.scale))
+    parts = (FittedFaces, FaceParams, Pose, PerspectiveCamera)
+    program = compile_cached(fit, model, crops, tools, name="fit", closes_over=decides, results=parts)
+    return _OneAtATime(program) if jax.default_backend() == "cpu" else program
 
 
 class _OneAtATime:
@@ -267,6 +263,3 @@ def over_devices(
     filled = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], crops)
     model, tools = jax.device_put((model, tools), NamedSharding(mesh, P()))
     return model, jax.device_put(filled, NamedSharding(mesh, P(FACES))), tools
-
-
-_programs: dict[Any, Callable[[FaceModel, Crops, Tools], FittedFaces]] = {}

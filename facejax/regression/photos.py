@@ -18,7 +18,7 @@ from facejax.images import apply_crop, as_photo, read_image
 from facejax.images.box_files import check_boxes
 from facejax.images.crop import Crop
 from facejax.images.detect import box_area, box_overlap, detect_faces
-from facejax.kept_programs import argument_kinds, compile_program
+from facejax.programs import compile_cached
 from facejax.regression.regressor import Regression, Regressor, box_crop, regress_crops
 
 log = logging.getLogger(__name__)
@@ -155,17 +155,11 @@ def regress_in_photo(
 def compile_regressor(regressor: Regressor, batch: int) -> Program:
     """`regress_in_photo` of this regressor compiled for `batch` crops; remembered, so it is compiled once."""
     size = regressor.config.side
-    key = argument_kinds(regressor), batch
-    if key not in _programs:
-        log.info("compiling the regressor for %d faces", batch)
-        shapes = [(batch, size, size, 3), (batch,), (batch, 2)]
-        arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-        parts = (Regression, FaceParams, Pose, PerspectiveCamera)
-        _programs[key] = compile_program(regress_in_photo, regressor, *arrays, name="regressor", results=parts)
-    return partial(_programs[key], regressor)
-
-
-_programs: dict[object, Callable[..., Regression]] = {}
+    shapes = [(batch, size, size, 3), (batch,), (batch, 2)]
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    parts = (Regression, FaceParams, Pose, PerspectiveCamera)
+    program = compile_cached(regress_in_photo, regressor, *arrays, name="regressor", results=parts)
+    return partial(program, regressor)
 
 
 def stack_regressions(faces: Sequence[Regression]) -> Regression:

@@ -23,7 +23,7 @@ import scipy.sparse.linalg
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from facejax.compilation import jit
+from facejax.programs import jit
 
 BORDER = 2  # texels along the map's border that are never solved
 WINDOW_STEP = 64  # window sides are rounded up to a multiple of this, so that few sizes are compiled

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from facejax.compilation import jit
 from facejax.face_model import FaceModel
+from facejax.programs import jit
 from facejax.rendering import interpolate, rasterize
 
 PASS = 2**17  # (triangle, tile) pairs processed at once: keeps a map of 4096 texels within a few hundred megabytes

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 
 from facejax.camera import axis_angle_to_quaternion, quaternion_to_matrix
-from facejax.compilation import jit
 from facejax.export import load_params
 from facejax.export.fitted import CLAY, PICTURE
 from facejax.export.glb import glb_bytes
@@ -20,6 +19,7 @@ from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.images import read_image
 from facejax.lighting import linear_to_srgb, rotate_light, shade, srgb_to_linear
 from facejax.mesh import vertex_normals
+from facejax.programs import jit
 
 Look = Literal["albedo", "shaded", "normals", "geometry"]
 LOOKS: tuple[Look, ...] = get_args(Look)

@@ -1,9 +1,7 @@
-"""How programs are compiled, in one place: the compiler options that the renderer wants, and a cache on disk."""
+"""`jax.jit` with the compiler options that the renderer wants."""
 
 import functools
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -53,34 +51,3 @@ def _known() -> bool:
     except Exception:  # the error type for an option this version of XLA lacks is not documented
         return False
     return True
-
-
-def cache_compilations() -> None:
-    """Keep compiled programs in FACEJAX_CACHE (default: the user's cache folder), so a second run starts at once.
-
-    There too, in `traced`, what the larger ones were traced to (`facejax.kept_programs`). An environment variable of
-    jax's own for this (JAX_COMPILATION_CACHE_DIR) wins, and keeps compiled programs only; an empty FACEJAX_CACHE
-    switches it off.
-    """
-    global _traced
-    folder = cache_folder()
-    if folder is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-        _traced = folder / "traced"
-
-
-_traced: Path | None = None
-
-
-def traced_folder() -> Path | None:
-    """Where traced programs are kept; None until `cache_compilations` says so."""
-    return _traced
-
-
-def cache_folder() -> Path | None:
-    """Where compiled programs are kept; None where that is switched off."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    own = os.environ.get("FACEJAX_CACHE", str(Path(base) / "facejax"))
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", own)
-    return Path(folder) if folder else None

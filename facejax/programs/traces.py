@@ -2,76 +2,37 @@
 
 jax's own cache keeps compiled programs, but finds them by what was traced, and tracing a fit takes longer than reading
 its compiled program. Here its StableHLO (`jax.export`) is kept under a digest of everything that it was traced from.
-Where that cannot be told (`program_keys.Unknown`), where it cannot be read or written, and on accelerators, where this
+Where that cannot be told (`keys.Unknown`), where it cannot be read or written, and on accelerators, where this
 was never tried, programs are traced as ever: it makes a start quicker, and changes nothing else.
 """
 
 import functools
 import hashlib
 import logging
-import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import export
 
 from facejax.atomic import atomic_path
-from facejax.compilation import jit, traced_folder
-from facejax.program_keys import Unknown, program_key
+from facejax.programs.compiler import jit
+from facejax.programs.folders import traced_folder
+from facejax.programs.keys import Unknown, program_key
 
 log = logging.getLogger(__name__)
 
-A = ParamSpec("A")
-R = TypeVar("R")
-
-
-def kept_jit(name: str, *, results: Sequence[type] = ()) -> Callable[[Callable[A, R]], Callable[A, R]]:
-    """`facejax.compilation.jit` through `compile_program`, for functions at the top of one of this library's modules.
-
-    `name` and `results` as there. Arguments are arrays and trees of them, all by position, and no tracers; a program is
-    compiled for each of their kinds (`argument_kinds`). What the function raises when it is traced is raised as it is.
-    """
-
-    def decorate(function: Callable[A, R]) -> Callable[A, R]:
-        programs: dict[Hashable, Callable[A, R]] = {}
-        turn = threading.Lock()
-
-        @functools.wraps(function)
-        def call(*arguments: A.args, **none: A.kwargs) -> R:
-            kinds = argument_kinds(arguments)
-            with turn:  # of threads that want the same program one compiles it
-                if kinds not in programs:
-                    programs[kinds] = compile_program(function, *arguments, name=name, results=results)
-            return programs[kinds](*arguments, **none)
-
-        return call
-
-    return decorate
-
-
-def argument_kinds(arguments: Any) -> Hashable:
-    """What arguments have to share to share a compiled program: tree, shapes, types, places, and jax's precision."""
-    leaves, tree = jax.tree.flatten(arguments)
-    kinds = tuple((jnp.shape(leaf), str(jnp.result_type(leaf)), getattr(leaf, "sharding", None)) for leaf in leaves)
-    return tree, kinds, jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-
 
 def compile_program(
-    function: Callable[..., Any], *arguments: Any, name: str, deciding: Any = (), results: Sequence[type] = ()
+    function: Callable[..., Any], *arguments: Any, name: str, closes_over: Any = (), results: Sequence[type] = ()
 ) -> Any:
     """`jit(function).lower(*arguments).compile()`, traced only if no program is kept that it was traced to before.
 
-    Args:
-        function: pure, and of this library.
-        name: of the function; no two have the same.
-        deciding: what the function closes over.
-        results: the dataclasses that its result is made of, which have no static fields.
+    The arguments are described in `facejax.programs.compile_cached`, through which everybody else comes here.
     """
     try:
-        path = _path(name, deciding, arguments)
+        path = _path(name, closes_over, arguments)
         if path is not None:
             for kind in results:
                 _register(kind)
@@ -84,12 +45,12 @@ def compile_program(
     return jit(function).lower(*arguments).compile()
 
 
-def _path(name: str, deciding: Any, arguments: Any) -> Path | None:
+def _path(name: str, closes_over: Any, arguments: Any) -> Path | None:
     """The file of a program; None where none are kept. Raises `Unknown`."""
     folder = traced_folder()
     if folder is None or jax.default_backend() != "cpu":
         return None
-    return folder / f"{name}-{program_key(name, deciding, arguments)}.stablehlo"
+    return folder / f"{name}-{program_key(name, closes_over, arguments)}.stablehlo"
 
 
 def _read(path: Path) -> export.Exported | None:

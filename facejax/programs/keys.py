@@ -1,5 +1,6 @@
-"""What a traced program depends on, as one digest: its arguments, what it closes over, the source code, jax.
+"""What tells one program from another: `argument_kinds` within a process, `program_key` on disk.
 
+On disk it is a digest of all that a program is traced from: its arguments, what it closes over, the source code, jax.
 Only what is wholly this library's can be described: of a function or a class from elsewhere nobody knows whether it
 still does what it did when a program was kept. `Unknown` is raised for those, and nothing is kept. A process that
 replaces functions or constants inside this library's modules must not keep programs: nothing here would notice.
@@ -9,15 +10,17 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from facejax.compilation import compiler_options
+from facejax.programs.compiler import compiler_options
 
 _TRACING = ("jax", "jaxlib", "numpy", "flax", "optax")  # packages whose code is part of a traced program
 _IMPORTED = time.time()
@@ -25,6 +28,14 @@ _IMPORTED = time.time()
 
 class Unknown(Exception):
     """Something that may change without its description changing."""
+
+
+def argument_kinds(arguments: Any) -> Hashable:
+    """What arguments have to share to share a compiled program: tree, shapes, types, places, and jax's settings."""
+    leaves, tree = jax.tree.flatten(arguments)
+    kinds = tuple((jnp.shape(leaf), str(jnp.result_type(leaf)), getattr(leaf, "sharding", None)) for leaf in leaves)
+    set_now: Any = jax.config
+    return tree, kinds, set_now.jax_enable_x64, set_now.jax_default_matmul_precision, set_now.jax_default_device
 
 
 def program_key(*deciding: Any) -> str:
@@ -39,7 +50,7 @@ def describe(value: Any) -> str:
 
     >>> from facejax.fitting import Stage
     >>> describe((np.zeros((2, 3)), Stage.__name__, describe))
-    "tuple(float64[2, 3], 'Stage', facejax.program_keys.describe)"
+    "tuple(float64[2, 3], 'Stage', facejax.programs.keys.describe)"
     """
     kind = type(value)
     if value is None or kind in (bool, int, float, str):
@@ -86,7 +97,7 @@ def _surroundings() -> str:
 
 def _sources() -> str:
     """A digest of this package's modules; raises `Unknown` where they are not those that were imported."""
-    top = Path(__file__).parent
+    top = Path(__file__).parents[1]
     files = [Path(folder, name) for folder, _, names in os.walk(top, followlinks=True) for name in names]
     files = sorted(path for path in files if path.suffix == ".py")
     if not files or max(path.stat().st_mtime for path in files) > _IMPORTED:

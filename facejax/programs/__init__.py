@@ -1,0 +1,24 @@
+"""How programs are compiled, and where compiled ones are kept.
+
+| file | what lives there |
+|---|---|
+| `compiler.py` | `jit`: `jax.jit` with the compiler options that the renderer wants |
+| `cache.py` | `compile_cached`, `cached_jit`: a process compiles each program once, and keeps those that it used last |
+| `traces.py` | what programs were traced to, on disk, so that the next start need not trace them again |
+| `keys.py` | what tells one program from another, in a process and on disk |
+| `folders.py` | `cache_compilations`: where programs are kept on disk |
+"""
+
+from facejax.programs.cache import cached_jit, compile_cached, forget_programs
+from facejax.programs.compiler import compiler_options, jit
+from facejax.programs.folders import cache_compilations, cache_folder
+
+__all__ = [
+    "cache_compilations",
+    "cache_folder",
+    "cached_jit",
+    "compile_cached",
+    "compiler_options",
+    "forget_programs",
+    "jit",
+]
