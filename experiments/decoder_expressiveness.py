@@ -30,7 +30,6 @@ from texture_fit.maps import (
     project_maps,
 )
 from texture_fit.tables import caption, markdown, write_sheet
-from texture_fit.unwrap import mesh_texels
 from tqdm import tqdm
 
 from facejax.export import versions, write_summary, write_text
@@ -39,6 +38,7 @@ from facejax.face_model.load import load_face_model
 from facejax.regression.regressor import load_regressor
 from facejax.texture import load_decoder
 from facejax.toolbox import own_encoder, read_lpips
+from facejax.unwrap.texels import mesh_texels
 
 SHOWN = 8  # maps on the sheet
 SIDE = 192  # pixels of each

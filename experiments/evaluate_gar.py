@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
+from facejax.toolbox import tools_for
 from regressor.pool import read_pool
 from regressor.pool import to_params as pool_params
 from texture_fit.tables import caption, markdown, write_sheet
@@ -35,7 +36,6 @@ from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, GAR, Recipe, Tools
 from facejax.images import list_photos, read_image
 from facejax.programs import cache_compilations
-from facejax.toolbox import tools_for
 
 SIDE = 192  # pixels of the sheets' pictures
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from facejax.toolbox import tools_for
 from texture_fit.faces import Fitted, fit_subjects, linear_like, read_subjects
 from texture_fit.side_views import VIEWS, read_views, side_views
 from texture_fit.tables import caption, markdown, mean, write_sheet
@@ -28,7 +29,6 @@ from facejax.export import versions, write_summary, write_text
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES, Recipe, Tools
 from facejax.programs import cache_compilations
-from facejax.toolbox import tools_for
 
 SIDE = 192  # pixels of the sheet's pictures
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from facejax.face_model.formats.default import load_default_head
 from facejax.face_model.model import LinearAlbedo
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error, identity_spread
+from facejax.unwrap.masks import scaled_kernel
 
 SMALL = 64  # texels along a side of an appearance
 
@@ -37,15 +38,10 @@ class Args:
     """single maps (.png) whose BS error is printed too"""
 
 
-def scaled_kernel(size: int) -> int:
-    """The paper's kernel, given for maps of 1024 texels, at another size; odd."""
-    return 2 * (KERNEL * size // 2048) + 1
-
-
 def even_light(maps: np.ndarray) -> np.ndarray:
     """(N,) BS errors of uint8 maps (N, T, T, 3)."""
     error = jax.jit(brightness_symmetry_error, static_argnames=("kernel",))
-    kernel = scaled_kernel(maps.shape[1])
+    kernel = scaled_kernel(KERNEL, maps.shape[1])
     return np.array([error(one.astype(np.float32) / 255, kernel=kernel) for one in tqdm(maps, desc="BS error")])
 
 

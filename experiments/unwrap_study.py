@@ -27,7 +27,7 @@ from texture_fit.tables import caption, markdown, mean, write_sheet
 from facejax.api import fit
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
 from facejax.export import versions, write_summary, write_text
-from facejax.face_model import FaceModel, FaceParams, decode_albedo, neutral_params
+from facejax.face_model import FaceModel, FaceParams, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.fitting import LINEAR
 from facejax.fitting.scene import project_landmarks
@@ -39,7 +39,7 @@ from facejax.rendering import render
 from facejax.texture import brightness_symmetry_error, load_decoder, sample_textures
 from facejax.texture.metrics import KERNEL
 from facejax.unwrap.masks import scaled_kernel
-from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, unwrap_photos
+from facejax.unwrap.photos import CutOut, Layout, Unwrapped, cut_out, face_layout, fitted_template, unwrap_face
 from facejax.unwrap.regions import template_map
 from facejax.unwrap.retarget import carry_texture, correspond
 from facejax.unwrap.surfaces import make_surface
@@ -84,12 +84,11 @@ def main(args: Args) -> None:
     cache_compilations()
     model = load_face_model()
     layout = face_layout(model, args.size)
-    programs = {way.name: jit(partial(unwrap, skin_only=False, **way.options)) for way in WAYS}
     rows, cells = {}, []
     for name, light in LIGHTS.items():
         for number in range(args.faces):
             truth = random_head(model, layout, light, key=jax.random.key(args.seed + number))
-            found = list(run_ways(programs, model, layout, truth))
+            found = list(run_ways(model, layout, truth))
             for way, result in found:
                 rows.setdefault((name, way.name), []).append(judge(layout, truth, result))
             if number == 0:
@@ -150,26 +149,12 @@ def turned(params: FaceParams, yaw: float) -> FaceParams:
     return replace(params, pose=Pose(rotation, params.pose.translation))
 
 
-def unwrap(model, params, cuts, layout, template, **options) -> Unwrapped:
-    """`unwrap_photos` as one function of arrays, to be compiled."""
-    return unwrap_photos(model, params, cuts, layout, template, **options)
-
-
-def run_ways(programs, model: FaceModel, layout: Layout, truth: Truth) -> Iterator[tuple[Way, Unwrapped]]:
-    """Unwrap a head in all ways.
-
-    Args:
-      programs: compiled, by way.
-      model: the face model.
-      layout: texels of the map.
-      truth: the head.
-    """
+def run_ways(model: FaceModel, layout: Layout, truth: Truth) -> Iterator[tuple[Way, Unwrapped]]:
     assert model.albedo is not None
     plain = template_map(model, layout.texels, model.albedo.decode(jnp.zeros(model.albedo.count)))
     for way in WAYS:
-        parts = ([which[view] for view in way.views] for which in (truth.params, truth.cuts))
-        params, cuts = (jax.tree.map(lambda *leaves: jnp.stack([*map(jnp.asarray, leaves)]), *some) for some in parts)
-        yield way, jax.block_until_ready(programs[way.name](model, params, cuts, layout, plain))
+        params, cuts = [truth.params[view] for view in way.views], [truth.cuts[view] for view in way.views]
+        yield way, unwrap_face(model, params, cuts, layout, plain, skin_only=False, **way.options)
 
 
 def judge(layout: Layout, truth: Truth, result: Unwrapped) -> dict[str, float]:
@@ -212,14 +197,13 @@ def sample(args: Args, model: FaceModel, layout: Layout) -> str:
     fitted = fit(model, list(images.values()), list(marks.values()), recipe=LINEAR)
     params = {view: jax.tree.map(lambda leaf, k=k: leaf[k], fitted.params) for k, view in enumerate(YAWS)}
     cuts = {view: cut_out(images[view], marks[view], layout) for view in YAWS}
-    template = template_map(model, layout.texels, jnp.clip(decode_albedo(model, params["front"]), 0.0, 1.0))
+    template = fitted_template(model, params["front"], layout.texels)
     theirs = np.asarray(published_map(args.data, model, layout, template))
     cells, rows = [*(caption(images[view], view, SIDE) for view in YAWS)], []
     kernel = scaled_kernel(KERNEL, layout.size)
     for way in WAYS:
-        parts = ([which[view] for view in way.views] for which in (params, cuts))
-        stacked = (jax.tree.map(lambda *leaves: jnp.stack([*map(jnp.asarray, leaves)]), *some) for some in parts)
-        result = jit(partial(unwrap, **way.options))(model, *stacked, layout, template)
+        some, squares = [params[view] for view in way.views], [cuts[view] for view in way.views]
+        result = unwrap_face(model, some, squares, layout, template, **way.options)
         quality = {name: float(value) for name, value in result.quality._asdict().items()}
         gap = psnr(result.completed.texture, jnp.asarray(theirs), layout.regions.centre)
         rows.append([way.name, quality["bs_photo"], quality["bs"], quality["seen"], quality["strange"], float(gap)])

@@ -12,12 +12,15 @@ in docs/conventions.md.
 """
 
 from facejax.api import FitResult as FitResult
+from facejax.api import LoadedFace as LoadedFace
 from facejax.api import RegressResult as RegressResult
 from facejax.api import fit as fit
 from facejax.api import load_face as load_face
 from facejax.api import regress as regress
+from facejax.appearance import Appearance as Appearance
 from facejax.face_model import FaceModel as FaceModel
 from facejax.face_model import FaceParams as FaceParams
+from facejax.face_model import MorphableModel as MorphableModel
 from facejax.face_model import decode as decode
 from facejax.face_model import decode_albedo as decode_albedo
 from facejax.face_model import landmarks as landmarks
@@ -28,10 +31,17 @@ from facejax.fitting import ACCELERATOR as ACCELERATOR
 from facejax.fitting import DEFAULT as DEFAULT
 from facejax.fitting import LANDMARKS as LANDMARKS
 from facejax.fitting import LINEAR as LINEAR
+from facejax.fitting import Ingredients as Ingredients
+from facejax.fitting import Maps as Maps
+from facejax.fitting import Numbers as Numbers
+from facejax.fitting import Points as Points
 from facejax.fitting import Recipe as Recipe
+from facejax.fitting import Scene as Scene
 from facejax.fitting import Stage as Stage
+from facejax.fitting import Term as Term
 from facejax.images import read_image as read_image
 from facejax.images import read_landmarks as read_landmarks
+from facejax.ingredients import register_appearance as register_appearance
 from facejax.programs import cache_compilations as cache_compilations
 from facejax.rendering import Rendering as Rendering
 from facejax.rendering import render as render

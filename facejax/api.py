@@ -1,46 +1,50 @@
 """`regress` and `fit`: photographs in, faces out, and their files."""
 
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from facejax.appearance import Appearance, block_count, own_appearance, split_blocks
 from facejax.camera import quaternion_to_euler
 from facejax.evaluation.normalized_error import nme
 from facejax.export.fitted import FILES, File, write_fitted_face
-from facejax.export.params import load_params
+from facejax.export.params import appearance_row, load_params
 from facejax.export.regressed import save_regression
 from facejax.export.stages import write_stages
 from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.load import load_face_model
-from facejax.fitting import FaceStart, FittedFaces, Recipe, Tools, compile_fit, model_after, over_devices, prepare_crops
-from facejax.fitting.tools import LINEAR as OWN
+from facejax.fitting import TERMS, FaceStart, FittedFaces, Ingredients, Recipe, Scene, Term, fit_batches
+from facejax.fitting.crops import one_each, prepare_crop, stack_crops
+from facejax.fitting.face_data import PhotoData, check_data
+from facejax.fitting.ingredients import LINEAR as OWN
 from facejax.generative_renderer import GenerativeRenderer
 from facejax.images.read import as_photo, read_pixels
+from facejax.ingredients import Sources, ingredients_for, make_appearance, recipe_for
 from facejax.regression.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regression.regressor import Regression, Regressor, load_regressor
 from facejax.texture import TextureDecoder
-from facejax.toolbox import albedo_model, recipe_for, tools_for
 
 
 @dataclass(frozen=True)
 class FitResult:
     """The fitted faces of N photographs, with what they were fitted to."""
 
-    model: FaceModel  # with the albedo that the parameters belong to
+    model: FaceModel
     recipe: Recipe
     photos: list[np.ndarray]  # (H, W, 3) each, display values or bytes
     observed: list[np.ndarray]  # the landmarks that were given, (68, 2) each, pixels
     faces: FittedFaces  # every leaf with a leading axis N
     seconds: dict[str, float]  # compile, fit
-    stage_models: dict[str, FaceModel]  # by stage, in order: the face model with its albedo
-    tools: Tools  # the albedo models and networks that the recipe drew on
+    ingredients: Ingredients  # the appearances and networks that the recipe drew on
+    photo: list[int]  # each face's position among the photographs that were passed
+    failures: list[str]  # a line for each photograph that could not be fitted
+    failed: list[int]  # and its position
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -49,6 +53,17 @@ class FitResult:
     def params(self) -> FaceParams:
         """Parameters with a leading axis N; the cameras are in pixels of the photographs."""
         return self.faces.params
+
+    @property
+    def appearance(self) -> Appearance:
+        """What colours the faces: `facejax.render(model, params, appearance, size=...)`, one face."""
+        return self.ingredients.appearance(self.recipe.appearance_after(), self.model)
+
+    @property
+    def appearances(self) -> dict[str, Appearance]:
+        """What colours the faces after each stage, first to last."""
+        names = ["landmarks", *(stage.name for stage in self.recipe.stages)]
+        return {name: self.ingredients.appearance(self.recipe.appearance_after(name), self.model) for name in names}
 
     @property
     def landmarks(self) -> Float[np.ndarray, "N 68 2"]:
@@ -86,15 +101,17 @@ class FitResult:
         # Taken out on the host, where that needs no program for each shape.
         face = jax.device_put(jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.faces))
         if keep_stages:
-            write_stages(folder / "stages", self.stage_models, face, photo=photo, observed=observed, recipe=self.recipe)
+            given = {"photo": photo, "observed": observed, "recipe": self.recipe}
+            write_stages(folder / "stages", self.model, self.appearances, face, **given)
         write_fitted_face(
             folder,
             self.model,
+            self.appearance,
             face,
             photo=photo,
             observed=observed,
             recipe=self.recipe,
-            tools=self.tools,
+            ingredients=self.ingredients,
             image=image,
             seconds=self.seconds,
             extra=extra,
@@ -231,15 +248,17 @@ def fit(
     recipe: Recipe | None = None,
     focal: Sequence[float] | float | None = None,
     start: RegressResult | None = None,
-    tools: Tools | None = None,
+    ingredients: Ingredients | None = None,
+    terms: Mapping[str, Term | Callable[[Scene], Any]] | None = None,
+    batch: int | None = None,
 ) -> FitResult:
-    """Fit the faces of one or many photographs, all in one compiled program, spread over all local devices.
+    """Fit the faces of one or many photographs with one compiled program, spread over all local devices.
 
     Without landmarks the largest face of each photograph is found and regressed (`regress`), and the fit starts from
     its landmarks, their confidences and its coefficients.
 
     Args:
-        model: what a face can be, e.g. `load_face_model()`.
+        model: which shapes a face can have, e.g. `load_face_model()`.
         images: one photograph or a sequence of them: files, or arrays (H, W, 3) of display (sRGB) values in [0, 1],
             or of 8 or 16 bits; sizes may differ.
         landmarks: 68 points in the iBUG order, (68, 2) for one photograph or one set each, pixels with (0, 0) at the
@@ -248,36 +267,71 @@ def fit(
             other models. One that paints ("gar") runs at its generator's own size.
         focal: focal length in pixels of the photographs, where it is known; one for all or one each.
         start: what `regress` said of these faces, one for each photograph.
-        tools: the albedo models and networks that the recipe's stages name; by default the package's own
-            (`facejax.toolbox.tools_for`).
+        ingredients: the appearances and networks that the recipe's stages name; by default the package's own
+            (`facejax.ingredients.ingredients_for`).
+        terms: loss terms of your own by name: functions of a `Scene`, or `Term`s with a weight and data for each
+            photograph. A term that no stage names joins all stages.
+        batch: faces at once on an accelerator; None: all. A processor takes as few as keep it busy.
 
-    Raises ValueError for inputs that do not fit together. The first call with a new batch size compiles.
+    Returns: the faces of all photographs that could be fitted; the others are lines of its `failures`.
+
+    Raises ValueError when no photograph can be fitted, and for inputs that do not fit together. The first call with a
+    new batch size compiles.
     """
     given = _several(images)
-    photos = [read_pixels(one) if isinstance(one, str | Path) else np.asarray(one) for one in given]
+    if not given:
+        raise ValueError("no photographs to fit: pass at least one")
     recipe = recipe_for(model) if recipe is None else recipe
+    recipe, own, data = _with_terms(recipe, {} if terms is None else terms)
+    check_data(data, len(given))
+    focals = one_each(focal, len(given))
+    names = [Path(one).name if isinstance(one, str | Path) else f"photo {k}" for k, one in enumerate(given)]
+    photos, failures = _read_each(given, names)
     if landmarks is None:
-        if start is None:
-            names = [Path(one).name if isinstance(one, str | Path) else f"photo {k}" for k, one in enumerate(given)]
-            start = _regress_each(photos, names)
-        landmarks, recipe = start.landmarks, _without_outline(recipe)
-    tools = tools_for(recipe, model=model) if tools is None else tools
-    recipe = replace(recipe, size=tools.painter_side() or recipe.size)
-    alone = len(landmarks) > 0 and np.ndim(landmarks[0]) == 1
-    landmarks = [np.asarray(points) for points in ([landmarks] if alone else landmarks)]
-    known = None if start is None else face_start(model, start)
-    crops = prepare_crops(photos, landmarks, recipe=recipe, focal=focal, start=known)
-    begin = time.perf_counter()
-    everywhere = over_devices(model, crops, tools)
-    program = compile_fit(*everywhere[:2], recipe=recipe, tools=everywhere[2])
-    compiled = time.perf_counter()
-    faces = jax.block_until_ready(program(*everywhere))
-    if len(faces) > len(photos):
-        faces = jax.tree.map(lambda leaf: leaf[: len(photos)], faces)
-    seconds = {"compile": compiled - begin, "fit": time.perf_counter() - compiled}
-    names = ["landmarks", *(stage.name for stage in recipe.stages)]
-    after = {name: model_after(model, recipe, tools, name) for name in names}
-    return FitResult(model_after(model, recipe, tools), recipe, photos, landmarks, faces, seconds, after, tools)
+        recipe = _without_outline(recipe)
+        rows, start = _started(photos, names, failures, start, len(given))
+        points = {k: start.landmarks[row] for k, row in rows.items()}
+    else:
+        rows, points = {}, dict(enumerate(_one_set_each(landmarks, len(given))))
+    if ingredients is None:
+        ingredients = ingredients_for(recipe, model=model)
+    recipe = replace(recipe, size=ingredients.side() or recipe.size)
+    crops = {}
+    for k in (k for k in photos if k in points):
+        try:
+            crops[k] = prepare_crop(k, photos[k], points[k], focals[k], recipe=recipe, data=data, name=names[k])
+        except ValueError as error:
+            failures[k] = str(error)
+    if not crops:
+        first = failures[min(failures)]
+        raise ValueError(first if len(given) == 1 else f"no photograph can be fitted: {first}")
+    known = None
+    if start is not None:
+        some = [rows[k] if rows else k for k in crops]
+        known = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[some]), face_start(model, start))
+    stacked = stack_crops(list(crops.values()), known)
+    settings = {"recipe": recipe, "ingredients": ingredients, "terms": {**TERMS, **own}}
+    faces, seconds = fit_batches(model, stacked, **settings, batch=batch)
+    return FitResult(
+        model=model,
+        recipe=recipe,
+        photos=[photos[k] for k in crops],
+        observed=[points[k] for k in crops],
+        faces=faces,
+        seconds=seconds,
+        ingredients=ingredients,
+        photo=list(crops),
+        failures=[failures[k] for k in sorted(failures)],
+        failed=sorted(failures),
+    )
+
+
+class LoadedFace(NamedTuple):
+    """What a fit wrote: the arguments of `facejax.render`."""
+
+    model: FaceModel
+    params: FaceParams
+    appearance: Appearance
 
 
 def load_face(
@@ -286,35 +340,54 @@ def load_face(
     model: FaceModel | str | Path = "default",
     decoder: TextureDecoder | str | Path = "default",
     renderer: GenerativeRenderer | str | Path = "default",
-) -> tuple[FaceModel, FaceParams]:
-    """A face that a fit wrote: the face model with the albedo that the parameters belong to, and the parameters, whose
-    leaves have the axes of the file: none before their own for one face.
+) -> LoadedFace:
+    """A face that a fit wrote: the face model, the parameters, and the appearance that they belong to.
 
-    >>> model, params = load_face("out/photo")  # doctest: +SKIP
-    >>> picture = facejax.render(model, params, size=(480, 640)).color  # doctest: +SKIP
+    The parameters' leaves have the axes of the file: none before their own for one face.
+
+    >>> model, params, appearance = load_face("out/photo")  # doctest: +SKIP
+    >>> picture = facejax.render(model, params, appearance, size=(480, 640)).color  # doctest: +SKIP
 
     Args:
         path: a `params.npz`, or the folder that holds it.
         model: the face model that was fitted, or its path.
         decoder, renderer: those of the fit, or their folders, where it was not the package's own
-            (`facejax.toolbox.tools_for`). After the recipe "gar" the model paints whole pictures and has no map: see
-            `facejax.generative_renderer`.
+            (`facejax.ingredients.ingredients_for`).
 
     Raises ValueError for another model than the one that was fitted, and like `load_params` and the loaders.
     """
     path = Path(path)
     path = path / "params.npz" if path.is_dir() else path
-    params, name, albedo = load_params(path)
+    params, model_name, name = load_params(path)
     model = model if isinstance(model, FaceModel) else load_face_model(model)
-    if model.name != name:
-        raise ValueError(f"{path}: a face of the model {name!r}, not of {model.name!r}: pass it as model=")
-    found = model if albedo == OWN else replace(model, albedo=albedo_model(albedo, decoder, renderer))
-    takes, has = 0 if found.albedo is None else found.albedo.count, params.albedo.shape[-1]
-    if has > takes or (has < takes and albedo != OWN):  # of a linear model the last ones may be left out
+    if model.name != model_name:
+        raise ValueError(f"{path}: a face of the model {model_name!r}, not of {model.name!r}: pass it as model=")
+    sources = Sources(model, decoder, renderer)
+    appearance = own_appearance(model) if name == OWN else make_appearance(name, sources)
+    row = jnp.asarray(appearance_row(params))
+    has, takes = row.shape[-1], block_count(appearance)
+    if has > takes or (has < takes and name != OWN):  # of a linear model the last ones may be left out
         raise ValueError(
-            f"{path}: {has} albedo coefficients, but {albedo!r} takes {takes}: pass the fit's decoder= or renderer="
+            f"{path}: {has} numbers of appearance, but {name!r} takes {takes}: pass the fit's decoder= or renderer="
         )
-    return found, params
+    blocks = {"albedo": row} if name == OWN else split_blocks(appearance, row)
+    return LoadedFace(model, replace(params, appearance=blocks), appearance)
+
+
+def _with_terms(
+    recipe: Recipe, terms: Mapping[str, Term | Callable[[Scene], Any]]
+) -> tuple[Recipe, dict[str, Term], dict[str, PhotoData]]:
+    """The recipe with the user's own terms in its stages, the terms without their data, and the data."""
+    if terms and not recipe.stages:
+        raise ValueError(f"recipe {recipe.name!r} has no stages, so terms have no effect: use another, such as LINEAR")
+    own = {name: term if isinstance(term, Term) else Term(term) for name, term in terms.items()}
+    named = {name for stage in recipe.stages for name, _ in stage.weights}
+    more = tuple((name, term.weight) for name, term in own.items() if name not in named)
+    if more:
+        stages = tuple(replace(stage, weights=(*stage.weights, *more)) for stage in recipe.stages)
+        recipe = replace(recipe, stages=stages)
+    data = {name: term.data for name, term in own.items() if term.data is not None}
+    return recipe, {name: replace(term, data=None) for name, term in own.items()}, data
 
 
 def _without_outline(recipe: Recipe) -> Recipe:
@@ -330,12 +403,41 @@ def face_start(model: FaceModel, start: RegressResult) -> FaceStart:
     return FaceStart(*(jnp.asarray(part, jnp.float32) for part in (start.confidence, identity, expression)))
 
 
-def _regress_each(photos: list[np.ndarray], names: list[str]) -> RegressResult:
-    """The largest face of each photograph; a photograph without one is an error, since faces must match photographs."""
-    if not photos:
-        raise ValueError("no photographs to fit: pass at least one")
-    regressor = load_regressor()
-    found = regress_photos(regressor, photos, names=names)
-    if found.failures:
-        raise ValueError(found.failures[0])
-    return collect(regressor, found)
+def _read_each(given: list[Source], names: list[str]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    """The pixels of the photographs that can be read, and a line for each of the others, by position."""
+    photos, failures = {}, {}
+    for k, one in enumerate(given):
+        try:
+            photos[k] = read_pixels(one) if isinstance(one, str | Path) else np.asarray(one)
+        except (ValueError, OSError) as error:
+            failures[k] = " ".join(str(error).split())
+    return photos, failures
+
+
+def _one_set_each(landmarks: Sequence[np.ndarray] | np.ndarray, count: int) -> list[np.ndarray]:
+    """The landmarks of each photograph."""
+    alone = len(landmarks) > 0 and np.ndim(landmarks[0]) == 1
+    each = [np.asarray(points) for points in ([landmarks] if alone else landmarks)]
+    if len(each) != count:
+        raise ValueError(f"{count} photographs but {len(each)} sets of landmarks: pass one set a photograph")
+    return each
+
+
+def _started(
+    photos: dict[int, np.ndarray], names: list[str], failures: dict[int, str], start: RegressResult | None, count: int
+) -> tuple[dict[int, int], RegressResult]:
+    """The row of each photograph in what `regress` said, which is asked now if that was not given.
+
+    A photograph without a face becomes a line of `failures`.
+    """
+    if start is not None:
+        if len(start) != count:
+            raise ValueError(f"{count} photographs but {len(start)} faces in start: pass one face a photograph")
+        return {k: k for k in photos}, start
+    order, regressor = list(photos), load_regressor()
+    found = regress_photos(regressor, list(photos.values()), names=[names[k] for k in order])
+    failures |= {order[k]: line for k, line in zip(found.failed, found.failures, strict=True)}
+    if not found.faces:
+        first = failures[min(failures)]
+        raise ValueError(first if count == 1 else f"no photograph can be fitted: {first}")
+    return {order[face.photo]: row for row, face in enumerate(found.faces)}, collect(regressor, found)

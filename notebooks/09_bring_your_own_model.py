@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.io
+from facejax.toolbox import tools_for
 from PIL import Image
 
 import facejax
@@ -42,7 +43,6 @@ from facejax.nets.mobilenet import BLOCKS
 from facejax.programs import jit
 from facejax.rendering import render_mesh
 from facejax.texture import load_decoder, save_decoder
-from facejax.toolbox import tools_for
 
 folder = Path(tempfile.mkdtemp())
 own = facejax.load_face_model(identity=4, albedo=3)

@@ -42,7 +42,7 @@ def fake_regress_crops(regressor: Regressor, images) -> Regression:
     params = FaceParams(
         identity=jnp.full((count, len(model.identity_std)), 0.25),
         expression=jnp.full((count, len(model.expression_std)), 0.125),
-        albedo=jnp.zeros((count, 3)),
+        appearance={"albedo": jnp.zeros((count, 3))},
         pose=Pose(jnp.tile(jnp.array([1.0, 0, 0, 0]), (count, 1)), jnp.tile(jnp.array([0.0, 0, -1000]), (count, 1))),
         camera=PerspectiveCamera(jnp.full(count, 7.0 * size), middle),
         light=jnp.zeros((count, 9, 3)),

@@ -26,23 +26,26 @@ def test_the_default_recipe_goes_from_the_linear_albedo_to_the_decoder_with_deta
     assert face.finite and set(face.stages) == {"landmarks", *(stage.name for stage in DEFAULT.stages)}
 
     texture = DetailedTexture(shipped)
-    details = {name: face.stages[name].albedo[shipped.count :] for name in ("texture", "everything")}
-    assert face.params.albedo.shape == (texture.count,)
+    details = {name: face.stages[name].appearance["details"] for name in ("texture", "everything")}
+    assert {name: block.shape for name, block in face.params.appearance.items()} == texture.blocks
     assert not details["texture"].any() and (np.abs(details["everything"]) > 0.05).sum() > 1000
     for name in ("texture", "everything"):
         assert face.losses[name][-1] < face.losses[name][0]
 
     (folder,) = result.save(tmp_path)
     told = json.loads((folder / "summary.json").read_text())
-    assert told["stages"]["everything"]["albedo"] == "detailed"
+    assert told["stages"]["everything"]["appearance"] == "detailed"
     assert told["stages"]["everything"]["networks"] == {"perceptual": "own encoder"}
     assert {path.name for path in folder.iterdir()} >= {"mesh.obj", "albedo.png", "overlay.png", "params.npz"}
 
-    with pytest.raises(ValueError, match="take the model of the FitResult"):
+    with pytest.raises(
+        ValueError, match=r"parameters of another appearance .latents, details., .*pass the appearance="
+    ):
         decode_albedo(model, jax.device_put(face.params))
-    again, params = load_face(folder)
-    for name in ("albedo", "identity", "light"):
-        np.testing.assert_array_equal(getattr(params, name), getattr(face.params, name))
-    np.testing.assert_array_equal(decode_albedo(again, params), decode_albedo(result.model, params))
+    again, params, appearance = load_face(folder)
+    for name in ("appearance", "identity", "light"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(params, name), getattr(face.params, name))
+    assert again.name == model.name
+    np.testing.assert_array_equal(appearance.decode(params.appearance), result.appearance.decode(params.appearance))
     with pytest.raises(ValueError, match="a face of the model 'facejax-head', not of 'toy'"):
         load_face(folder, model=toy_model())

@@ -12,32 +12,58 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pytest
 from jax.errors import JaxRuntimeError
-from portraits import write_portrait
+from toy_photos import SIDE, write_toy_model, write_toy_photo
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"))
 
 from killed_folder import contents
 
 from facejax.cli import main
-from facejax.engine import batches, worker
-from facejax.engine.faces import find_faces
+from facejax.commands import runs
+from facejax.engine import batches, fits, fitter
+from facejax.engine.faces import FaceFinder, Found
+from facejax.engine.fits import FitJob, FitOptions
+from facejax.engine.job import Group
 from facejax.engine.pipeline import overlapped
 from facejax.engine.run import Run, parse_shard
-from facejax.engine.worker import FitOptions, FitWorker
-from facejax.export import write_png
+from facejax.engine.uv_dataset import DatasetJob, DatasetOptions
+from facejax.export import versions, write_png
 from facejax.export.manifest import keep_others, read_manifest
 from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR
 from facejax.images import list_photos
 
 pytestmark = pytest.mark.optimized
 
-NAMES = ["anna.png", "broken.jpg", "dora.png", "more/anna.JPG", "more/dora2.png"]
-OPTIONS = ["--recipe", "landmarks", "--batch", "2", "--files", "params"]
+NAMES = ["anna.png", "broken.jpg", "celia.png", "dora.png", "more/anna.JPG", "more/dora2.png"]
+FAILURES = {"broken.jpg": "damaged or cut short", "celia.png": "holds no landmarks for it"}
+SHARED = ["--recipe", "landmarks", "--batch", "2"]
+LOOSE = ["--max-bs", "100", "--min-face-pixels", "10", "--max-strange", "1"]
+
+
+class Command(NamedTuple):
+    """A command with a run, and what its runs of `photos` give."""
+
+    name: str
+    options: list[str]
+    status: int
+    failures: dict[str, str]  # causes by file
+    folders: list[str]
+
+
+FIT = Command("fit", ["--files", "params"], 1, FAILURES, ["anna", "dora", "more/anna", "more/dora2"])
+DATASET = Command(
+    "build-uv-dataset",
+    ["--size", "64", *LOOSE],
+    0,
+    FAILURES | {"more/anna.JPG": "its folder is taken"},  # by anna.png: a set has a folder for each stem
+    ["anna", "dora", "dora2"],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,138 +73,213 @@ def own_cache(monkeypatch):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Portraits of two persons, a torn file, and two photos that would write into one folder."""
+    """Photos of two persons, a torn file, one without landmarks, and two photos with one stem."""
     folder = tmp_path_factory.mktemp("photos")
-    write_portrait(folder, "anna", 1)
-    image, points = write_portrait(folder, "dora", 2)
-    write_png(folder / "more/dora2.png", image[:480])
+    write_toy_photo(folder, "anna", 1)
+    image, points = write_toy_photo(folder, "dora", 2)
+    write_png(folder / "more/dora2.png", image[:120])
     np.save(folder / "dora2.npy", points)
     (folder / "broken.jpg").write_bytes((folder / "anna.png").read_bytes()[:3000])
     np.save(folder / "broken.npy", np.load(folder / "anna.npy"))
+    write_png(folder / "celia.png", np.full((64, 64, 3), 0.5, np.float32))
     (folder / "more/anna.JPG").write_bytes((folder / "anna.png").read_bytes())
     return folder
 
 
-def fit(photos, out, *more, source=None):
-    sources = [str(photos if source is None else source)]
-    return main(["fit", *sources, "--landmarks", str(photos), "--out", str(out), *OPTIONS, *more])
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    return write_toy_model(tmp_path_factory.mktemp("head"))
 
 
-def options_of(photos, out):
+@pytest.fixture(scope="module", params=[FIT, DATASET], ids=lambda command: command.name)
+def command(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def line(command, photos, head):
+    """The arguments of a run of all photos, or of another `source`."""
+
+    def arguments(out, *more, source=photos):
+        shared = ["--landmarks", photos, "--model", head, "--out", out, *SHARED, *command.options]
+        return [command.name, *map(str, [source, *shared, *more])]
+
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def go(line):
+    """Runs it; the exit status."""
+    return lambda *arguments, **named: main(line(*arguments, **named))
+
+
+@pytest.fixture(scope="module")
+def whole(command, go, tmp_path_factory):
+    """A run that nothing happened to."""
+    out = tmp_path_factory.mktemp("whole")
+    assert go(out, "--resume") == command.status  # there is nothing to resume
+    return out
+
+
+def job_of(command, photos, head, out):
     """The same in Python."""
-    return FitOptions(out=out, landmarks=photos, recipe="landmarks", files=("params",))
+    shared = {"out": out, "landmarks": photos, "model": str(head), "recipe": "landmarks"}
+    return FitJob(FitOptions(**shared, files=("params",))) if command is FIT else DatasetJob(DatasetOptions(**shared))
 
 
 def manifest(out, name="manifest.jsonl"):
     return [json.loads(line) for line in (out / name).read_text().splitlines()]
 
 
-@pytest.fixture(scope="module")
-def whole(photos, tmp_path_factory):
-    """A run that nothing happened to."""
-    out = tmp_path_factory.mktemp("whole")
-    assert fit(photos, out) == 1
-    return out
-
-
-def test_every_photo_has_one_line(whole):
+def test_every_photo_has_one_line(command, whole):
     lines = manifest(whole)
-    assert [line["file"] for line in lines] == NAMES and [line["group"] for line in lines] == [0, 0, 1, 1, 2]
-    status = {line["file"]: line["status"] for line in lines}
-    assert status == dict.fromkeys(NAMES, "ok") | {"broken.jpg": "failed"}
-    assert lines[1]["cause"] == "damaged or cut short" and str(whole) not in (whole / "manifest.jsonl").read_text()
-    faces = {line["file"]: line["faces"] for line in lines if line["status"] == "ok"}
-    assert faces["more/anna.JPG"][0]["folder"] == "more/anna" and (whole / "more/anna/params.npz").exists()
+    assert [line["file"] for line in lines] == NAMES and [line["group"] for line in lines] == [0, 0, 1, 1, 2, 2]
+    assert {line["file"]: line["cause"] for line in lines if line["status"] == "failed"} == command.failures
+    assert str(whole) not in (whole / "manifest.jsonl").read_text()
+    assert all((whole / folder / "summary.json").exists() for folder in command.folders)
+    counts = json.loads((whole / "summary.json").read_text())
+    assert counts["photos"] == 6 and counts["ok"] == len(command.folders)
+    assert counts["failed_by"] == {cause: 1 for cause in command.failures.values()}
+    page = (whole / ("report.html" if command is FIT else "index.html")).read_text()
+    assert page.index("broken.jpg") < page.index("anna.png") < page.index("dora2.png")
+    assert page.count("<tr class=") == 6 and "damaged or cut short" in page and "http" not in page
+
+
+def test_the_figures_of_a_fit(photos, head, tmp_path):
+    options = ["--landmarks", photos, "--model", head, "--out", tmp_path, *SHARED, *FIT.options]
+    assert main(["fit", *map(str, [photos, *options])]) == 1
+    faces = {line["file"]: line["faces"] for line in manifest(tmp_path) if line["status"] == "ok"}
+    assert faces["more/anna.JPG"][0]["folder"] == "more/anna" and len(faces) == 4
     for (face,) in faces.values():
         assert face["landmark_nme_percent"] < 2 and face["psnr_face"] > 15
-        assert {path.name for path in (whole / face["folder"]).iterdir() if path.is_file()} == {
+        assert {path.name for path in (tmp_path / face["folder"]).iterdir() if path.is_file()} == {
             "params.npz",
             "summary.json",
         }
-    page = (whole / "report.html").read_text()
-    assert page.index("broken.jpg") < page.index("anna.png") < page.index("dora2.png")
-    assert page.count("<tr class=") == 5 and "damaged or cut short" in page and "http" not in page
-    counts = json.loads((whole / "summary.json").read_text())
-    assert counts == {"photos": 5, "ok": 4, "failed": 1, "faces": 4, "failed_by": {"damaged or cut short": 1}}
+    counts = json.loads((tmp_path / "summary.json").read_text())
+    assert counts == {"photos": 6, "ok": 4, "failed": 2, "faces": 4, "failed_by": dict.fromkeys(FAILURES.values(), 1)}
 
 
-def test_asked_to_stop_it_ends_soon_and_goes_on(photos, whole, tmp_path, capfd, monkeypatch):
-    out, find = tmp_path / "out", FitWorker.find
+def test_asked_to_stop_it_ends_soon_and_goes_on(command, photos, head, go, whole, tmp_path, capfd, monkeypatch):
+    out, find = tmp_path / "out", FaceFinder.find
 
     def stop_during(self, group):
         os.kill(os.getpid(), signal.SIGTERM)
         return find(self, group)
 
-    monkeypatch.setattr(FitWorker, "find", stop_during)
-    assert fit(photos, out) == 143
+    monkeypatch.setattr(FaceFinder, "find", stop_during)
+    before = signal.getsignal(signal.SIGTERM)
+    assert go(out) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
     done = len(manifest(out))
-    assert 2 <= done < 5 and f"stopped after {done} of 5 photos" in capfd.readouterr().err
-    monkeypatch.setattr(FitWorker, "find", find)
-    assert fit(photos, out) == 2
-    assert f"stopped after {done} of 5 photos: pass --resume" in capfd.readouterr().err
-    assert fit(photos, out, "--resume", "--files", "params", "mesh") == 2
-    assert "files was" in capfd.readouterr().err
-    assert fit(photos, out, "--resume", "--batch", "3") == 2
-    assert "batch was 2 and is now 3" in capfd.readouterr().err
-    assert Run(options_of(photos, out), list_photos([photos]), resume=True).batch == 2
-    assert fit(photos, out, "--resume") == 1
+    assert 2 <= done < 6 and f"stopped after {done} of 6 photos" in capfd.readouterr().err
+    assert not (out / "summary.json").exists()
+    monkeypatch.setattr(FaceFinder, "find", find)
+    assert go(out) == 2
+    assert f"stopped after {done} of 6 photos: pass --resume" in capfd.readouterr().err
+    wrong = ["--files", "params", "mesh"] if command is FIT else ["--size", "128"]
+    for more, message in ((wrong, f"{wrong[0][2:]} was"), (["--batch", "3"], "batch was 2 and is now 3")):
+        assert go(out, "--resume", *more) == 2
+        errors = capfd.readouterr().err
+        assert message in errors and errors.count("\n") == 1
+    known = job_of(command, photos, head, out)
+    assert command is DATASET or Run(known, list_photos([photos]), resume=True).batch == 2
+    assert go(out, "--resume") == command.status
     assert contents(out) == contents(whole)
 
 
-def test_a_torn_group_is_made_again(photos, whole, tmp_path):
+@pytest.mark.parametrize("tail", ["", '{"file": "dora.png", "gro', "\0\0\0", "one line of two"])
+def test_a_torn_group_is_made_again(command, go, whole, tmp_path, tail):
     """What a kill in the middle of a group can leave: half a line, no summary, temporary files."""
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     lines = (out / "manifest.jsonl").read_text().splitlines(keepends=True)
-    (out / "manifest.jsonl").write_text("".join(lines[:3]) + lines[3][:20])
-    shutil.rmtree(out / "more")
+    (out / "manifest.jsonl").write_text("".join(lines[:2]) + (lines[2] if tail == "one line of two" else tail))
+    shutil.rmtree(out / command.folders[-1])
     (out / "dora/summary.json").unlink()
-    (out / "dora/.params.0123.tmp.npz").write_bytes(b"half")
+    (out / "dora/.params.0123abcd.tmp.npz").write_bytes(b"half")
+    (out / ".summary.0123abcd.tmp.json").write_bytes(b"half")
     (out / "summary.json").unlink()
-    assert fit(photos, out, "--resume") == 1
+    assert go(out, "--resume") == command.status
     assert contents(out) == contents(whole)
+
+
+def test_a_finished_run_is_reported_again_without_being_made_again(command, go, whole, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    (out / "summary.json").unlink()
     before = (out / "manifest.jsonl").read_bytes()
-    assert fit(photos, out, "--resume") == 1  # nothing is left to do
-    assert (out / "manifest.jsonl").read_bytes() == before
+    monkeypatch.setattr(runs, "work_here", lambda *_: pytest.fail("worked"))
+    assert go(out, "--resume") == command.status
+    assert (out / "manifest.jsonl").read_bytes() == before and contents(out) == contents(whole)
 
 
-def test_an_archive_gives_what_its_folder_gives(photos, whole, tmp_path):
+def test_a_finished_run_is_made_anew_without_a_trace_of_the_earlier_one(command, go, whole, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    assert go(out, *(["--files", "mesh"] if command is FIT else ["--min-face-pixels", "150"])) == 1  # an empty set
+    assert go(out) == command.status
+    for folder in command.folders:
+        assert {path.name for path in (out / folder).iterdir()} == {path.name for path in (whole / folder).iterdir()}
+    assert contents(out) == contents(whole)
+
+
+def test_other_photos_are_another_run(command, go, photos, whole, tmp_path, capfd):
+    fewer = tmp_path / "fewer"
+    shutil.copytree(photos, fewer)
+    (fewer / "dora.png").unlink()
+    before = contents(whole)
+    assert go(whole, "--resume", source=fewer) == 2
+    assert "6 photos, now 5, such as dora.png" in capfd.readouterr().err and contents(whole) == before
+
+
+def test_an_archive_gives_what_its_folder_gives(command, go, photos, whole, tmp_path):
     with tarfile.open(tmp_path / "all.tar", "w") as archive:
         for name in NAMES:
             archive.add(photos / name, arcname=name)
-    assert fit(photos, tmp_path / "out", source=tmp_path / "all.tar") == 1
+    assert go(tmp_path / "out", source=tmp_path / "all.tar") == command.status
     assert contents(tmp_path / "out") == contents(whole)
 
 
-def test_shards_share_one_folder(photos, whole, tmp_path):
+def test_shards_share_one_folder(command, go, whole, tmp_path):
     for shard in ("0/2", "1/2"):
-        fit(photos, tmp_path, "--shard", shard)
+        go(tmp_path, "--shard", shard)
     parts = [line for k in range(2) for line in manifest(tmp_path, f"manifest.{k}-of-2.jsonl")]
     assert sorted(line["file"] for line in parts) == NAMES
-    for name in ("anna", "dora", "more/anna", "more/dora2"):
-        one, other = (np.load(place / name / "params.npz") for place in (whole, tmp_path))
-        for key in one:
-            if one[key].dtype.kind == "f":
-                np.testing.assert_allclose(one[key], other[key], rtol=1e-3, atol=1e-3)
+    assert {line["file"]: line["cause"] for line in parts if line["status"] == "failed"} == command.failures
+    one, other = ({name: value for name, value in contents(out).items() if "/" in name} for out in (whole, tmp_path))
+    assert {name for name in one if "sheets" not in name} == {name for name in other if "sheets" not in name}
+    if command is DATASET:
+        assert {path.name for path in (tmp_path / "sheets").iterdir()} == {"00.0-of-2.jpg", "00.1-of-2.jpg"}
+        page = (tmp_path / "index.1-of-2.html").read_text()
+        assert "sheets/00.1-of-2.jpg" in page and "sheets/00.0-of-2.jpg" not in page
+    for folder in command.folders if command is FIT else ():
+        mine, theirs = (np.load(place / folder / "params.npz") for place in (whole, tmp_path))
+        for key in mine:
+            if mine[key].dtype.kind == "f":
+                np.testing.assert_allclose(mine[key], theirs[key], rtol=1e-3, atol=1e-3)
     for wrong in ("2/2", "1", "a/b", "-1/3"):
         with pytest.raises(ValueError, match="write k/n"):
             parse_shard(wrong)
 
 
-def test_earlier_photographs_keep_their_lines(photos, tmp_path):
-    for name in ("anna.png", "dora.png", "dora.png"):
-        assert fit(photos, tmp_path, source=photos / name) == 0
-    lines = manifest(tmp_path)
-    assert [(line["file"], line["group"]) for line in lines] == [("anna.png", None), ("dora.png", 0)]
-    keep_others(tmp_path / "manifest.jsonl", ["anna.png"])
-    assert read_manifest(tmp_path / "manifest.jsonl", ["anna.png"], 2) == {}
-    assert [line["file"] for line in manifest(tmp_path)] == ["dora.png"]
+def test_earlier_photographs_keep_their_lines(command, go, photos, tmp_path):
+    one, two, three = (str(photos / name) for name in ("anna.png", "dora.png", "more/dora2.png"))
+    for some in ((one, two), (two, three), (two, three)):
+        (tmp_path / "some.txt").write_text("\n".join(some))
+        assert go(tmp_path / "out", source=tmp_path / "some.txt") == 0
+    names, lines = [one[1:], two[1:], three[1:]], manifest(tmp_path / "out")
+    assert [(line["file"], line["group"]) for line in lines] == list(zip(names, (None, 0, 0), strict=True))
+    keep_others(tmp_path / "out/manifest.jsonl", names[:1])
+    assert read_manifest(tmp_path / "out/manifest.jsonl", names[:1], 2) == {}
+    assert [line["file"] for line in manifest(tmp_path / "out")] == names[1:]
 
 
-def test_one_folder_for_two_photos_fails_one_of_them(photos, tmp_path):
-    shutil.copy(photos / "anna.png", tmp_path / "anna.jpg")
-    shutil.copy(photos / "anna.png", tmp_path / "anna.png")
-    assert fit(photos, tmp_path / "out", source=tmp_path) == 1
+def test_one_folder_for_two_photos_fails_one_of_them(command, go, photos, tmp_path):
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photos / "anna.png", tmp_path / "photos/anna.jpg")
+    shutil.copy(photos / "anna.png", tmp_path / "photos/anna.png")
+    assert go(tmp_path / "out", source=tmp_path / "photos") == command.status
     first, second = manifest(tmp_path / "out")
     assert (first["file"], first["status"], second["status"]) == ("anna.jpg", "ok", "failed")
     assert second["cause"] == "its folder is taken" and "anna.jpg" in second["error"]
@@ -192,83 +293,105 @@ def test_a_photo_whose_folder_another_ones_faces_take_is_refused(tmp_path):
     photos = list_photos([tmp_path])
     options = FitOptions(out=tmp_path / "out", boxes=tmp_path / "boxes.json")
     for shard in ((0, 1), (1, 2), (1, 4)):
-        taken = [group.taken for group in Run(options, photos, batch=1, shard=shard).rest()]
+        taken = [group.taken for group in Run(FitJob(options), photos, batch=1, shard=shard).rest()]
         assert {"x_0.jpg": "x.jpg"} in taken and sum(map(len, taken)) == 1
-    every = Run(replace(options, faces="all"), photos, batch=1)
+    every = Run(FitJob(replace(options, faces="all")), photos, batch=1)
     assert [group.taken for group in every.rest()] == [{}] * 4
     # The line that such a photo gets.
-    one = object.__new__(FitWorker)
-    one.options, one.together, one.boxes, one.regressor = options, 1, {}, None
-    found = one.find(worker.Group(1, [photos[1]], {"x_0.jpg": "x.jpg"}))
+    finder = FaceFinder(landmarks=tmp_path)
+    found = finder.find(Group(1, [photos[1]], {"x_0.jpg": "x.jpg"}))
     assert found.faces == [] and "x_0.jpg: its folder is taken (by x.jpg); rename it" in found.failures[photos[1]]
 
 
-def test_a_wrong_command_leaves_a_finished_run_alone(photos, whole, tmp_path, capfd):
+def test_a_wrong_command_leaves_a_finished_run_alone(go, photos, whole, tmp_path, capfd, monkeypatch):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
-    assert fit(photos, out, "--recipe", "default", "--decoder", str(tmp_path / "nowhere")) == 2
-    assert "nowhere: no such checkpoint" in capfd.readouterr().err
+    assert go(out, "--model", str(tmp_path / "nowhere.npz")) == 2
+    assert "nowhere.npz" in capfd.readouterr().err
     assert contents(out) == contents(whole)
-    assert fit(photos, tmp_path / "new", "--recipe", "default", "--decoder", str(tmp_path / "nowhere")) == 2
+    assert go(tmp_path / "new", "--model", str(tmp_path / "nowhere.npz")) == 2
     assert not (tmp_path / "new").exists()
 
 
-def test_a_url_gives_what_a_folder_gives(photos, whole, tmp_path, capfd):
-    pytest.importorskip("fsspec")
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_a_url_gives_what_a_folder_gives(command, go, whole, tmp_path, capfd, scheme):
+    fsspec = pytest.importorskip("fsspec")
     out = tmp_path / "out"
-    assert fit(photos, f"file://{out}") == 1
-    assert contents(out) == contents(whole)
-    assert fit(photos, f"file://{out}", "--recipe", "default", "--decoder", str(tmp_path / "nowhere")) == 2
-    assert "nowhere: no such checkpoint" in capfd.readouterr().err
+    url = f"file://{out}" if scheme == "file" else f"memory://bucket/{command.name}"
+    assert go(url) == command.status
+    assert go(url, "--resume") == command.status
+    assert go(url, "--model", str(tmp_path / "nowhere.npz")) == 2
+    if scheme == "memory":
+        fsspec.filesystem("memory").get(f"bucket/{command.name}", str(out), recursive=True)
+    assert "nowhere.npz" in capfd.readouterr().err
     assert contents(out) == contents(whole) and not list(out.glob(".*"))
 
 
-def test_too_many_faces_for_the_memory_are_halved(photos, tmp_path, monkeypatch):
+def test_too_many_faces_for_the_memory_are_halved(command, photos, head, tmp_path, monkeypatch):
     sizes = []
 
-    def small_device(model, faces, size, *rest):
-        sizes.append(size)
-        if size > 2:
+    def small_device(fitter, faces):
+        sizes.append(fitter.together)
+        if fitter.together > 2:
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
-        return fit_padded(model, faces, size, *rest)
+        return fit_faces(fitter, faces)
 
-    fit_padded = worker.fit_padded
-    monkeypatch.setattr(worker, "fit_padded", small_device)
-    one = FitWorker(options_of(photos, tmp_path), 8)
-    some = [photo for photo in list_photos([photos]) if photo.name != "broken.jpg"]
-    _, lines = one.write(one.fit(one.find(worker.Group(0, some, {}))))
-    assert sizes == [8, 4, 2, 2] and one.batch == 2 and [line["status"] for line in lines] == ["ok"] * 4
+    fit_faces = fitter.fit_faces
+    monkeypatch.setattr(fitter, "fit_faces", small_device)
+    one: Any = job_of(command, photos, head, tmp_path)
+    one.load(8)
+    some = [photo for photo in list_photos([photos]) if photo.file not in FAILURES]
+    _, lines = one.write(one.work(one.find(Group(0, some, {}))))
+    assert sizes == [8, 4, 2, 2] and one.fitter.together == 2
+    assert [line["file"] for line in lines] == [photo.file for photo in some]
+    assert "failed" not in {line["status"] for line in lines}
 
     def broken(*arguments):
         raise JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr(worker, "fit_padded", broken)
+    monkeypatch.setattr(fitter, "fit_faces", broken)
     with pytest.raises(JaxRuntimeError, match="INTERNAL"):
-        one.fit(one.find(worker.Group(0, some, {})))
+        one.work(one.find(Group(0, some, {})))
 
 
-def test_the_batch_fits_into_the_memory(tmp_path, monkeypatch):
-    options = FitOptions(out=tmp_path, recipe="landmarks")
-    assert batches.choose_batch(options, 3) == 3
-    assert batches.choose_batch(options, 1000) == 16 * jax.local_device_count()
+def test_a_run_that_an_earlier_version_began_goes_on(command, photos, head, tmp_path):
+    """Options by name, as that version wrote them."""
+    shared = {"landmarks": str(photos), "boxes": None, "model": str(head), "recipe": "landmarks"}
+    fit = {"faces": "largest", "decoder": None, "renderer": None, "lpips": [], "arcface": None, "contour": "auto"}
+    fit |= {"fov": None, "keep_stages": False, "files": ["params"]}
+    textures = {"max_landmark_nme": 4.0, "min_confidence": 0.5, "min_face_pixels": 100.0, "min_seen": 0.6}
+    textures |= {"max_strange": 0.3, "max_bs": 12.0, "size": 512, "masks": None, "delight": True, "everything": False}
+    job, names = job_of(command, photos, head, tmp_path), list_photos([photos])
+    batch = len(names) if command is FIT else 8  # a fit's was no more than there are photographs
+    options = shared | (fit if command is FIT else textures) | {"batch": batch}
+    files = [photo.file for photo in names]
+    (tmp_path / "run.json").write_text(json.dumps({"options": options, "versions": versions(), "photos": files}))
+    assert Run(job, names, batch=8, resume=True).resumed
+    with pytest.raises(ValueError, match="batch was"):
+        Run(job_of(command, photos, head, tmp_path), names, batch=5, resume=True)
+
+
+def test_the_batch_fits_into_the_memory(monkeypatch):
+    assert batches.choose_batch("landmarks", 3) == 3
+    assert batches.choose_batch("landmarks", 1000) == 16 * jax.local_device_count()
     monkeypatch.setattr(batches, "free_bytes", lambda device: 5 * batches.FACE_BYTES["landmarks"] / batches.SHARE)
-    assert batches.choose_batch(options, 1000) == 4 * jax.local_device_count()
+    assert batches.choose_batch("landmarks", 1000) == 4 * jax.local_device_count()
     monkeypatch.setattr(batches, "free_bytes", lambda device: 0.0)
-    assert batches.choose_batch(options, 1000) == jax.local_device_count()
+    assert batches.choose_batch("landmarks", 1000) == jax.local_device_count()
     monkeypatch.undo()
     devices = jax.local_device_count()
     monkeypatch.setattr(batches, "host_bytes", lambda: 12e6 * 3 * 3 * 4.5 / batches.PHOTOS * devices)
     monkeypatch.setattr(batches, "free_bytes", lambda device: 1e12)
-    assert batches.choose_batch(options, 1000, 12_000_000 * 3) == 4 * devices
-    assert batches.choose_batch(options, 1000, 120_000_000 * 3) == devices
+    assert batches.choose_batch("landmarks", 1000, 12_000_000 * 3) == 4 * devices
+    assert batches.choose_batch("landmarks", 1000, 120_000_000 * 3) == devices
     sizes = [batches.face_bytes(recipe) for recipe in (LANDMARKS, LINEAR, DEFAULT)]
     assert sizes == sorted(sizes) and batches.face_bytes(GAR) >= sizes[2]
 
 
 def test_photographs_are_held_in_bytes_and_their_sizes_are_looked_at(photos):
-    found, failures = find_faces(list_photos([photos]), [], None, landmarks=photos)
-    assert {face.image.dtype for face in found} == {np.dtype(np.uint8)} and len(failures) == 1
-    assert batches.photo_bytes(list_photos([photos])) == 512 * 512 * 3
+    found, failures = FaceFinder(landmarks=photos).find_faces(list_photos([photos]))
+    assert {face.image.dtype for face in found} == {np.dtype(np.uint8)} and len(failures) == 2
+    assert batches.photo_bytes(list_photos([photos])) == SIDE * SIDE * 3
     assert batches.photo_bytes([]) == 0 == batches.photo_bytes(list_photos([photos / "nowhere.jpg"]))
 
 
@@ -319,13 +442,11 @@ def test_a_photo_costs_what_its_group_was_read_fitted_and_written_in(photos, tmp
         return value
 
     two = list_photos([photos])[:2]
-    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    monkeypatch.setattr(worker, "find_faces", lambda *_, **__: takes(3, ([None], dict.fromkeys(two, "no face"))))
-    monkeypatch.setattr(FitWorker, "_fit_some", lambda *_: takes(5, [None]))
-    one = object.__new__(FitWorker)
-    one.options, one.together, one.batch, one.boxes, one.regressor = options_of(photos, tmp_path), 2, 2, {}, None
-    found = takes(100, one.find(worker.Group(0, two, {})))
-    _, lines = one.write(takes(100, one.fit(found)))
+    found = Found(Group(0, two, {}), [], {}, 3.0)
+    monkeypatch.setattr(fits, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    one = FitJob(FitOptions(out=tmp_path))
+    one.fitter = SimpleNamespace(fit=lambda faces: takes(5, ([], dict.fromkeys(two, "no face"))))  # type: ignore[assignment]
+    _, lines = one.write(takes(100, one.work(takes(100, found))))
     assert [line["seconds"] for line in lines] == [4.0, 4.0]
 
 
@@ -338,13 +459,13 @@ def test_a_photo_costs_what_its_group_was_read_fitted_and_written_in(photos, tmp
         (["--engine", "ray", "--workers", "0"], "--workers 0"),
     ],
 )
-def test_wrong_runs_are_refused_in_one_line(photos, tmp_path, capfd, more, message):
+def test_wrong_runs_are_refused_in_one_line(go, photos, tmp_path, capfd, more, message):
     if "ray" in more:
         pytest.importorskip("ray")
-    assert fit(photos, tmp_path / "out", *[one.format(photos=photos) for one in more]) == 2
+    assert go(tmp_path / "out", *[one.format(photos=photos) for one in more]) == 2
     errors = capfd.readouterr().err
     assert message in errors and errors.count("\n") == 1
-    assert not list(tmp_path.rglob("params.npz"))
+    assert not (tmp_path / "out").exists()
 
 
 SPREAD = """
@@ -390,13 +511,13 @@ def test_faces_are_spread_over_all_devices(tmp_path):
     np.testing.assert_allclose(found[1]["identity"], found[0]["identity"], atol=1e-2)
 
 
-def test_a_cluster_gives_what_one_process_gives(photos, whole, tmp_path):
+@pytest.mark.slow
+def test_a_cluster_gives_what_one_process_gives(command, line, whole, tmp_path):
     """Ray on this machine, two workers, of which one is killed."""
     pytest.importorskip("ray")
-    arguments = ["fit", photos, "--landmarks", photos, "--out", tmp_path, *OPTIONS, "--engine", "ray", "--workers", "2"]
-    line = [sys.executable, "-m", "facejax.cli", *map(str, arguments)]
+    arguments = [sys.executable, "-m", "facejax.cli", *line(tmp_path, "--engine", "ray", "--workers", "2")]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         victim = None
         while victim is None and process.poll() is None:
@@ -405,22 +526,22 @@ def test_a_cluster_gives_what_one_process_gives(photos, whole, tmp_path):
         if victim is not None:
             time.sleep(5)
             os.kill(victim, signal.SIGKILL)
-        assert process.wait() == 1, process.stderr.read()[-3000:]
+        assert process.wait() == command.status, process.stderr.read()[-3000:]
     assert victim is not None and contents(tmp_path) == contents(whole)
 
 
-def test_a_cluster_writes_to_a_url(photos, whole, tmp_path):
+@pytest.mark.slow
+def test_a_cluster_writes_to_a_url(command, line, whole, tmp_path):
     """Each worker sends its own faces; one that cannot be sent ends the run in one line, and is made again."""
     pytest.importorskip("ray")
     out = tmp_path / "out"
-    arguments = ["fit", photos, "--landmarks", photos, "--out", f"file://{out}", *OPTIONS, "--engine", "ray"]
-    line = [sys.executable, "-m", "facejax.cli", *map(str, arguments)]
+    arguments = [sys.executable, "-m", "facejax.cli", *line(f"file://{out}", "--engine", "ray", "--resume")]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     out.mkdir()
     (out / "dora").write_bytes(b"in the way of a folder")
-    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 2 and last.startswith(f"facejax: error: file://{out}/dora/") and "Not a directory" in last
     (out / "dora").unlink()
-    assert subprocess.run([*line, "--resume"], env=environment, capture_output=True).returncode == 1
+    assert subprocess.run(arguments, env=environment, capture_output=True).returncode == command.status
     assert contents(out) == contents(whole)

@@ -121,7 +121,14 @@ def some_params(camera) -> FaceParams:
     def floats(*shape):
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
-    return FaceParams(floats(7), floats(5), floats(0), Pose(floats(4), floats(3)), camera, floats(9, 3))
+    return FaceParams(
+        floats(7),
+        floats(5),
+        {"latents": floats(2, 3), "details": floats(4)},
+        Pose(floats(4), floats(3)),
+        camera,
+        floats(9, 3),
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from scipy.spatial import KDTree
 from toy import toy_model
 from trimesh.visual.color import uv_to_color
 
+from facejax.appearance import own_appearance
 from facejax.camera import PerspectiveCamera, Pose
 from facejax.export.fitted import FILES, write_fitted_face
-from facejax.export.layout import outward, with_layout
 from facejax.face_model import (
     FaceModel,
     LinearAlbedo,
@@ -23,8 +23,10 @@ from facejax.face_model import (
     make_face_model,
     neutral_params,
     neutral_vertices,
+    own_albedo,
 )
-from facejax.fitting import LANDMARKS, FittedFaces, Tools
+from facejax.face_model.texture_layout import outward, with_layout
+from facejax.fitting import LANDMARKS, FittedFaces, Ingredients
 from facejax.fitting.scene import project_landmarks
 
 PHOTO = np.full((64, 64, 3), 0.5, np.float32)
@@ -53,7 +55,7 @@ def fitted(model: FaceModel) -> FittedFaces:
         params,
         identity=jnp.asarray(rng.normal(size=6), jnp.float32),
         expression=jnp.array([0.5, 0.0, 1.0]),
-        albedo=jnp.ones_like(params.albedo),
+        appearance={"albedo": jnp.ones(own_albedo(model).count)},
         pose=Pose(params.pose.rotation, jnp.array([5.0, 0.0, -1000.0])),
     )
     points = project_landmarks(model, params, jnp.asarray(False))
@@ -64,8 +66,8 @@ def fitted(model: FaceModel) -> FittedFaces:
 def write(folder, model, files):
     face = fitted(model)
     observed = np.asarray(face.landmarks)
-    about: dict[str, Any] = {"recipe": LANDMARKS, "tools": Tools(), "image": "a.jpg", "seconds": {}}
-    write_fitted_face(folder, model, face, photo=PHOTO, observed=observed, files=files, **about)
+    about: dict[str, Any] = {"recipe": LANDMARKS, "ingredients": Ingredients(), "image": "a.jpg", "seconds": {}}
+    write_fitted_face(folder, model, own_appearance(model), face, photo=PHOTO, observed=observed, files=files, **about)
     return face.params
 
 

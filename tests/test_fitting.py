@@ -4,8 +4,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +15,17 @@ from toy import toy_model
 
 import facejax.camera as cam
 from facejax.api import fit
+from facejax.appearance import own_appearance
 from facejax.evaluation.normalized_error import nme
 from facejax.export import write_png
-from facejax.face_model import FaceParams, decode, neutral_params
+from facejax.face_model import FaceParams, decode, neutral_params, own_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting import (
     LANDMARKS,
     LINEAR,
     Priors,
     Stage,
+    batches,
     compile_fit,
     fit_crops,
     fit_landmarks,
@@ -43,6 +44,8 @@ from facejax.programs import jit
 from facejax.rendering import render
 
 SIDE = 128
+OWN = own_appearance(toy_model())
+NONE = {"albedo": jnp.zeros(3)}
 FOCAL = 3.0  # in sides
 SHORT = replace(
     LINEAR,
@@ -62,7 +65,7 @@ def truth(degrees=(5.0, 12.0, -4.0), *, side=SIDE, seed=0) -> FaceParams:
         params,
         identity=jnp.asarray(rng.normal(size=6).clip(-1.5, 1.5), jnp.float32),
         expression=jnp.array([0.6, 0.0, 0.3]),
-        albedo=jnp.asarray(rng.normal(size=3).clip(-1, 1), jnp.float32),
+        appearance={"albedo": jnp.asarray(rng.normal(size=3).clip(-1, 1), jnp.float32)},
         pose=cam.Pose(cam.euler_to_quaternion(jnp.array(degrees)), jnp.array([6.0, -8.0, -1000.0])),
         light=light,
     )
@@ -172,7 +175,7 @@ def test_light_in_closed_form_is_the_light_of_the_picture():
     params = truth()
     seen = observation(params)
     found = solve_light(toy_model(), replace(params, light=uniform_light(0.3)), seen)
-    scene = look(toy_model(), params, seen)
+    scene = look(toy_model(), params, seen, OWN)
     normals = scene.rendering.normal[scene.mask > 0.5]
     np.testing.assert_allclose(sh_basis(normals) @ found.light, sh_basis(normals) @ params.light, atol=0.02)
 
@@ -182,7 +185,7 @@ def test_light_ignores_an_occluder():
     seen = observation(params)
     hidden = replace(seen, image=seen.image.at[50:60, 40:70].set(jnp.array([0.0, 0.9, 0.1])))
     found = solve_light(toy_model(), params, hidden)
-    scene = look(toy_model(), params, seen)
+    scene = look(toy_model(), params, seen, OWN)
     normals = scene.rendering.normal[scene.mask > 0.5]
     error = jnp.abs(sh_basis(normals) @ found.light - sh_basis(normals) @ params.light)
     assert float(jnp.mean(error)) < 0.03
@@ -211,17 +214,16 @@ def test_skin_and_light_share_the_brightness_most_probably():
 @pytest.mark.parametrize("surplus", [(0.0, -6.9, -6.9), (-0.5, -1.0, -4.0), (-4.5, -4.5, -4.5), (5.0, 0.0, np.nan)])
 def test_no_light_makes_an_impossible_skin(surplus):
     model = load_face_model()
-    colors: Any = model.albedo
-    mean, moves = skin_color(model, colors)
+    mean, moves = skin_color(model, own_albedo(model))
     found = share_brightness(mean, moves, jnp.asarray(surplus, jnp.float32), Priors())
     assert np.isfinite(found).all() and np.linalg.norm(found) < 5
     assert np.min(mean + found @ moves) > 0.04
 
 
 def test_the_mean_skin_is_that_of_the_map():
-    colors: Any = toy_model().albedo
+    colors = own_albedo(toy_model())
     mean, moves = skin_color(toy_model(), colors)
-    albedo = np.asarray(colors.decode(jnp.array([1.0, -2.0, 0.5])))
+    albedo = np.asarray(colors.decode({"albedo": jnp.array([1.0, -2.0, 0.5])}))
     u, v = np.asarray(toy_model().uv).T  # of this model, a row for each vertex
     at_vertices = albedo[((1 - v) * 32).astype(int).clip(0, 31), (u * 32).astype(int).clip(0, 31)]
     wanted = np.average(at_vertices, axis=0, weights=toy_model().regions["face"])
@@ -231,25 +233,26 @@ def test_the_mean_skin_is_that_of_the_map():
 def test_dark_skin_is_not_taken_for_little_light():
     found = []
     for shade in (-2.0, 2.0):  # standard deviations of the whole albedo's brightness
-        params = replace(truth(), albedo=jnp.array([shade, 0.0, 0.0]))
+        params = replace(truth(), appearance={"albedo": jnp.array([shade, 0.0, 0.0])})
         seen = observation(params)
         seen = replace(seen, image=seen.image.at[:12].set(0.9))  # something white
-        found.append(solve_skin(toy_model(), replace(params, albedo=jnp.zeros(3)), seen))
-        light = solve_light(toy_model(), replace(params, albedo=found[-1].albedo), seen).light
+        found.append(solve_skin(toy_model(), replace(params, appearance=NONE), seen))
+        light = solve_light(toy_model(), replace(params, appearance=found[-1].appearance), seen).light
         np.testing.assert_allclose(found[-1].light, light, rtol=0.01, atol=0.01)
-    dark, bright = (float(one.albedo[0]) for one in found)
+    dark, bright = (float(one.appearance["albedo"][0]) for one in found)
     assert dark < -0.3 and bright - dark > 1.5
 
 
 def test_a_stage_moves_only_its_blocks_and_lowers_its_loss():
     params = truth()
-    start = replace(params, albedo=jnp.zeros(3), light=uniform_light(0.6))
+    start = replace(params, appearance=NONE, light=uniform_light(0.6))
     stage = Stage("colour", 25, (("albedo", 0.1), ("light", 0.03)), (("pixels", 1.0),))
-    found, trace = jit(lambda p, o: run_stage(toy_model(), p, o, stage=stage))(start, observation(params))
+    found, trace = jit(lambda p, o: run_stage(toy_model(), p, o, OWN, stage=stage))(start, observation(params))
     assert float(trace.losses[-1]) < 0.4 * float(trace.losses[0])
     np.testing.assert_array_equal(found.identity, start.identity)
     np.testing.assert_allclose(found.pose.rotation, start.pose.rotation, atol=1e-6)
-    assert float(jnp.abs(found.albedo - params.albedo).max()) < float(jnp.abs(params.albedo).max())
+    albedo, wanted = found.appearance["albedo"], params.appearance["albedo"]
+    assert float(jnp.abs(albedo - wanted).max()) < float(jnp.abs(wanted).max())
 
 
 def test_pixels_correct_a_pose_that_landmarks_do_not_see():
@@ -257,7 +260,7 @@ def test_pixels_correct_a_pose_that_landmarks_do_not_see():
     turn = cam.axis_angle_to_quaternion(jnp.deg2rad(jnp.array([0.0, 4.0, 0.0])))
     pose = cam.Pose(cam.quaternion_multiply(turn, params.pose.rotation), params.pose.translation)
     stage = Stage("pose", 60, (("rotation", 0.004),), (("pixels", 1.0),))
-    found, _ = jit(lambda p, o: run_stage(toy_model(), p, o, stage=stage))(
+    found, _ = jit(lambda p, o: run_stage(toy_model(), p, o, OWN, stage=stage))(
         replace(params, pose=pose), observation(params)
     )
     assert angle_between(found.pose.rotation, params.pose.rotation) < 0.5
@@ -266,18 +269,18 @@ def test_pixels_correct_a_pose_that_landmarks_do_not_see():
 def test_a_stage_with_unknown_names_says_which_exist():
     params, stage = truth(), Stage("x", 1, (("identity", 0.1),), (("pixel", 1.0),))
     with pytest.raises(ValueError, match=r"unknown loss term 'pixel'.*pixels"):
-        run_stage(toy_model(), params, observation(params), stage=stage)
+        run_stage(toy_model(), params, observation(params), OWN, stage=stage)
     with pytest.raises(ValueError, match=r"unknown block 'pose'.*rotation"):
         wrong = replace(stage, rates=(("pose", 1.0),), weights=(("pixels", 1.0),))
-        run_stage(toy_model(), params, observation(params), stage=wrong)
+        run_stage(toy_model(), params, observation(params), OWN, stage=wrong)
 
 
 def test_a_picture_with_nan_is_refused_not_followed():
     params = truth()
     seen = replace(observation(params), image=jnp.full((SIDE, SIDE, 3), jnp.nan))
     stage = Stage("all", 5, (("identity", 0.1), ("light", 0.1)), (("pixels", 1.0),))
-    found, trace = run_stage(toy_model(), params, seen, stage=stage)
-    assert int(trace.frozen) == 0 and not bool(trace.converged)
+    found, trace = run_stage(toy_model(), params, seen, OWN, stage=stage)
+    assert int(trace.diverged_at) == 0 and not bool(trace.converged)
     np.testing.assert_allclose(found.identity, params.identity)
 
 
@@ -400,7 +403,7 @@ class Busy:
 def test_threads_get_a_processor_one_after_the_other():
     """Side by side, jaxlib 0.10's LAPACK calls wait for ever once they are as many as the processor has cores."""
     busy = Busy()
-    programs = fitting._OneAtATime(busy), fitting._OneAtATime(busy)
+    programs = batches._OneAtATime(busy), batches._OneAtATime(busy)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda k: programs[k % 2](k), range(12)))
     assert (busy.calls, busy.most, programs[0].most) == (12, 1, 1)
@@ -408,10 +411,10 @@ def test_threads_get_a_processor_one_after_the_other():
 
 def test_a_compiled_fit_takes_its_turn_on_processors_only(monkeypatch):
     busy, points = Busy(), np.random.default_rng(0).uniform(10, 50, (68, 2))
-    monkeypatch.setattr(fitting, "compile_cached", lambda *_, **__: busy)
+    monkeypatch.setattr(batches, "compile_cached", lambda *_, **__: busy)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     crops = prepare_crops([np.zeros((64, 64, 3))], [points], recipe=LANDMARKS)
     program = compile_fit(toy_model(), crops, recipe=LANDMARKS)
-    assert isinstance(program, fitting._OneAtATime) and program.program is busy
+    assert isinstance(program, batches._OneAtATime) and program.program is busy
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compile_fit(toy_model(), crops, recipe=LANDMARKS) is busy

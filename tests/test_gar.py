@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from toy import toy_model
 
+from facejax.appearance import GEOMETRY, Appearance, block_count, split_blocks, zero_blocks
 from facejax.camera import PerspectiveCamera, WeakPerspectiveCamera, axis_angle_to_quaternion, quaternion_multiply
 from facejax.face_model import neutral_params
-from facejax.fitting import Painter, Recipe, Stage, Tools, compile_fit, prepare_crops
+from facejax.fitting import Ingredients, Recipe, Stage, compile_fit, prepare_crops
 from facejax.fitting.scene import project_landmarks
 from facejax.generative_renderer import (
     Filtering,
@@ -43,6 +44,7 @@ from facejax.objectives.pairs import (
     same_geometry,
     smooth_l1,
 )
+from facejax.rendering import render
 
 SIDE = 32
 SIZES = StyleGANConfig(resolution=SIDE, channel_base=256, channel_max=16, latent=8, mapping_layers=2, clamp=None)
@@ -314,38 +316,48 @@ def painter(**kwargs):
     return GARAppearance(gar(), coarsest=16, **kwargs)
 
 
+def painted(one, params, size=(SIDE, SIDE)):
+    return render(toy_model(), params, one, size=size)
+
+
 def test_the_painter_paints_what_the_generator_makes():
     one = painter(freedom=(0.5, 2.0))
-    assert isinstance(one, Painter) and not isinstance(toy_model().albedo, Painter)
-    assert one.count == SIZES.layers * 8 + 2 * 16**2 + 2 * 32**2 and one.latent_layers == SIZES.layers
+    assert isinstance(one, Appearance) and one.whole_picture
+    assert one.blocks == {"latents": (SIZES.layers, 8), "details": (2 * 16**2 + 2 * 32**2,)}
     photo = jnp.asarray(RNG.random((SIDE, SIDE, 3)), jnp.float32)
-    draw = jax.jit(lambda params: one.draw(toy_model(), params, size=(SIDE, SIDE)).color)
-    found = one.begin(photo)
-    assert not np.asarray(found[-one.detail_count :]).any()
-
-    @jax.jit
-    def paint_from_scratch(photo, params):
-        ws = to_ws(CONFIG, gar().weights, guess_latents(CONFIG, gar().weights, photo[None] * 2 - 1))
-        normals = jax.tree.map(lambda n: n[None], normal_pyramid(toy_model(), params, SIDE))
-        return (paint(CONFIG, gar().weights, ws, normals)[0] + 1) / 2
-
-    want = paint_from_scratch(photo, face())
-    np.testing.assert_allclose(draw(replace(face(), albedo=found)), want, atol=2e-5)
-    assert not np.allclose(draw(replace(face(), albedo=found * 0)), want)
-    with pytest.raises(ValueError, match="no albedo"):
-        one.decode(found)
+    found = one.init(photo, None)
+    assert not np.asarray(found["details"]).any()
+    drawn = painted(one, replace(face(), appearance=found))
+    ws = to_ws(CONFIG, gar().weights, guess_latents(CONFIG, gar().weights, photo[None] * 2 - 1))
+    normals = jax.tree.map(lambda n: n[None], normal_pyramid(toy_model(), face(), SIDE))
+    want = (paint(CONFIG, gar().weights, ws, normals)[0] + 1) / 2
+    np.testing.assert_allclose(drawn.color, want, atol=2e-5)
+    assert not np.allclose(painted(one, replace(face(), appearance=zero_blocks(one))).color, want)
+    assert one.decode(found) is None
     with pytest.raises(ValueError, match="squares"):
-        one.draw(toy_model(), replace(face(), albedo=found), size=(SIDE, 20))
+        painted(one, replace(face(), appearance=found), size=(SIDE, 20))
+
+
+def test_normals_of_a_head_that_stands_still_are_made_once():
+    """The same pictures, whether the function that draws may see another geometry or not."""
+    one = painter()
+    params = replace(face(), appearance=one.init(jnp.asarray(RNG.random((SIDE, SIDE, 3)), jnp.float32), None))
+    moved = replace(params, appearance=zero_blocks(one))
+    for size in (SIDE, 48):
+        draws = [
+            one.drawing(toy_model(), params, size=(size, size), moving=moving) for moving in (("latents",), GEOMETRY)
+        ]
+        still, free = (draw(moved).color for draw in draws)
+        np.testing.assert_allclose(still, free, atol=1e-5)
 
 
 def test_a_picture_of_another_size_is_the_same_picture():
     one = painter()
-    params = replace(face(), albedo=jnp.zeros(one.count))
-    draw = jax.jit(lambda params, side: one.draw(toy_model(), params, size=(side, side)), static_argnums=1)
-    own = draw(params, SIDE).color
+    params = replace(face(), appearance=zero_blocks(one))
+    own = painted(one, params).color
     assert isinstance(params.camera, PerspectiveCamera)
     camera = PerspectiveCamera(2 * params.camera.focal, 2 * params.camera.principal)
-    twice = draw(replace(params, camera=camera), 2 * SIDE)
+    twice = painted(one, replace(params, camera=camera), size=(2 * SIDE, 2 * SIDE))
     assert twice.alpha.shape == (64, 64)
     gap = np.abs(np.asarray(twice.color).reshape(32, 2, 32, 2, 3).mean(axis=(1, 3)) - own)
     assert gap.mean() < 0.03 < np.std(own)
@@ -357,16 +369,16 @@ RECIPE = Recipe(
         Stage(
             name="appearance",
             steps=12,
-            rates=(("albedo", 0.1), ("details", 0.1)),
-            weights=(("pixels", 1.0), ("albedo", 1e-3), ("details", 1e-3)),
-            albedo="gar",
+            rates=(("latents", 0.1), ("details", 0.1)),
+            weights=(("pixels", 1.0), ("latents", 1e-3), ("details", 1e-3)),
+            appearance="gar",
         ),
         Stage(
             name="geometry",
             steps=16,
-            rates=(("albedo", 0.02), ("identity", 0.02), ("rotation", 0.01), ("translation", 0.5)),
+            rates=(("latents", 0.02), ("identity", 0.02), ("rotation", 0.01), ("translation", 0.5)),
             weights=(("pixels", 1.0), ("normals", 0.1), ("outline", 0.1)),
-            albedo="gar",
+            appearance="gar",
         ),
     ),
     size=SIDE,
@@ -383,17 +395,17 @@ def test_a_fit_runs_the_generator_backwards():
     draw = jax.jit(lambda params: one.draw(model, params, size=(96, 96)).color)
     photos, marks = [], []
     for k, yaw in enumerate((0.1, -0.3)):
-        coefficients = jnp.asarray(np.random.default_rng(k).normal(size=one.count) * 0.5, jnp.float32)
-        params = replace(neutral_params(model, camera), albedo=coefficients)
+        row = jnp.asarray(np.random.default_rng(k).normal(size=block_count(one)) * 0.5, jnp.float32)
+        params = replace(neutral_params(model, camera), appearance=split_blocks(one, row))
         params = replace(params, pose=replace_rotation(params.pose, yaw))
-        picture = draw(params)
+        picture = painted(one, params, size=(96, 96)).color
         photos.append(np.clip(np.asarray(picture), 0, 1))
         off = np.random.default_rng(k).normal(size=(68, 2))
         marks.append(np.asarray(project_landmarks(model, params, jnp.asarray(False))) + off)
-    tools = Tools({"gar": one}, {"normals": normals_network(gar())})
+    ingredients = Ingredients({"gar": one}, {"normals": normals_network(gar())})
     crops = prepare_crops(photos, marks, recipe=RECIPE)
-    faces = compile_fit(model, crops, recipe=RECIPE, tools=tools)(model, crops, tools)
-    assert np.asarray(faces.finite).all() and faces.params.albedo.shape == (2, one.count)
+    faces = compile_fit(model, crops, recipe=RECIPE, ingredients=ingredients)(model, crops, ingredients)
+    assert np.asarray(faces.finite).all() and faces.params.appearance["latents"].shape == (2, *one.blocks["latents"])
     for stage in RECIPE.stages:
         losses = np.asarray(faces.losses[stage.name])
         assert (losses[:, -3:].mean(axis=1) < 0.95 * losses[:, 0]).all(), stage.name

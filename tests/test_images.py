@@ -11,8 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from facejax.camera import PerspectiveCamera, project, transform_camera
-from facejax.commands.textures import _read_mask
-from facejax.engine.faces import Face
+from facejax.engine.faces import read_mask
 from facejax.fitting import prepare_crops
 from facejax.images import Crop, Photo, apply_crop, as_photo, face_crop, find_landmarks, read_image, read_landmarks
 from facejax.images.box_files import box_count
@@ -274,8 +273,7 @@ def test_what_belongs_to_a_photo_by_its_folder_goes_before_what_has_its_name(tmp
         "1.pts",
     ]
     for photo, width in zip(photos, (5, 7, 7, 5), strict=True):  # a mask of another size is refused
-        face = Face(photo, photo.folder, np.zeros((3, width, 3), np.uint8), POINTS, None)
-        assert _read_mask(tmp_path, face) is not None
+        assert read_mask(tmp_path, photo, (3, width)).shape == (3, width)
     boxes = {name: np.full((k, 4), k) for k, name in enumerate(("1.jpg", "a/1.jpg", "/somewhere/b/1.jpg"), 1)}
     assert [box_count(photo, boxes) for photo in photos] == [1, 2, 3, 1]
     assert box_count(Photo("2.jpg", "2.jpg"), boxes) == 1

@@ -12,12 +12,21 @@ from toy import toy_model
 from facejax.camera import Pose
 from facejax.face_model import landmarks
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT, LANDMARKS, LINEAR, RECIPES, FeatureNetwork, Tools, compile_fit, prepare_crops
-from facejax.fitting import fit as fitting
+from facejax.fitting import (
+    DEFAULT,
+    LANDMARKS,
+    LINEAR,
+    RECIPES,
+    FeatureNetwork,
+    Ingredients,
+    batches,
+    compile_fit,
+    prepare_crops,
+)
+from facejax.ingredients import ingredients_for
 from facejax.programs import cached_jit, folders, forget_programs, keys
 from facejax.programs.keys import Unknown, describe, program_key
 from facejax.programs.traces import compile_program
-from facejax.toolbox import tools_for
 
 POSE = Pose(jnp.array([1.0, 0.0, 0.0, 0.0]), jnp.array([0.0, 0.0, -1000.0]))
 
@@ -137,7 +146,7 @@ def test_all_that_the_package_fits_with_can_be_described():
     model = load_face_model()
     for recipe in RECIPES.values():
         describe(recipe)
-    describe((model, tools_for(DEFAULT, model=model), toy_model()))
+    describe((model, ingredients_for(DEFAULT, model=model), toy_model()))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +164,7 @@ def test_a_kept_fit_gives_the_same_numbers(folder, monkeypatch, crops):
     plain = fit_anew(crops)
     monkeypatch.setattr(folders, "_traced", folder)
     first = fit_anew(crops)
-    monkeypatch.setattr(fitting, "fit_crops", None)  # which would be called to trace it
+    monkeypatch.setattr(batches, "fit_crops", None)  # which would be called to trace it
     second = fit_anew(crops)
     for kept in (first, second):
         assert jax.tree.structure(kept) == jax.tree.structure(plain)
@@ -164,11 +173,11 @@ def test_a_kept_fit_gives_the_same_numbers(folder, monkeypatch, crops):
 
 def test_a_fit_with_a_network_of_ones_own_is_not_kept(folder, monkeypatch, crops):
     mine = FeatureNetwork((), lambda weights, image, points: image, lambda a, b, mask: jnp.mean(a - b), "mine")
-    fit_anew(crops, Tools(networks={"perceptual": mine}))
+    fit_anew(crops, Ingredients(networks={"perceptual": mine}))
     assert not folder.exists()
 
 
-def fit_anew(crops, tools=None):
-    tools = Tools() if tools is None else tools
+def fit_anew(crops, ingredients=None):
+    ingredients = Ingredients() if ingredients is None else ingredients
     forget_programs()
-    return compile_fit(toy_model(), crops, recipe=SHORT, tools=tools)(toy_model(), crops, tools)
+    return compile_fit(toy_model(), crops, recipe=SHORT, ingredients=ingredients)(toy_model(), crops, ingredients)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facejax.camera import PerspectiveCamera
-from facejax.face_model import LinearAlbedo, decode, decode_albedo, landmarks, neutral_params
+from facejax.face_model import MorphableModel, decode, decode_albedo, landmarks, neutral_params, own_albedo
 from facejax.face_model.load import load_face_model
 
 WRITERS = {
@@ -26,8 +26,9 @@ ALL = pytest.mark.parametrize("kind", WRITERS)
 
 def params_of(model, identity, expression, albedo=()):
     camera = PerspectiveCamera(focal=jnp.array(1000.0), principal=jnp.zeros(2))
-    given = {"identity": identity, "expression": expression, "albedo": albedo}
-    return replace(neutral_params(model, camera), **{key: jnp.asarray(x, jnp.float32) for key, x in given.items()})
+    given = {"identity": identity, "expression": expression}
+    given = {key: jnp.asarray(x, jnp.float32) for key, x in given.items()}
+    return replace(neutral_params(model, camera), **given, appearance={"albedo": jnp.asarray(albedo, jnp.float32)})
 
 
 def random_coefficients(truth):
@@ -76,7 +77,7 @@ def test_fewer_components_are_the_first_and_more_than_the_file_has_are_all(kind,
     identity, expression = random_coefficients(truth)
     got = decode(model, params_of(model, identity[:2], expression[:1]))
     np.testing.assert_allclose(got, vertices_of(truth, identity[:2], expression[:1]), atol=2e-3)
-    assert model.albedo is None or (isinstance(model.albedo, LinearAlbedo) and len(model.albedo.std) == 1)
+    assert own_albedo(model).count == (1 if isinstance(model, MorphableModel) else 0)
     whole = load_face_model(truth.path, identity=10_000, expression=10_000, albedo=10_000)
     assert len(whole.identity_std) == len(whole.identity_names) == len(truth.identity)
     assert len(whole.expression_std) == len(truth.expression)
@@ -136,7 +137,7 @@ def test_bfm2009_takes_expressions_beside_it_and_the_vertices_they_cover(tmp_pat
     np.testing.assert_allclose(decode(model, params_of(model, [], coefficients)), want, atol=2e-3)
     whole = truth.faces[(truth.faces != 3).all(axis=1)]
     assert winding(model.faces) == winding(np.searchsorted(kept, whole))
-    assert isinstance(model.albedo, LinearAlbedo) and model.albedo.mean.shape == (11, 3)
+    assert isinstance(model, MorphableModel) and model.albedo.mean.shape == (11, 3)
     assert load_face_model(truth.path, expression=0).mean.shape == (12, 3)
     (tmp_path / "BFM_exp_idx.mat").unlink()
     with pytest.raises(FileNotFoundError, match=r"BFM_exp_idx\.mat.*expression=0"):

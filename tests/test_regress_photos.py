@@ -2,7 +2,6 @@
 
 import io
 import json
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +14,7 @@ from toy import toy_model
 import facejax
 from facejax.camera import PerspectiveCamera
 from facejax.cli import main
-from facejax.commands.textures import Setup, TextureOptions, find_portraits
-from facejax.compilation import jit
+from facejax.engine.faces import FaceFinder
 from facejax.export import write_png
 from facejax.fitting.landmarks import FaceStart, fit_landmarks, landmark_noise
 from facejax.images import list_photos
@@ -43,7 +41,7 @@ def regressor(monkeypatch):
     monkeypatch.setenv("FACEJAX_CACHE", "")
     monkeypatch.setattr(whole, "regress_crops", fake_regress_crops)
     monkeypatch.setattr("facejax.api.load_regressor", lambda: fake)
-    monkeypatch.setattr("facejax.engine.worker.load_regressor", lambda: fake)
+    monkeypatch.setattr("facejax.engine.faces.load_regressor", lambda: fake)
     monkeypatch.setattr("facejax.commands.regress.load_regressor", lambda path: fake)
     return fake
 
@@ -136,13 +134,13 @@ def test_a_texture_is_made_of_the_largest_of_several_boxes(regressor, tmp_path):
     blocks = np.array([(20, 30, 70, 90), (150, 60, 290, 200)], float)
     for name in ("one.png", "two.png"):
         write_png(tmp_path / name, photo(*blocks.astype(int)))
-    setup: Any = Setup(None, None, None, None, regressor, TextureOptions(batch=8))  # type: ignore[arg-type]
     photos = list_photos([tmp_path])
-    portraits, failures = find_portraits(setup, photos, [blocks, blocks[1:]])
-    assert not failures and [one.face.photo for one in portraits] == photos
-    assert [one.face.folder for one in portraits] == ["one", "two"]
-    for one in portraits:
-        np.testing.assert_allclose(one.face.landmarks, expected(blocks[1]), atol=2)
+    boxes = {"one.png": blocks, "two.png": blocks[1:]}
+    found, failures = FaceFinder(regressor=regressor, boxes=boxes, single=True, batch=8).find_faces(photos)
+    assert not failures and [face.photo for face in found] == photos
+    assert [face.folder for face in found] == ["one", "two"]
+    for face in found:
+        np.testing.assert_allclose(face.landmarks, expected(blocks[1]), atol=2)
 
 
 def test_boxes_are_taken_as_given(regressor):
@@ -299,7 +297,7 @@ def test_the_fit_takes_over_what_the_regressor_says(tmp_path, regressor):
 
 
 def test_fit_without_landmarks_writes_a_folder_a_face(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("facejax.engine.worker.load_face_model", lambda name: toy_model())
+    monkeypatch.setattr("facejax.engine.fits.load_face_model", lambda name: toy_model())
     Image.fromarray(np.round(photo() * 255).astype(np.uint8)).save(tmp_path / "one.png")
     Image.fromarray(np.full((90, 90, 3), 100, np.uint8)).save(tmp_path / "none.png")
     (tmp_path / "boxes.json").write_text(json.dumps({"one.png": [FACE, [90, 50, 185, 160]]}))

@@ -41,7 +41,7 @@ def portraits(regressor):
         face = person(who, model, config.side, people)
         light = all_light(*lights(where))
         face = jax.tree.map(lambda leaf: leaf, face)
-        face = type(face)(face.identity, face.expression, face.albedo, face.pose, face.camera, light)
+        face = type(face)(face.identity, face.expression, face.appearance, face.pose, face.camera, light)
         size = (config.side, config.side)
         image = render(model, face, size=size, background=jnp.full(3, 0.5), edges=False).color
         points = project(face.camera, to_camera(face.pose, landmarks(model, decode(model, face))))[:, :2]

@@ -200,12 +200,12 @@ def test_faces_of_one_photograph_and_another_photograph_of_their_name_are_found(
     """x.jpg with two faces writes to x_0 and x_1; whichever is later is refused, and refused ones take no folder."""
     x, first, second, other = photos = [photo_file(name) for name in ("x.jpg", "x_0.jpg", "x_1.png", "x.png")]
     faces = {x: 2, other: 3}
-    count = lambda photo: faces.get(photo, 1)  # noqa: E731
-    assert taken_folders(photos, count) == {first: x, second: x, other: x}
-    assert taken_folders([first, x, other, second], count) == {x: first, other: first}
+    folders = lambda photo: photo.folders(faces.get(photo, 1))  # noqa: E731
+    assert taken_folders(photos, folders) == {first: x, second: x, other: x}
+    assert taken_folders([first, x, other, second], folders) == {x: first, other: first}
     assert taken_folders(photos) == {other: x}
     with pytest.raises(ValueError, match=r"x_0\.jpg and x\.jpg would both write to x_0/"):
-        check_folders(photos, count)
+        check_folders(photos, folders)
 
 
 def test_two_photographs_of_one_folder_are_found():

@@ -19,10 +19,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments" / "be
 from killed_folder import contents
 
 from facejax.cli import main
-from facejax.commands import fit as command
+from facejax.commands import runs
+from facejax.commands.build_uv_dataset import BuildUvDataset, run_build_uv_dataset
+from facejax.commands.fit import Fit, run_fit
 from facejax.engine.remote import Remote
 from facejax.engine.store import open_store
+from facejax.engine.textures import is_texture_file
+from facejax.engine.uv_dataset import DatasetJob
 from facejax.export import write_png, write_summary, write_text
+from facejax.export.pictures import write_pixels
 from facejax.images import list_photos
 
 pytestmark = pytest.mark.optimized
@@ -31,25 +36,35 @@ NAMES = ["a.png", "b [1].png", "manifest.png", "more/c#1.png", "more/d.png"]
 URL = "memory://bucket/out"
 
 
-def stand_in(options, groups, batch, stopped):
-    """An engine that fits nothing, but writes like one."""
-    store = open_store(options.out)
+def stand_in(job, groups, together, stopped):
+    """An engine that does nothing, but writes like one."""
+    store = open_store(job.options.out)
+    write = write_texture if isinstance(job, DatasetJob) else write_fit
     for group in groups:
-        lines = []
-        for photo in group.photos:
-            with store.face(photo.folder) as folder:
-                write_text(folder / "stages/0/mesh.obj", photo.file)
-                write_png(folder / "overlay.png", np.full((8, 32, 3), 0.5))
-                write_summary(folder / "summary.json", {"image": photo.name, "converged": {"one": False}})
-            face = {"folder": photo.folder, "landmark_nme_percent": 1.5, "psnr_face": 20.0, "converged": False}
-            lines.append({"file": photo.file, "status": "ok", "faces": [face], "seconds": 0.25})
-        yield group.number, lines
+        yield group.number, [{"file": photo.file, "status": "ok"} | write(store, photo) for photo in group.photos]
+
+
+def write_fit(store, photo):
+    with store.face(photo.folder) as folder:
+        write_text(folder / "stages/0/mesh.obj", photo.file)
+        write_png(folder / "overlay.png", np.full((8, 32, 3), 0.5))
+        write_summary(folder / "summary.json", {"image": photo.name, "converged": {"one": False}})
+    face = {"folder": photo.folder, "landmark_nme_percent": 1.5, "psnr_face": 20.0, "converged": False}
+    return {"faces": [face], "seconds": 0.25}
+
+
+def write_texture(store, photo):
+    with store.face(photo.stem, is_texture_file) as folder:
+        for name in ("photo.jpg", "albedo.png"):
+            write_pixels(folder / name, np.full((8, 8, 3), len(photo.file), np.uint8))
+        write_summary(folder / "summary.json", {"file": photo.file})
+    return {"folder": photo.stem, "figures": {"bs": 1.5}}
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setenv("FACEJAX_CACHE", "")
-    monkeypatch.setattr(command, "fit_here", stand_in)
+    monkeypatch.setattr(runs, "work_here", stand_in)
     MemoryFileSystem.store.clear()
 
 
@@ -68,7 +83,18 @@ def url(request, tmp_path):
 
 def fit(source, out, **more):
     options: Any = {"batch": 2} | more
-    return command.run_fit(command.Fit(sources=(str(source),), out=out, recipe="landmarks", **options))
+    return run_fit(Fit(sources=(str(source),), out=out, recipe="landmarks", **options))
+
+
+def build(source, out, **more):
+    options: Any = {"batch": 2} | more
+    return run_build_uv_dataset(BuildUvDataset(folder=str(source), out=out, recipe="landmarks", **options))
+
+
+@pytest.fixture(params=[fit, build])
+def run(request):
+    """Either of the commands with a run."""
+    return request.param
 
 
 def everything(out) -> dict[str, Any]:
@@ -82,10 +108,13 @@ def everything(out) -> dict[str, Any]:
         return contents(Path(copy)) | {path.name: path.read_bytes() for path in Path(copy).glob("*.html")}
 
 
-def test_a_url_holds_what_a_folder_holds(photos, url, tmp_path, capfd):
-    assert fit(photos, tmp_path / "local") == fit(photos, url) == 0
+def test_a_url_holds_what_a_folder_holds(run, photos, url, tmp_path, capfd):
+    assert run(photos, tmp_path / "local") == run(photos, url) == 0
     whole = everything(tmp_path / "local")
-    assert everything(url) == whole and len(whole) == 3 * len(NAMES) + 4
+    assert everything(url) == whole and len(whole) == 3 * len(NAMES) + (4 if run is fit else 5)
+    if run is build:
+        assert "sheets/00.jpg" in whole and whole["manifest/summary.json"] == {"file": "manifest.png"}
+        return
     assert b"not converged, or error" in whole["report.html"]
     assert b"data:image/jpeg" in whole["report.html"] and whole["more/c#1/summary.json"]["image"] == "c#1.png"
     assert f"{url}/more/d: landmarks 1.50 %" in capfd.readouterr().out
@@ -113,10 +142,10 @@ def test_a_face_made_anew_leaves_nothing_of_the_earlier_one_and_all_of_others(ur
     assert found == dict.fromkeys(others, b"mine") | new
 
 
-def test_shards_share_one_url(photos, url, tmp_path):
+def test_shards_share_one_url(run, photos, url, tmp_path):
     for shard in ("0/2", "1/2"):
         for out in (tmp_path / "local", url):
-            assert fit(photos, out, shard=shard) == 0
+            assert run(photos, out, shard=shard) == 0
     whole = everything(tmp_path / "local")
     assert everything(url) == whole and len(whole["manifest.0-of-2.jsonl"]) == 3
 
@@ -154,34 +183,37 @@ def break_at(monkeypatch, moment, error, *, once=False):
 
 @pytest.mark.parametrize("earlier", [False, True])
 @pytest.mark.parametrize("first", [True, False], ids=["resumed", "anew where it may be"])
-def test_killed_at_any_moment_it_ends_like_an_unbroken_run(photos, monkeypatch, earlier, first):
+def test_killed_at_any_moment_it_ends_like_an_unbroken_run(run, photos, tmp_path, monkeypatch, earlier, first):
     """`earlier`: finished runs of these and of another photograph were there. `first`: what is tried first."""
-    some = photos / "more"
+    some, another = photos / "more", tmp_path / "another.tar"
+    with tarfile.open(another, "w") as archive:
+        archive.add(photos / "a.png", "a.png")
 
     def run_earlier():
         MemoryFileSystem.store.clear()
         if earlier:
-            assert fit(some, URL, batch=1) == fit(photos / "a.png", URL) == 0
+            assert run(some, URL, batch=1) == run(another, URL) == 0
 
     run_earlier()
-    assert fit(some, URL, batch=1) == 0
+    assert run(some, URL, batch=1) == 0
     whole, moment, finished = everything(URL), 0, False
     while not finished:
         run_earlier()
         with monkeypatch.context() as patch:
             done = break_at(patch, moment, Killed())
             try:
-                finished = fit(some, URL, batch=1) == 0
+                finished = run(some, URL, batch=1) == 0
             except Killed:
                 moment += 1
         left = everything(URL)
         lines = [line for name in left if name.endswith(".jsonl") for line in left[name] if line["group"] is not None]
         noted = {name for name in done if "/manifest/" in name}
         assert len({line["file"] for line in lines} - {"a.png"}) >= len(noted)
-        assert all(f"{Path(name).parent}/overlay.png" in left for name in left if name.endswith("/summary.json"))
+        picture = "overlay.png" if run is fit else "albedo.png"
+        assert all(f"{Path(name).parent}/{picture}" in left for name in left if name.endswith("/summary.json"))
         for resume in () if finished else (first, not first):
             try:
-                assert fit(some, URL, batch=1, resume=resume) == 0
+                assert run(some, URL, batch=1, resume=resume) == 0
                 break
             except ValueError as error:
                 assert ("was begun" if resume else "pass --resume") in str(error)
@@ -224,19 +256,19 @@ def test_an_upload_that_fails_ends_the_run_in_one_line(photos, tmp_path, monkeyp
         assert everything(URL) == everything(tmp_path)
 
 
-def test_a_stopped_run_is_not_touched(photos, url):
-    def stops(options, groups, *rest):
-        yield from stand_in(options, groups[:1], *rest)
+def test_a_stopped_run_is_not_touched(run, photos, url):
+    def stops(job, groups, *rest):
+        yield from stand_in(job, groups[:1], *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "fit_here", stops)
-        assert fit(photos, url) == 143
+        patch.setattr(runs, "work_here", stops)
+        assert run(photos, url) == 143
     before = everything(url)
     assert "manifest/00000000.jsonl" in before and "manifest.jsonl" not in before
     with pytest.raises(ValueError, match="stopped after 2 of 5 photos: pass --resume"):
-        fit(photos, url)
-    with pytest.raises(ValueError, match="fov was None and is now 30"):
-        fit(photos, url, fov=30.0, resume=True)
+        run(photos, url)
+    with pytest.raises(ValueError, match=r"model was 'default' and is now 'other\.npz'"):
+        run(photos, url, model="other.npz", resume=True)
     assert everything(url) == before
 
 
@@ -245,7 +277,7 @@ def test_where_nothing_can_be_written_nothing_is_fitted(photos, monkeypatch):
         raise PermissionError("Access Denied")
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", denied)
-    monkeypatch.setattr(command, "fit_here", lambda *arguments: pytest.fail("fitted"))
+    monkeypatch.setattr(runs, "work_here", lambda *arguments: pytest.fail("fitted"))
     with pytest.raises(OSError, match=r"--out memory://bucket/out/.facejax: .*Access Denied"):
         fit(photos, URL)
 

@@ -92,11 +92,11 @@ def test_the_shipped_decoder_makes_skin_and_finds_it_again():
     assert shipped.config == SMALL and shipped is load_decoder("default")
     decode = jit(shipped.decode)
     latents = 0.5 * jax.random.normal(jax.random.key(0), (4, 1, shipped.config.latent)).repeat(SMALL.layers, axis=1)
-    maps = [np.asarray(decode(z)) for z in latents.reshape(4, -1)]
+    maps = [np.asarray(decode({"latents": z})) for z in latents]
     middle = np.stack([one[64:192, 64:192] for one in maps]).mean(axis=(1, 2))
     assert (middle[:, 0] > middle[:, 1]).all() and (middle[:, 1] > middle[:, 2]).all()  # red, then green, then blue
     assert ((middle > 0.1) & (middle < 0.9)).all()
-    mean = np.asarray(decode(jnp.zeros(shipped.count)))
+    mean = np.asarray(decode({"latents": jnp.zeros(shipped.blocks["latents"])}))
     found = [np.asarray(decode(shipped.encode(jnp.asarray(one)))) for one in maps]
     assert sum(np.square(a - b).mean() for a, b in zip(found, maps, strict=True)) < 0.5 * sum(
         np.square(mean - one).mean() for one in maps
@@ -124,27 +124,27 @@ def test_latents_of_another_decoder_are_refused(decoder):
 def test_the_decoder_is_an_albedo_model(decoder: TextureDecoder):
     mapped = MappedTexture(decoder)
     assert isinstance(decoder, AlbedoModel) and isinstance(mapped, AlbedoModel)
-    z = RNG.standard_normal(TINY.layers * 8).astype("f4")
-    expected = decode_texture(decoder, decoder.w_avg[None] + z.reshape(-1, 8) * decoder.w_std[None], linear=False)
-    np.testing.assert_allclose(decoder.decode(jnp.asarray(z)), expected, atol=1e-5)
-    assert decoder.encode(expected).shape == (decoder.count,)
+    z = RNG.standard_normal((TINY.layers, 8)).astype("f4")
+    expected = decode_texture(decoder, decoder.w_avg + z * decoder.w_std, linear=False)
+    np.testing.assert_allclose(decoder.decode({"latents": jnp.asarray(z)}), expected, atol=1e-5)
+    assert decoder.encode(expected)["latents"].shape == decoder.blocks["latents"] == (TINY.layers, 8)
     near = mapped.encode(expected)
-    w = apply_mapping(TINY, decoder.weights, near[None])
+    w = apply_mapping(TINY, decoder.weights, near["latents"])
     expected = decode_texture(decoder, jnp.tile(w, (TINY.layers, 1)), linear=False)
     np.testing.assert_allclose(mapped.decode(near), expected, atol=1e-5)
 
 
 def test_a_start_is_read_off_a_map(decoder, tmp_path):
     """The regressed latent makes a map that is nearer to a random one than the mean map is."""
-    assert decoder.glimpse is None and not decoder.encode(jnp.ones((8, 8, 3))).any()
+    assert decoder.glimpse is None and not decoder.encode(jnp.ones((8, 8, 3)))["latents"].any()
     seeing = replace(decoder, glimpse=learn_glimpse(decoder, 600, seed=3))
     save_decoder(tmp_path / "seeing", seeing, half=False)
     np.testing.assert_array_equal(load_decoder(tmp_path / "seeing").glimpse, seeing.glimpse)
     maps = linear_to_srgb(sample_textures(decoder, jax.random.key(9), 20))
     found = jnp.stack([seeing.decode(seeing.encode(one)) for one in maps])
-    mean = decoder.decode(jnp.zeros(decoder.count))
-    assert float(jnp.mean((found - maps) ** 2)) < 0.3 * float(jnp.mean((mean[None] - maps) ** 2))
-    assert not seeing.encode(jnp.ones((5, 3))).any()  # an albedo by vertex says nothing to it
+    mean = decoder.decode({"latents": jnp.zeros(decoder.blocks["latents"])})
+    assert float(jnp.mean((found - maps) ** 2)) < 0.3 * float(jnp.mean((mean - maps) ** 2))
+    assert not seeing.encode(jnp.ones((5, 3)))["latents"].any()  # an albedo by vertex says nothing to it
 
 
 def test_details_are_added_to_the_noise_maps(decoder):
@@ -153,16 +153,15 @@ def test_details_are_added_to_the_noise_maps(decoder):
     assert isinstance(texture, AlbedoModel)
     side = decoder.config.resolution
     fine = [s for s in decoder.config.resolutions if s >= 16]
-    assert (
-        texture.detail_count == 2 * sum(s * s for s in fine) and texture.count == decoder.count + texture.detail_count
-    )
+    shapes = texture.blocks
+    assert shapes == {**decoder.blocks, "details": (2 * sum(s * s for s in fine),)}
     start = texture.encode(jnp.full((side, side, 3), 0.5))
-    assert start.shape == (texture.count,) and not start[decoder.count :].any()
-    latents = 0.5 * jax.random.normal(jax.random.key(3), (decoder.count,))
-    plain = texture.decode(jnp.concatenate([latents, jnp.zeros(texture.detail_count)]))
-    np.testing.assert_array_equal(plain, decoder.decode(latents))
+    assert {name: block.shape for name, block in start.items()} == shapes and not start["details"].any()
+    latents = 0.5 * jax.random.normal(jax.random.key(3), shapes["latents"])
+    plain = texture.decode({"latents": latents, "details": jnp.zeros(shapes["details"])})
+    np.testing.assert_array_equal(plain, decoder.decode({"latents": latents}))
 
-    details = jax.random.normal(jax.random.key(4), (texture.detail_count,))
+    details = jax.random.normal(jax.random.key(4), shapes["details"])
     noise, at = dict(decoder.weights.noise), 0
     for name in sorted(f"b{s}" for s in fine):
         noise[name] = dict(noise[name])
@@ -170,5 +169,5 @@ def test_details_are_added_to_the_noise_maps(decoder):
             old = noise[name][layer]
             noise[name][layer] = old + 0.1 * details[at : at + old.size].reshape(old.shape)
             at += old.size
-    by_hand = replace(decoder, weights=decoder.weights._replace(noise=noise)).decode(latents)
-    np.testing.assert_allclose(texture.decode(jnp.concatenate([latents, details])), by_hand, atol=1e-5)
+    by_hand = replace(decoder, weights=decoder.weights._replace(noise=noise)).decode({"latents": latents})
+    np.testing.assert_allclose(texture.decode({"latents": latents, "details": details}), by_hand, atol=1e-5)

@@ -24,8 +24,8 @@ from texture_fit import (  # noqa: E402
     maps,
     side_views,
     tables,
-    unwrap,
 )
+from texture_fit.brightness import brightness_errors  # noqa: E402
 
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, to_camera  # noqa: E402
 from facejax.face_model import LinearAlbedo, decode, neutral_params  # noqa: E402
@@ -58,64 +58,19 @@ def toy_params(yaw: float = 0.0):
     return model, replace(params, pose=Pose(euler_to_quaternion(jnp.array([4.0, yaw, -3.0])), params.pose.translation))
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("yaw", [0.0, 35.0])
-def test_an_unwrapped_render_gives_its_map_back(yaw):
-    """Where texels are seen; and those that face away from the camera are not."""
-    model, params = toy_params(yaw)
-    v, u = (np.mgrid[:32, :32] + 0.5) / 32
-    texture = np.stack([u, v, 0.5 + 0.3 * np.sin(6 * u + 3 * v)], axis=-1).astype(np.float32)
-    photo = render(model, params, size=(SIDE, SIDE), texture=jnp.asarray(texture), edges=False).color
-    texels = unwrap.mesh_texels(model, 32)
-    found = unwrap.unwrap_jit(model, params, photo, texels)
-    seen = np.asarray(found.seen)
-    assert 0.2 < seen.mean() < 0.5
-    assert np.abs(np.asarray(found.map) - texture)[seen].max() < 0.03
-
-    longitude = (np.arange(32) + 0.5) / 32 * 360 - 180  # the chart's columns go around the ellipsoid
-    away = np.abs(longitude + yaw) > 100
-    facing = np.abs(longitude + yaw) < 40
-    middle = slice(12, 20)
-    assert not seen[middle][:, away].any() and seen[middle][:, facing].all()
-
-
-@pytest.mark.thorough
-def test_what_another_part_hides_is_not_seen():
-    """A second, smaller head behind the first: through the same chart, none of its texels is seen."""
-    model, params = toy_params()
-    count = len(model.mean)
-    behind = model.mean * 0.5 + jnp.array([0.0, 0.0, -300.0])
-    grow = lambda table: jnp.concatenate([table, table], axis=-2)  # noqa: E731
-    topology = replace(model.topology, faces=jnp.concatenate([model.faces, model.faces + count]))
-    both = replace(
-        model,
-        mean=jnp.concatenate([model.mean, behind]),
-        identity_basis=grow(model.identity_basis),
-        expression_basis=grow(model.expression_basis),
-        topology=topology,
-    )
-    texels = unwrap.mesh_texels(model, 32)
-    hidden = texels._replace(triangle=texels.triangle + len(model.faces))
-    photo = jnp.zeros((SIDE, SIDE, 3))
-    assert np.asarray(unwrap.unwrap(both, params, photo, texels).seen).sum() > 100
-    assert not np.asarray(unwrap.unwrap(both, params, photo, hidden).seen).any()
-
-
 def test_brightness_errors_are_of_what_is_seen_on_both_sides():
     """A step of 0.2 between the halves: 51 grey levels, less near the middle; unseen texels do not count."""
-    model = toy_model()
-    texels = unwrap.mesh_texels(model, 64)._replace(face=jnp.ones((64, 64), bool))
+    face = np.ones((64, 64), bool)
     step = np.full((64, 64, 3), 0.4, np.float32)
     step[:, 32:] += 0.2
     spoilt, seen = step.copy(), np.ones((64, 64), bool)
     spoilt[:20], seen[:20] = np.nan, False
     spoilt[:, :10], seen[:, :10] = 0.9, False  # so that the other side does not count either
-    found = unwrap.brightness_errors(unwrap.Unwrapped(jnp.asarray(spoilt), jnp.asarray(seen)), step * 0 + 0.5, texels)
+    found = brightness_errors(spoilt, step * 0 + 0.5, seen, face)
     assert found is not None
     assert 45 < found[0] < 51 and found[1] == 0
     seen[:, 10:32] = False
-    nothing = unwrap.Unwrapped(jnp.asarray(spoilt), jnp.asarray(seen))
-    assert unwrap.brightness_errors(nothing, step, texels) is None
+    assert brightness_errors(spoilt, step, seen, face) is None
 
 
 def test_a_side_view_takes_its_pose_from_the_landmarks():

@@ -34,7 +34,7 @@ complete = jax.jit(partial(complete_by_generator, match=False, prior=1e-3))
 
 
 def true_map(size: int = SIZE) -> np.ndarray:
-    return np.asarray(family(size).decode(jnp.asarray(TRUTH)))
+    return np.asarray(family(size).decode({"albedo": jnp.asarray(TRUTH)}))
 
 
 def hidden(texture: np.ndarray, known: np.ndarray) -> jnp.ndarray:
@@ -75,7 +75,8 @@ def test_coefficients_are_found_and_a_prior_draws_them_to_zero():
     truth = true_map()
 
     def found(prior):
-        return search(family(), lambda made: jnp.mean((made - truth) ** 2), jnp.zeros(5), steps=500, prior=prior)
+        start = {"albedo": jnp.zeros(5)}
+        return search(family(), lambda made: jnp.mean((made - truth) ** 2), start, steps=500, prior=prior)["albedo"]
 
     free, drawn = jax.jit(jax.vmap(found))(jnp.array([0.0, 0.01]))
     np.testing.assert_allclose(free, TRUTH, atol=0.03)

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from facejax.face_model import FaceModel, make_face_model
+from facejax.face_model import MorphableModel, make_face_model
 
 RADII = np.array([75.0, 105.0, 90.0])  # mm
 ROWS, COLUMNS = 20, 38
@@ -43,7 +43,7 @@ def _landmark_places() -> np.ndarray:
 
 
 @cache
-def toy_model() -> FaceModel:
+def toy_model() -> MorphableModel:
     """The model: 6 identity modes (statistical), 3 blendshapes, 3 albedo components in a 32 x 32 map."""
     unit, faces, chart = _directions()
     mean = unit * RADII
@@ -87,7 +87,7 @@ def toy_model() -> FaceModel:
     way = _landmark_places()[:17] - np.array([0.0, 0.1])
     way /= np.linalg.norm(way, axis=1, keepdims=True)
     contour = np.stack([nearest(targets[:17] * (1 - 0.14 * step)) for step in range(6)], 1)
-    return make_face_model(
+    model = make_face_model(
         "toy",
         mean,
         faces,
@@ -105,3 +105,5 @@ def toy_model() -> FaceModel:
         contour_direction=way,
         regions={"face": np.clip(3 * (z - 0.2), 0, 1)},
     )
+    assert isinstance(model, MorphableModel)
+    return model

@@ -121,12 +121,12 @@ def run_case(case: Case, began: float) -> dict:
     if case.devices:
         jax.config.update("jax_num_cpu_devices", case.devices)
     import numpy as np
+    from facejax.toolbox import tools_for
 
     from facejax.commands.demo import portrait, random_face
     from facejax.face_model.load import load_face_model
     from facejax.fitting import RECIPES, compile_fit, over_devices, prepare_crops
     from facejax.programs import cache_compilations
-    from facejax.toolbox import tools_for
 
     cache_compilations()
     model = load_face_model()
@@ -185,8 +185,9 @@ def folder_overhead(case: Case, images: list, points: list) -> dict:
     import jax
     import numpy as np
 
-    from facejax.engine.run import Run, fit_here
-    from facejax.engine.worker import FitOptions, FitWorker, Group
+    from facejax.engine.fits import FitJob, FitOptions
+    from facejax.engine.job import Group, work_here
+    from facejax.engine.run import Run
     from facejax.export import write_png
     from facejax.fitting import compile_fit, over_devices, prepare_crops
     from facejax.images import list_photos
@@ -203,20 +204,21 @@ def folder_overhead(case: Case, images: list, points: list) -> dict:
             files=("params",),
             contour="static",
         )
-        worker = FitWorker(options, case.batch)
-        worker.fit(worker.find(Group(0, photos[: case.batch], {})))  # compiles
+        job = FitJob(options)
+        job.load(case.batch)
+        job.work(job.find(Group(0, photos[: case.batch], {})))  # compiles
         some = [[images[k % 2] for k in range(case.batch)], [points[k % 2] for k in range(case.batch)]]
-        crops = prepare_crops(*some, recipe=worker.recipe)
-        everything = over_devices(worker.model, crops, worker.tools)
-        program = compile_fit(*everything[:2], recipe=worker.recipe, tools=everything[2])
+        crops = prepare_crops(*some, recipe=job.fitter.recipe)
+        everything = over_devices(job.fitter.model, crops, job.fitter.tools)
+        program = compile_fit(*everything[:2], recipe=job.fitter.recipe, tools=everything[2])
         bare, engine = [], []  # (seconds, processor seconds)
         while len(bare) < ROUNDS and sum(seconds for seconds, _ in bare) < ENOUGH:
             with spent(bare):
                 for _ in range(case.folder // case.batch):
                     jax.block_until_ready(program(*everything))
-            run = Run(replace(options, out=Path(place) / f"out{len(bare)}"), photos, batch=case.batch)
+            run = Run(FitJob(replace(options, out=Path(place) / f"out{len(bare)}")), photos, batch=case.batch)
             with spent(engine):
-                for _ in run.go_on(fit_here, lambda: False):
+                for _ in run.go_on(work_here, lambda: False):
                     pass
     bare_loop, through_engine = (np.min(rounds, axis=0) / case.folder for rounds in (bare, engine))
     kinds = "", "_processor"

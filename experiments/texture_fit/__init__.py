@@ -2,9 +2,9 @@
 
 | file | what lives there |
 |---|---|
-| `unwrap.py` | a photograph in the UV layout of a fitted face; BS errors of its visible texels |
-| `faces.py` | annotated photographs, fitted in batches, and the measurements of each |
-| `side_views.py` | a face fitted to one view and rendered into others |
+| `brightness.py` | BS errors of unwrapped photographs and of fitted maps, where both sides are seen |
+| `faces.py` | annotated photographs, fitted in groups, and what is measured on each |
+| `side_views.py` | a face fitted to one view, drawn into others |
 | `maps.py` | held-out maps, fitted by a decoder or by the linear albedo |
 | `tables.py` | markdown tables and sheets |
 """

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from facejax.fitting.scene import face_mask, project_landmarks
 from facejax.images import read_image
 from facejax.programs import jit
 from facejax.rendering import render
-from texture_fit.unwrap import Texels, brightness_errors, mesh_texels, unwrap_jit
+from facejax.unwrap.photos import Layout
+from facejax.unwrap.regions import face_regions
+from facejax.unwrap.texels import mesh_texels
+from facejax.unwrap.views import unwrap_view
+from texture_fit.brightness import brightness_errors
+
+SLANTED = 0.2  # cosine between normal and line of sight below which a texel counts as unseen
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def fit_subjects(
       progress: called with 1 for each face.
     """
     last = model_after(model, recipe, tools)
-    texels, found = None, []
+    layout, found = None, []
     for first in range(0, len(subjects), batch):
         group = [subjects[min(k, len(subjects) - 1)] for k in range(first, first + batch)]
         crops = prepare_crops([one.read() for one in group], [one.points for one in group], recipe=recipe)
@@ -100,8 +107,8 @@ def fit_subjects(
         for k, subject in enumerate(group[: len(subjects) - first]):
             crop, face = jax.tree.map(lambda leaf, k=k: leaf[k], crops), faces[k]
             albedo = albedo_map(last, face.params, subject.read(), subject.points)
-            texels = mesh_texels(model, len(albedo)) if texels is None else texels
-            found.append(measure(model, last, recipe, subject, crop, face, albedo, texels))
+            layout = make_layout(model, len(albedo)) if layout is None else layout
+            found.append(measure(model, last, recipe, subject, crop, face, albedo, layout))
             progress(1)
     return found
 
@@ -114,7 +121,7 @@ def measure(
     crop: Crops,
     face: FittedFaces,
     albedo: np.ndarray,
-    texels: Texels,
+    layout: Layout,
 ) -> Fitted:
     """Measure one face without batch axis.
 
@@ -132,8 +139,9 @@ def measure(
       The measurements.
     """
     params = in_crop(face.params, crop)
-    unwrapped = unwrap_jit(model, params_without_albedo(params), crop.images, texels)
-    errors = brightness_errors(unwrapped, albedo, texels)
+    view = _unwrap(model, params_without_albedo(params), crop.images, layout.texels)
+    seen = np.asarray(view.valid) > 0.5
+    errors = brightness_errors(np.asarray(view.color), albedo, seen, np.asarray(layout.regions.face) > 0.5)
     numbers = {
         "name": subject.name,
         "set": subject.set,
@@ -144,8 +152,17 @@ def measure(
         "finite": bool(face.finite),
     }
     drawn = draw_over(last, params, crop.images)
-    shown = np.where(np.asarray(unwrapped.seen)[..., None], np.asarray(unwrapped.map), 0.5)
+    shown = np.where(seen[..., None], np.asarray(view.color), 0.5)
     return Fitted(numbers, np.asarray(crop.images), np.asarray(drawn), albedo, shown)
+
+
+def make_layout(model: FaceModel, size: int) -> Layout:
+    """Of maps with `size` texels a side."""
+    texels = mesh_texels(model, size)
+    return Layout(texels, face_regions(model, texels))
+
+
+_unwrap = jit(partial(unwrap_view, facing=SLANTED))
 
 
 def landmark_errors(model: FaceModel, recipe: Recipe, face: FittedFaces, points: np.ndarray) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""What the commands do, a file each; `faces` and `textures` hold what several share."""
+"""What the commands do, a file each; `runs` holds what those with many photographs share."""

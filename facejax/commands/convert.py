@@ -14,7 +14,7 @@ from facejax import checkpoints
 from facejax.checkpoints import Released
 from facejax.checkpoints.released import CONFIGS
 from facejax.export import save_face_model
-from facejax.face_model import FaceModel
+from facejax.face_model import FaceModel, MorphableModel
 from facejax.face_model.formats.plain import KEY
 from facejax.face_model.load import load_face_model
 from facejax.texture.decoder import import_decoder, save_decoder
@@ -162,7 +162,7 @@ def run_convert(command: Convert) -> int:
         decoder = import_decoder(command.source, command.statistics)
         save_decoder(command.out, decoder, **notes)
         side = decoder.config.resolution
-        print(f"{command.out}: a texture decoder, {side} x {side} texels, {decoder.latent_layers} layers of latents")
+        print(f"{command.out}: a texture decoder, {side} x {side} texels, {decoder.config.layers} layers of latents")
         return 0
     released = import_network(command)
     checkpoints.save_released(command.out, released, **notes)
@@ -204,7 +204,7 @@ def describe(released: Released) -> str:
 
 def describe_model(model: FaceModel) -> str:
     """Its name and sizes."""
-    colour = "no albedo" if model.albedo is None else f"{model.albedo.count} albedo components"
+    colour = f"{model.albedo.count} albedo components" if isinstance(model, MorphableModel) else "no albedo"
     marks = len(model.topology.landmark_faces)
     return (
         f"{model.name}, {len(model.mean)} vertices, {len(model.identity_std)} identity and {len(model.expression_std)} "

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 from facejax.api import FitResult, fit
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, quaternion_to_matrix
 from facejax.export import write_png, write_summary
-from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, decode, neutral_params
+from facejax.face_model import FaceModel, FaceParams, decode, neutral_params, own_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting import LINEAR
 from facejax.fitting.light import skin_color
@@ -75,7 +75,7 @@ def random_face(model: FaceModel, *, key: Key[Array, ""]) -> FaceParams:
         params,
         identity=0.9 * jax.random.truncated_normal(keys[3], -2.5, 2.5, params.identity.shape),
         expression=expression,
-        albedo=0.8 * jax.random.truncated_normal(keys[4], -2.0, 2.0, params.albedo.shape),
+        appearance={"albedo": 0.8 * jax.random.truncated_normal(keys[4], -2.0, 2.0, (own_albedo(model).count,))},
         pose=Pose(euler_to_quaternion(degrees), params.pose.translation),
         light=light * warmth[None],
     )
@@ -113,7 +113,7 @@ def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> di
     turned = quaternion_to_matrix(fitted.pose.rotation) @ rotation.T
     between = turned @ quaternion_to_matrix(truth.pose.rotation).T
     angle = np.degrees(np.arccos(np.clip((np.trace(np.asarray(between)) - 1) / 2, -1, 1)))
-    skins = skin_lab(model, jnp.stack([truth.albedo, fitted.albedo]))
+    skins = skin_lab(model, jnp.stack([face.appearance["albedo"] for face in (truth, fitted)]))
     return {
         "vertex_error_median_mm": float(np.median(distance)),
         "vertex_error_mean_mm": float(distance.mean()),
@@ -126,7 +126,6 @@ def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> di
 
 def skin_lab(model: FaceModel, albedo: Float[Array | np.ndarray, "N A"]) -> Float[np.ndarray, "N 3"]:
     """The mean colour of each face's linear albedo as CIE 1976 L*a*b* (L* from 0 to 100)."""
-    assert isinstance(model.albedo, LinearAlbedo)
-    mean, moves = skin_color(model, model.albedo)
-    colors = np.clip(np.asarray(mean[None] + albedo @ moves, np.float32), 0, 1)
+    mean, moves = skin_color(model, own_albedo(model))
+    colors = np.clip(np.asarray(mean + albedo @ moves, np.float32), 0, 1)
     return cv2.cvtColor(colors[None], cv2.COLOR_RGB2Lab)[0]

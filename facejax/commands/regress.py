@@ -1,16 +1,14 @@
 """`facejax regress`: find faces, regress them in one pass of the network, write one file for all."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
-from tqdm import tqdm
 
 from facejax.api import collect
-from facejax.images import Photo, box_of, read_boxes
+from facejax.engine.faces import boxes_of
+from facejax.engine.signals import progress
 from facejax.images.sources import photo_file
 from facejax.regression.photos import Faces, RegressedPhotos, regress_photos
 from facejax.regression.regressor import load_regressor
@@ -44,7 +42,7 @@ def run_regress(command: Regress) -> int:
     check_command(command)
     boxes = None if command.boxes is None else boxes_of([photo_file(path) for path in command.photos], command.boxes)
     regressor = load_regressor(command.checkpoint)
-    with tqdm(total=len(command.photos), unit="photo", disable=not sys.stderr.isatty(), leave=False) as bar:
+    with progress(len(command.photos), 0) as bar:
         found = regress_photos(
             regressor, command.photos, boxes=boxes, faces=command.faces, batch=command.batch, progress=bar.update
         )
@@ -63,15 +61,6 @@ def check_command(command: Regress) -> None:
         raise ValueError(f"--out {command.out}: name a .npz file")
     if command.batch < 1:
         raise ValueError(f"--batch {command.batch}: at least 1 face at once")
-
-
-def boxes_of(photos: Sequence[Photo], file: Path) -> list[Any]:
-    """The boxes of each photo, None for those the file does not name; a file that names none of them is a mistake."""
-    boxes = read_boxes(file)
-    mine = [box_of(photo, boxes) for photo in photos]
-    if boxes and all(one is None for one in mine):
-        raise ValueError(f"{file}: names none of the photos; its keys are file names such as {photos[0].name}")
-    return mine
 
 
 def report_failures(found: RegressedPhotos, count: int) -> None:

@@ -6,30 +6,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
-from facejax.commands.regress import boxes_of
-from facejax.commands.textures import (
-    Setup,
-    TextureOptions,
-    about,
-    check_options,
-    find_portraits,
-    fit_figures,
-    fit_portraits,
-    set_up,
-    texture_figures,
-    unwrap_fitted,
-    write_texture,
-)
+from facejax.engine.faces import check_source
+from facejax.engine.job import make_groups, work_here
+from facejax.engine.signals import progress
+from facejax.engine.textures import TextureJob, TextureOptions, figures, fit_figures, pictures
+from facejax.export.manifest import OK
 from facejax.images import Photo
 from facejax.images.sources import check_folders, photo_file
 from facejax.unwrap.agreement import LEAST_AGREEMENT, find_stranger, view_agreement_jit
-from facejax.unwrap.photos import Unwrapped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +35,6 @@ class Unwrap(TextureOptions):
     """photographs, a face each"""
     views: tuple[Path, ...] = ()
     """photographs of one face, such as front, left and right, instead"""
-    out: Path
-    """folder for the results"""
     least_agreement: float = LEAST_AGREEMENT
     """how far the skin in --views must agree to be one person's (a correlation); -1 does not ask"""
 
@@ -56,25 +42,23 @@ class Unwrap(TextureOptions):
 def run_unwrap(command: Unwrap) -> int:
     """Returns the exit status: 0, or 1 when some photos failed."""
     photos = check_command(command)
-    boxes = [None] * len(photos) if command.boxes is None else boxes_of(photos, command.boxes)
-    setup = set_up(command)
+    job = TextureJob(command)
     if command.views:
-        failures = unwrap_views(setup, photos, boxes, command)
+        failures = unwrap_views(job, photos, command.least_agreement)
         for failure in failures:
             print(f"facejax: error: {failure}", file=sys.stderr)
         return 1 if failures else 0
     failed = 0
     size = min(command.batch, len(photos))
-    with tqdm(total=len(photos), unit="photo", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for begin in range(0, len(photos), size):
-            some = slice(begin, begin + size)
-            lines, failures = unwrap_group(setup, photos[some], boxes[some], size, command.out)
-            for line in lines:
-                bar.write(line, file=sys.stdout)
-            for failure in failures:
-                bar.write(f"facejax: error: {failure}", file=sys.stderr)
-            failed += len(failures)
-            bar.update(len(photos[some]))
+    with progress(len(photos), 0) as bar:
+        for _, lines in work_here(job, make_groups(photos, size), size):
+            for line in (line for line in lines if line["status"] == OK):
+                bar.write(describe(job.store.address(line["folder"]), line["figures"]), file=sys.stdout)
+            errors = [line["error"] for line in lines if "error" in line]
+            for error in errors:
+                bar.write(f"facejax: error: {error}", file=sys.stderr)
+            failed += len(errors)
+            bar.update(len(lines))
     if failed:
         print(f"{len(photos) - failed} of {len(photos)} photos unwrapped", file=sys.stderr)
     return 1 if failed else 0
@@ -90,70 +74,51 @@ def check_command(command: Unwrap) -> list[Photo]:
     return photos
 
 
-def unwrap_group(
-    setup: Setup, photos: Sequence[Photo], boxes: Sequence[Any], size: int, out: Path
-) -> tuple[list[str], list[str]]:
-    """Unwrap and write at most `size` photos; a line for each that went well, and for each that did not."""
-    begin = time.perf_counter()
-    portraits, failures = find_portraits(setup, photos, boxes)
-    fitted, unsound = fit_portraits(setup, portraits, size)
-    shared = (time.perf_counter() - begin) / max(len(portraits), 1)
-    lines = []
-    for one in fitted:
-        begin = time.perf_counter()
-        face = one.portrait.face
-        unwrapped = unwrap_fitted(setup, [one])
-        quality = texture_figures(unwrapped)
-        summary = {
-            "image": face.photo.name,
-            **about(setup),
-            "fit": fit_figures(one),
-            "quality": quality,
-            "seconds": {"fit": shared, "unwrap": time.perf_counter() - begin},
-        }
-        write_texture(out / face.folder, pictures(unwrapped, ["seen"]), summary)
-        lines.append(describe(out / face.folder, quality))
-    return lines, [*failures.values(), *unsound.values()]
+def check_options(photos: Sequence[Photo], options: TextureOptions) -> None:
+    """What can be wrong with textures before anything is read."""
+    check_source(
+        photos,
+        landmarks=options.landmarks,
+        boxes=options.boxes,
+        recipe=options.recipe,
+        batch=options.batch,
+    )
+    if options.masks is not None and not options.masks.is_dir():
+        raise ValueError(f"--masks {options.masks}: no such folder")
 
 
-def unwrap_views(setup: Setup, photos: Sequence[Photo], boxes: Sequence[Any], command: Unwrap) -> list[str]:
+def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: float) -> list[str]:
     """Unwrap and write one face from all of the photos, or return a line for each that stands in the way."""
+    job.load(len(photos))
     begin = time.perf_counter()
-    portraits, failures = find_portraits(setup, photos, boxes)
-    fitted, unsound = fit_portraits(setup, portraits, len(photos)) if not failures else ([], {})
+    faces, failures = job.finder.find_faces(photos)
+    fitted, unsound = job.fitter.fit(faces) if not failures else ([], {})
     if failures or unsound:
         return [*failures.values(), *unsound.values()]
-    unwrapped = unwrap_fitted(setup, fitted)
-    agreement = np.asarray(view_agreement_jit(unwrapped.views, setup.layout.regions))
-    stranger = find_stranger(agreement, command.least_agreement)
+    unwrapped = job.unwrap(fitted, [job.cut(one) for one in fitted])
+    agreement = np.asarray(view_agreement_jit(unwrapped.views, job.layout.regions))
+    stranger = find_stranger(agreement, least_agreement)
     if stranger is not None:
         return [f"{photos[stranger.view]}: {stranger.reason}"]
-    quality = texture_figures(unwrapped)
+    quality = figures(unwrapped)
     summary = {
         "images": [photo.name for photo in photos],
-        **about(setup),
-        "fit": {one.portrait.face.photo.name: fit_figures(one) for one in fitted},
+        **job.about(),
+        "fit": {one.face.photo.name: fit_figures(one) for one in fitted},
         "quality": quality,
         "agreement": np.round(agreement, 4),
         "seconds": {"all": time.perf_counter() - begin},
     }
-    folder = command.out / photos[0].stem
-    write_texture(folder, pictures(unwrapped, [f"seen_{photo.stem}" for photo in photos]), summary)
-    print(describe(folder, quality))
+    folder = photos[0].stem
+    job.save(folder, pictures(unwrapped, [f"seen_{photo.stem}" for photo in photos]), summary)
+    print(describe(job.store.address(folder), quality))
     return []
 
 
-def pictures(unwrapped: Unwrapped, seen: Sequence[str]) -> dict[str, Any]:
-    """The files of one texture by name; `seen` names those of the views."""
-    completed = unwrapped.completed
-    views = {name: unwrapped.views.valid[k] for k, name in enumerate(seen)}
-    return {"albedo": completed.texture, "filled": completed.filled, "repaired": completed.repaired, **views}
-
-
-def describe(folder: Path, quality: dict[str, float | None]) -> str:
+def describe(place: str, quality: dict[str, float | None]) -> str:
     """One line for people."""
     known = {name: math.nan if value is None else value for name, value in quality.items()}
     return (
-        f"{folder}: {100 * known['seen']:.0f} % of the face from photos, {100 * known['strange']:.0f} % of what they "
+        f"{place}: {100 * known['seen']:.0f} % of the face from photos, {100 * known['strange']:.0f} % of what they "
         f"show is no skin, BS error {known['bs_photo']:.1f} as unwrapped, {known['bs']:.1f} in the end"
     )

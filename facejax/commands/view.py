@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tyro
 
-from facejax.export.layout import with_layout
 from facejax.face_model.load import load_face_model
+from facejax.face_model.texture_layout import with_layout
 from facejax.viewer import view_results
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from facejax.engine.worker import FitOptions
 from facejax.fitting import RECIPES, Recipe
 from facejax.fitting.recipes import DEFAULT
 from facejax.images import Photo
@@ -24,15 +23,19 @@ PHOTOS = 0.3  # share of the host's memory that they may take
 LOOKED_AT = 8  # photographs, for their sizes
 
 
-def choose_batch(options: FitOptions, count: int, held: int = 0) -> int:
+def choose_batch(recipe: str | None, count: int, held: int = 0) -> int:
     """Faces at once for `count` photographs on this process's devices: a power of two for each, or all of them.
 
-    `held`: bytes of a photograph, which lies in the host's memory from its reading to its writing. An estimate: a fit
-    that is larger after all is halved when memory runs out (`facejax.engine.worker`).
+    An estimate: a batch that is too large after all is halved when memory runs out (`facejax.engine.fitter`).
+
+    Args:
+        recipe: its name; None: `DEFAULT`.
+        count: of the photographs.
+        held: bytes of a photograph, which lies in the host's memory from its reading to its writing.
     """
-    recipe = DEFAULT if options.recipe is None else RECIPES[options.recipe]
+    known = DEFAULT if recipe is None else RECIPES[recipe]
     devices = jax.local_devices()
-    fits = int(SHARE * free_bytes(devices[0]) / face_bytes(recipe))
+    fits = int(SHARE * free_bytes(devices[0]) / face_bytes(known))
     most = min(fits, MOST.get(devices[0].platform, ELSEWHERE))
     if held:
         most = min(most, int(PHOTOS * host_bytes() / (GROUPS * held * len(devices))))
@@ -42,7 +45,7 @@ def choose_batch(options: FitOptions, count: int, held: int = 0) -> int:
 
 def face_bytes(recipe: Recipe) -> float:
     """What one face takes while it is fitted, about."""
-    painted = any(stage.albedo != "linear" for stage in recipe.stages)
+    painted = any(stage.appearance != "linear" for stage in recipe.stages)
     known = FACE_BYTES["linear"] if recipe.stages else FACE_BYTES["landmarks"]
     return (PAINTED_BYTES if painted else known) * max((recipe.size / 224) ** 2, 1.0)
 

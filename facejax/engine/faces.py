@@ -1,24 +1,23 @@
-"""The faces of photographs, and the fit of a group of them; a photo that cannot be used becomes a line of text."""
+"""The faces of photographs, and why others cannot be used: a line of text for each of those."""
 
-import re
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from facejax.api import FitResult, RegressResult, collect, fit, join
-from facejax.camera import focal_from_fov
-from facejax.face_model import FaceModel
-from facejax.fitting import RECIPES, Recipe, Tools
-from facejax.images import Photo, find_landmarks, read_landmarks
+from facejax.api import RegressResult, collect
+from facejax.engine.job import TAKEN, Group
+from facejax.fitting import RECIPES
+from facejax.images import Photo, box_of, find_landmarks, read_boxes, read_image, read_landmarks
+from facejax.images.detect import box_area
 from facejax.images.read import Pixels, read_pixels
 from facejax.regression.photos import Faces, regress_photos
-from facejax.regression.regressor import Regressor
-
-TAKEN = "{}: its folder is taken (by {}); rename it"
-UNSOUND = "{}: the fit did not stay finite; check that the landmarks are its own"
+from facejax.regression.regressor import Regressor, load_regressor
 
 
 class Face(NamedTuple):
@@ -29,12 +28,109 @@ class Face(NamedTuple):
     image: Pixels  # bytes where its file has bytes: it is held until its results are written
     landmarks: np.ndarray
     start: RegressResult | None  # of this face alone; None: the landmarks were given
+    mask: Float[np.ndarray, "H W"] | None = None  # 1 where the photograph may be taken as skin; None: anywhere
+
+
+class Found(NamedTuple):
+    """A group that was read."""
+
+    group: Group
+    faces: list[Face]
+    failures: dict[Photo, str]
+    seconds: float  # that reading took
+
+
+class _Inputs(NamedTuple):
+    """What belongs to one photograph."""
+
+    image: Pixels
+    landmarks: np.ndarray | None
+    boxes: np.ndarray | None
+    mask: np.ndarray | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceFinder:
+    """Reads photographs with what belongs to each, and finds their faces."""
+
+    regressor: Regressor | None = None
+    """looks for the faces, where `landmarks` does not say where they are"""
+    landmarks: Path | None = None
+    """one file, or a folder of them"""
+    boxes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """by the names of photographs, see `facejax.images.box_of`"""
+    masks: Path | None = None
+    """folder with the photographs' masks"""
+    faces: Faces = "largest"
+    """of the faces found in a photo: the largest, or all"""
+    single: bool = False
+    """of several boxes of a photo only the largest is taken"""
+    batch: int = 1
+    """faces that the regressor takes at once"""
+
+    def find(self, group: Group) -> Found:
+        """The faces of a group's photographs, and a line for each photograph that has none or cannot be used."""
+        begin = time.perf_counter()
+        photos = [photo for photo in group.photos if photo.file not in group.taken]
+        faces, failures = self.find_faces(photos)
+        for photo in (photo for photo in group.photos if photo.file in group.taken):
+            failures[photo] = TAKEN.format(photo, group.taken[photo.file])
+        return Found(group, faces, failures, time.perf_counter() - begin)
+
+    def find_faces(self, photos: Sequence[Photo]) -> tuple[list[Face], dict[Photo, str]]:
+        """The same without a group."""
+        read: dict[Photo, _Inputs] = {}
+        failures: dict[Photo, str] = {}
+        for photo in photos:
+            try:
+                read[photo] = self._read(photo)
+            except (ValueError, OSError) as error:
+                line = " ".join(str(error).split())
+                failures[photo] = line if photo.name in line else f"{photo}: {line}"
+        if self.regressor is None:
+            given = read.items()
+            return [Face(it, it.folder, has.image, has.landmarks, None, has.mask) for it, has in given], failures  # type: ignore[arg-type]
+        faces, unseen = _regress(read, self.regressor, self.faces, self.batch)
+        return faces, failures | unseen
+
+    def _read(self, photo: Photo) -> _Inputs:
+        """Whatever is wrong with one photograph's inputs is raised here, and fails that photograph alone."""
+        image = read_pixels(photo)
+        points = None
+        if self.landmarks is not None:
+            points = _inside(read_landmarks(find_landmarks(self.landmarks, photo)), image)
+        boxes = box_of(photo, self.boxes)
+        if self.single and boxes is not None:
+            boxes = boxes[[np.argmax([box_area(box) for box in boxes])]]
+        mask = None if self.masks is None else read_mask(self.masks, photo, image.shape[:2])
+        return _Inputs(image, points, boxes, mask)
+
+
+def load_finder(
+    *,
+    landmarks: Path | None,
+    boxes: Path | None,
+    masks: Path | None = None,
+    faces: Faces = "largest",
+    single: bool = False,
+    batch: int,
+) -> FaceFinder:
+    """A `FaceFinder` of these files. Without `landmarks` it has the shipped regressor."""
+    return FaceFinder(
+        regressor=load_regressor() if landmarks is None else None,
+        landmarks=landmarks,
+        boxes={} if boxes is None else read_boxes(boxes),
+        masks=masks,
+        faces=faces,
+        single=single,
+        batch=batch,
+    )
 
 
 def check_source(
     photos: Sequence[Photo], *, landmarks: Path | None, boxes: Path | None, recipe: str | None, batch: int
 ) -> None:
-    """What can be wrong with what these commands share, before anything is read."""
+    """What can be wrong with what the commands share, before anything is read."""
     if not photos:
         raise ValueError("no photos: name at least one")
     if recipe is not None and recipe not in RECIPES:
@@ -47,50 +143,30 @@ def check_source(
         raise ValueError(f"{landmarks} is one file for {len(photos)} photos: pass a folder of files")
     if landmarks is not None and not landmarks.exists():
         raise ValueError(f"--landmarks {landmarks}: no such file or folder")
+    if boxes is not None:
+        boxes_of(photos, boxes)
 
 
-def find_faces(
-    photos: Sequence[Photo],
-    boxes: Sequence[np.ndarray | None],
-    regressor: Regressor | None,
-    *,
-    landmarks: Path | None = None,
-    faces: Faces = "largest",
-    batch: int = 1,
-) -> tuple[list[Face], dict[Photo, str]]:
-    """The faces of the photos that can be read, and a line for each photo that cannot or has none.
-
-    Without a regressor `landmarks` says where their points are. `batch`: faces that the regressor takes at once.
-    """
-    found, failures = [], {}
-    images: dict[Photo, np.ndarray] = {}
-    for photo in photos:
-        try:
-            images[photo] = read_pixels(photo)
-            if landmarks is not None:
-                points = _inside(read_landmarks(find_landmarks(landmarks, photo)), images[photo])
-                found.append(Face(photo, photo.folder, images[photo], points, None))
-        except (ValueError, OSError) as error:
-            images.pop(photo, None)
-            line = " ".join(str(error).split())
-            failures[photo] = line if photo.name in line else f"{photo}: {line}"
-    if regressor is not None:
-        known = [box for photo, box in zip(photos, boxes, strict=True) if photo in images]
-        found, unseen = regress_faces(images, known, regressor, faces, batch)
-        failures |= unseen
-    return found, failures
+def boxes_of(photos: Sequence[Photo], file: Path) -> list[np.ndarray | None]:
+    """The boxes of each photo, None for those the file does not name; a file that names none of them is a mistake."""
+    boxes = read_boxes(file)
+    mine = [box_of(photo, boxes) for photo in photos]
+    if boxes and all(one is None for one in mine):
+        raise ValueError(f"{file}: names none of the photos; its keys are file names such as {photos[0].name}")
+    return mine
 
 
-def failure(photo: Photo, error: str, options: Mapping[str, Path | None] | None = None) -> dict[str, str]:
-    """`error` as a manifest has it, and its `cause`: the same without what is this photo's own.
-
-    Nothing in it says where files lie: the photo goes by its name, folders that `options` gave by the option.
-    """
-    error = error.replace(str(photo), photo.file)
-    for option, given in (options or {}).items():
-        error = error if given is None else error.replace(str(given), option)
-    cause = re.sub(r"^--[^:]*: ", "", error.removeprefix(f"{photo.file}: ")).replace(photo.name, "it")
-    return {"cause": re.split(r"[;(:]", cause)[0].strip(), "error": error}
+def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.ndarray, "H W"]:
+    """The mask of a photograph of `shape` (height, width). Raises FileNotFoundError, or ValueError for another size."""
+    paths = [folder / f"{name}.png" for name in (photo.folder, photo.stem)]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"{photo}: has no mask; add {paths[-1]}, or leave out --masks")
+    mask = read_image(path)[..., 0]
+    if mask.shape != shape:
+        size, wanted = (f"{one[1]} x {one[0]}" for one in (mask.shape, shape))
+        raise ValueError(f"{photo}: its mask is of another size ({size} pixels): give one of {wanted}, as the photo")
+    return mask
 
 
 def _inside(points: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -104,47 +180,22 @@ def _inside(points: np.ndarray, image: np.ndarray) -> np.ndarray:
     return points
 
 
-def regress_faces(
-    images: Mapping[Photo, np.ndarray],
-    boxes: Sequence[np.ndarray | None],
-    regressor: Regressor,
-    faces: Faces,
-    batch: int,
+def _regress(
+    read: Mapping[Photo, _Inputs], regressor: Regressor, faces: Faces, batch: int
 ) -> tuple[list[Face], dict[Photo, str]]:
     """The faces of photos that were read, each photo's largest first, and a line for each photo without one."""
-    photos = list(images)
-    names = [photo.name for photo in photos]
-    seen = regress_photos(regressor, list(images.values()), boxes=boxes, faces=faces, names=names, batch=batch)
+    photos, inputs = list(read), list(read.values())
+    names, boxes = [photo.name for photo in photos], [one.boxes for one in inputs]
+    images = [one.image for one in inputs]
+    seen = regress_photos(regressor, images, boxes=boxes, faces=faces, names=names, batch=batch)
     failures = {photos[k]: line for k, line in zip(seen.failed, seen.failures, strict=True)}
     result = collect(regressor, seen) if seen.faces else None
     found, count = [], Counter(face.photo for face in seen.faces)
     number: Counter[int] = Counter()
     for row, face in enumerate(seen.faces):
         assert result is not None
-        photo, k = photos[face.photo], number[face.photo]
+        photo, mine, k = photos[face.photo], inputs[face.photo], number[face.photo]
         number[face.photo] += 1
         folder = f"{photo.folder}_{k}" if faces == "all" else photo.folders(count[face.photo])[k]
-        found.append(Face(photo, folder, images[photo], result.landmarks[row], result[row]))
+        found.append(Face(photo, folder, mine.image, result.landmarks[row], result[row], mine.mask))
     return found, failures
-
-
-def fit_padded(
-    model: FaceModel, faces: list[Face], size: int, fov: float | None, recipe: Recipe, tools: Tools
-) -> FitResult:
-    """Fit a group of at most `size` faces; the last one fills up the rest, so that every group compiles alike."""
-    faces = faces + faces[-1:] * (size - len(faces))
-    focal = None
-    if fov is not None:
-        focal = [focal_from_fov(fov, max(face.image.shape[:2])) for face in faces]
-    starts = [face.start for face in faces if face.start is not None]
-    if starts:
-        return fit(model, [face.image for face in faces], recipe=recipe, focal=focal, start=join(starts), tools=tools)
-    images, points = [face.image for face in faces], [face.landmarks for face in faces]
-    return fit(model, images, points, recipe=recipe, focal=focal, tools=tools)
-
-
-def about_start(face: Face) -> dict[str, object] | None:
-    """What the summary says of a face that was found, not given."""
-    if face.start is None:
-        return None
-    return {"regressed": {"box": face.start.boxes[0], "confidence": face.start.confidence[0]}}

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from facejax.engine.worker import FitOptions, FitWorker, Group
+from facejax.engine.job import Group, Job
 from facejax.export.manifest import Line
 from facejax.images import Photo
 from facejax.images.sources import is_url
@@ -23,7 +23,7 @@ from facejax.programs import cache_compilations
 
 
 class RayCluster:
-    """An `Engine` (`facejax.engine.run`); connects to the cluster that RAY_ADDRESS names, or starts one here."""
+    """An `Engine` (`facejax.engine.job`); connects to the cluster that RAY_ADDRESS names, or starts one here."""
 
     def __init__(self, workers: int | None = None):
         try:
@@ -36,7 +36,7 @@ class RayCluster:
         self.ray, self.workers = ray, workers
 
     def __call__(
-        self, options: FitOptions, groups: Sequence[Group], batch: int, stopped: Callable[[], bool]
+        self, job: Job, groups: Sequence[Group], together: int, stopped: Callable[[], bool]
     ) -> Iterator[tuple[int, list[Line]]]:
         ray = self.ray
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -49,7 +49,7 @@ class RayCluster:
         blocks = ray.data.from_items(rows, override_num_blocks=len(rows))  # a group that is lost is done again alone
         lines = blocks.map_batches(
             _Worker,
-            fn_constructor_args=(_anywhere(options), batch, os.environ.get("JAX_PLATFORMS")),
+            fn_constructor_args=(_anywhere(job), together, os.environ.get("JAX_PLATFORMS")),
             batch_size=1,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(size=workers),
@@ -72,24 +72,31 @@ def _to_text(group: Group) -> str:
     return json.dumps([[asdict(photo) for photo in photos], dict(group.taken)])
 
 
-def _anywhere(options: FitOptions) -> FitOptions:
+def _anywhere(job: Job) -> Job:
     """The same with absolute paths: workers may run in another folder."""
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
-    paths = {name: value.absolute() for name, value in given.items() if isinstance(value, Path)}
-    weights = tuple(path.absolute() for path in options.lpips)
-    model = options.model if options.model == "default" else os.path.abspath(options.model)
-    out = str(options.out) if is_url(options.out) else Path(options.out).absolute()
-    return replace(options, **(paths | {"out": out}), lpips=weights, model=model)
+    options = job.options
+    given = {field.name: _absolute(getattr(options, field.name)) for field in fields(options) if field.init}
+    given["model"] = options.model if options.model == "default" else os.path.abspath(options.model)
+    given["out"] = str(options.out) if is_url(options.out) else os.path.abspath(options.out)
+    return type(job)(replace(options, **given))
+
+
+def _absolute(value: Any) -> Any:
+    """A path, or a tuple of them; anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
+    return value.absolute() if isinstance(value, Path) else value
 
 
 class _Worker:
     """One process of the cluster."""
 
-    def __init__(self, options: FitOptions, batch: int, platforms: str | None):
+    def __init__(self, job: Job, together: int, platforms: str | None):
         if platforms is not None:
             jax.config.update("jax_platforms", platforms)
         cache_compilations()
-        self.worker = FitWorker(options, batch)
+        self.job = job
+        job.load(together)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         done = []
@@ -97,7 +104,7 @@ class _Worker:
             photos, taken = json.loads(text)
             group = Group(int(number), [Photo(**photo) for photo in photos], taken)
             try:
-                done.append(self.worker.write(self.worker.fit(self.worker.find(group))))
+                done.append(self.job.write(self.job.work(self.job.find(group))))
             except (ValueError, OSError) as error:  # such as a full disk; a line for whoever started the run
                 done.append((group.number, str(error)))
         return {"group": [number for number, _ in done], "lines": [json.dumps(lines) for _, lines in done]}

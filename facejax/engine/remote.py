@@ -69,9 +69,9 @@ class Remote:
             self._send([path], Path(temporary), "")
 
     @contextmanager
-    def face(self, name: str) -> Iterator[Path]:
-        """A temporary folder; its files take the place of an earlier fit's when the block ends well, `summary.json`
-        last."""
+    def face(self, name: str, own: Callable[[str], bool] = is_face_file) -> Iterator[Path]:
+        """A temporary folder; its files take the place of an earlier run's when the block ends well, `summary.json`
+        last. `own`: whether a name in the folder is one of a face's files."""
         with TemporaryDirectory() as temporary:
             folder = Path(temporary)
             yield folder
@@ -79,10 +79,27 @@ class Remote:
             with suppress(FileNotFoundError):
                 self._remove(f"{name}/summary.json")  # of an earlier run: it would say that the folder is whole
             files = sorted(path for path in folder.rglob("*") if path.is_file())
-            left = self._earlier(name) - {path.relative_to(folder).as_posix() for path in files}
+            left = self._earlier(name, own) - {path.relative_to(folder).as_posix() for path in files}
             self._each(self._remove, [f"{name}/{one}" for one in sorted(left)])
             self._send([path for path in files if path != last], folder, f"{name}/")
             self._send([last], folder, f"{name}/")
+
+    def remove_face(self, name: str, own: Callable[[str], bool] = is_face_file) -> None:
+        """Remove a face's files."""
+        left = self._earlier(name, own)
+        for one in sorted(left, key=lambda one: one != "summary.json"):  # it goes first
+            self._remove(f"{name}/{one}")
+
+    def names(self, folder: str = "") -> list[str]:
+        """Of what lies in a folder, relative to it; hidden files are left out."""
+        place = self._path(folder).rstrip("/")
+        found = {str(path)[len(place) + 1 :].split("/")[0] for path in self._call(folder, self.system.find, place)}
+        return sorted(name for name in found if not name.startswith("."))
+
+    def remove(self, name: str) -> None:
+        """Remove one file."""
+        with suppress(FileNotFoundError):
+            self._remove(name)
 
     def lines(self, manifest: str) -> list[bytes]:
         """Of a manifest, joined or not; where a join was broken off there are some in both."""
@@ -129,11 +146,11 @@ class Remote:
         found = [path.rpartition("/")[2] for path in self._call(folder, self.system.find, self._path(folder))]
         return sorted(f"{folder}/{name}" for name in found if name.endswith(".jsonl"))
 
-    def _earlier(self, name: str) -> set[str]:
-        """Files of a fit that lie in a face's folder, by their names in it."""
+    def _earlier(self, name: str, own: Callable[[str], bool]) -> set[str]:
+        """Files of a face that lie in its folder, by their names in it."""
         place = self._path(name)
         found = [str(path)[len(place) + 1 :] for path in self._call(name, self.system.find, place)]
-        return set(filter(is_face_file, found))
+        return set(filter(own, found))
 
     def _write(self, name: str, content: bytes) -> None:
         self._make_folders([self._path(name)])

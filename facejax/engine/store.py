@@ -1,6 +1,6 @@
 """Where the results of a run lie: in a folder, or at a URL (`facejax.engine.remote`)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,17 +30,39 @@ class Folder:
     @contextmanager
     def file(self, name: str) -> Iterator[Path]:
         """A path to write one file to, atomically."""
-        yield self.place / name
+        path = self.place / name
+        for left in path.parent.glob(f".{path.stem}.{'?' * 8}.tmp{path.suffix}"):  # of a process that was killed
+            left.unlink()
+        yield path
 
     @contextmanager
-    def face(self, name: str) -> Iterator[Path]:
-        """A folder to write a face's files to, without those of an earlier fit; where it has its `summary.json`, it is
-        whole."""
+    def face(self, name: str, own: Callable[[str], bool] = is_face_file) -> Iterator[Path]:
+        """A folder to write a face's files to, without those of an earlier run; where it has its `summary.json`, it is
+        whole. `own`: whether a name in the folder is one of a face's files."""
+        self.remove_face(name, own)
+        yield self.place / name
+
+    def remove_face(self, name: str, own: Callable[[str], bool] = is_face_file) -> None:
+        """Remove a face's files, and its folder where nothing else is in it."""
         folder = self.place / name
-        remove_face(folder)
-        for left in folder.glob(".*.tmp*"):  # of a process that was killed
-            left.unlink()
-        yield folder
+        (folder / "summary.json").unlink(missing_ok=True)  # first: it says that the folder is whole
+        for path in (*folder.glob("stages/*/*"), *folder.glob("stages/*"), *folder.glob("*")):
+            name = path.relative_to(folder).as_posix()
+            left = path.parent == folder and path.match(".*.tmp*")  # by a process that was killed
+            if (own(name) or left) and path.is_file():
+                path.unlink()
+            elif name.split("/")[0] == "stages" and path.is_dir():
+                _remove_empty(path)
+        _remove_empty(folder)
+
+    def names(self, folder: str = "") -> list[str]:
+        """Of what lies in a folder, relative to it; hidden files are left out."""
+        place = self.place / folder
+        return sorted(path.name for path in place.glob("*") if not path.name.startswith("."))
+
+    def remove(self, name: str) -> None:
+        """Remove one file."""
+        (self.place / name).unlink(missing_ok=True)
 
     def lines(self, manifest: str) -> list[bytes]:
         """Of a manifest, as they are written; the last may be torn. None where there is no manifest."""
@@ -63,16 +85,9 @@ class Folder:
         """Called when all groups are noted."""
 
 
-def remove_face(folder: Path) -> None:
-    """Remove the files of a fit, and its folders of stages where nothing else is in them."""
-    (folder / "summary.json").unlink(missing_ok=True)  # first: it says that the folder is whole
-    for path in (*folder.glob("stages/*/*"), *folder.glob("stages/*"), *folder.glob("*")):
-        name = path.relative_to(folder).as_posix()
-        if is_face_file(name) and path.is_file():
-            path.unlink()
-        elif name.split("/")[0] == "stages" and path.is_dir():
-            with suppress(OSError):  # not empty
-                path.rmdir()
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # not empty, or not there
+        folder.rmdir()
 
 
 Store = Folder | Remote

@@ -6,18 +6,19 @@
 - `ply`: `write_ply`
 - `face_model`: `save_face_model`
 - `params`: `save_params`, `load_params`
-- `pictures`: `to_uint8`, `write_png`, `panels`, `draw_landmarks`, `alpha_over`, `bake_vertex_colors`
+- `pictures`: `to_uint8`, `write_png`, `panels`, `draw_landmarks`, `alpha_over`
 - `regressed`: `save_regression`
 - `stages`: `write_stages`
 - `summary`: `write_summary`, `versions`
 """
 
+from facejax.appearance import bake_vertex_colors
 from facejax.atomic import atomic_path, write_text
 from facejax.export.face_model import save_face_model
 from facejax.export.glb import write_glb
 from facejax.export.obj import write_obj
 from facejax.export.params import load_params, save_params
-from facejax.export.pictures import alpha_over, bake_vertex_colors, draw_landmarks, panels, to_uint8, write_png
+from facejax.export.pictures import alpha_over, draw_landmarks, panels, to_uint8, write_png
 from facejax.export.ply import write_ply
 from facejax.export.regressed import save_regression
 from facejax.export.summary import versions, write_summary

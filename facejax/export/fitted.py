@@ -13,32 +13,31 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.ndimage import map_coordinates
 
+from facejax.appearance import Appearance
 from facejax.camera import quaternion_to_euler, to_camera, transform_camera
 from facejax.evaluation.normalized_error import nme
 from facejax.export.glb import write_glb
-from facejax.export.layout import outward, with_layout
 from facejax.export.obj import write_obj
-from facejax.export.painted import painted_picture, unwrapped_photo
 from facejax.export.params import save_params
-from facejax.export.pictures import bake_vertex_colors, draw_landmarks, panels, write_png
+from facejax.export.pictures import draw_landmarks, panels, write_png
 from facejax.export.ply import write_ply
 from facejax.export.summary import versions, write_summary
-from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, neutral_vertices
-from facejax.fitting import GAR, FittedFaces, Painter, Recipe, Tools, albedo_after
+from facejax.face_model import FaceModel, FaceParams, decode, neutral_vertices
+from facejax.face_model.texture_layout import with_layout
+from facejax.fitting import GAR, FittedFaces, Ingredients, Recipe
 from facejax.fitting.scene import face_mask
 from facejax.fitting.stages import describe_stage
-from facejax.images.crop import apply_crop, face_crop
+from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.lighting import uniform_light
 from facejax.mesh import vertex_normals
-from facejax.programs import cached_jit
+from facejax.programs import cached_jit, jit
 from facejax.rendering import Rendering, render, render_mesh
 
 File = Literal["mesh", "glb", "neutral", "overlay", "params", "ply"]
 FILES: tuple[File, ...] = ("mesh", "glb", "neutral", "overlay", "params")  # unless others are asked for
 NAMES = ("mesh.obj", "mesh.mtl", "albedo.png", "face.glb", "neutral.obj", "overlay.png", "params.npz", "mesh.ply")
 PICTURE = 512  # side of each panel of the overlay, pixels
-TEXTURE = 512  # side of the albedo baked from per-vertex colours, texels
-WHOLE = GAR.margin  # of an overlay whose second panel is a painter's
+WHOLE = GAR.margin  # of an overlay whose second panel is a whole painted picture
 CLAY = 0.72  # display value of the untextured geometry
 DARK = 0.13  # and of what is behind it, as a mouth is
 
@@ -46,12 +45,13 @@ DARK = 0.13  # and of what is behind it, as a mouth is
 def write_fitted_face(
     folder: Path,
     model: FaceModel,
+    appearance: Appearance,
     face: FittedFaces,
     *,
     photo: Float[np.ndarray, "H W 3"],
     observed: Float[np.ndarray, "68 2"],
     recipe: Recipe,
-    tools: Tools,
+    ingredients: Ingredients,
     image: str,
     seconds: dict[str, float],
     extra: dict[str, object] | None = None,
@@ -59,30 +59,42 @@ def write_fitted_face(
 ) -> None:
     """Write one face (no batch axis). `summary.json` comes last: where it is, the folder is complete.
 
-    `files`: "mesh" (with its texture), "glb" (the same as glTF, with the expressions as morph targets), "neutral" (the
-    mesh without the expression), "overlay", "params" and "ply" (the mesh in the model's own order of vertices, with
-    their colours). A model without texture coordinates gets those of `with_layout`.
+    Args:
+        folder: where to.
+        model: the face model; one without texture coordinates gets those of `with_layout`.
+        appearance: what colours the face.
+        face: the fit.
+        photo: (H, W, 3) display values.
+        observed: the landmarks that were given, pixels.
+        recipe, ingredients: what the face was fitted with.
+        image: the photograph's name, for the summary.
+        seconds: what took how long, for the summary.
+        extra: what else the summary says.
+        files: "mesh" (with its texture), "glb" (the same as glTF, with the expressions as morph targets), "neutral"
+            (the mesh without the expression), "overlay", "params" and "ply" (the mesh in the model's own order of
+            vertices, with their colours).
     """
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     model, params = with_layout(model), face.params
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
     colored = {"mesh", "glb", "overlay", "ply"} & set(files)
-    albedo = albedo_map(model, params, photo, observed) if colored else None
-    bare = _bare(model, params)
+    texture = appearance.texture(model, params, photo, observed) if colored else None
+    bare = replace(params, appearance={})  # so that one program serves all appearances
     if "mesh" in files:
-        write_obj(folder / "mesh.obj", _shapes(*bare)[0], model.faces, **shared, texture=albedo)
+        write_obj(folder / "mesh.obj", _shapes(model, bare)[0], model.faces, **shared, texture=texture)
     if "glb" in files:
-        write_face_glb(folder / "face.glb", model, params, texture=albedo)
-    if "ply" in files and albedo is not None:
-        colors = vertex_colors(model, params, albedo)
-        write_ply(folder / "mesh.ply", _shapes(*bare)[0], model.faces, colors=colors)
+        write_face_glb(folder / "face.glb", model, params, texture=texture)
+    if "ply" in files and texture is not None:
+        colors = vertex_colors(model, params, appearance, texture)
+        write_ply(folder / "mesh.ply", _shapes(model, bare)[0], model.faces, colors=colors)
     if "neutral" in files:
-        write_obj(folder / "neutral.obj", _shapes(*bare)[1], model.faces, **shared)
-    if "overlay" in files and albedo is not None:
-        write_png(folder / "overlay.png", overlay(model, params, photo, observed, albedo, face.landmarks))
+        write_obj(folder / "neutral.obj", _shapes(model, bare)[1], model.faces, **shared)
+    if "overlay" in files and texture is not None:
+        picture = overlay(model, params, appearance, photo, observed, texture, face.landmarks)
+        write_png(folder / "overlay.png", picture)
     if "params" in files:
-        save_params(folder / "params.npz", params, model.name, albedo_after(recipe))
+        save_params(folder / "params.npz", params, model.name, recipe.appearance_after())
     pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)
     write_summary(
         folder / "summary.json",
@@ -91,7 +103,7 @@ def write_fitted_face(
             "size": {"width": photo.shape[1], "height": photo.shape[0]},
             "model": model.name,
             "recipe": recipe.name,
-            "stages": {stage.name: describe_stage(stage, tools) for stage in recipe.stages},
+            "stages": {stage.name: describe_stage(stage, ingredients) for stage in recipe.stages},
             "landmarks68": face.landmarks,
             "landmark_nme_percent": nme(face.landmarks, observed),
             "jaw_follows_outline": face.moving,
@@ -126,9 +138,8 @@ def write_face_glb(
 
     `posed`: the node stands where the camera sees it; otherwise at the origin, upright.
     """
-    bare = _bare(model, params)
-    _, neutral = _shapes(*bare)
-    normals, turns = _normals(bare[0], neutral)
+    _, neutral = _shapes(model, replace(params, appearance={}))
+    normals, turns = _normals(model, neutral)
     basis = np.asarray(model.expression_basis) * np.asarray(model.expression_std)[:, None, None]
     return write_glb(
         path,
@@ -144,11 +155,6 @@ def write_face_glb(
         rotation=params.pose.rotation if posed else None,
         translation=params.pose.translation if posed else None,
     )
-
-
-def _bare(model: FaceModel, params: FaceParams) -> tuple[FaceModel, FaceParams]:
-    """Both without the albedo, so that one program serves all albedo models."""
-    return replace(model, albedo=None), replace(params, albedo=jnp.asarray(np.zeros(0, np.float32)))
 
 
 @cached_jit("face-shapes")
@@ -167,38 +173,16 @@ def _normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> tuple[Float[Arra
     return normals, jax.lax.map(lambda one: vertex_normals(one, model.faces), shapes) - normals[None]
 
 
-def albedo_map(
-    model: FaceModel,
-    params: FaceParams,
-    photo: Float[np.ndarray, "H W 3"],
-    observed: Float[np.ndarray, "68 2"],
-) -> Float[np.ndarray, "T T 3"]:
-    """The albedo as a UV map, row 0 on top; baked where the model stores it per vertex.
-
-    A painter has none: the photograph takes its place, looked up through the fitted geometry.
-    """
-    if isinstance(model.albedo, Painter):
-        return unwrapped_photo(model, params, photo, observed)
-    albedo = np.clip(np.asarray(_albedo(model, params)), 0.0, 1.0)
-    if albedo.ndim == 3:
-        return albedo
-    faces, uv_faces = np.asarray(model.faces), np.asarray(model.topology.uv_faces)
-    order = outward(model)
-    return bake_vertex_colors(albedo, faces[order], np.asarray(model.uv), uv_faces[order], TEXTURE)
-
-
-_albedo = cached_jit("albedo")(decode_albedo)
-
-
 def vertex_colors(
-    model: FaceModel, params: FaceParams, texture: Float[np.ndarray, "T S 3"]
+    model: FaceModel, params: FaceParams, appearance: Appearance, texture: Float[np.ndarray, "T S 3"]
 ) -> Float[np.ndarray, "V 3"]:
-    """The albedo at the vertices, display values: as the model has it, or looked up in its map (bilinear).
+    """The albedo at the vertices, display values: as the appearance has it, or looked up in its texture (bilinear).
 
     A vertex on a seam takes the colour of its first corner.
     """
-    if not isinstance(model.albedo, Painter) and (albedo := np.asarray(_albedo(model, params))).ndim == 2:
-        return np.clip(albedo, 0.0, 1.0)
+    albedo = jax.eval_shape(appearance.decode, params.appearance)
+    if albedo is not None and albedo.ndim == 2:
+        return np.clip(np.asarray(appearance.decode(params.appearance)), 0.0, 1.0)
     rows = np.zeros(len(model.mean), np.int64)
     rows[np.asarray(model.faces).reshape(-1)[::-1]] = np.asarray(model.topology.uv_faces).reshape(-1)[::-1]
     u, v = np.asarray(model.uv, np.float64)[rows].T
@@ -210,44 +194,65 @@ def vertex_colors(
 def overlay(
     model: FaceModel,
     params: FaceParams,
+    appearance: Appearance,
     photo: Float[np.ndarray, "H W 3"],
     observed: Float[np.ndarray, "68 2"],
-    albedo: Float[np.ndarray, "T T 3"],
+    texture: Float[np.ndarray, "T T 3"],
     fitted: Float[Array, "68 2"] | None = None,
 ) -> Float[np.ndarray, "_ _ 3"]:
-    """Photo with landmarks, the face region's render over the photo, shaded geometry, and albedo, side by side.
-
-    Of a painter the whole picture.
-    """
-    pictures = fit_pictures(model, params, photo, observed, albedo, fitted)
+    """The `fit_pictures` side by side."""
+    pictures = fit_pictures(model, params, appearance, photo, observed, texture, fitted)
     return panels(list(pictures.values()), list(pictures), height=PICTURE)
 
 
 def fit_pictures(
     model: FaceModel,
     params: FaceParams,
+    appearance: Appearance,
     photo: Float[np.ndarray, "H W 3"],
     observed: Float[np.ndarray, "68 2"],
-    albedo: Float[np.ndarray, "T T 3"],
+    texture: Float[np.ndarray, "T T 3"],
     fitted: Float[Array, "68 2"] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The panels of `overlay`, by their captions."""
-    paints = isinstance(model.albedo, Painter)
-    crop = face_crop(observed, PICTURE, margin=WHOLE if paints else 0.45)
+    """Photo with landmarks, the face's render over the photo, shaded geometry, and texture, by their captions.
+
+    Args:
+        model, params, appearance: the face; its camera is in pixels of the photo.
+        photo: display values.
+        observed: the landmarks that were given, pixels.
+        texture: what `appearance.texture` returned.
+        fitted: the fit's own landmarks, pixels; None: they are not drawn.
+    """
+    whole = appearance.whole_picture
+    crop = face_crop(observed, PICTURE, margin=WHOLE if whole else 0.45)
     background, _ = apply_crop(photo, crop, PICTURE)
-    arrays = (jnp.asarray(one, jnp.float32) for one in (albedo, background, crop.scale, crop.offset))
-    textured, clay = _draw(*_bare(model, params), *arrays)
-    shown = painted_picture(model, params, crop, PICTURE) if paints else np.asarray(textured)
+    arrays = (jnp.asarray(one, jnp.float32) for one in (texture, background, crop.scale, crop.offset))
+    textured, clay = _draw(model, replace(params, appearance={}), *arrays)
+    shown = _whole_picture(model, params, appearance, crop) if whole else np.asarray(textured)
     marked = background
     if fitted is not None:  # a rim around the given points where both agree
         marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=4.0)
     marked = draw_landmarks(marked, crop.apply_points(observed), color=(0.2, 1.0, 0.3), radius=2.0)
     return {
         "photo: given green, fitted red" if fitted is not None else "photo": marked,
-        "painted" if paints else "fit over the photo": shown,
+        "painted" if whole else "fit over the photo": shown,
         "geometry": np.asarray(clay),
-        "photo unwrapped" if paints else "albedo": albedo,
+        "photo unwrapped" if whole else "albedo": texture,
     }
+
+
+def _whole_picture(
+    model: FaceModel, params: FaceParams, appearance: Appearance, crop: Crop
+) -> Float[np.ndarray, "_ _ 3"]:
+    """The picture of a crop, display values, by an appearance that paints hair and background too."""
+    camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
+    params = jax.tree.map(jnp.asarray, replace(params, camera=camera))
+    return np.clip(np.asarray(_paint(model, params, appearance)), 0.0, 1.0)
+
+
+@jit
+def _paint(model: FaceModel, params: FaceParams, appearance: Appearance) -> Float[Array, "S S 3"]:
+    return render(model, params, appearance, size=(PICTURE, PICTURE)).color
 
 
 @cached_jit("face-pictures")

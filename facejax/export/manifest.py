@@ -16,6 +16,7 @@ from facejax.export.summary import versions, write_summary
 
 Line = dict[str, Any]  # of a manifest: file, group, status, and what there is to say
 MANIFEST, RUN = "manifest.jsonl", "run.json"
+OK, FILTERED, FAILED = "ok", "filtered", "failed"  # status of a line
 
 
 def describe_run(path: Path, options: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -23,13 +24,11 @@ def describe_run(path: Path, options: Mapping[str, Any], names: Sequence[str]) -
     write_summary(path, _description(options, names))
 
 
-def check_run(path: Path, options: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Raises ValueError, in words, when the run that was begun at `path` is another one."""
-    check_begun(parse_run(path.read_bytes(), str(path)), options, names, str(path.parent))
-
-
 def check_begun(begun: Mapping[str, Any], options: Mapping[str, Any], names: Sequence[str], place: str) -> None:
-    """The same of a run whose description was read. `place`: where it lies, for the message."""
+    """Raises ValueError, in words, when the run that was begun is another one than that of `options` and `names`.
+
+    `begun` is what `parse_run` gives; `place` says where it lies, for the message.
+    """
     new = _description(options, names)
     for part in ("options", "versions"):
         if (words := difference(begun[part], json.loads(json.dumps(new[part], default=str)))) is not None:

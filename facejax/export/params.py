@@ -1,17 +1,19 @@
 """`FaceParams` as a .npz file: plain arrays, no pickles, with a schema name and version."""
 
 import io
+import math
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from facejax.atomic import atomic_path
 from facejax.camera import PerspectiveCamera, Pose, WeakPerspectiveCamera
 from facejax.face_model.model import FaceParams
-from facejax.fitting.tools import LINEAR
+from facejax.fitting.ingredients import LINEAR
 
 SCHEMA = "facejax.face_params"
 VERSION = 1
@@ -22,22 +24,26 @@ class SavedParams(NamedTuple):
 
     params: FaceParams
     model: str  # the name of the face model that they belong to
-    albedo: str  # and of its albedo model, as the stages of a recipe name it; "linear": the face model's own
+    appearance: str  # and of the appearance, as the stages of a recipe name it; "linear": the face model's own albedo
 
 
-def save_params(path: str | Path, params: FaceParams, model: str, albedo: str = LINEAR) -> None:
-    """Write the parameters of one face or a batch, and the names of what they belong to (`SavedParams`), atomically."""
+def save_params(path: str | Path, params: FaceParams, model: str, appearance: str = LINEAR) -> None:
+    """Write the parameters of one face or a batch, and the names of what they belong to (`SavedParams`), atomically.
+
+    The appearance's blocks lie in the array "albedo", one after the other; "blocks" says how to part them.
+    """
     camera = params.camera
     perspective = isinstance(camera, PerspectiveCamera)
     arrays = {
         "schema": np.array(SCHEMA),
         "version": np.array(VERSION),
         "model": np.array(model),
-        "albedo_model": np.array(albedo),
+        "albedo_model": np.array(appearance),
+        "blocks": np.array(_block_lines(params), dtype=str),
         "camera": np.array("perspective" if perspective else "weak_perspective"),
         "identity": params.identity,
         "expression": params.expression,
-        "albedo": params.albedo,
+        "albedo": appearance_row(params),
         "rotation": params.pose.rotation,
         "translation": params.pose.translation,
         "focal" if perspective else "scale": camera.focal if isinstance(camera, PerspectiveCamera) else camera.scale,
@@ -49,7 +55,9 @@ def save_params(path: str | Path, params: FaceParams, model: str, albedo: str = 
 
 
 def load_params(path: str | Path) -> SavedParams:
-    """The parameters, exactly as saved, and what they belong to. `facejax.load_face` brings the face model along.
+    """The parameters, exactly as saved, and what they belong to. `facejax.load_face` brings model and appearance along.
+
+    Files of before 0.1.0 do not say how to part the appearance's blocks: its one block is then "albedo".
 
     Raises FileNotFoundError, or ValueError when the file is no parameter file of a version this library reads.
     """
@@ -81,8 +89,33 @@ def _assemble(arrays: dict[str, np.ndarray]) -> FaceParams:
     return FaceParams(
         identity=get["identity"],
         expression=get["expression"],
-        albedo=get["albedo"],
+        appearance=_blocks(get["albedo"], [str(line) for line in arrays.get("blocks", ["albedo -1"])]),
         pose=Pose(get["rotation"], get["translation"]),
         camera=camera,
         light=get["light"],
     )
+
+
+def appearance_row(params: FaceParams) -> Float[np.ndarray, "*B A"]:
+    """All blocks of the appearance, one after the other."""
+    batch = params.identity.shape[:-1]
+    rows = [np.asarray(block, np.float32).reshape(*batch, -1) for block in params.appearance.values()]
+    return np.concatenate([np.zeros((*batch, 0), np.float32), *rows], axis=-1)
+
+
+def _block_lines(params: FaceParams) -> list[str]:
+    """The name and shape of each block of one face, such as "latents 8 256"."""
+    axes = params.identity.ndim - 1
+    return [" ".join([name, *map(str, block.shape[axes:])]) for name, block in params.appearance.items()]
+
+
+def _blocks(row: Float[Array, "*B A"], lines: list[str]) -> dict[str, Array]:
+    """The blocks in a row of numbers, as `_block_lines` describe them."""
+    found, begin = {}, 0
+    for line in lines:
+        name, *shape = line.split()
+        sides = [int(side) for side in shape]
+        count = row.shape[-1] if sides == [-1] else math.prod(sides)
+        found[name] = row[..., begin : begin + count].reshape(*row.shape[:-1], *sides)
+        begin += count
+    return found

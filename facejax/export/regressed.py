@@ -43,7 +43,7 @@ def save_regression(
         "pose_degrees": quaternion_to_euler(params.pose.rotation),
         "identity": params.identity,
         "expression": params.expression,
-        "albedo": params.albedo,
+        "albedo": params.appearance["albedo"],
         "light": params.light,
         "rotation": params.pose.rotation,
         "translation": params.pose.translation,

@@ -7,20 +7,22 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from facejax.appearance import Appearance
 from facejax.atomic import write_text
 from facejax.evaluation.plot import draw_lines
-from facejax.export.fitted import albedo_map, overlay
-from facejax.export.layout import with_layout
+from facejax.export.fitted import overlay
 from facejax.export.obj import write_obj
 from facejax.export.params import save_params
 from facejax.export.pictures import write_png
 from facejax.face_model import FaceModel, decode
-from facejax.fitting import FittedFaces, Recipe, albedo_after
+from facejax.face_model.texture_layout import with_layout
+from facejax.fitting import FittedFaces, Recipe
 
 
 def write_stages(
     folder: Path,
-    models: dict[str, FaceModel],
+    model: FaceModel,
+    appearances: dict[str, Appearance],
     face: FittedFaces,
     *,
     photo: Float[np.ndarray, "H W 3"],
@@ -28,19 +30,28 @@ def write_stages(
     recipe: Recipe,
 ) -> None:
     """Write `<k>_<stage>/` with mesh.obj, albedo.png, overlay.png and params.npz for every stage, losses.csv and
-    losses.png; one face. `models`: the face model with each stage's albedo, in the order of the stages.
+    losses.png; one face.
+
+    Args:
+        folder: where to.
+        model: the face model.
+        appearances: what colours the face after each stage, first to last.
+        face: the fit, without a batch axis.
+        photo: (H, W, 3) display values.
+        observed: the landmarks that were given, pixels.
+        recipe: the stages.
     """
-    for number, (name, model) in enumerate(models.items()):
+    model = with_layout(model)
+    for number, (name, appearance) in enumerate(appearances.items()):
         place, params = folder / f"{number}_{name}", face.stages[name]
         place.mkdir(parents=True, exist_ok=True)
-        model = with_layout(model)
-        albedo = albedo_map(model, params, photo, observed)
-        layout = {"uv": model.uv, "uv_faces": model.topology.uv_faces, "texture": albedo}
+        texture = appearance.texture(model, params, photo, observed)
+        layout = {"uv": model.uv, "uv_faces": model.topology.uv_faces, "texture": texture}
         write_obj(place / "mesh.obj", decode(model, params), model.faces, **layout)
-        write_png(place / "overlay.png", overlay(model, params, photo, observed, albedo))
-        save_params(place / "params.npz", params, model.name, albedo_after(recipe, name))
-    write_text(folder / "losses.csv", losses_table(face, list(models)))
-    write_png(folder / "losses.png", losses_plot(face, list(models)))
+        write_png(place / "overlay.png", overlay(model, params, appearance, photo, observed, texture))
+        save_params(place / "params.npz", params, model.name, recipe.appearance_after(name))
+    write_text(folder / "losses.csv", losses_table(face, list(appearances)))
+    write_png(folder / "losses.png", losses_plot(face, list(appearances)))
 
 
 def losses_table(face: FittedFaces, stages: list[str]) -> str:

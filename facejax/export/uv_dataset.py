@@ -1,77 +1,90 @@
 """What people look at in a set of textures: contact sheets, and an index page that can be sorted."""
 
 import html
-from collections.abc import Sequence
-from pathlib import Path
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from facejax.atomic import atomic_path
+from facejax.export.manifest import FAILED, FILTERED, OK
 from facejax.export.page import Row, write_page
+from facejax.export.pictures import to_uint8
 
 CELL = 128  # pixels a side of each picture on a sheet
 ROWS, COLUMNS = 8, 8  # faces on a sheet, two pictures each
-STATUSES = ("failed", "filtered", "ok")
+PICTURES = ("photo.jpg", "albedo.png")
+STATUSES = (FAILED, FILTERED, OK)
+READERS = 8  # faces, at once
 
 
-def write_sheets(out: Path, lines: Sequence[dict[str, Any]]) -> list[Path]:
-    """OUT/sheets/00.jpg and so on: the photo beside the albedo of every texture of the set, named by its folder.
+def sheet_folders(lines: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """The sheets of a set by their names, and the folders of the textures on each: 00, 01, ... of the set.
 
-    Those that the filters left out are on sheets of their own, filtered_00.jpg and so on. Older sheets go.
+    Those that the filters left out are on sheets of their own, filtered_00 and so on.
     """
-    folder = out / "sheets"
-    for old in folder.glob("*.jpg"):
-        old.unlink()
-    sheets = []
-    for status, prefix in (("ok", ""), ("filtered", "filtered_")):
+    sheets = {}
+    for status, prefix in ((OK, ""), (FILTERED, "filtered_")):
         folders = [line["folder"] for line in lines if line["status"] == status]
         for k, begin in enumerate(range(0, len(folders), ROWS * COLUMNS)):
-            path = folder / f"{prefix}{k:02d}.jpg"
-            with atomic_path(path) as temporary:
-                draw_sheet(out, folders[begin : begin + ROWS * COLUMNS]).save(temporary, format="JPEG", quality=88)
-            sheets.append(path)
+            sheets[f"{prefix}{k:02d}"] = folders[begin : begin + ROWS * COLUMNS]
     return sheets
 
 
-def draw_sheet(out: Path, folders: Sequence[str]) -> Image.Image:
-    """At most `ROWS * COLUMNS` faces, row by row."""
+def write_sheet(path: Path, folders: Sequence[str], read: Callable[[str], bytes]) -> None:
+    """At most `ROWS * COLUMNS` faces, row by row: the photo beside the albedo, named by the folder.
+
+    `read` gives the content of a file of the set by its name.
+    """
+    with atomic_path(path) as temporary:
+        draw_sheet(folders, read).save(temporary, format="JPEG", quality=88)
+
+
+def draw_sheet(folders: Sequence[str], read: Callable[[str], bytes]) -> Image.Image:
+    """The picture of `write_sheet`."""
     rows = -(-len(folders) // COLUMNS)
     canvas = Image.new("RGB", (COLUMNS * (2 * CELL + 6), rows * (CELL + 20)), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
-    for k, folder in enumerate(folders):
-        left, top = (k % COLUMNS) * (2 * CELL + 6), (k // COLUMNS) * (CELL + 20)
-        pen.text((left + 2, top + 2), Path(folder).name[:34], fill=(30, 30, 30), font=font)
-        for place, name in enumerate(("photo.jpg", "albedo.png")):
-            with Image.open(out / folder / name) as picture:
-                small = picture.convert("RGB").resize((CELL, CELL), Image.Resampling.BOX)
-            canvas.paste(small, (left + place * CELL, top + 18))
+
+    def cells(folder: str) -> list[Image.Image]:
+        return [_cell(read(f"{folder}/{name}")) for name in PICTURES]
+
+    with ThreadPoolExecutor(READERS) as pool:
+        for k, (folder, pictures) in enumerate(zip(folders, pool.map(cells, folders), strict=True)):
+            left, top = (k % COLUMNS) * (2 * CELL + 6), (k // COLUMNS) * (CELL + 20)
+            pen.text((left + 2, top + 2), PurePosixPath(folder).name[:34], fill=(30, 30, 30), font=font)
+            for place, picture in enumerate(pictures):
+                canvas.paste(picture, (left + place * CELL, top + 18))
     return canvas
 
 
-def write_crop(path: Path, image: np.ndarray, side: int = 2 * CELL) -> None:
+def _cell(content: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.convert("RGB").resize((CELL, CELL), Image.Resampling.BOX)
+
+
+def small_picture(image: Float[np.ndarray, "P P 3"], side: int = 2 * CELL) -> UInt8[np.ndarray, "{side} {side} 3"]:
     """A small picture of the photo around the face, for sheets and index."""
-    bytes_ = np.rint(np.clip(np.nan_to_num(image), 0.0, 1.0) * 255).astype(np.uint8)
-    with atomic_path(path) as temporary:
-        Image.fromarray(bytes_).resize((side, side), Image.Resampling.BOX).save(temporary, format="JPEG", quality=90)
+    return np.asarray(Image.fromarray(to_uint8(image)).resize((side, side), Image.Resampling.BOX))
 
 
-def write_index(path: Path, lines: Sequence[dict[str, Any]], counts: dict[str, Any]) -> None:
-    """One row a photo, failures first."""
+def write_index(path: Path, lines: Sequence[dict[str, Any]], counts: dict[str, Any], sheets: Sequence[str]) -> None:
+    """One row a photo, failures first. `sheets` are their names in the set."""
     figures = list(dict.fromkeys(name for line in lines for name in line.get("figures", {})))
     ordered = sorted(lines, key=lambda line: STATUSES.index(line["status"]))  # stable: by name within a status
     why = {**counts["filtered_by"], **counts["failed_by"]}
-    sheets = " ".join(
-        f'<a href="sheets/{quote(one.name)}">{html.escape(one.stem)}</a>'
-        for one in sorted((path.parent / "sheets").glob("*.jpg"))
-    )
+    links = " ".join(f'<a href="{quote(one)}">{html.escape(PurePosixPath(one).stem)}</a>' for one in sorted(sheets))
     write_page(
         path,
         title="UV textures",
         heading=f"{counts['photos']} photos: " + ", ".join(f"{counts[name]} {name}" for name in reversed(STATUSES)),
-        notes=["; ".join(f"{html.escape(name)}: {count}" for name, count in why.items()), f"sheets: {sheets}"],
+        notes=["; ".join(f"{html.escape(name)}: {count}" for name, count in why.items()), f"sheets: {links}"],
         pictures=2,
         texts=("file", "status", "why"),
         numbers=[name.replace("_", " ") for name in figures],
@@ -81,7 +94,7 @@ def write_index(path: Path, lines: Sequence[dict[str, Any]], counts: dict[str, A
 
 def _row(line: dict[str, Any], figures: Sequence[str]) -> Row:
     folder, values = line.get("folder"), line.get("figures", {})
-    places = [] if folder is None else [f"{folder}/{name}" for name in ("photo.jpg", "albedo.png")]
+    places = [] if folder is None else [f"{folder}/{name}" for name in PICTURES]
     why = line.get("error") or ", ".join(line.get("reasons", ()))
     texts = line["file"], line["status"], why
     return Row(line["status"], [(at, at) for at in places], texts, [values.get(name) for name in figures])

@@ -1,14 +1,24 @@
-"""The face model: its types and decoder (model), landmarks, file formats, and the model builder."""
+"""The face model: which shapes and colours a face can have.
+
+- `model`: `FaceModel`, `FaceParams`, `decode`
+- `morphable`: `MorphableModel`, `LinearAlbedo`, `decode_albedo`
+- `surface_landmarks`: the 68 points on the surface
+- `make`, `load`, `formats`: from arrays and files
+- `texture_layout`: texture coordinates for models without any
+- `builder`: new models from scans
+"""
 
 from facejax.face_model.make import make_face_model as make_face_model
-from facejax.face_model.model import AlbedoModel as AlbedoModel
 from facejax.face_model.model import FaceModel as FaceModel
 from facejax.face_model.model import FaceParams as FaceParams
-from facejax.face_model.model import LinearAlbedo as LinearAlbedo
 from facejax.face_model.model import Topology as Topology
 from facejax.face_model.model import decode as decode
-from facejax.face_model.model import decode_albedo as decode_albedo
-from facejax.face_model.model import neutral_params as neutral_params
 from facejax.face_model.model import neutral_vertices as neutral_vertices
-from facejax.face_model.model import truncate as truncate
+from facejax.face_model.morphable import AlbedoModel as AlbedoModel
+from facejax.face_model.morphable import LinearAlbedo as LinearAlbedo
+from facejax.face_model.morphable import MorphableModel as MorphableModel
+from facejax.face_model.morphable import decode_albedo as decode_albedo
+from facejax.face_model.morphable import neutral_params as neutral_params
+from facejax.face_model.morphable import own_albedo as own_albedo
+from facejax.face_model.morphable import truncate as truncate
 from facejax.face_model.surface_landmarks import landmarks as landmarks

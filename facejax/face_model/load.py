@@ -10,7 +10,8 @@ import numpy as np
 
 from facejax.face_model.formats import bfm, flame, gnm, hifi3dpp, ict, plain
 from facejax.face_model.formats._common import GET_AGAIN, Landmarks, Options, fail, open_container
-from facejax.face_model.model import FaceModel, truncate
+from facejax.face_model.model import FaceModel
+from facejax.face_model.morphable import truncate
 
 _LOADERS = {
     "ict": ict.load_ict_npz,

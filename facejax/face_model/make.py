@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from facejax.face_model.model import FaceModel, LinearAlbedo, Topology
+from facejax.face_model.model import FaceModel, Topology
+from facejax.face_model.morphable import LinearAlbedo, MorphableModel
 from facejax.mesh import face_neighbors
 
 JAW = 17  # of 68 landmarks, the first ones lie on the outline
@@ -36,7 +37,9 @@ def make_face_model(
     expression_names: tuple[str, ...] | None = None,
     blendshapes: bool = False,
 ) -> FaceModel:
-    """A `FaceModel` from arrays of the shapes given there (mm; bases in mm per unit; `albedo` is (mean, basis, std)).
+    """A `FaceModel` from arrays of the shapes given there (mm; bases in mm per unit).
+
+    With `albedo`, (mean, basis, std) of the shapes that `LinearAlbedo` has, it is a `MorphableModel`.
 
     What is left out is empty (expressions, landmarks, albedo), zero (uv), its own mirror image, or all one region.
     Raises ValueError naming the array that does not fit and the shape it should have.
@@ -85,9 +88,8 @@ def make_face_model(
         "contour_direction": check.floats("contour_direction", contour_direction, (jaw, 2)),
         "regions": {key: check.floats(f"region {key}", regions[key], (count,)) for key in sorted(regions)},
     }
-    return FaceModel(
-        **jax.device_put(numbers),  # at once: `jnp.asarray` compiles a program for every shape
-        albedo=None if albedo is None else check.albedo(albedo, count),
+    parts = dict(
+        jax.device_put(numbers),  # at once: `jnp.asarray` compiles a program for every shape
         topology=Topology(**jax.device_put(indices), neighbors=face_neighbors(faces)),
         name=name,
         part_names=tuple(part_names),
@@ -95,6 +97,7 @@ def make_face_model(
         expression_names=check.names("expression", expression_names, expressions),
         blendshapes=blendshapes,
     )
+    return FaceModel(**parts) if albedo is None else MorphableModel(**parts, albedo=check.albedo(albedo, count))
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,17 @@
-"""The linear face model: what a face can be (`FaceModel`), what this face is (`FaceParams`), and the decoder.
+"""The linear face model: which shapes a face can have (`FaceModel`), what this face is (`FaceParams`), the decoder.
 
-Lengths are millimetres; +x is the subject's left, +y up, +z out of the face.
+Lengths are millimetres; +x is the subject's left, +y up, +z out of the face. What colours the shape is an appearance:
+the linear albedo of the model's own file (`facejax.face_model.morphable`), or another one (`facejax.appearance`).
 """
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from facejax.camera import Camera, Pose
-from facejax.lighting import uniform_light
 
 
 @jax.tree_util.register_dataclass
@@ -29,60 +28,11 @@ class Topology:
     contour_faces: Int[Array, "J C"]  # triangles of the candidates of each moving jaw landmark
 
 
-@runtime_checkable
-class AlbedoModel(Protocol):
-    """Diffuse colour from coefficients: the linear model below, a texture decoder, or your own (a pytree)."""
-
-    @property
-    def count(self) -> int:
-        """How many coefficients `decode` takes."""
-        ...
-
-    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "*S 3"]:
-        """Display (sRGB) values, not clipped: per vertex (V, 3), or a UV map (T, T, 3) with row 0 on top."""
-        ...
-
-    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
-        """Coefficients whose albedo is near this one, in closed form: where a fit begins."""
-        ...
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LinearAlbedo:
-    """Diffuse colour as a mean and a basis, display (sRGB) values in [0, 1].
-
-    Per vertex (*S = V) or as UV maps, row 0 on top (*S = T T).
-    """
-
-    mean: Float[Array, "*S 3"]
-    basis: Float[Array, "A *S 3"]
-    std: Float[Array, " A"]
-
-    @property
-    def per_vertex(self) -> bool:
-        return self.mean.ndim == 2
-
-    @property
-    def count(self) -> int:
-        return self.basis.shape[0]
-
-    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "*S 3"]:
-        """Mean plus basis, not clipped. Fewer coefficients than components leave the rest at zero."""
-        return self.mean + _combine(coefficients, self.std, self.basis, "albedo")
-
-    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
-        """The least squares coefficients, held a little towards zero."""
-        flat = self.basis.reshape(self.count, -1) * self.std[:, None]
-        gram = flat @ flat.T
-        ridge = 1e-3 * jnp.trace(gram) / max(self.count, 1) * jnp.eye(self.count)
-        return jnp.linalg.solve(gram + ridge, flat @ (albedo - self.mean).reshape(-1))
-
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FaceModel:
-    """A linear 3D morphable model: `vertices = mean + identity + expression`, with its texture layout and landmarks.
+    """The shapes of a linear 3D morphable model: `vertices = mean + identity + expression`, with texture layout and
+    landmarks. Geometry only: see `MorphableModel` for one with colours.
 
     Coefficient k moves the vertices by `std[k] * basis[k]`; so it counts standard deviations where the model is
     statistical, and is a weight in [0, 1] for named blendshapes (whose std is 1).
@@ -93,7 +43,6 @@ class FaceModel:
     identity_std: Float[Array, " K"]
     expression_basis: Float[Array, "E V 3"]
     expression_std: Float[Array, " E"]
-    albedo: AlbedoModel | None
     uv: Float[Array, "U 2"]  # u right, v up, (0, 0) the lower-left corner
     landmark_weights: Float[Array, "L 3"]  # barycentric
     contour_weights: Float[Array, "J C 3"]  # barycentric; candidate 0 is the static landmark
@@ -118,51 +67,17 @@ class FaceParams:
 
     identity: Float[Array, "*B K"]  # standard deviations
     expression: Float[Array, "*B E"]  # standard deviations, or weights in [0, 1]
-    albedo: Float[Array, "*B A"]  # standard deviations, or what else the model's albedo takes
+    appearance: Mapping[str, Array]  # the blocks of the appearance that colours it: {"albedo": (A,)} for a linear one
     pose: Pose
     camera: Camera
     light: Float[Array, "*B 9 3"]  # spherical harmonics in camera space, see facejax.lighting
 
 
-def truncate(
-    model: FaceModel, *, identity: int | None = None, expression: int | None = None, albedo: int | None = None
-) -> FaceModel:
-    """The model with its first components only (None keeps all; a number beyond the file's keeps all)."""
-    colour = model.albedo
-    if isinstance(colour, LinearAlbedo):
-        colour = LinearAlbedo(colour.mean, colour.basis[:albedo], colour.std[:albedo])
-    return replace(
-        model,
-        identity_basis=model.identity_basis[:identity],
-        identity_std=model.identity_std[:identity],
-        identity_names=model.identity_names[:identity],
-        expression_basis=model.expression_basis[:expression],
-        expression_std=model.expression_std[:expression],
-        expression_names=model.expression_names[:expression],
-        albedo=colour,
-    )
-
-
-def neutral_params(model: FaceModel, camera: Camera, *, distance: float = 1000.0) -> FaceParams:
-    """The mean face, upright, `distance` mm in front of the camera, under uniform white light."""
-    pose = Pose(jnp.array([1.0, 0.0, 0.0, 0.0]), jnp.array([0.0, 0.0, -distance]))
-    components = 0 if model.albedo is None else model.albedo.count
-    return FaceParams(
-        identity=jnp.zeros(len(model.identity_std)),
-        expression=jnp.zeros(len(model.expression_std)),
-        albedo=jnp.zeros(components),
-        pose=pose,
-        camera=camera,
-        light=uniform_light(),
-    )
-
-
-def _combine(coefficients: Float[Array, " N"], std: Array, basis: Array, label: str) -> Array:
-    """sum_k c_k std_k basis_k; fewer coefficients than components leave the rest at zero."""
+def combine(coefficients: Float[Array, " N"], std: Array, basis: Array, label: str) -> Array:
+    """sum_k c_k std_k basis_k; fewer coefficients than components leave the rest at zero, more are a ValueError."""
     count = coefficients.shape[0]
     if count > basis.shape[0]:
-        hint = "take the model of the FitResult, or of load_face" if label == "albedo" else "pass at most that many"
-        raise ValueError(f"{count} {label} coefficients, but the model has {basis.shape[0]}: {hint}")
+        raise ValueError(f"{count} {label} coefficients, but the model has {basis.shape[0]}: pass at most that many")
     flat = basis[:count].reshape(
         count, math.prod(basis.shape[1:])
     )  # as a matrix XLA's transpose of the product is as fast as the product
@@ -174,7 +89,7 @@ def neutral_vertices(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"
 
     Fewer coefficients than components leave the rest at zero; more are a ValueError.
     """
-    return model.mean + _combine(params.identity, model.identity_std, model.identity_basis, "identity")
+    return model.mean + combine(params.identity, model.identity_std, model.identity_basis, "identity")
 
 
 def decode(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
@@ -183,7 +98,9 @@ def decode(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
     Blanz and Vetter, "A morphable model for the synthesis of 3D faces", SIGGRAPH 1999, eq. 1. Fewer coefficients than
     components leave the rest at zero; more are a ValueError.
 
-    >>> from facejax import load_face_model
+    >>> import jax.numpy as jnp
+    >>> from dataclasses import replace
+    >>> from facejax import load_face_model, neutral_params
     >>> from facejax.camera import PerspectiveCamera
     >>> model = load_face_model()
     >>> params = neutral_params(model, PerspectiveCamera(jnp.array(1000.0), jnp.array([112.0, 112.0])))
@@ -194,12 +111,5 @@ def decode(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
     >>> bool(chin < -10)  # it falls by more than a centimetre
     True
     """
-    moved = _combine(params.expression, model.expression_std, model.expression_basis, "expression")
+    moved = combine(params.expression, model.expression_std, model.expression_basis, "expression")
     return neutral_vertices(model, params) + moved
-
-
-def decode_albedo(model: FaceModel, params: FaceParams) -> Float[Array, "*S 3"]:
-    """Display-valued albedo, per vertex (V, 3) or as a UV map (T, T, 3); not clipped. Grey where the model has none."""
-    if model.albedo is None:
-        return jnp.full_like(model.mean, 0.6)
-    return model.albedo.decode(params.albedo)

@@ -1,8 +1,8 @@
 """Published fits as recipes: FFHQ-UV's stages 2 and 3 (Bai et al., CVPR 2023), and GANFit (Gecer et al., CVPR 2019).
 
-They need `Tools` with an albedo "decoder" (`facejax.texture.TextureDecoder`) and networks for "perceptual" (LPIPS) and
-"recognition" (ArcFace); FFHQ-UV's stage 1 is the start from `facejax.regress`. Paper and released code of FFHQ-UV
-disagree, so both are here. Its lengths count in decimetres: a step of 0.0005 there is 0.05 mm.
+They need `Ingredients` with an appearance "decoder" (of a `facejax.texture.TextureDecoder`) and networks for
+"perceptual" (LPIPS) and "recognition" (ArcFace); FFHQ-UV's stage 1 is the start from `facejax.regress`. Paper and
+released code of FFHQ-UV disagree, so both are here. Its lengths count in decimetres: a step of 0.0005 there is 0.05 mm.
 """
 
 from dataclasses import replace
@@ -18,14 +18,14 @@ FFHQ_UV_CODE = Recipe(
         Stage(
             name="texture",
             steps=100,
-            rates=(("albedo", 0.1),),
+            rates=(("latents", 0.1),),
             weights=(
                 ("absolute_pixels", 10.0),
                 ("recognition", 10.0),
                 ("perceptual", 100.0),
                 ("latents_together", 0.05),
             ),
-            albedo="decoder",
+            appearance="decoder",
             rampdown=0.25,
             floor=0.0,
             betas=_ADAM,
@@ -40,7 +40,7 @@ FFHQ_UV_CODE = Recipe(
                 ("expression", 0.01),
                 ("rotation", 0.0005),
                 ("translation", 0.05),
-                ("albedo", 0.0005),
+                ("latents", 0.0005),
                 ("light", 0.0005),
             ),
             weights=(
@@ -52,7 +52,7 @@ FFHQ_UV_CODE = Recipe(
                 ("squared_expression", 1.6e-3),
                 ("light_spread", 10.0),
             ),
-            albedo="decoder",
+            appearance="decoder",
             rampdown=0.4,
             floor=0.0,
             betas=_ADAM,
@@ -70,7 +70,7 @@ FFHQ_UV_PAPER = replace(
         replace(
             _texture,
             weights=(("pixels", 10.0), ("recognition", 10.0), ("perceptual", 100.0), ("latents_together", 0.05)),
-            albedo="decoder_z",
+            appearance="decoder_z",
         ),
         replace(
             _all,
@@ -82,7 +82,7 @@ FFHQ_UV_PAPER = replace(
                 ("squared_identity", 2e-4),
                 ("squared_expression", 1.6e-3),
             ),
-            albedo="decoder_z",
+            appearance="decoder_z",
         ),
     ),
 )
@@ -91,7 +91,7 @@ FFHQ_UV_PAPER = replace(
 FFHQ_UV_CROPFACE = replace(
     FFHQ_UV_CODE,
     name="ffhq_uv_cropface",
-    stages=tuple(replace(stage, albedo="decoder_cropface") for stage in FFHQ_UV_CODE.stages),
+    stages=tuple(replace(stage, appearance="decoder_cropface") for stage in FFHQ_UV_CODE.stages),
 )
 """The released variant whose decoder makes the face's part of the map only, at a higher resolution."""
 
@@ -101,7 +101,7 @@ GANFIT = Recipe(
         replace(
             _all,
             name="everything",
-            rates=(*_all.rates[:4], ("albedo", 0.05), ("light", 0.01)),
+            rates=(*_all.rates[:4], ("latents", 0.05), ("light", 0.01)),
             weights=(("pixels", 1.0), ("recognition", 2.5), ("landmarks", 200.0), ("squared_identity", 2e-4)),
             start="normal",
         ),

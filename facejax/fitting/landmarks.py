@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from facejax import camera as cam
+from facejax.appearance import own_appearance, zero_blocks
 from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.surface_landmarks import choose_landmarks, landmark_candidates, place_landmarks
 from facejax.fitting.least_squares import levenberg_marquardt
@@ -117,8 +118,7 @@ def _solve(model, pixels, focal, principal, start: FaceStart | None, moving, pri
     last = solve(first.x, steps=steps, lower=problem.lower, upper=problem.upper)
     pose, camera = _posed(problem.base, last.x[:rigid])
     identity, expression = jnp.split(last.x[rigid:], [len(model.identity_std)])
-    albedo = jnp.zeros(0 if model.albedo is None else model.albedo.count)
-    params = FaceParams(identity, expression, albedo, pose, camera, uniform_light())
+    params = FaceParams(identity, expression, zero_blocks(own_appearance(model)), pose, camera, uniform_light())
     costs = jnp.concatenate([first.costs, last.costs])
     return LandmarkFit(params, problem.project(last.x), moving, last.cost, costs, last.converged)
 

@@ -1,5 +1,6 @@
 """The light in closed form, and what of a picture's brightness is the skin's."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -7,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from facejax.face_model import FaceModel, FaceParams, LinearAlbedo
+from facejax.appearance import own_appearance
+from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, own_albedo
 from facejax.fitting.priors import PRIORS, Priors
-from facejax.fitting.scene import Observation, Scene, look
+from facejax.fitting.scene import Observation, Scene, observe
 from facejax.lighting import front_level, luminance, sh_basis, srgb_to_linear, uniform_light
 
 ROUNDS = 5  # of reweighting, and of Gauss-Newton
@@ -28,11 +30,11 @@ def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> Face
     less (Cauchy weights at the mean distance), and a saturated value counts as what the last solution makes of it, if
     that is brighter.
     """
-    return _with_light(params, _evenly_lit(model, params, seen), seen)
+    return _with_light(params, _evenly_lit(model, params, seen)(params), seen)
 
 
 def solve_skin(model: FaceModel, params: FaceParams, seen: Observation, *, priors: Priors = PRIORS) -> FaceParams:
-    """`solve_light`, and an albedo that takes its share of the brightness; one face, linear albedo models only.
+    """`solve_light`, and an albedo that takes its share of the brightness; one face in its model's own linear albedo.
 
     A dark face has dark skin or little light. With the mean albedo all of it is the light's, and every skin the same.
     Here neither is sure: the coefficients are standard normal, and the logarithm of the light towards the camera
@@ -44,14 +46,13 @@ def solve_skin(model: FaceModel, params: FaceParams, seen: Observation, *, prior
     The ambiguity is that of Feng et al., "Towards racially unbiased skin tone estimation via scene disambiguation",
     ECCV 2022, who resolve it by the whole scene; the white is Land's (Retinex, 1977); the rest is ours.
     """
-    scene = _evenly_lit(model, params, seen)
-    lit = _with_light(params, scene, seen)
-    if not isinstance(model.albedo, LinearAlbedo) or model.albedo.count == 0 or not set(FACE) & set(model.regions):
+    own, evenly_lit = own_albedo(model), _evenly_lit(model, params, seen)
+    lit = _with_light(params, evenly_lit(params), seen)
+    if own.count == 0 or not set(FACE) & set(model.regions):
         return lit
     surplus = jnp.log(jnp.maximum(front_level(lit.light), 1e-3)) - 0.5 * jnp.log(_white(seen))
-    albedo = share_brightness(*skin_color(model, model.albedo), surplus, priors)
-    params = replace(params, albedo=albedo)
-    return _with_light(params, _evenly_lit(model, params, seen, before=scene), seen)
+    params = replace(params, appearance={"albedo": share_brightness(*skin_color(model, own), surplus, priors)})
+    return _with_light(params, evenly_lit(params), seen)
 
 
 def share_brightness(
@@ -105,9 +106,10 @@ def _white(seen: Observation) -> Float[Array, ""]:
     return jnp.maximum(white, 1e-3).astype(bright.dtype)
 
 
-def _evenly_lit(model: FaceModel, params: FaceParams, seen: Observation, before: Scene | None = None) -> Scene:
-    """The albedo as it is seen; `before`: a scene of the same geometry."""
-    return look(model, replace(params, light=uniform_light()), seen, before=before)
+def _evenly_lit(model: FaceModel, params: FaceParams, seen: Observation) -> Callable[[FaceParams], Scene]:
+    """From parameters of the same geometry to the albedo as it is seen."""
+    see = observe(model, params, seen, own_appearance(model), moving=("albedo", "light"))
+    return lambda face: see(replace(face, light=uniform_light()))
 
 
 def _with_light(params: FaceParams, scene: Scene, seen: Observation) -> FaceParams:

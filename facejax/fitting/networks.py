@@ -1,4 +1,4 @@
-"""Networks that a fit may compare pictures through: `Tools(networks={"perceptual": ..., "recognition": ...})`.
+"""Networks that a fit may compare pictures through: `Ingredients(networks={"perceptual": ..., "recognition": ...})`.
 
 Released weights are the user's to get (docs/weights.md); the project's own encoder needs none.
 """
@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array, Float
 
 from facejax.checkpoints import Released
-from facejax.fitting.tools import FeatureNetwork
+from facejax.fitting.ingredients import FeatureNetwork
 from facejax.images.align import align_face
 from facejax.nets import EncoderConfig, IResNetConfig, VGG16Config, apply_iresnet, encoder_features, lpips_features
 from facejax.objectives import cosine_distance, feature_distance, lpips_distance

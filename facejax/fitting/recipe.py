@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from facejax.fitting.ingredients import LINEAR
 from facejax.fitting.landmarks import Contour
 from facejax.fitting.priors import Priors
 from facejax.fitting.stages import Stage
@@ -18,3 +19,17 @@ class Recipe:
     contour: Contour = "auto"
     priors: Priors = field(default_factory=Priors)
     landmark_steps: int = 24
+
+    def appearance_after(self, stage: str | None = None) -> str:
+        """The name of the appearance that the parameters after a stage (None: the last) belong to.
+
+        >>> from facejax.fitting import DEFAULT
+        >>> DEFAULT.appearance_after("landmarks"), DEFAULT.appearance_after()
+        ('linear', 'detailed')
+        """
+        found = LINEAR
+        for one in self.stages if stage != "landmarks" else ():
+            found = one.appearance
+            if one.name == stage:
+                break
+        return found

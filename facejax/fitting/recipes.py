@@ -48,15 +48,15 @@ _colour, _all = LINEAR.stages
 _texture = Stage(
     name="texture",
     steps=25,
-    rates=(("albedo", 0.2), ("light", 0.02)),
+    rates=(("latents", 0.2), ("light", 0.02)),
     weights=(
         ("pixels", 1.0),
         ("perceptual", 0.1),
-        ("albedo", 0.001),
+        ("latents", 0.001),
         ("light_colour", 0.005),
         ("light_below_zero", 1.0),
     ),
-    albedo="detailed",
+    appearance="detailed",
     rampdown=0.5,
 )
 _everything = replace(
@@ -66,7 +66,7 @@ _everything = replace(
     rates=(
         ("identity", 0.02),
         ("expression", 0.006),
-        ("albedo", 0.1),
+        ("latents", 0.1),
         ("details", 0.3),
         ("light", 0.01),
         ("rotation", 0.001),
@@ -96,9 +96,9 @@ GAR = Recipe(
         Stage(
             name="appearance",
             steps=40,
-            rates=(("albedo", 0.05), ("details", 0.1)),
-            weights=(("pixels", 1.0), ("perceptual", 0.3), ("albedo", 0.002), ("details", 0.1)),
-            albedo="gar",
+            rates=(("latents", 0.05), ("details", 0.1)),
+            weights=(("pixels", 1.0), ("perceptual", 0.3), ("latents", 0.002), ("details", 0.1)),
+            appearance="gar",
             rampdown=0.5,
         ),
         Stage(
@@ -107,7 +107,7 @@ GAR = Recipe(
             rates=(
                 ("identity", 0.015),
                 ("expression", 0.005),
-                ("albedo", 0.03),
+                ("latents", 0.03),
                 ("details", 0.05),
                 ("rotation", 0.001),
                 ("translation", 0.07),
@@ -117,13 +117,13 @@ GAR = Recipe(
                 ("perceptual", 0.3),
                 ("normals", 0.2),
                 ("outline", 0.2),
-                ("albedo", 0.002),
+                ("latents", 0.002),
                 ("details", 0.1),
                 ("landmarks", 20.0),
                 ("identity", 0.05),
                 ("expression", 0.03),
             ),
-            albedo="gar",
+            appearance="gar",
         ),
     ),
     size=128,

@@ -1,6 +1,6 @@
 """What a loss term sees: the observation, the current parameters, and the picture they make."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -9,13 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from facejax.appearance import GEOMETRY, Appearance
 from facejax.camera import project, to_camera, transform_camera
-from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, decode, decode_albedo
+from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.surface_landmarks import landmark_candidates, place_landmarks
+from facejax.fitting.face_data import NO_DATA, FaceData, resize_data
+from facejax.fitting.ingredients import NO_INGREDIENTS, Ingredients
 from facejax.fitting.priors import PRIORS, Priors
-from facejax.fitting.tools import NO_TOOLS, Painter, Tools
 from facejax.mesh import points_on_faces
-from facejax.rendering import Rendering, render, repaint
+from facejax.rendering import Rendering
 
 
 @jax.tree_util.register_dataclass
@@ -29,6 +31,7 @@ class Observation:
     landmark_weights: Float[Array, "*B 68"]
     size: Float[Array, "*B"]  # square root of the area of the landmarks' box, pixels
     moving: Bool[Array, "*B"]  # the jaw landmarks follow the visible outline
+    data: FaceData = NO_DATA  # what came with the user's own terms
 
 
 class Scene(NamedTuple):
@@ -41,7 +44,7 @@ class Scene(NamedTuple):
     rendering: Rendering
     mask: Float[Array, "S S"]  # where rendered face and photograph are compared; carries no gradient
     landmarks: Float[Array, "L 2"]  # projected, pixels
-    tools: Tools
+    ingredients: Ingredients
     targets: Mapping[str, Any]  # the photograph's features, by the role of the network that made them
 
     @property
@@ -51,64 +54,52 @@ class Scene(NamedTuple):
         return blend * self.rendering.color + (1 - blend) * self.seen.image
 
     @property
-    def latents(self) -> Float[Array, "L D"]:
-        """The albedo's coefficients without the details, a row for each layer of a texture decoder."""
-        found, _ = split_details(self.model, self.params.albedo)
-        return found.reshape(getattr(self.model.albedo, "latent_layers", 1), -1)
-
-    @property
-    def details(self) -> Float[Array, " N"]:
-        """The albedo's details, if its model has any (`facejax.texture.DetailedTexture`)."""
-        return split_details(self.model, self.params.albedo)[1]
+    def data(self) -> dict[str, Array]:
+        """What came with the user's own terms, by the term's name: maps and points of this picture, numbers."""
+        return {**self.seen.data.maps, **self.seen.data.points, **self.seen.data.numbers}
 
 
-def split_details(model: FaceModel, albedo: Float[Array, " A"]) -> tuple[Float[Array, " B"], Float[Array, " C"]]:
-    """The coefficients that say what an albedo is like, and those of its details: the last `detail_count`, or none."""
-    at = len(albedo) - getattr(model.albedo, "detail_count", 0)
-    return albedo[:at], albedo[at:]
-
-
-def look(
+def observe(
     model: FaceModel,
     params: FaceParams,
     seen: Observation,
+    appearance: Appearance,
     *,
+    moving: Collection[str],
     priors: Priors = PRIORS,
-    tools: Tools = NO_TOOLS,
+    ingredients: Ingredients = NO_INGREDIENTS,
     targets: Mapping[str, Any] = MappingProxyType({}),
-    albedo: Float[Array, "*S 3"] | None = None,
-    before: Scene | None = None,
-) -> Scene:
-    """Render the parameters and project the landmarks, one face.
+) -> Callable[[FaceParams], Scene]:
+    """A function from parameters to the `Scene` that they make, one face.
 
-    `albedo` spares decoding one that does not change; `before`, a scene of the same geometry, spares finding again what
-    is seen where. What a painter made is compared with all of the photograph, not with the face alone.
+    Args:
+        model, params, seen, appearance: where the face is now, and what colours it.
+        moving: the blocks in which the parameters will differ from `params`; all else is decoded, drawn and projected
+            once.
+        priors, ingredients, targets: handed on to the scenes.
     """
-    if before is not None:
-        albedo = decode_albedo(model, params) if albedo is None else albedo
-        rendering = repaint(before.rendering, model.faces, albedo, params.light, seen.image)
-        return before._replace(params=params, rendering=rendering)
-    if isinstance(model.albedo, Painter):
-        side = seen.image.shape[-2]
-        rendering, mask = model.albedo.draw(model, params, size=(side, side)), seen.valid
-        points = project_landmarks(model, params, seen.moving)
-    else:
-        albedo = decode_albedo(model, params) if albedo is None else albedo
-        painted = LinearAlbedo(albedo, jnp.zeros((0, *albedo.shape)), jnp.zeros(0))
-        plain = replace(model, albedo=painted), replace(params, albedo=jnp.zeros(0))
-        rendering, mask, points = _draw(*plain, seen)
-    return Scene(model, priors, params, seen, rendering, mask, points, tools, targets)
-
-
-@jax.jit
-def _draw(
-    model: FaceModel, params: FaceParams, seen: Observation
-) -> tuple[Rendering, Float[Array, "S S"], Float[Array, "L 2"]]:
-    """Rendering, mask and landmarks. A function of its own, for models without albedo coefficients, so that a program
-    traces it once for all stages, whatever their albedo models are."""
     side = seen.image.shape[-2]
-    rendering = render(model, params, size=(side, side), background=seen.image, edges=False)
-    return rendering, face_mask(model, rendering) * seen.valid, project_landmarks(model, params, seen.moving)
+    draw = appearance.drawing(model, params, size=(side, side), background=seen.image, moving=moving, edges=False)
+
+    def where(params: FaceParams, rendering: Rendering) -> tuple[Float[Array, "S S"], Float[Array, "L 2"]]:
+        points = _project(model, replace(params, appearance={}), seen.moving)
+        return (seen.valid if appearance.whole_picture else _mask(model, rendering) * seen.valid), points
+
+    fixed = None if GEOMETRY & set(moving) else where(params, draw(params))
+
+    def scene(now: FaceParams) -> Scene:
+        rendering = draw(now)
+        mask, points = where(now, rendering) if fixed is None else fixed
+        return Scene(model, priors, now, seen, rendering, mask, points, ingredients, targets)
+
+    return scene
+
+
+def look(
+    model: FaceModel, params: FaceParams, seen: Observation, appearance: Appearance, *, priors: Priors = PRIORS
+) -> Scene:
+    """The scene that parameters make, one face."""
+    return observe(model, params, seen, appearance, moving=GEOMETRY, priors=priors)(params)
 
 
 def resize(seen: Observation, params: FaceParams, side: int) -> tuple[Observation, FaceParams]:
@@ -120,6 +111,7 @@ def resize(seen: Observation, params: FaceParams, side: int) -> tuple[Observatio
         valid=jnp.floor(jax.image.resize(seen.valid, (side, side), "linear") + 1e-4),
         landmarks=seen.landmarks * scale,
         size=seen.size * scale,
+        data=resize_data(seen.data, scale, side),
     )
     camera = transform_camera(params.camera, jnp.asarray(scale), jnp.zeros(2))
     return small, replace(params, camera=camera)
@@ -149,3 +141,9 @@ def face_mask(model: FaceModel, rendering: Rendering, regions: tuple[str, ...] |
     corners = jnp.max(jnp.stack(known), axis=0)[model.faces][jnp.maximum(rendering.triangle, 0)]
     inside = jnp.sum(corners * rendering.barycentric, axis=-1)
     return jax.lax.stop_gradient(jnp.where(rendering.triangle >= 0, inside, 0.0))
+
+
+# Functions of their own, so that a program traces them once for all stages.
+
+_mask = jax.jit(face_mask)
+_project = jax.jit(project_landmarks)

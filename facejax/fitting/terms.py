@@ -7,6 +7,7 @@ from types import MappingProxyType
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from facejax.fitting.face_data import PhotoData
 from facejax.fitting.priors import expression_std
 from facejax.fitting.scene import Scene
 from facejax.objectives import (
@@ -26,20 +27,27 @@ from facejax.objectives import (
 
 @dataclass(frozen=True)
 class Term:
-    """A function of the scene, and the role of the network that it looks through, if any (see `Tools`)."""
+    """A loss term: a function of the scene.
+
+    Your own goes into `facejax.fit(..., terms={"name": Term(function, ...)})`. The function must be hashable and the
+    same object from call to call, or every call compiles anew.
+    """
 
     value: Callable[[Scene], Float[Array, ""]]
-    network: str | None = None
+    network: str | None = None  # the role of the network that it looks through (see `Ingredients`)
+    block: str | None = None  # of the appearance's parameters, which it cannot do without
+    weight: float = 1.0  # in all stages of a recipe none of which names the term
+    data: PhotoData | None = None  # one array a photograph, which it finds in `scene.data` under its own name
 
 
 def _through(role: str) -> Term:
     """The distance of the render, laid over the photograph, to the photograph, as a network sees them."""
 
     def value(s: Scene) -> Float[Array, ""]:
-        network = s.tools.networks[role]
+        network = s.ingredients.networks[role]
         return network.compare(network.see(s.composite, s.landmarks), s.targets[role], s.mask)
 
-    return Term(value, role)
+    return Term(value, network=role)
 
 
 def _normals(s: Scene) -> Float[Array, "S S 3"]:
@@ -56,9 +64,9 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "absolute_pixels": Term(lambda s: absolute_photometric(s.rendering.color, s.seen.image, s.mask)),
         "perceptual": _through("perceptual"),
         "recognition": _through("recognition"),
-        "normals": Term(lambda s: normal_consistency(s.targets["normals"][0], _normals(s)), "normals"),
+        "normals": Term(lambda s: normal_consistency(s.targets["normals"][0], _normals(s)), network="normals"),
         "outline": Term(
-            lambda s: coverage_distance(s.rendering.alpha, s.targets["normals"][1], s.seen.valid), "normals"
+            lambda s: coverage_distance(s.rendering.alpha, s.targets["normals"][1], s.seen.valid), network="normals"
         ),
         "landmarks": Term(
             lambda s: landmark_distance(s.landmarks, s.seen.landmarks, s.seen.landmark_weights, s.seen.size)
@@ -66,11 +74,12 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "deep3d_landmarks": Term(lambda s: deep3d_landmark_distance(s.landmarks, s.seen.landmarks)),
         "identity": Term(lambda s: mean_square(s.params.identity)),
         "expression": Term(lambda s: mean_square(s.params.expression / expression_std(s.model, s.priors))),
-        "albedo": Term(lambda s: mean_square(s.latents.reshape(-1))),
-        "details": Term(lambda s: mean_square(s.details)),
+        "albedo": Term(lambda s: mean_square(s.params.appearance["albedo"]), block="albedo"),
+        "latents": Term(lambda s: mean_square(s.params.appearance["latents"].reshape(-1)), block="latents"),
+        "details": Term(lambda s: mean_square(s.params.appearance["details"]), block="details"),
         "squared_identity": Term(lambda s: _sum_square(s.params.identity)),
         "squared_expression": Term(lambda s: _sum_square(s.params.expression)),
-        "latents_together": Term(lambda s: geodesic_cross(s.latents)),
+        "latents_together": Term(lambda s: geodesic_cross(s.params.appearance["latents"]), block="latents"),
         "light_colour": Term(lambda s: light_colour(s.params.light)),
         "light_spread": Term(lambda s: gamma_spread(s.params.light)),
         "light_below_zero": Term(lambda s: light_below_zero(s.params.light)),

@@ -1,32 +1,39 @@
-"""GAR in a fit: the painter whose coefficients are the latents of every layer and the details of the noise maps."""
+"""GAR in a fit: an appearance that paints the whole picture from the head's normals and the generator's latents."""
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from facejax.appearance import GEOMETRY
 from facejax.camera import transform_camera
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting.tools import FeatureNetwork
+from facejax.fitting.ingredients import FeatureNetwork
 from facejax.generative_renderer.normals import normal_pyramid, render_normals, shrink_normals
 from facejax.generative_renderer.renderer import GenerativeRenderer, guess_latents, paint, read_normals, to_ws
 from facejax.objectives import normal_consistency
+from facejax.programs import jit
 from facejax.rendering import Rendering
 from facejax.texture.detailed import UNIT, add_details, count_details
+from facejax.unwrap import Texels, cut_out, face_layout, unwrap_view
 
+TEXTURE = 512  # texels along a side of the unwrapped photograph
 FREEDOM = (1.0, 1.0)  # of the first layer's latents and of the last's, in standard deviations a coefficient
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class GARAppearance:
-    """A `facejax.fitting.Painter`. A stage's block "albedo" moves the latents, "details" the noise.
+    """The `facejax.appearance.Appearance` that paints the whole picture of a posed head: hair, light, background.
 
-    Coefficients count from the mean latent. One of a layer is as many standard deviations as the layer's `freedom`,
-    which goes evenly from the first layer's to the last's: the less, the less an optimiser that takes equal steps
-    changes there (the article's per-layer latents).
+    There is no albedo, and `FaceParams.light` has no effect. Its blocks count from the mean latent: "latents" (L, W),
+    where a 1 is as many standard deviations as the layer's `freedom`, and "details" (D,) of the noise maps. `freedom`
+    goes evenly from the first layer's to the last's: the less, the less an optimiser that takes equal steps changes
+    there (the article's per-layer latents).
     """
 
     renderer: GenerativeRenderer
@@ -34,73 +41,100 @@ class GARAppearance:
     freedom: tuple[float, float] = field(default=FREEDOM, metadata={"static": True})
 
     @property
+    def blocks(self) -> dict[str, tuple[int, ...]]:
+        config = self.renderer.config.generator
+        return {"latents": (config.layers, config.latent), "details": (count_details(config, self.coarsest),)}
+
+    @property
+    def whole_picture(self) -> bool:
+        return True
+
+    @property
     def side(self) -> int:
         """Pixels along a side of the generator's pictures."""
         return self.renderer.config.side
 
-    @property
-    def latent_layers(self) -> int:
-        return self.renderer.config.generator.layers
+    def decode(self, blocks: Mapping[str, Array]) -> None:
+        """None: light and hair are in the picture too."""
 
-    @property
-    def detail_count(self) -> int:
-        """How many of the coefficients, the last ones, are details."""
-        return count_details(self.renderer.config.generator, self.coarsest)
-
-    @property
-    def count(self) -> int:
-        config = self.renderer.config.generator
-        return config.layers * config.latent + self.detail_count
-
-    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "*S 3"]:
-        """There is none: light and hair are in the picture too. Raises ValueError."""
-        raise ValueError("a generative renderer has no albedo: unwrap the photograph instead (`facejax unwrap`)")
-
-    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
-        """The mean latent: an albedo says nothing of hair and light."""
-        return jnp.zeros(self.count)
-
-    def begin(self, photo: Float[Array, "S S 3"]) -> Float[Array, " A"]:
-        """What the encoder sees in a crop (display values), without details."""
+    def init(self, photo: Float[Array, "S S 3"], previous: Float[Array, "*S 3"] | None) -> dict[str, Array]:
+        """What the encoder sees in a crop, without details. An albedo says nothing of hair and light."""
         gar, side = self.renderer, self.renderer.config.side
         if photo.shape[0] != side:
             photo = jax.image.resize(photo, (side, side, 3), "linear")
         ws = to_ws(gar.config, gar.weights, guess_latents(gar.config, gar.weights, photo[None] * 2 - 1))[0]
-        latents = (ws - gar.w_avg[None]) / (gar.w_std[None] * self._freedom())
-        return jnp.concatenate([latents.reshape(-1), jnp.zeros(self.detail_count)])
+        return {
+            "latents": (ws - gar.w_avg) / (gar.w_std * self._freedom()),
+            "details": jnp.zeros(self.blocks["details"]),
+        }
 
-    def draw(self, model: FaceModel, params: FaceParams, *, size: tuple[int, int]) -> Rendering:
-        """The picture that the face's normals and coefficients make, resized where the generator's is of another size.
+    def drawing(
+        self,
+        model: FaceModel,
+        params: FaceParams,
+        *,
+        size: tuple[int, int],
+        background: Float[Array, "*H 3"] | None = None,
+        moving: Collection[str] = GEOMETRY,
+        edges: bool = True,
+    ) -> Callable[[FaceParams], Rendering]:
+        """See `Appearance.drawing`. The picture is resized where the generator's is of another size.
 
-        Raises ValueError unless the picture is square.
+        `background` and `edges` have no effect: the background is painted, outlines are soft. Raises ValueError unless
+        the picture is square.
         """
-        gar = self.renderer
-        side, (height, width) = gar.config.side, size
+        height, width = size
         if height != width:
             raise ValueError(f"a picture of {size}: a generative renderer paints squares")
-        seen = render_normals(model, params, size=size)
-        if height == side and gar.config.filtering == "area":
-            normals = shrink_normals(seen.color)
-        else:
-            camera = transform_camera(params.camera, jnp.asarray(side / height), jnp.zeros(2))
-            normals = normal_pyramid(model, replace(params, camera=camera), side, filtering=gar.config.filtering)
-        picture = self._paint(params.albedo, jax.tree.map(lambda maps: maps[None], normals))
-        if height != side:
-            picture = jax.image.resize(picture, (*size, 3), "linear")
-        return replace(seen, color=picture)
+        still = None if GEOMETRY & set(moving) else self._normals(model, params, height)
 
-    def _paint(self, coefficients: Float[Array, " A"], normals: dict[str, Array]) -> Float[Array, "R R 3"]:
+        def draw(face: FaceParams) -> Rendering:
+            seen, normals = self._normals(model, face, height) if still is None else still
+            picture = self._paint(face.appearance, jax.tree.map(lambda maps: maps[None], normals))
+            if height != self.side:
+                picture = jax.image.resize(picture, (*size, 3), "linear")
+            return replace(seen, color=picture)
+
+        return draw
+
+    def texture(
+        self,
+        model: FaceModel,
+        params: FaceParams,
+        photo: Float[np.ndarray, "H W 3"],
+        landmarks: Float[np.ndarray, "68 2"],
+    ) -> Float[np.ndarray, "T T 3"]:
+        """The photograph looked up through the fitted geometry, light and all; its mean where nothing is seen."""
+        layout = face_layout(model, TEXTURE)
+        cut = cut_out(photo, landmarks, layout)
+        camera = transform_camera(params.camera, jnp.asarray(cut.scale), jnp.asarray(cut.offset))
+        bare = replace(params, camera=camera, appearance={})
+        arrays = jnp.asarray(cut.image), jnp.asarray(cut.inside)
+        color, valid = jax.device_get(_unwrap(model, bare, *arrays, layout.texels))
+        mean = (color * valid[..., None]).sum(axis=(0, 1)) / max(float(valid.sum()), 1.0)
+        return np.clip(mean + valid[..., None] * (color - mean), 0.0, 1.0)
+
+    def _normals(self, model: FaceModel, params: FaceParams, side: int) -> tuple[Rendering, dict[str, Array]]:
+        """The posed head at `side` pixels, and the pyramid of normals that the generator takes."""
+        config = self.renderer.config
+        seen = render_normals(model, params, size=(side, side))
+        if side == config.side and config.filtering == "area":
+            return seen, shrink_normals(seen.color)
+        camera = transform_camera(params.camera, jnp.asarray(config.side / side), jnp.zeros(2))
+        resized = replace(params, camera=camera)
+        return seen, normal_pyramid(model, resized, config.side, filtering=config.filtering)
+
+    def _paint(self, blocks: Mapping[str, Array], normals: dict[str, Array]) -> Float[Array, "R R 3"]:
         """Display values."""
         gar = self.renderer
-        latents, details = jnp.split(coefficients, [self.count - self.detail_count])
-        ws = gar.w_avg[None] + latents.reshape(self.latent_layers, -1) * self._freedom() * gar.w_std[None]
+        ws = gar.w_avg + blocks["latents"] * self._freedom() * gar.w_std
         quiet = jax.tree.map(jnp.zeros_like, gar.weights.generator.noise)
-        noise = add_details(quiet, UNIT * details, self.coarsest)
+        noise = add_details(quiet, UNIT * blocks["details"], self.coarsest)
         weights = gar.weights._replace(generator=gar.weights.generator._replace(noise=noise))
         return (paint(gar.config, weights, ws[None], normals, noise="const")[0] + 1) / 2
 
     def _freedom(self) -> Float[Array, "L 1"]:
-        return jnp.linspace(*self.freedom, self.latent_layers)[:, None]
+        return jnp.linspace(*self.freedom, self.blocks["latents"][0])[:, None]
 
 
 def normals_network(gar: GenerativeRenderer) -> FeatureNetwork:
@@ -114,3 +148,11 @@ def _read(gar: GenerativeRenderer, image: Float[Array, "S S 3"], landmarks: Floa
 
 def _compare(rendered: Any, photo: Any, mask: Float[Array, "S S"]) -> Float[Array, ""]:
     return normal_consistency(rendered[0], photo[0])
+
+
+@jit
+def _unwrap(
+    model: FaceModel, params: FaceParams, image: Float[Array, "P P 3"], inside: Float[Array, "P P"], texels: Texels
+) -> tuple[Float[Array, "T T 3"], Float[Array, "T T"]]:
+    view = unwrap_view(model, params, image, texels, parsing=inside)
+    return view.color, view.valid

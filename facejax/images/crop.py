@@ -54,9 +54,9 @@ def face_crop(
 
 
 def apply_crop(
-    image: Float[np.ndarray, "H W 3"], crop: Crop, size: int
-) -> tuple[Float[np.ndarray, "{size} {size} 3"], Float[np.ndarray, "{size} {size}"]]:
-    """The crop of a photo, antialiased, and its valid pixels.
+    image: Float[np.ndarray, "H W C"], crop: Crop, size: int
+) -> tuple[Float[np.ndarray, "{size} {size} C"], Float[np.ndarray, "{size} {size}"]]:
+    """The crop of a photo, or of any map of its size, antialiased, and where it is valid.
 
     The filter is a triangle as wide as the coarser of the two pixel grids, so shrinking does not alias. Outside the
     photo its border values are repeated and the mask is 0 (1 where a pixel's centre lies inside).

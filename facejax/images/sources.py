@@ -86,15 +86,14 @@ def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = N
     return photos
 
 
-def taken_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> dict[Photo, Photo]:
-    """Photographs whose results would go to the folder of an earlier one, each with that earlier one.
-
-    `faces` is the number of faces of a photograph, see `Photo.folders`.
-    """
+def taken_folders(
+    photos: Iterable[Photo], folders_of: Callable[[Photo], Sequence[str]] = lambda photo: [photo.folder]
+) -> dict[Photo, Photo]:
+    """Those that would write where an earlier one does already, and that earlier one."""
     first: dict[str, Photo] = {}
     taken: dict[Photo, Photo] = {}
     for photo in photos:
-        folders = photo.folders(faces(photo))
+        folders = folders_of(photo)
         other = next((first[folder] for folder in folders if first.get(folder, photo) != photo), None)
         if other is None:
             first |= dict.fromkeys(folders, photo)
@@ -103,10 +102,12 @@ def taken_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambd
     return taken
 
 
-def check_folders(photos: Iterable[Photo], faces: Callable[[Photo], int] = lambda photo: 1) -> None:
-    """Raises ValueError where two photographs would write to one folder, see `taken_folders`."""
-    for photo, other in taken_folders(photos, faces).items():
-        folder = next(one for one in photo.folders(faces(photo)) if one in other.folders(faces(other)))
+def check_folders(
+    photos: Iterable[Photo], folders_of: Callable[[Photo], Sequence[str]] = lambda photo: [photo.folder]
+) -> None:
+    """Raises ValueError where two photographs would write into one folder, see `taken_folders`."""
+    for photo, other in taken_folders(photos, folders_of).items():
+        folder = next(one for one in folders_of(photo) if one in folders_of(other))
         raise ValueError(f"{photo} and {other} would both write to {folder}/: rename one, or take it alone")
 
 

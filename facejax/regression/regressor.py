@@ -120,7 +120,7 @@ def to_params(config: RegressorConfig, coefficients: Float[Array, " C"]) -> Face
     return FaceParams(
         identity=block["identity"],
         expression=jnp.clip(block["expression"], 0.0, 1.0),
-        albedo=block["albedo"],
+        appearance={"albedo": block["albedo"]},
         pose=Pose(rotation, jnp.stack([0.0 * distance, 0.0 * distance, -distance])),
         camera=PerspectiveCamera(scale * distance, (block["origin"] + 1.0) * size / 2),
         light=block["light"].reshape(9, 3) + _mean_light(),
@@ -141,7 +141,7 @@ def from_params(config: RegressorConfig, params: FaceParams) -> Float[Array, " C
             jnp.log(distance / DISTANCE)[None],
             params.identity,
             params.expression,
-            params.albedo,
+            params.appearance["albedo"],
             (params.light - _mean_light()).reshape(-1),
         ]
     )

@@ -115,7 +115,7 @@ def generate(
     image = photograph(next(keys), image, generator.camera)
     points = project(params.camera, to_camera(params.pose, landmarks(model, vertices)))[:, :2]
     labelled = FaceParams(
-        params.identity, params.expression, params.albedo, params.pose, params.camera, all_light(around, lamp)
+        params.identity, params.expression, params.appearance, params.pose, params.camera, all_light(around, lamp)
     )
     return Labelled(image, labelled, points, scene.face)
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, quaternion_multiply, to_camera
-from facejax.face_model import FaceModel, FaceParams, decode, landmarks
+from facejax.face_model import FaceModel, FaceParams, decode, landmarks, own_albedo
 from facejax.lighting import sh_basis, uniform_light
 from facejax.mesh import vertex_normals
 from facejax.synthetic.fields import normal
@@ -61,15 +61,14 @@ def person(
     keys = jax.random.split(key, 6)
     form, skin = keys[:2] if who is None else jax.random.split(who, 6)[:2]
     identity = _gaussian(form, len(model.identity_std), people.identity)
-    shades = 0 if model.albedo is None else model.albedo.count
-    albedo = _gaussian(skin, shades, people.albedo)
+    appearance = {"albedo": _gaussian(skin, own_albedo(model).count, people.albedo)}
     expression = random_expression(keys[2], model, people.neutral)
     face = FaceParams(
-        identity, expression, albedo, Pose(jnp.array([1.0, 0, 0, 0]), jnp.zeros(3)), _unit_camera(), uniform_light()
+        identity, expression, appearance, Pose(jnp.array([1.0, 0, 0, 0]), jnp.zeros(3)), _unit_camera(), uniform_light()
     )
     points = landmarks(model, decode(model, face))
     pose, camera = _framed(keys[3], points, size, people)
-    return FaceParams(identity, expression, albedo, pose, camera, uniform_light())
+    return FaceParams(identity, expression, appearance, pose, camera, uniform_light())
 
 
 def _gaussian(key: Key[Array, ""], count: int, spread: tuple[float, float]) -> Float[Array, " N"]:

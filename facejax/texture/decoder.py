@@ -4,6 +4,8 @@ As in FFHQ-UV (Bai et al., CVPR 2023): a fit moves one latent for each layer, co
 mapping network makes of normal random numbers.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -40,8 +42,8 @@ RIDGE = 1e-2  # a share of the mean diagonal
 class TextureDecoder:
     """A trained generator of texture maps, with the spread of its latents.
 
-    It is a `facejax.face_model.AlbedoModel`: its coefficients are the latents of all layers, one after the other, in
-    standard deviations from their mean.
+    It is a `facejax.face_model.AlbedoModel`. Its one block, "latents" (L, W), is a latent for each layer, in standard
+    deviations from the mean.
     """
 
     weights: Generator
@@ -51,27 +53,21 @@ class TextureDecoder:
     config: StyleGANConfig = field(metadata={"static": True})
 
     @property
-    def latent_layers(self) -> int:
-        """Rows that the coefficients fall into."""
-        return self.config.layers
+    def blocks(self) -> dict[str, tuple[int, ...]]:
+        return {"latents": (self.config.layers, self.config.latent)}
 
-    @property
-    def count(self) -> int:
-        return self.config.layers * self.config.latent
-
-    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "T T 3"]:
+    def decode(self, blocks: Mapping[str, Array]) -> Float[Array, "T T 3"]:
         """Display values, not clipped."""
-        z = coefficients.reshape(self.config.layers, self.config.latent)
-        return decode_texture(self, from_standard(self, z), linear=False)
+        return decode_texture(self, from_standard(self, blocks["latents"]), linear=False)
 
-    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
+    def encode(self, albedo: Float[Array, "*S 3"]) -> dict[str, Array]:
         """One latent for all layers, regressed from a small copy of a map (T, T, 3); the mean map's for other albedos.
 
         It is a start, not an inverse: skin, brows and lips have about the right colour.
         """
         if self.glimpse is None or albedo.ndim != 3:
-            return jnp.zeros(self.count)
-        return jnp.tile(shrink(albedo) @ self.glimpse, self.config.layers)
+            return {"latents": jnp.zeros(self.blocks["latents"])}
+        return {"latents": jnp.tile(shrink(albedo) @ self.glimpse, (self.config.layers, 1))}
 
 
 @jax.tree_util.register_dataclass
@@ -79,24 +75,24 @@ class TextureDecoder:
 class MappedTexture:
     """The same decoder steered by one z, which the mapping network takes to the latents of all layers.
 
-    Its maps are those that the generator was trained to make, and no others. Coefficients are normal random numbers,
-    of which the mapping network sees the direction only.
+    Its maps are those that the generator was trained to make, and no others. An `AlbedoModel` whose one block,
+    "latents" (1, W), holds normal random numbers, of which the mapping network sees the direction only.
     """
 
     decoder: TextureDecoder
 
     @property
-    def count(self) -> int:
-        return self.decoder.config.latent
+    def blocks(self) -> dict[str, tuple[int, ...]]:
+        return {"latents": (1, self.decoder.config.latent)}
 
-    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "T T 3"]:
+    def decode(self, blocks: Mapping[str, Array]) -> Float[Array, "T T 3"]:
         """Display values, not clipped."""
-        w = apply_mapping(self.decoder.config, self.decoder.weights, coefficients[None])[0]
+        w = apply_mapping(self.decoder.config, self.decoder.weights, blocks["latents"])[0]
         return decode_texture(self.decoder, to_layers(self.decoder.config, w), linear=False)
 
-    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
+    def encode(self, albedo: Float[Array, "*S 3"]) -> dict[str, Array]:
         """Always the same normal numbers: no z is the mean map's, and at zero there is no direction."""
-        return jax.random.normal(jax.random.key(123), (self.count,))
+        return {"latents": jax.random.normal(jax.random.key(123), self.blocks["latents"])}
 
 
 def texture_decoder(

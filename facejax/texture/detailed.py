@@ -4,6 +4,7 @@ StyleGAN2's noise inputs hold what is different at every texel and nowhere else.
 2020) move them to embed a picture after its latents; here they move with the latents, under a prior.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -21,9 +22,9 @@ UNIT = 0.1  # a detail of 1, in the noise that a generator is trained with
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class DetailedTexture:
-    """A texture decoder whose finer noise maps move too: an albedo model with details.
+    """A texture decoder whose finer noise maps move too: an `AlbedoModel` with details.
 
-    Its coefficients are those of the decoder, then the details: what is added to each texel of the noise maps of
+    Its blocks are the decoder's "latents", and "details" (D,): what is added to each texel of the noise maps of
     `coarsest` texels a side and finer, in tenths. Shade and hue of whole cheeks are left to the latents.
     """
 
@@ -31,28 +32,18 @@ class DetailedTexture:
     coarsest: int = field(default=32, metadata={"static": True})
 
     @property
-    def latent_layers(self) -> int:
-        return self.decoder.latent_layers
+    def blocks(self) -> dict[str, tuple[int, ...]]:
+        return {**self.decoder.blocks, "details": (count_details(self.decoder.config, self.coarsest),)}
 
-    @property
-    def detail_count(self) -> int:
-        """How many of the coefficients, the last ones, are details."""
-        return count_details(self.decoder.config, self.coarsest)
-
-    @property
-    def count(self) -> int:
-        return self.decoder.count + self.detail_count
-
-    def decode(self, coefficients: Float[Array, " A"]) -> Float[Array, "T T 3"]:
+    def decode(self, blocks: Mapping[str, Array]) -> Float[Array, "T T 3"]:
         """Display values, not clipped."""
-        latents, details = jnp.split(coefficients, [self.decoder.count])
         weights = self.decoder.weights
-        noise = add_details(weights.noise, UNIT * details, self.coarsest)
-        return replace(self.decoder, weights=weights._replace(noise=noise)).decode(latents)
+        noise = add_details(weights.noise, UNIT * blocks["details"], self.coarsest)
+        return replace(self.decoder, weights=weights._replace(noise=noise)).decode(blocks)
 
-    def encode(self, albedo: Float[Array, "*S 3"]) -> Float[Array, " A"]:
+    def encode(self, albedo: Float[Array, "*S 3"]) -> dict[str, Array]:
         """The decoder's start, without details."""
-        return jnp.concatenate([self.decoder.encode(albedo), jnp.zeros(self.detail_count)])
+        return {**self.decoder.encode(albedo), "details": jnp.zeros(self.blocks["details"])}
 
 
 def count_details(config: StyleGANConfig, coarsest: int) -> int:

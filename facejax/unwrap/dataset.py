@@ -1,14 +1,7 @@
-"""Which textures of many photographs are good enough for a set, and what there is to say about the set."""
+"""Which textures of many photographs are good enough for a set."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-OK, FILTERED, FAILED = "ok", "filtered", "failed"
-Line = dict[str, Any]  # of the manifest: file, group, status, folder and figures, reasons or error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,28 +37,3 @@ class Filters:
 def _within(figures: Mapping[str, float | None], name: str, limit: float, sign: int) -> bool:
     value = figures[name]
     return value is not None and sign * value >= sign * limit
-
-
-def count_lines(lines: Sequence[Line]) -> dict[str, Any]:
-    """Counts by status and by cause, and each figure's mean, over the set and over all photographs with a face."""
-    reasons = Counter(reason for line in lines for reason in line.get("reasons", ()))
-    causes = Counter(line["cause"] for line in lines if line["status"] == FAILED)
-    kept = [line["figures"] for line in lines if line["status"] == OK]
-    found = [line["figures"] for line in lines if line["status"] != FAILED]
-    return {
-        "photos": len(lines),
-        **{status: sum(line["status"] == status for line in lines) for status in (OK, FILTERED, FAILED)},
-        "filtered_by": dict(sorted(reasons.items())),  # a photograph may have several
-        "failed_by": dict(sorted(causes.items())),
-        "means": _means(kept),
-        "means_with_filtered": _means(found),
-    }
-
-
-def _means(figures: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
-    values: dict[str, list[float]] = {}
-    for one in figures:
-        for name, value in one.items():
-            if value is not None:
-                values.setdefault(name, []).append(value)
-    return {name: round(float(np.mean(each)), 4) for name, each in sorted(values.items())}

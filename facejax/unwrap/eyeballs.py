@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.ndimage import distance_transform_cdt
 
-from facejax.face_model.model import AlbedoModel, FaceModel, LinearAlbedo
+from facejax.face_model import FaceModel, LinearAlbedo, MorphableModel
 from facejax.mesh import face_neighbors
 from facejax.unwrap.surfaces import EYEBALLS, Surface, as_surface
 from facejax.unwrap.texels import _layout as layout_texels
@@ -182,12 +182,13 @@ def _extend(model: FaceModel, points: np.ndarray, faces: np.ndarray, uv: np.ndar
     part = len(model.part_names) + np.repeat([0, 1], len(faces) // 2)
     other = np.concatenate([half + _mirrored(), _mirrored()]) + count
     none = np.zeros(len(points))
+    if isinstance(model, MorphableModel):
+        model = replace(model, albedo=_with_eyes(model.albedo, count, squares))
     return replace(
         model,
         mean=longer(model.mean, points),
         identity_basis=wider(model.identity_basis, _follow_corners(model, points)),
         expression_basis=wider(model.expression_basis, np.zeros((len(model.expression_basis), len(points), 3))),
-        albedo=_with_eyes(model.albedo, count, squares),
         uv=longer(model.uv, uv),
         regions={name: longer(mask, none) for name, mask in model.regions.items()}
         | {EYEBALLS: longer(jnp.zeros(count), none + 1)},
@@ -216,10 +217,8 @@ def _follow_corners(model: FaceModel, points: Float[np.ndarray, "N 3"]) -> Float
     return moves.mean(axis=2)[:, eye] + growth[:, eye, None] * (points - place.mean(axis=1)[eye])
 
 
-def _with_eyes(albedo: AlbedoModel | None, count: int, squares: list) -> AlbedoModel | None:
+def _with_eyes(albedo: LinearAlbedo, count: int, squares: list) -> LinearAlbedo:
     """A linear albedo with eyes in its mean and none in its basis."""
-    if not isinstance(albedo, LinearAlbedo):
-        return albedo
     if albedo.per_vertex:
         angle = np.arccos(np.clip(_sphere()[0][:, 2], -1, 1))
         eyes = jnp.asarray(np.tile(_eye_color(angle), (2, 1)), jnp.float32)

@@ -3,6 +3,7 @@
 Each photograph is first cut to a square of a fixed number of pixels around the face, at least as fine as the map.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -11,14 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from facejax.camera import transform_camera
+from facejax.appearance import Appearance
+from facejax.camera import Pose, quaternion_to_matrix, transform_camera
 from facejax.face_model import FaceModel, FaceParams
 from facejax.images.crop import apply_crop, face_crop
 from facejax.lighting import linear_to_srgb, srgb_to_linear
+from facejax.programs import jit
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error
 from facejax.unwrap.complete import Completed, complete_texture
 from facejax.unwrap.masks import box_blur, scaled_kernel
-from facejax.unwrap.regions import Regions, face_regions
+from facejax.unwrap.regions import Regions, face_regions, template_map
 from facejax.unwrap.texels import Texels, mesh_texels
 from facejax.unwrap.views import View, unwrap_view
 
@@ -96,6 +99,48 @@ def cut_out(
     return CutOut(image, inside, crop.scale, crop.offset)
 
 
+def unwrap_face(
+    model: FaceModel,
+    params: Sequence[FaceParams],
+    cuts: Sequence[CutOut],
+    layout: Layout,
+    template: Float[Array, "S S 3"],
+    *,
+    delight: bool = False,
+    skin_only: bool = True,
+    blending: Literal["full", "naive"] = "full",
+) -> Unwrapped:
+    """`unwrap_photos`, compiled, of one face's photographs in a list: what was fitted to each, and its cut-out.
+
+    The parameters of the appearance are left out, so that one program serves the fits of all recipes.
+    """
+    each = [replace(one, appearance={}) for one in params]
+    stacked, squares = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (each, cuts))
+    options = {"delight": delight, "skin_only": skin_only, "blending": blending}
+    return _unwrap_photos(model, jax.tree.map(jnp.asarray, stacked), squares, layout, template, **options)
+
+
+def most_frontal(poses: Sequence[Pose]) -> int:
+    """Which of several poses turns the face to the camera most."""
+    forward = np.stack([np.asarray(quaternion_to_matrix(jnp.asarray(pose.rotation)))[:, 2] for pose in poses])
+    place = np.stack([np.asarray(pose.translation) for pose in poses])
+    return int(np.argmax(-np.sum(forward * place, axis=-1) / np.linalg.norm(place, axis=-1)))
+
+
+@jit
+def fitted_template(
+    model: FaceModel, appearance: Appearance, blocks: dict[str, Array], texels: Texels
+) -> Float[Array, "S S 3"]:
+    """The albedo that an appearance has with these blocks as the template of a layout, display values.
+
+    Raises ValueError for an appearance without an albedo.
+    """
+    albedo = appearance.decode(blocks)
+    if albedo is None:
+        raise ValueError("this recipe paints whole pictures and has no albedo to fill a texture with: use another")
+    return jnp.clip(template_map(model, texels, albedo), 0.0, 1.0)
+
+
 def unwrap_photos(
     model: FaceModel,
     params: FaceParams,
@@ -134,6 +179,9 @@ def unwrap_photos(
         brightness_symmetry_error(completed.texture, kernel=kernel, where=where),
     )
     return Unwrapped(views, completed, quality)
+
+
+_unwrap_photos = jit(unwrap_photos, static_argnames=("delight", "skin_only", "blending"))
 
 
 def looks_like_skin(view: View, template: Float[Array, "S S 3"]) -> Float[Array, "S S"]:

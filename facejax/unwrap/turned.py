@@ -144,11 +144,12 @@ def complete_by_generator(
     """
     given = jnp.where(known > 0.5, 1.0, 0.0)
     weight = given if weight is None else given * weight
-    shape = jax.eval_shape(decoder.decode, jax.ShapeDtypeStruct((decoder.count,), texture.dtype)).shape
+    zeros = {name: jnp.zeros(sides, texture.dtype) for name, sides in decoder.blocks.items()}
+    shape = jax.eval_shape(decoder.decode, zeros).shape
     if len(shape) != 3:
         raise ValueError(f"a decoder of shape {shape}: give one that makes maps (T, T, 3)")
     target, weight = _resized(texture, given, weight, shape[0])
-    mean = decoder.decode(jnp.zeros(decoder.count))
+    mean = decoder.decode(zeros)
     target = expose(target, exposure(target, mean, weight)) if match else target
 
     def misfit(made: Float[Array, "T T 3"]) -> Float[Array, ""]:
@@ -183,7 +184,7 @@ def by_generator(
 
     @jit
     def explain(decoder: AlbedoModel, view: TurnedView) -> Float[Array, "P P 3"]:
-        mean = decoder.decode(jnp.zeros(decoder.count))
+        mean = decoder.decode({name: jnp.zeros(sides) for name, sides in decoder.blocks.items()})
         gain = exposure(view.image, sample_texture(mean, view.uv), view.known)
         target = expose(view.image, gain) if match else view.image
 
@@ -199,33 +200,23 @@ def by_generator(
 def search(
     decoder: AlbedoModel,
     misfit: Callable[[Float[Array, "T T 3"]], Float[Array, ""]],
-    start: Float[Array, " A"],
+    start: dict[str, Array],
     *,
     steps: int = STEPS,
     rate: float | Float[Array, ""] = RATE,
     prior: float | Float[Array, ""] = PRIOR,
-) -> Float[Array, " A"]:
-    """Minimise `misfit` of the decoded map plus `prior` times the coefficients' mean square, by Adam.
-
-    Args:
-      decoder: coefficients to maps.
-      misfit: map to error.
-      start: coefficients to start from.
-      steps, rate: of Adam.
-      prior: weight of the coefficients' mean square.
-
-    Returns:
-      The coefficients found.
-    """
+) -> dict[str, Array]:
+    """Blocks whose map misfits least, plus `prior` times the mean square of their numbers, by `steps` of Adam."""
     adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
-    def cost(coefficients: Float[Array, " A"]) -> Float[Array, ""]:
-        return misfit(decoder.decode(coefficients)) + prior * jnp.mean(coefficients**2)
+    def cost(blocks: dict[str, Array]) -> Float[Array, ""]:
+        numbers = jnp.concatenate([block.reshape(-1) for block in blocks.values()])
+        return misfit(decoder.decode(blocks)) + prior * jnp.mean(numbers**2)
 
     def step(state, _):
-        coefficients, moments = state
-        update, moments = standard_promotion(adam.update)(jax.grad(cost)(coefficients), moments)
-        return (coefficients + update, moments), None
+        blocks, moments = state
+        update, moments = adam.update(jax.grad(cost)(blocks), moments)
+        return (jax.tree.map(jnp.add, blocks, update), moments), None
 
     (found, _), _ = jax.lax.scan(step, (start, adam.init(start)), length=steps)
     return found

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from facejax.appearance import bake_vertex_colors
 from facejax.camera import axis_angle_to_quaternion, quaternion_to_matrix
 from facejax.export import load_params
 from facejax.export.fitted import CLAY, PICTURE
 from facejax.export.glb import glb_bytes
-from facejax.export.pictures import bake_vertex_colors
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.images import read_image
 from facejax.lighting import linear_to_srgb, rotate_light, shade, srgb_to_linear

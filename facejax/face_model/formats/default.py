@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from facejax.face_model.make import make_face_model
-from facejax.face_model.model import FaceModel, truncate
+from facejax.face_model.model import FaceModel
+from facejax.face_model.morphable import truncate
 
 FORMAT = 1
 STEP = 0.004  # mm: resolution of stored displacements

@@ -12,7 +12,8 @@ import numpy as np
 from facejax.face_model.formats._common import GET_AGAIN, Options, array, fail, require, resolve_landmarks, triangles
 from facejax.face_model.formats._contour import moving_contour
 from facejax.face_model.make import make_face_model
-from facejax.face_model.model import FaceModel, LinearAlbedo, truncate
+from facejax.face_model.model import FaceModel
+from facejax.face_model.morphable import MorphableModel, truncate
 
 KEY, FORMAT = "facejax_model", 1
 BASES = ("identity_basis", "expression_basis", "albedo_basis")
@@ -40,7 +41,7 @@ _ALBEDO = ("albedo_mean", "albedo_basis", "albedo_std")
 
 
 def model_arrays(model: FaceModel) -> dict[str, np.ndarray]:
-    """Everything that a face model is, by name. Raises ValueError for an albedo that is no `LinearAlbedo`."""
+    """Everything that a face model is, by name."""
     arrays = {KEY: np.array(FORMAT), "name": np.array(model.name), "blendshapes": np.array(model.blendshapes)}
     arrays |= {name: np.asarray(getattr(model, name), np.float32) for name in _AXES}
     arrays |= {name: np.asarray(getattr(model.topology, name), np.int32) for name in _TOPOLOGY}
@@ -50,12 +51,9 @@ def model_arrays(model: FaceModel) -> dict[str, np.ndarray]:
     for label in _NAMES:
         names = list(regions) if label == "region_names" else list(getattr(model, label))
         arrays[label] = np.array(names, dtype=str)
-    if isinstance(model.albedo, LinearAlbedo):
+    if isinstance(model, MorphableModel):
         parts = (model.albedo.mean, model.albedo.basis, model.albedo.std)
         arrays |= {name: np.asarray(part, np.float32) for name, part in zip(_ALBEDO, parts, strict=True)}
-    elif model.albedo is not None:
-        kind = type(model.albedo).__name__
-        raise ValueError(f"face model {model.name!r}: its albedo is a {kind}; replace(model, albedo=None) first")
     return arrays
 
 

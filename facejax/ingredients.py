@@ -1,33 +1,75 @@
-"""What a fit of a model takes if nothing else is said: the recipe, the package's own decoder and networks."""
+"""What a fit takes if nothing else is said: the recipe, and the appearances and networks that its stages name.
+
+`register_appearance` adds a name that stages can use.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from facejax.appearance import Appearance, SurfaceAppearance
 from facejax.checkpoints import Released, import_arcface, import_lpips, load_released
-from facejax.face_model import AlbedoModel, FaceModel
+from facejax.face_model import FaceModel
 from facejax.fitting import (
     DEFAULT,
     LINEAR,
     FeatureNetwork,
+    Ingredients,
     Recipe,
-    Tools,
     arcface_network,
     encoder_network,
     lpips_network,
 )
+from facejax.fitting.ingredients import LINEAR as OWN
 from facejax.fitting.terms import TERMS
-from facejax.fitting.tools import LINEAR as OWN
 from facejax.generative_renderer import GARAppearance, GenerativeRenderer, load_gar, normals_network
 from facejax.regression.regressor import load_regressor
 from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
 
 HEAD = "facejax-head"  # the name of the default head, whose texture layout the package's decoder has
-PAINTED = "gar"
-DECODED: dict[str, Callable[[TextureDecoder], AlbedoModel]] = {
-    "decoder": lambda decoder: decoder,
-    "decoder_z": MappedTexture,
-    "detailed": DetailedTexture,
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where appearances take their weights from; nothing is read before it is asked for."""
+
+    model: FaceModel | None = None  # what is fitted
+    decoder: TextureDecoder | str | Path = "default"  # or the folder of one; "default": the package's own
+    renderer: GenerativeRenderer | str | Path = "default"
+
+    def load_decoder(self) -> TextureDecoder:
+        """Raises ValueError when the package's own decoder does not have the model's texture layout."""
+        if isinstance(self.decoder, TextureDecoder):
+            return self.decoder
+        if self.decoder == "default" and self.model is not None and self.model.name != HEAD:
+            raise ValueError(
+                f"the package's texture decoder is laid out for its own head, not for {self.model.name!r}; use the "
+                "linear recipe, or give a decoder of that layout"
+            )
+        return load_decoder(self.decoder)
+
+    def load_renderer(self) -> GenerativeRenderer:
+        """The generative renderer of GAR."""
+        return self.renderer if isinstance(self.renderer, GenerativeRenderer) else load_gar(self.renderer)
+
+
+APPEARANCES: dict[str, Callable[[Sources], Appearance]] = {
+    "decoder": lambda sources: SurfaceAppearance(sources.load_decoder()),
+    "decoder_z": lambda sources: SurfaceAppearance(MappedTexture(sources.load_decoder())),
+    "detailed": lambda sources: SurfaceAppearance(DetailedTexture(sources.load_decoder())),
+    "gar": lambda sources: GARAppearance(sources.load_renderer()),
 }
+
+
+def register_appearance(name: str, make: Callable[[Sources], Appearance]) -> None:
+    """Let stages name an appearance of your own: `Stage(..., appearance=name)`.
+
+    Fits make it with `make(sources)` where a recipe draws it, and `facejax.load_face` where a file was fitted with it.
+    Raises ValueError for a name that is taken.
+    """
+    if name == OWN or name in APPEARANCES:
+        raise ValueError(f"there is an appearance {name!r} already: choose another name")
+    APPEARANCES[name] = make
 
 
 def recipe_for(model: FaceModel) -> Recipe:
@@ -60,11 +102,11 @@ def read_arcface(file: Path) -> FeatureNetwork:
 
 
 def _converted(path: Path, kind: str) -> Released | None:
-    """Of a folder the network in it; None for a file."""
+    """The network in a folder that `facejax convert` wrote; None when the path is a file."""
     return load_released(path, kind=kind) if path.is_dir() else None
 
 
-def tools_for(
+def ingredients_for(
     recipe: Recipe,
     decoder: TextureDecoder | str | Path = "default",
     *,
@@ -72,10 +114,11 @@ def tools_for(
     lpips: tuple[Path, ...] = (),
     arcface: Path | None = None,
     renderer: GenerativeRenderer | str | Path = "default",
-) -> Tools:
+) -> Ingredients:
     """What the stages of a recipe name, and nothing else.
 
     Args:
+        recipe: the stages.
         decoder: a texture decoder, the folder of one, or "default" for the package's own.
         model: what is fitted, to check that the package's own decoder has its texture layout.
         lpips: weights of LPIPS for "perceptual" (docs/weights.md), one file or two, or the folder that
@@ -85,44 +128,29 @@ def tools_for(
 
     Raises ValueError for a recipe that needs something else, and like the loaders.
     """
-    albedos = {stage.albedo for stage in recipe.stages} - {OWN}
+    sources = Sources(model, decoder, renderer)
+    names = sorted({stage.appearance for stage in recipe.stages} - {OWN})
     roles = {TERMS[term].network for stage in recipe.stages for term, _ in stage.weights if term in TERMS}
-    if unknown := albedos - {*DECODED, PAINTED}:
-        raise ValueError(f"recipe {recipe.name!r} draws {', '.join(sorted(unknown))}: pass your own Tools(albedos=...)")
-    if albedos - {PAINTED} and decoder == "default" and model is not None and model.name != HEAD:
-        raise ValueError(
-            f"recipe {recipe.name!r}: the package's texture decoder is laid out for its own head, not for "
-            f"{model.name!r}; use the linear recipe, or give a decoder of that layout"
-        )
-    decoder = _decoder(decoder) if albedos - {PAINTED} else decoder
-    renderer = _renderer(renderer) if PAINTED in albedos or "normals" in roles else renderer
-    drawn = {name: albedo_model(name, decoder, renderer) for name in sorted(albedos)}
-    networks = {"normals": normals_network(_renderer(renderer))} if "normals" in roles else {}
+    try:
+        appearances = {name: make_appearance(name, sources) for name in names}
+    except ValueError as error:
+        raise ValueError(f"recipe {recipe.name!r}: {error}") from None
+    networks = {"normals": normals_network(sources.load_renderer())} if "normals" in roles else {}
     if "perceptual" in roles:
         networks["perceptual"] = read_lpips(lpips) if lpips else own_encoder()
     if "recognition" in roles:
         if arcface is None:
             raise ValueError(f"recipe {recipe.name!r} needs a recognition network: give the weights of ArcFace")
         networks["recognition"] = read_arcface(arcface)
-    return Tools(drawn, dict(sorted(networks.items())))
+    return Ingredients(appearances, dict(sorted(networks.items())))
 
 
-def albedo_model(
-    name: str,
-    decoder: TextureDecoder | str | Path = "default",
-    renderer: GenerativeRenderer | str | Path = "default",
-) -> AlbedoModel:
-    """What the stages of the package's recipes call so, made of a decoder or a renderer as in `tools_for`."""
-    if name == PAINTED:
-        return GARAppearance(_renderer(renderer))
-    if name not in DECODED:
-        raise ValueError(f"albedo model {name!r} is not the package's own: known are {[*DECODED, PAINTED]}")
-    return DECODED[name](_decoder(decoder))
-
-
-def _decoder(decoder: TextureDecoder | str | Path) -> TextureDecoder:
-    return decoder if isinstance(decoder, TextureDecoder) else load_decoder(decoder)
-
-
-def _renderer(renderer: GenerativeRenderer | str | Path) -> GenerativeRenderer:
-    return renderer if isinstance(renderer, GenerativeRenderer) else load_gar(renderer)
+def make_appearance(name: str, sources: Sources) -> Appearance:
+    """What stages call so. Raises ValueError for a name that nobody registered."""
+    if name not in APPEARANCES:
+        known = ", ".join(sorted({OWN, *APPEARANCES}))
+        raise ValueError(
+            f"there is no appearance {name!r} (known are {known}): register_appearance makes it known, or pass "
+            "Ingredients(appearances=...)"
+        )
+    return APPEARANCES[name](sources)

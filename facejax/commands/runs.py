@@ -1,0 +1,60 @@
+"""What the commands with a run share: its options, its progress, and how it ends."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from facejax.engine.job import Engine, work_here
+from facejax.engine.run import Run
+from facejax.engine.signals import progress, stop_on_signal
+from facejax.engine.store import open_store
+from facejax.export.manifest import Line
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How many photographs are gone through."""
+
+    resume: bool = False
+    """go on with the run in OUT where it was stopped"""
+    shard: str = "0/1"
+    """k/n: only every n-th photo, beginning with the k-th, for several processes or a job array with one OUT"""
+    engine: Literal["local", "ray"] = "local"
+    """ray: spread over the workers of a Ray cluster, or those of this machine (pip install 'facejax[ray]')"""
+    workers: int | None = None
+    """of ray; default: one for each accelerator of the cluster, or one where there is none"""
+
+
+def check_out(out: object, engine: str) -> None:
+    """Raises ValueError for a place of results that cannot be; nothing is read or written."""
+    open_store(str(out))
+    if engine == "ray" and str(out).startswith("memory://"):
+        raise ValueError(f"--out {out}: the memory of one process is no place for several: take another URL")
+
+
+def choose_engine(options: RunOptions) -> Engine:
+    """Where the work is done: in this process, or by Ray's workers."""
+    if options.engine == "local":
+        return work_here
+    from facejax.engine.ray_cluster import RayCluster
+
+    return RayCluster(options.workers)
+
+
+def finish_run(run: Run, engine: Engine, tell: Callable[[Line], tuple[list[str], list[str]]]) -> bool:
+    """Go on with a run until all is done (True), or until the process is asked to stop.
+
+    `tell` gives what is said of a photograph's line, on stdout and on stderr.
+    """
+    with stop_on_signal() as stopped, progress(len(run.photos), run.finished) as bar:
+        for lines in run.go_on(engine, lambda: bool(stopped)):
+            for said, errors in map(tell, lines):
+                for text in errors:
+                    bar.write(text, file=sys.stderr)
+                for text in said:
+                    bar.write(text, file=sys.stdout)
+            bar.update(len(lines))
+    if run.finished < len(run.photos):
+        print(f"stopped after {run.finished} of {len(run.photos)} photos; --resume goes on", file=sys.stderr)
+    return run.finished == len(run.photos)

@@ -1,0 +1,174 @@
+"""The job of `facejax fit`: faces are fitted, and each gets a folder."""
+
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from facejax.engine.faces import Face, Found, load_finder
+from facejax.engine.fitter import Fitted, Fitter
+from facejax.engine.job import Group, describe_options, lines_of
+from facejax.engine.store import open_store
+from facejax.export.fitted import FILES, File
+from facejax.export.manifest import FAILED, OK, Line
+from facejax.face_model.load import load_face_model
+from facejax.fitting import RECIPES
+from facejax.images import Photo, read_boxes
+from facejax.images.box_files import box_count
+from facejax.ingredients import ingredients_for, recipe_for
+from facejax.regression.photos import Faces
+
+WRITERS = 2  # threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How photographs are fitted and what is written."""
+
+    out: str | Path
+    """folder for the results, or its URL where fsspec can write (s3://, gs://, ...); each photo gets a folder of its
+    own in it"""
+    landmarks: Path | None = None
+    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on; without
+    them the face is looked for and its landmarks are regressed"""
+    boxes: Path | None = None
+    """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
+    faces: Faces = "largest"
+    """without landmarks, of the faces found in a photo: the largest, or all (in folders <stem>_0, <stem>_1, ...)"""
+    model: str = "default"
+    """face model: "default", or the path of a model file or folder (see docs/models.md)"""
+    recipe: str | None = None
+    """what is fitted: "landmarks" only, "linear" (landmarks, pixels), "default" (the same, then a texture decoder),
+    "accelerator" (the same, with more steps, for GPUs), "gar" (a generative renderer run backwards), or a published
+    recipe, see docs/fitting.md. Default: "default" for the default head, "linear" for other models"""
+    decoder: Path | None = None
+    """folder of a texture decoder, for recipes that use one (default: the package's own)"""
+    renderer: Path | None = None
+    """folder of a generative renderer, for the recipe "gar" (default: the package's own)"""
+    lpips: tuple[Path, ...] = ()
+    """weights of LPIPS, one file or two, for recipes with a perceptual term (default: the regressor's encoder)"""
+    arcface: Path | None = None
+    """weights of ArcFace, for recipes with a recognition term"""
+    contour: Literal["auto", "static", "moving"] = "auto"
+    """jaw points: fixed on the surface (3D annotations), on the visible outline (2D detectors), or what fits better"""
+    fov: float | None = None
+    """angle in degrees that the longer side of the photos spans, if you know it"""
+    keep_stages: bool = False
+    """also write the face after every stage, and the losses as a table and a plot, to OUT/<stem>/stages/"""
+    files: tuple[File, ...] = FILES
+    """what is written of every face besides summary.json; "params" alone is fast and small"""
+
+
+class Worked(NamedTuple):
+    """A group that was fitted."""
+
+    group: Group
+    fitted: list[Fitted]
+    failures: dict[Photo, str]
+    seconds: float  # that reading and fitting took, without the time in between
+
+
+class FitJob:
+    """A `Job` (`facejax.engine.job`)."""
+
+    reserved: Collection[str] = ()
+
+    def __init__(self, options: FitOptions):
+        self.options = options
+
+    @property
+    def several(self) -> bool:
+        return self.options.faces == "all"
+
+    def describe(self) -> dict[str, Any]:
+        return describe_options(self.options, FitOptions)
+
+    def folders(self, photo: Photo) -> Sequence[str]:
+        """One for each of its faces, as far as the boxes say; with `faces="all"` each face has a number, so that none
+        meets another's."""
+        return photo.folders(box_count(photo, self._boxes))
+
+    @cached_property
+    def _boxes(self) -> dict[str, np.ndarray]:
+        return {} if self.several or self.options.boxes is None else read_boxes(self.options.boxes)
+
+    def load(self, together: int) -> None:
+        options = self.options
+        model = load_face_model(options.model)
+        recipe = recipe_for(model) if options.recipe is None else RECIPES[options.recipe]
+        weights: dict[str, Any] = {"lpips": options.lpips, "arcface": options.arcface}
+        weights["renderer"] = options.renderer or "default"
+        ingredients = ingredients_for(recipe, options.decoder or "default", model=model, **weights)
+        recipe = replace(recipe, contour=options.contour)
+        self.store = open_store(options.out)
+        self.fitter = Fitter(model, recipe, ingredients, together, fov=options.fov)
+        self.finder = load_finder(landmarks=options.landmarks, boxes=options.boxes, faces=options.faces, batch=together)
+
+    def find(self, group: Group) -> Found:
+        return self.finder.find(group)
+
+    def work(self, found: Found) -> Worked:
+        begin = time.perf_counter()
+        fitted, failures = self.fitter.fit(found.faces)
+        seconds = found.seconds + time.perf_counter() - begin
+        return Worked(found.group, fitted, found.failures | failures, seconds)
+
+    def write(self, worked: Worked) -> tuple[int, list[Line]]:
+        """Each line has an equal share of the seconds that the group was read, fitted and written in."""
+        begin, group = time.perf_counter(), worked.group
+        with ThreadPoolExecutor(WRITERS) as pool:
+            written = list(pool.map(self.write_one, worked.fitted))
+        results: dict[Photo, Line] = {}
+        for one, entry in zip(worked.fitted, written, strict=True):
+            results.setdefault(one.face.photo, {"faces": []})["faces"].append(entry)
+        lines = lines_of(group, results, worked.failures, {"--landmarks": self.options.landmarks})
+        seconds = (worked.seconds + time.perf_counter() - begin) / len(group.photos)
+        return group.number, [line | {"seconds": round(seconds, 3)} for line in lines]
+
+    def write_one(self, one: Fitted) -> dict[str, Any]:
+        """The folder of one face, and what the manifest says of it."""
+        face, result, row = one
+        with self.store.face(face.folder) as folder:
+            result.save_one(
+                row,
+                folder,
+                image=face.photo.name,
+                extra=about_start(face),
+                keep_stages=self.options.keep_stages,
+                files=self.options.files,
+            )
+        return {
+            "folder": face.folder,
+            "landmark_nme_percent": _figure(result.landmark_nme(row)),
+            "psnr_face": _figure(result.faces.psnr_face[row]),
+            "converged": bool(all(flags[row] for flags in result.faces.converged.values())),
+        }
+
+
+def about_start(face: Face) -> dict[str, object] | None:
+    """What the summary says of a face that was found, not given."""
+    if face.start is None:
+        return None
+    return {"regressed": {"box": face.start.boxes[0], "confidence": face.start.confidence[0]}}
+
+
+def count_fits(lines: Sequence[Line]) -> dict[str, Any]:
+    """Photographs by how they ended, and failures by cause."""
+    causes = Counter(line["cause"] for line in lines if line["status"] == FAILED)
+    return {
+        "photos": len(lines),
+        **{status: sum(line["status"] == status for line in lines) for status in (OK, FAILED)},
+        "faces": sum(len(line.get("faces", ())) for line in lines),
+        "failed_by": dict(causes.most_common()),
+    }
+
+
+def _figure(value: Any) -> float | None:
+    value = float(value)
+    return round(value, 3) if np.isfinite(value) else None

@@ -1,0 +1,118 @@
+"""Fits faces, as many at once as the device holds."""
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.errors import JaxRuntimeError
+from jaxtyping import Float
+
+from facejax.api import FitResult, fit, join
+from facejax.camera import focal_from_fov
+from facejax.engine.faces import Face
+from facejax.face_model import FaceModel, FaceParams
+from facejax.fitting import Ingredients, Recipe
+from facejax.images import Photo
+
+log = logging.getLogger(__name__)
+
+UNSOUND = "{}: the fit did not stay finite; check that the landmarks are its own"
+
+
+class Fitted(NamedTuple):
+    """One face, and where its fit is."""
+
+    face: Face
+    result: FitResult
+    row: int  # of the result
+
+    @property
+    def params(self) -> FaceParams:
+        """Of this face, on the host."""
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[self.row], self.result.params)
+
+    @property
+    def landmarks(self) -> Float[np.ndarray, "68 2"]:
+        """The fit's, pixels of the photograph."""
+        return self.result.landmarks[self.row]
+
+
+class Fitter:
+    """A face model and a recipe with all that it draws on."""
+
+    def __init__(
+        self,
+        model: FaceModel,
+        recipe: Recipe,
+        ingredients: Ingredients,
+        together: int,
+        *,
+        fov: float | None = None,
+    ):
+        """Nothing is compiled yet.
+
+        Args:
+            model, recipe, ingredients: as for `facejax.fit`.
+            together: faces at once on an accelerator; halved when they do not fit into its memory.
+            fov: the angle in degrees that the longer side of each photograph spans, where it is known.
+        """
+        self.model, self.recipe, self.ingredients, self.together, self.fov = model, recipe, ingredients, together, fov
+
+    def fit(self, faces: Sequence[Face]) -> tuple[list[Fitted], dict[Photo, str]]:
+        """Those that could be fitted, in their order, and a line for each photograph with one that could not."""
+        while True:
+            try:
+                return self._fit(faces)
+            except JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error) or self.together == 1:
+                    raise
+                log.warning("%d faces at once are too many for the device's memory: going on with half", self.together)
+                self.together //= 2
+
+    def _fit(self, faces: Sequence[Face]) -> tuple[list[Fitted], dict[Photo, str]]:
+        if not faces:
+            return [], {}
+        try:
+            result = fit_faces(self, faces)
+        except ValueError as error:
+            if len(faces) == 1:
+                return [], {faces[0].photo: _line(faces[0].photo, 0, error)}
+            parts = [self._fit([face]) for face in faces]  # none can be fitted: each says why
+            return [one for some, _ in parts for one in some], {k: v for _, failed in parts for k, v in failed.items()}
+        failures = {}
+        for k, error in zip(result.failed, result.failures, strict=True):
+            failures[faces[k].photo] = _line(faces[k].photo, k, error)
+        fitted, sound = [], np.asarray(result.faces.finite)
+        for row, k in enumerate(result.photo):
+            if sound[row]:
+                fitted.append(Fitted(faces[k], result, row))
+            else:
+                failures[faces[k].photo] = UNSOUND.format(faces[k].photo)
+        return fitted, failures
+
+
+def fit_faces(fitter: Fitter, faces: Sequence[Face]) -> FitResult:
+    """One call of `facejax.fit`."""
+    focal = None
+    if fitter.fov is not None:
+        focal = [focal_from_fov(fitter.fov, max(face.image.shape[:2])) for face in faces]
+    starts = [face.start for face in faces if face.start is not None]
+    return fit(
+        fitter.model,
+        [face.image for face in faces],
+        None if starts else [face.landmarks for face in faces],
+        recipe=fitter.recipe,
+        focal=focal,
+        start=join(starts) if starts else None,
+        ingredients=fitter.ingredients,
+        batch=fitter.together,
+    )
+
+
+def _line(photo: Photo, index: int, error: object) -> str:
+    """What `facejax.fit` says of the photograph at a position, with the photograph's own name."""
+    line = re.sub(rf"\bphoto {index}\b", lambda _: str(photo), " ".join(str(error).split()))
+    return line if str(photo) in line else f"{photo}: {line}"

@@ -1,0 +1,220 @@
+"""Photographs to textures: the job of `facejax unwrap`, and what the one of `facejax build-uv-dataset` shares."""
+
+import re
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from facejax.engine.faces import Face, Found, load_finder
+from facejax.engine.fitter import Fitted, Fitter
+from facejax.engine.job import Group, describe_options, lines_of
+from facejax.engine.store import open_store
+from facejax.export import to_uint8, versions, write_summary
+from facejax.export.manifest import Line
+from facejax.export.pictures import write_pixels
+from facejax.face_model.load import load_face_model
+from facejax.fitting import RECIPES
+from facejax.images import Photo
+from facejax.images.read import as_photo
+from facejax.ingredients import ingredients_for
+from facejax.unwrap.photos import (
+    CutOut,
+    Unwrapped,
+    cut_out,
+    face_layout,
+    fitted_template,
+    most_frontal,
+    unwrap_face,
+)
+
+WRITERS = 2  # threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextureOptions:
+    """How photographs become textures."""
+
+    out: str | Path
+    """folder for the results, or its URL where fsspec can write (s3://, gs://, ...)"""
+    size: int = 1024
+    """texels a side: a power of two from 64 to 4096"""
+    landmarks: Path | None = None
+    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on; without
+    them the face is looked for and its landmarks are regressed"""
+    boxes: Path | None = None
+    """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
+    masks: Path | None = None
+    """folder with <stem>.png of each photo's size (folders in it as the photos' own go first): white is skin that may
+    be taken"""
+    model: str = "default"
+    """face model: "default", or the path of a model file or folder (see docs/models.md)"""
+    recipe: str = "linear"
+    """how the face is fitted, see docs/fitting.md; the albedo it finds fills what no photo shows"""
+    delight: bool = True
+    """divide the fitted light out: an albedo; without it the texture keeps the photo's light"""
+    everything: bool = False
+    """also take what does not look like skin: hair, hands, glasses, hard shadows; also beards"""
+    batch: int = 8
+    """faces fitted at once in one compiled program"""
+
+
+class Texture(NamedTuple):
+    """The texture of one photograph's face, on the host."""
+
+    face: Face
+    pictures: dict[str, np.ndarray]  # by the name of the file; bytes
+    fit: dict[str, float | None]  # figures
+    quality: dict[str, float | None]
+    seconds: float  # that unwrapping took
+
+
+class Worked(NamedTuple):
+    """A group whose faces were fitted and unwrapped."""
+
+    group: Group
+    textures: list[Texture]
+    failures: dict[Photo, str]
+    seconds: float  # of each face: reading and fitting
+
+
+class TextureJob:
+    """A `Job` (`facejax.engine.job`): a folder for the largest face of each photograph."""
+
+    reserved: Collection[str] = ()
+    several = False
+
+    def __init__(self, options: TextureOptions):
+        self.options = options
+
+    def describe(self) -> dict[str, Any]:
+        return describe_options(self.options, TextureOptions)
+
+    def folders(self, photo: Photo) -> Sequence[str]:
+        return [photo.folder]
+
+    def load(self, together: int) -> None:
+        options = self.options
+        model, recipe = load_face_model(options.model), RECIPES[options.recipe]
+        self.store = open_store(options.out)
+        self.layout = face_layout(model, options.size)
+        self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model), together)
+        self.finder = load_finder(
+            landmarks=options.landmarks, boxes=options.boxes, masks=options.masks, single=True, batch=together
+        )
+
+    def find(self, group: Group) -> Found:
+        return self.finder.find(group)
+
+    def work(self, found: Found) -> Worked:
+        begin = time.perf_counter()
+        fitted, failures = self.fitter.fit(found.faces)
+        seconds = (found.seconds + time.perf_counter() - begin) / max(len(found.faces), 1)
+        return Worked(found.group, [self.make(one) for one in fitted], found.failures | failures, seconds)
+
+    def write(self, worked: Worked) -> tuple[int, list[Line]]:
+        with ThreadPoolExecutor(WRITERS) as pool:
+            lines = list(pool.map(lambda one: self.write_one(one, worked.seconds), worked.textures))
+        results = {one.face.photo: line for one, line in zip(worked.textures, lines, strict=True)}
+        given = {"--landmarks": self.options.landmarks, "--masks": self.options.masks}
+        return worked.group.number, lines_of(worked.group, results, worked.failures, given)
+
+    def make(self, one: Fitted) -> Texture:
+        """The texture of one face."""
+        begin = time.perf_counter()
+        cut = self.cut(one)
+        unwrapped = self.unwrap([one], [cut])
+        pictures = self.pictures(unwrapped, cut)
+        return Texture(one.face, pictures, fit_figures(one), figures(unwrapped), time.perf_counter() - begin)
+
+    def cut(self, one: Fitted) -> CutOut:
+        """The square of a photograph that its texture is taken from."""
+        return cut_out(as_photo(one.face.image), one.landmarks, self.layout, mask=one.face.mask)
+
+    def unwrap(self, views: Sequence[Fitted], cuts: Sequence[CutOut]) -> Unwrapped:
+        """The texture of one face from one or several photographs."""
+        each = [one.params for one in views]
+        best = each[most_frontal([params.pose for params in each])]
+        template = fitted_template(self.fitter.model, views[0].result.appearance, best.appearance, self.layout.texels)
+        delight, skin_only = self.options.delight, not self.options.everything
+        return unwrap_face(self.fitter.model, each, cuts, self.layout, template, delight=delight, skin_only=skin_only)
+
+    def pictures(self, unwrapped: Unwrapped, cut: CutOut) -> dict[str, np.ndarray]:
+        """The files of a texture."""
+        return pictures(unwrapped, ["seen"])
+
+    def write_one(self, one: Texture, seconds: float) -> Line:
+        """The folder of one texture, and what its photograph's line says of it."""
+        summary = {
+            "image": one.face.photo.name,
+            **self.about(),
+            "fit": one.fit,
+            "quality": one.quality,
+            "seconds": {"fit": seconds, "unwrap": one.seconds},
+        }
+        self.save(one.face.folder, one.pictures, summary)
+        return {"folder": one.face.folder, "figures": one.quality}
+
+    def save(self, folder: str, pictures: Mapping[str, np.ndarray], summary: dict[str, Any]) -> None:
+        """The pictures, then `summary.json`: where it is, the folder is complete."""
+        with self.store.face(folder, is_texture_file) as place:
+            for name, picture in pictures.items():
+                write_pixels(place / name, picture)
+            write_summary(place / "summary.json", summary)
+
+    def about(self) -> dict[str, Any]:
+        """What a summary says of how a texture was made."""
+        options = self.options
+        return {
+            "model": self.fitter.model.name,
+            "recipe": self.fitter.recipe.name,
+            "options": {
+                "size": options.size,
+                "landmarks": "regressed" if options.landmarks is None else "given",
+                "masks": options.masks is not None,
+                "delight": options.delight,
+                "everything": options.everything,
+                "batch": options.batch,
+            },
+            "versions": versions(),
+        }
+
+
+def pictures(unwrapped: Unwrapped, seen: Sequence[str]) -> dict[str, np.ndarray]:
+    """The files of one texture by name; `seen` names those of the views."""
+    completed = unwrapped.completed
+    found = {"albedo": completed.texture, "filled": completed.filled, "repaired": completed.repaired}
+    found |= {name: unwrapped.views.valid[k] for k, name in enumerate(seen)}
+    return {f"{name}.png": to_uint8(picture) for name, picture in found.items()}
+
+
+def is_texture_file(name: str) -> bool:
+    """Whether a name in a texture's folder is one that an earlier run may have written."""
+    names = r"(albedo|filled|repaired|seen|seen_.+)\.png|photo\.jpg|summary\.json"
+    return re.fullmatch(names, name) is not None
+
+
+def fit_figures(one: Fitted) -> dict[str, float | None]:
+    """How well one photograph was fitted."""
+    face, result, row = one
+    sure = {} if face.start is None else {"confidence": float(np.mean(face.start.confidence))}
+    found = {
+        "landmark_nme_percent": result.landmark_nme(row),
+        "psnr_face": float(result.faces.psnr_face[row]),
+        "face_pixels": float(np.sqrt(np.prod(np.ptp(one.landmarks, axis=0)))),
+        **sure,
+    }
+    return {name: _short(value) for name, value in found.items()}
+
+
+def figures(unwrapped: Unwrapped) -> dict[str, float | None]:
+    """How good the texture is, see `facejax.unwrap.photos.Quality`."""
+    return {name: _short(float(value)) for name, value in unwrapped.quality._asdict().items()}
+
+
+def _short(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None

@@ -1,0 +1,87 @@
+"""The job of `facejax build-uv-dataset`: a set of textures, and what did not pass its filters."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from facejax.engine.job import describe_options
+from facejax.engine.textures import Texture, TextureJob, TextureOptions, Worked, is_texture_file
+from facejax.export import to_uint8
+from facejax.export.manifest import FAILED, FILTERED, MANIFEST, OK, RUN, Line
+from facejax.export.uv_dataset import small_picture
+from facejax.images import Photo
+from facejax.unwrap.dataset import Filters
+from facejax.unwrap.photos import CutOut, Unwrapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions(TextureOptions, Filters):
+    """How photographs become a set of textures."""
+
+    size: int = 512
+    """texels a side: a power of two from 64 to 4096"""
+
+
+class DatasetJob(TextureJob):
+    """A `Job` (`facejax.engine.job`): OUT/<stem> of each photograph, or OUT/filtered/<stem>. No file holds a time."""
+
+    reserved: Collection[str] = ("filtered", "sheets", MANIFEST, RUN, "summary.json", "index.html")
+
+    def __init__(self, options: DatasetOptions):
+        super().__init__(options)
+        self.filters: Filters = options
+
+    def describe(self) -> dict[str, Any]:
+        return describe_options(self.options, DatasetOptions)
+
+    def folders(self, photo: Photo) -> Sequence[str]:
+        return [photo.stem]
+
+    def pictures(self, unwrapped: Unwrapped, cut: CutOut) -> dict[str, np.ndarray]:
+        completed = unwrapped.completed
+        maps = {"albedo.png": to_uint8(completed.texture), "filled.png": to_uint8(completed.filled)}
+        return {"photo.jpg": small_picture(cut.image)} | maps
+
+    def write(self, worked: Worked) -> tuple[int, list[Line]]:
+        for photo in worked.group.photos:  # what an earlier run made of it; of a photograph that fails now, too
+            if photo.file not in worked.group.taken:
+                for folder in (photo.stem, f"filtered/{photo.stem}"):
+                    self.store.remove_face(folder, is_texture_file)
+        return super().write(worked)
+
+    def write_one(self, one: Texture, seconds: float) -> Line:
+        stem, known = one.face.photo.stem, one.fit | one.quality
+        reasons = self.filters.reasons(known)
+        why = {"reasons": reasons} if reasons else {}
+        line = {"status": FILTERED if reasons else OK, "folder": f"filtered/{stem}" if reasons else stem}
+        summary = {"file": one.face.photo.file, "status": line["status"], **why, "figures": known, **self.about()}
+        self.save(line["folder"], one.pictures, summary)
+        return line | why | {"figures": known}
+
+
+def count_textures(lines: Sequence[Line]) -> dict[str, Any]:
+    """Counts by status and by cause, and each figure's mean, over the set and over all photographs with a face."""
+    reasons = Counter(reason for line in lines for reason in line.get("reasons", ()))
+    causes = Counter(line["cause"] for line in lines if line["status"] == FAILED)
+    kept = [line["figures"] for line in lines if line["status"] == OK]
+    found = [line["figures"] for line in lines if line["status"] != FAILED]
+    return {
+        "photos": len(lines),
+        **{status: sum(line["status"] == status for line in lines) for status in (OK, FILTERED, FAILED)},
+        "filtered_by": dict(sorted(reasons.items())),  # a photograph may have several
+        "failed_by": dict(sorted(causes.items())),
+        "means": _means(kept),
+        "means_with_filtered": _means(found),
+    }
+
+
+def _means(figures: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for one in figures:
+        for name, value in one.items():
+            if value is not None:
+                values.setdefault(name, []).append(value)
+    return {name: round(float(np.mean(each)), 4) for name, each in sorted(values.items())}

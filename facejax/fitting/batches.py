@@ -1,0 +1,140 @@
+"""Compiled fits: one program for a recipe and a number of faces, remembered; batches through it, over all devices."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from facejax.camera import PerspectiveCamera, Pose
+from facejax.face_model import FaceModel, FaceParams
+from facejax.fitting.crops import Crops
+from facejax.fitting.fit import FittedFaces, faces_together, fit_crops
+from facejax.fitting.ingredients import NO_INGREDIENTS, Ingredients
+from facejax.fitting.recipe import Recipe
+from facejax.fitting.recipes import LINEAR
+from facejax.fitting.terms import TERMS, Term
+from facejax.programs import compile_cached
+
+log = logging.getLogger(__name__)
+
+BATCH = "batch"  # the axis along which devices share a batch
+
+
+def fit_batches(
+    model: FaceModel,
+    crops: Crops,
+    *,
+    recipe: Recipe = LINEAR,
+    ingredients: Ingredients = NO_INGREDIENTS,
+    terms: Mapping[str, Term] = TERMS,
+    batch: int | None = None,
+) -> tuple[FittedFaces, dict[str, float]]:
+    """Fit all crops, a batch at a time, on all local devices.
+
+    Accelerators fit `batch` faces in one program (None: all); fewer are filled up with copies of the last face, so that
+    they need no other program. A processor fits as few as keep it busy (`faces_together`), again and again with
+    one program, so that a batch costs what its faces cost.
+
+    Args:
+        model, crops, recipe, ingredients, terms: as for `fit_crops`.
+        batch: faces at once on accelerators.
+
+    Returns: the fitted faces in the order of the crops, and the seconds that went into "compile" and "fit".
+    """
+    count, devices = len(crops.scale), jax.local_devices()
+    size = batch or count
+    if jax.default_backend() == "cpu":
+        size = faces_together(recipe, size) * (len(devices) if recipe.stages else 1)
+    results, seconds = [], {"compile": 0.0, "fit": 0.0}
+    for begin in range(0, count, size):
+        rows = np.minimum(np.arange(begin, begin + size), count - 1)
+        some = crops if size == count else jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], crops)
+        everywhere = over_devices(model, jax.device_put(some), ingredients)
+        start = time.perf_counter()
+        program = compile_fit(*everywhere[:2], recipe=recipe, ingredients=everywhere[2], terms=terms)
+        compiled = time.perf_counter()
+        results.append(jax.block_until_ready(program(*everywhere)))
+        seconds["compile"] += compiled - start
+        seconds["fit"] += time.perf_counter() - compiled
+    if len(results) == 1 and len(results[0]) == count:
+        return results[0], seconds
+    host = jax.device_get(results)  # joined there, where that needs no program for each shape
+    return jax.device_put(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *host)), seconds
+
+
+def compile_fit(
+    model: FaceModel,
+    crops: Crops,
+    *,
+    recipe: Recipe = LINEAR,
+    ingredients: Ingredients = NO_INGREDIENTS,
+    terms: Mapping[str, Term] = TERMS,
+) -> Callable[[FaceModel, Crops, Ingredients], FittedFaces]:
+    """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
+    fit = lambda model, crops, ingredients: fit_crops(  # noqa: E731
+        model, crops, recipe=recipe, ingredients=ingredients, terms=terms
+    )
+    sharding = getattr(crops.scale, "sharding", None)
+    if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+        # Each device runs the program of its own faces: none waits for another's loops, and kernels are not split.
+        specs = (P(), P(BATCH), P())
+        fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(BATCH), check_vma=False)
+    own = tuple((name, terms[name]) for name in sorted(terms) if terms[name] is not TERMS.get(name))
+    decides = recipe, faces_together(recipe, len(crops.scale)), own
+    parts = (FittedFaces, FaceParams, Pose, PerspectiveCamera)
+    program = compile_cached(fit, model, crops, ingredients, name="fit", closes_over=decides, results=parts)
+    return _OneAtATime(program) if jax.default_backend() == "cpu" else program
+
+
+class _OneAtATime:
+    """A compiled fit that several threads may call. On a processor they take turns.
+
+    Fits that run side by side could wait for each other for ever: jaxlib's LAPACK calls (before 0.11) hold a thread of
+    XLA's pool while they wait for work that they have put into the same pool.
+    """
+
+    _turn = threading.Lock()  # all fits'
+
+    def __init__(self, program: Any):
+        self.program = program
+
+    def __call__(self, *arguments: Any) -> Any:
+        with self._turn:
+            return jax.block_until_ready(self.program(*arguments))
+
+    def __getattr__(self, name: str) -> Any:  # memory_analysis and the like
+        return getattr(self.program, name)
+
+
+def over_devices(
+    model: FaceModel,
+    crops: Crops,
+    ingredients: Ingredients = NO_INGREDIENTS,
+    *,
+    devices: Sequence[jax.Device] | None = None,  # type: ignore[valid-type]
+) -> tuple[FaceModel, Crops, Ingredients]:
+    """The same with the faces spread over all local devices, each of which has the model and the ingredients.
+
+    The last face is repeated until every device has as many. On one device nothing is moved. A processor that is split
+    into as many devices as it has cores needs NPROC=8 or so in the environment: XLA's pool has a thread for each core,
+    and each device's program may wait in one of them (`_OneAtATime`), so that none is left for the work.
+    """
+    count = len(crops.scale)
+    devices = (jax.local_devices() if devices is None else devices)[:count]
+    if len(devices) == 1:
+        return model, crops, ingredients
+    if devices[0].platform == "cpu" and len(devices) >= (os.cpu_count() or 1) and "NPROC" not in os.environ:
+        threads = 4 * len(devices)
+        log.warning("%d devices of one processor may wait for ever: start with NPROC=%d", len(devices), threads)
+    mesh = Mesh(np.array(devices), (BATCH,))
+    rows = np.minimum(np.arange(-(-count // len(devices)) * len(devices)), count - 1)
+    filled = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], crops)
+    model, ingredients = jax.device_put((model, ingredients), NamedSharding(mesh, P()))
+    return model, jax.device_put(filled, NamedSharding(mesh, P(BATCH))), ingredients

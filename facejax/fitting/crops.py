@@ -1,0 +1,115 @@
+"""Photographs to what the compiled fit takes: square crops around the landmarks."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from facejax.fitting.face_data import NO_DATA, FaceData, PhotoData, check_data, cut_data
+from facejax.fitting.landmarks import FaceStart
+from facejax.fitting.recipe import Recipe
+from facejax.fitting.recipes import LINEAR
+from facejax.images.crop import apply_crop, face_crop
+from facejax.images.read import as_photo
+
+
+class Crops(NamedTuple):
+    """What the compiled program takes, a batch of faces: square crops and where they come from."""
+
+    images: Float[Array, "N S S 3"]  # display values
+    valid: Float[Array, "N S S"]
+    landmarks: Float[Array, "N 68 2"]  # pixels of the crop
+    principal: Float[Array, "N 2"]  # the photograph's centre, pixels of the crop
+    focal: Float[Array, " N"] | None  # pixels of the crop; None: unknown
+    scale: Float[Array, " N"]  # crop = scale * photograph + offset
+    offset: Float[Array, "N 2"]
+    start: FaceStart | None = None  # None: nothing is known but the landmarks
+    data: FaceData = NO_DATA  # of the user's own terms
+
+
+def prepare_crops(
+    images: Sequence[np.ndarray],
+    landmarks: Sequence[np.ndarray],
+    *,
+    recipe: Recipe = LINEAR,
+    focal: Sequence[float] | float | None = None,
+    start: FaceStart | None = None,
+    data: Mapping[str, PhotoData] = {},
+) -> Crops:
+    """Cut the faces out of photographs by their landmarks.
+
+    Args:
+        images: the photographs, each (H, W, 3), see `as_photo`.
+        landmarks: (68, 2) each, pixels.
+        recipe: says how large a crop is.
+        focal: the photographs' focal length in their own pixels, one for all or one each; None: unknown.
+        start: what else is known of the faces, with a leading axis N.
+        data: arrays of the user's own terms, by the term's name.
+
+    Raises ValueError, one line that names the photograph, for what does not fit together.
+    """
+    if len(images) != len(landmarks):
+        raise ValueError(f"{len(images)} photographs but {len(landmarks)} sets of landmarks: pass one set a photograph")
+    if len(images) == 0:
+        raise ValueError("no photographs to fit: pass at least one")
+    check_data(data, len(images))
+    cut = partial(prepare_crop, recipe=recipe, data=data)
+    crops = [cut(k, *one) for k, one in enumerate(zip(images, landmarks, one_each(focal, len(images)), strict=True))]
+    return stack_crops(crops, start)
+
+
+def one_each(focal: Sequence[float] | float | None, count: int) -> list[float | None]:
+    """The focal length of each photograph. Raises ValueError for a list of another length."""
+    if focal is None or isinstance(focal, int | float):
+        return [focal] * count
+    if len(focal) != count:
+        raise ValueError(f"{len(focal)} focal lengths for {count} photographs: pass one for all, or one each")
+    return list(focal)
+
+
+def stack_crops(crops: Sequence[Crops], start: FaceStart | None = None) -> Crops:
+    """Crops of one face each as a batch."""
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *crops)  # on the host: nothing to compile
+    return jax.device_put(stacked)._replace(start=start)
+
+
+def prepare_crop(
+    index: int,
+    image: np.ndarray,
+    landmarks: np.ndarray,
+    focal: float | None,
+    *,
+    recipe: Recipe,
+    data: Mapping[str, PhotoData] = {},
+    name: str | None = None,
+) -> Crops:
+    """The crop of one photograph on the host, without the leading axis.
+
+    Args:
+        index: its place among the photographs, which finds its `data`.
+        image, landmarks, focal, recipe, data: as for `prepare_crops`.
+        name: what messages call it.
+
+    Raises ValueError, one line.
+    """
+    name = f"photograph {index}" if name is None else name
+    image, points = as_photo(image, name), np.asarray(landmarks, np.float32)
+    if points.shape != (68, 2) or not np.isfinite(points).all():
+        raise ValueError(f"landmarks of {name} have shape {points.shape}: pass (68, 2) finite pixels")
+    crop = face_crop(points, recipe.size, margin=recipe.margin)
+    pixels, valid = apply_crop(image, crop, recipe.size)
+    centre = np.array([[image.shape[1], image.shape[0]]], np.float32) / 2
+    height, width = image.shape[:2]
+    return Crops(
+        images=pixels,  # type: ignore[arg-type]  # numpy's arrays until they are stacked
+        valid=valid,  # type: ignore[arg-type]
+        landmarks=np.asarray(crop.apply_points(points)),  # type: ignore[arg-type]
+        principal=np.asarray(crop.apply_points(centre))[0],  # type: ignore[arg-type]
+        focal=None if focal is None else np.asarray(focal * crop.scale, np.float32),  # type: ignore[arg-type]
+        scale=np.asarray(crop.scale),  # type: ignore[arg-type]
+        offset=np.asarray(crop.offset),  # type: ignore[arg-type]
+        data=cut_data(data, index, crop, recipe.size, (height, width)),
+    )
