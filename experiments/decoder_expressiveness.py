@@ -20,6 +20,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from facejax.toolbox import own_encoder, read_lpips
 from texture_fit.maps import (
     PERCEPTUAL,
     MapView,
@@ -37,8 +38,6 @@ from facejax.face_model import LinearAlbedo
 from facejax.face_model.load import load_face_model
 from facejax.regression.regressor import load_regressor
 from facejax.texture import load_decoder
-from facejax.toolbox import own_encoder, read_lpips
-from facejax.unwrap.texels import mesh_texels
 
 SHOWN = 8  # maps on the sheet
 SIDE = 192  # pixels of each

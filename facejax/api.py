@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from facejax.appearance import Appearance, block_count, own_appearance, split_blocks
 from facejax.camera import quaternion_to_euler
 from facejax.evaluation.normalized_error import nme
 from facejax.export.fitted import FILES, File, write_fitted_face
-from facejax.export.params import appearance_row, load_params
+from facejax.export.params import load_params
 from facejax.export.regressed import save_regression
 from facejax.export.stages import write_stages
 from facejax.face_model import FaceModel, FaceParams
@@ -364,14 +364,23 @@ def load_face(
         raise ValueError(f"{path}: a face of the model {model_name!r}, not of {model.name!r}: pass it as model=")
     sources = Sources(model, decoder, renderer)
     appearance = own_appearance(model) if name == OWN else make_appearance(name, sources)
-    row = jnp.asarray(appearance_row(params))
-    has, takes = row.shape[-1], block_count(appearance)
-    if has > takes or (has < takes and name != OWN):  # of a linear model the last ones may be left out
+    return LoadedFace(model, replace(params, appearance=_own_blocks(path, params, name, appearance)), appearance)
+
+
+def _own_blocks(path: Path, params: FaceParams, name: str, appearance: Appearance) -> dict[str, Array]:
+    """The blocks of a file as the appearance has them; a file of before 0.1.0 has them in one row."""
+    blocks, axes = params.appearance, params.identity.ndim - 1
+    if name == OWN and "albedo" in blocks and blocks["albedo"].shape[-1] <= block_count(appearance):
+        return dict(blocks)  # the last coefficients of a linear model may be left out
+    if set(blocks) == {"albedo"} and blocks["albedo"].shape[-1] == block_count(appearance):
+        return split_blocks(appearance, blocks["albedo"])
+    shapes = {name: block.shape[axes:] for name, block in blocks.items()}
+    if shapes != dict(appearance.blocks):
         raise ValueError(
-            f"{path}: {has} numbers of appearance, but {name!r} takes {takes}: pass the fit's decoder= or renderer="
+            f"{path}: holds the blocks {shapes}, but the appearance {name!r} takes {dict(appearance.blocks)}: pass the "
+            "fit's decoder= or renderer="
         )
-    blocks = {"albedo": row} if name == OWN else split_blocks(appearance, row)
-    return LoadedFace(model, replace(params, appearance=blocks), appearance)
+    return dict(blocks)
 
 
 def _with_terms(

@@ -39,7 +39,7 @@ def test_the_default_recipe_goes_from_the_linear_albedo_to_the_decoder_with_deta
     assert {path.name for path in folder.iterdir()} >= {"mesh.obj", "albedo.png", "overlay.png", "params.npz"}
 
     with pytest.raises(
-        ValueError, match=r"parameters of another appearance .latents, details., .*pass the appearance="
+        ValueError, match=r"parameters of another appearance .details, latents., .*pass the appearance="
     ):
         decode_albedo(model, jax.device_put(face.params))
     again, params, appearance = load_face(folder)

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -141,10 +142,11 @@ def some_params(camera) -> FaceParams:
 def test_params_come_back_exactly(tmp_path, camera):
     params = some_params(camera)
     save_params(tmp_path / "params.npz", params, "default")
-    loaded, name, albedo = load_params(tmp_path / "params.npz")
-    assert (name, albedo) == ("default", "linear") and type(loaded.camera) is type(camera)
-    for field in ("identity", "expression", "albedo", "light"):
-        np.testing.assert_array_equal(getattr(loaded, field), getattr(params, field))
+    loaded, name, appearance = load_params(tmp_path / "params.npz")
+    assert (name, appearance) == ("default", "linear") and type(loaded.camera) is type(camera)
+    assert list(loaded.appearance) == ["latents", "details"]
+    for field in ("identity", "expression", "appearance", "light"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(loaded, field), getattr(params, field))
     np.testing.assert_array_equal(loaded.pose.rotation, params.pose.rotation)
     np.testing.assert_array_equal(loaded.pose.translation, params.pose.translation)
     np.testing.assert_array_equal(loaded.camera.principal, camera.principal)

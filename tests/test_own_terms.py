@@ -13,7 +13,7 @@ from facejax.fitting import LANDMARKS, LINEAR, batches
 from facejax.fitting.scene import project_landmarks
 from facejax.rendering import render
 
-STAGE = facejax.Stage("shape", 25, (("translation", 2.0),), (("pixels", 1e-6),))
+STAGE = facejax.Stage("shape", 25, (("translation", 5.0),), (("pixels", 1e-6),))
 RECIPE = replace(LINEAR, size=64, stages=(STAGE,))
 
 

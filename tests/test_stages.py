@@ -191,7 +191,7 @@ def test_a_surface_that_stands_still_is_coloured_as_one_that_could_move(appearan
 
 def test_a_rendering_is_coloured_anew_as_if_rendered_anew():
     params, seen = truth(), observation(truth())
-    lit = replace(coloured(params, 1.0, -1.0, 0.5), light=params.light.at[2].add(0.2))
+    lit = replace(coloured(params, 2.0, -2.0, 1.0), light=params.light.at[2].add(0.2))
     before = look(toy_model(), params, seen, OWN)
     again = observe(toy_model(), params, seen, OWN, moving=("albedo", "light"))(lit)
     anew = look(toy_model(), lit, seen, OWN)

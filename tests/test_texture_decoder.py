@@ -11,7 +11,14 @@ import pytest
 
 from facejax.face_model import AlbedoModel
 from facejax.lighting import linear_to_srgb
-from facejax.nets.stylegan2 import StyleGANConfig, apply_mapping, apply_synthesis, init_generator, synthesis_flops
+from facejax.nets.stylegan2 import (
+    StyleGANConfig,
+    apply_mapping,
+    apply_synthesis,
+    generator_shapes,
+    init_generator,
+    synthesis_flops,
+)
 from facejax.programs import jit
 from facejax.texture import (
     LIGHT,

@@ -14,6 +14,7 @@ from training_loop import TensorBoardLog, train
 from facejax.checkpoints import TrainingStore, save
 from facejax.face_model import FaceModel
 from facejax.programs import jit
+from facejax.regression.parameter_costs import CostRecipe, cost_space, cost_step, meta_cost_step
 from facejax.regression.regressor import SCHEMA, VERSION, RegressorConfig
 from facejax.regression.training import (
     Anchors,

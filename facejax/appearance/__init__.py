@@ -14,6 +14,7 @@ from facejax.appearance.baking import bake_vertex_colors as bake_vertex_colors
 from facejax.appearance.protocol import GEOMETRY as GEOMETRY
 from facejax.appearance.protocol import Appearance as Appearance
 from facejax.appearance.protocol import block_count as block_count
+from facejax.appearance.protocol import in_order as in_order
 from facejax.appearance.protocol import split_blocks as split_blocks
 from facejax.appearance.protocol import zero_blocks as zero_blocks
 from facejax.appearance.surface import SurfaceAppearance as SurfaceAppearance

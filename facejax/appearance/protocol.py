@@ -104,6 +104,11 @@ def block_count(appearance: Appearance) -> int:
     return sum(math.prod(shape) for shape in appearance.blocks.values())
 
 
+def in_order(appearance: Appearance, blocks: Mapping[str, Array]) -> dict[str, Array]:
+    """Blocks in the order in which the appearance names them; jax brings the keys of dictionaries into their own."""
+    return {name: blocks[name] for name in appearance.blocks}
+
+
 def split_blocks(appearance: Appearance, row: Float[Array, "*B N"]) -> dict[str, Float[Array, "..."]]:
     """All blocks from one row of numbers, one block after the other. Raises ValueError when the count is another."""
     if row.shape[-1] != block_count(appearance):

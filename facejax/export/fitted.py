@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.ndimage import map_coordinates
 
-from facejax.appearance import Appearance
+from facejax.appearance import Appearance, in_order
 from facejax.camera import quaternion_to_euler, to_camera, transform_camera
 from facejax.evaluation.normalized_error import nme
 from facejax.export.glb import write_glb
@@ -94,7 +94,8 @@ def write_fitted_face(
         picture = overlay(model, params, appearance, photo, observed, texture, face.landmarks)
         write_png(folder / "overlay.png", picture)
     if "params" in files:
-        save_params(folder / "params.npz", params, model.name, recipe.appearance_after())
+        ordered = replace(params, appearance=in_order(appearance, params.appearance))
+        save_params(folder / "params.npz", ordered, model.name, recipe.appearance_after())
     pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)
     write_summary(
         folder / "summary.json",

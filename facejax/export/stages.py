@@ -2,12 +2,13 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from facejax.appearance import Appearance
+from facejax.appearance import Appearance, in_order
 from facejax.atomic import write_text
 from facejax.evaluation.plot import draw_lines
 from facejax.export.fitted import overlay
@@ -49,7 +50,8 @@ def write_stages(
         layout = {"uv": model.uv, "uv_faces": model.topology.uv_faces, "texture": texture}
         write_obj(place / "mesh.obj", decode(model, params), model.faces, **layout)
         write_png(place / "overlay.png", overlay(model, params, appearance, photo, observed, texture))
-        save_params(place / "params.npz", params, model.name, recipe.appearance_after(name))
+        ordered = replace(params, appearance=in_order(appearance, params.appearance))
+        save_params(place / "params.npz", ordered, model.name, recipe.appearance_after(name))
     write_text(folder / "losses.csv", losses_table(face, list(appearances)))
     write_png(folder / "losses.png", losses_plot(face, list(appearances)))
 

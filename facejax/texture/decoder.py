@@ -4,7 +4,6 @@ As in FFHQ-UV (Bai et al., CVPR 2023): a fit moves one latent for each layer, co
 mapping network makes of normal random numbers.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from facejax.lighting import luma
 from facejax.programs import jit
-from facejax.texture.metrics import LUMA
 from facejax.unwrap.delighting import delight
 from facejax.unwrap.masks import box_blur, scaled_kernel
 from facejax.unwrap.regions import Regions

@@ -206,7 +206,18 @@ def search(
     rate: float | Float[Array, ""] = RATE,
     prior: float | Float[Array, ""] = PRIOR,
 ) -> dict[str, Array]:
-    """Blocks whose map misfits least, plus `prior` times the mean square of their numbers, by `steps` of Adam."""
+    """Minimise `misfit` of the decoded map plus `prior` times the mean square of the blocks' numbers, by Adam.
+
+    Args:
+      decoder: blocks to maps.
+      misfit: map to error.
+      start: blocks to start from.
+      steps, rate: of Adam.
+      prior: weight of the mean square.
+
+    Returns:
+      The blocks found.
+    """
     adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     def cost(blocks: dict[str, Array]) -> Float[Array, ""]:

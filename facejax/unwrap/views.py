@@ -62,11 +62,9 @@ def unwrap_view(
 ) -> View:
     """Look up every texel's place on the posed face in the photograph. One face; vmap or `lax.map` for many.
 
-    `params.camera` is in pixels of `image`, which is best the photograph at full size: each texel takes the mean of
-    display values over its own footprint there. A texel is seen where its normal's cosine to the line of sight is more
-    than `facing`, its footprint lies in the picture, and nothing (no other part of the face, no background) is in
-    front of or in the footprint by the face's own depth. `parsing` is 1 where the picture shows skin that may be
-    taken (a face parser's mask); it scales `valid`. Compile it with `facejax.programs.jit`.
+    A texel is seen where three things hold: the cosine between its normal and the line of sight is more than `facing`;
+    its footprint lies in the image; by the face's own depth, neither another part of the face nor background lies in
+    front of or in the footprint. Compile it with `facejax.programs.jit`.
 
     Bai et al., "FFHQ-UV", CVPR 2023, section 3.2 tests normals only; depth and footprints are additions.
 
