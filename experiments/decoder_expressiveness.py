@@ -38,6 +38,7 @@ from facejax.face_model import LinearAlbedo
 from facejax.face_model.load import load_face_model
 from facejax.regression.regressor import load_regressor
 from facejax.texture import load_decoder
+from facejax.unwrap import mesh_texels
 
 SHOWN = 8  # maps on the sheet
 SIDE = 192  # pixels of each

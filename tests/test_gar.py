@@ -392,13 +392,13 @@ def test_a_fit_runs_the_generator_backwards():
     """Pictures that the generator made itself, from a start that is off: the loss falls, each face on its own."""
     model, one = toy_model(), painter()
     camera = PerspectiveCamera(jnp.asarray(330.0), jnp.full(2, 48.0))
-    draw = jax.jit(lambda params: one.draw(model, params, size=(96, 96)).color)
+    draw = jax.jit(lambda params: painted(one, params, size=(96, 96)).color)
     photos, marks = [], []
     for k, yaw in enumerate((0.1, -0.3)):
         row = jnp.asarray(np.random.default_rng(k).normal(size=block_count(one)) * 0.5, jnp.float32)
         params = replace(neutral_params(model, camera), appearance=split_blocks(one, row))
         params = replace(params, pose=replace_rotation(params.pose, yaw))
-        picture = painted(one, params, size=(96, 96)).color
+        picture = draw(params)
         photos.append(np.clip(np.asarray(picture), 0, 1))
         off = np.random.default_rng(k).normal(size=(68, 2))
         marks.append(np.asarray(project_landmarks(model, params, jnp.asarray(False))) + off)

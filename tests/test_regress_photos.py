@@ -19,7 +19,7 @@ from facejax.export import write_png
 from facejax.fitting.landmarks import FaceStart, fit_landmarks, landmark_noise
 from facejax.images import list_photos
 from facejax.images.detect import Candidate
-from facejax.programs import forget_programs
+from facejax.programs import forget_programs, jit
 from facejax.regression import photos as whole
 from facejax.regression.photos import landmark_box, regress_photos
 

@@ -150,7 +150,7 @@ def test_a_start_is_read_off_a_map(decoder, tmp_path):
     maps = linear_to_srgb(sample_textures(decoder, jax.random.key(9), 20))
     found = jnp.stack([seeing.decode(seeing.encode(one)) for one in maps])
     mean = decoder.decode({"latents": jnp.zeros(decoder.blocks["latents"])})
-    assert float(jnp.mean((found - maps) ** 2)) < 0.3 * float(jnp.mean((mean - maps) ** 2))
+    assert float(jnp.mean((found - maps) ** 2)) < 0.3 * float(jnp.mean((mean[None] - maps) ** 2))
     assert not seeing.encode(jnp.ones((5, 3)))["latents"].any()  # an albedo by vertex says nothing to it
 
 

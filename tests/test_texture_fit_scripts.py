@@ -19,6 +19,7 @@ sys.path.insert(0, str(EXPERIMENTS))
 
 import decoder_expressiveness  # noqa: E402
 import evaluate_texture_fit  # noqa: E402
+from facejax.toolbox import tools_for  # noqa: E402
 from texture_fit import (  # noqa: E402
     faces,
     maps,
@@ -35,7 +36,6 @@ from facejax.nets import EncoderConfig, init_encoder  # noqa: E402
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator  # noqa: E402
 from facejax.rendering import render  # noqa: E402
 from facejax.texture import TextureDecoder, save_decoder, texture_decoder  # noqa: E402
-from facejax.toolbox import tools_for  # noqa: E402
 
 TINY = StyleGANConfig(resolution=32, channel_base=256, channel_max=16, latent=16, mapping_layers=2, clamp=None)
 ENCODER = EncoderConfig(outputs=3, size=32, widths=(4, 4, 8), blocks=(0, 1, 0), hidden=8, code=2)

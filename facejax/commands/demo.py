@@ -127,5 +127,5 @@ def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> di
 def skin_lab(model: FaceModel, albedo: Float[Array | np.ndarray, "N A"]) -> Float[np.ndarray, "N 3"]:
     """The mean colour of each face's linear albedo as CIE 1976 L*a*b* (L* from 0 to 100)."""
     mean, moves = skin_color(model, own_albedo(model))
-    colors = np.clip(np.asarray(mean + albedo @ moves, np.float32), 0, 1)
+    colors = np.clip(np.asarray(mean[None] + albedo @ moves, np.float32), 0, 1)
     return cv2.cvtColor(colors[None], cv2.COLOR_RGB2Lab)[0]

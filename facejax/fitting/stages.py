@@ -16,6 +16,7 @@ from facejax.fitting.ingredients import LINEAR, NO_INGREDIENTS, Ingredients
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.scene import Observation, observe, resize
 from facejax.fitting.terms import TERMS, Term
+from facejax.promotion import standard_promotion
 
 DIVERGED = 4.0  # a loss this many times the first one (in absolute value) is not followed any further
 
@@ -178,7 +179,7 @@ def run_stage(
         leaves = [value, *jax.tree.leaves(gradient)]
         finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
         sound = (state.diverged_at < 0) & finite & (value <= DIVERGED * jnp.abs(first) + 1e-3)
-        direction, moments = adam.update(gradient, state.adam)
+        direction, moments = standard_promotion(adam.update)(gradient, state.adam)
         moved = {name: x - pace * rates[name] * direction[name] for name, x in state.offsets.items()}
         moved = _allowed(model, params, moved, stage)
         diverged_at = jnp.where((state.diverged_at < 0) & ~sound, index, state.diverged_at)

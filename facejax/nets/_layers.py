@@ -111,7 +111,8 @@ def check_channels(images: Array, channels: int) -> None:
 
 def imagenet_input(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
     """RGB in [0, 1] as PyTorch's model zoo expects it: minus ImageNet's mean, over its standard deviation."""
-    return (images - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
+    mean, std = jnp.array([0.485, 0.456, 0.406]), jnp.array([0.229, 0.224, 0.225])
+    return (images - along_last(mean, images)) / along_last(std, images)
 
 
 def unit_vectors(x: Float[Array, "*B C"]) -> Float[Array, "*B C"]:

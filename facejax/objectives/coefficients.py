@@ -21,6 +21,7 @@ from facejax.camera import (
     WeakPerspectiveCamera,
     quaternion_to_matrix,
 )
+from facejax.promotion import along_last
 
 POSE_SIZE = 12
 DEPTH_ENTRY = 11  # z translation: no image determines it
@@ -108,7 +109,7 @@ def shape_points(space: CoefficientSpace, shape: Float[Array, " C"]) -> Float[Ar
 def posed_points(space: CoefficientSpace, white: Float[Array, " P"]) -> Float[Array, "N 3"]:
     """V = f R S + t of a whitened vector: x right, y up, z to the viewer, pixels."""
     face = unpack(unwhiten(space.whitening, white))
-    return shape_points(space, face.shape) @ face.pose[:, :3].T + face.pose[:, 3]
+    return shape_points(space, face.shape) @ face.pose[:, :3].T + face.pose[None, :, 3]
 
 
 def to_pixels(points: Float[Array, "N 3"], height: float) -> Float[Array, "N 3"]:

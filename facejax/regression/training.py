@@ -255,7 +255,7 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
     scale = jnp.sqrt(jnp.linalg.det(linear))
     camera = PerspectiveCamera(params.camera.focal * scale, linear @ params.camera.principal + offset)
     coefficients = from_params(config, replace(params, camera=camera))
-    points = example.landmarks @ linear.T + offset
+    points = example.landmarks @ linear.T + offset[None]
     points = points if bend is None else bend_points(bend, size, points)  # the coefficients ignore bend and stretch
     return View(image, points * (2.0 / size) - 1.0, coefficients)
 

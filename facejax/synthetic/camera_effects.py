@@ -89,7 +89,7 @@ def tone(
     Returns:
       The picture.
     """
-    return jnp.clip(image * exposure * balance, 1e-6, 1.0) ** gamma
+    return jnp.clip(image * exposure * balance[None, None], 1e-6, 1.0) ** gamma
 
 
 def contrast(image: Float[Array, "S S 3"], gain: Float[Array, ""], pivot: Float[Array, ""]) -> Float[Array, "S S 3"]:

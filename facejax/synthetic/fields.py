@@ -127,7 +127,7 @@ def cells(
     """
     width = even + 0.05 - (1.0 - even) * jnp.log(1.0 - uniform(key, (count,)))
     edges = jnp.cumsum(width)[:-1] / (jnp.sum(width) * zoom)
-    beyond = ramp((jnp.arange(size)[:, None] + 0.5) / size - edges, softness)  # 1 beyond the edge
+    beyond = ramp((jnp.arange(size, dtype=float)[:, None] + 0.5) / size - edges, softness)  # 1 beyond the edge
     first, last = jnp.ones((size, 1)), jnp.zeros((size, 1))
     return jnp.concatenate([first, beyond], 1) - jnp.concatenate([beyond, last], 1)
 
@@ -157,7 +157,7 @@ class Shapes:
 
 def pixel_centres(size: int) -> tuple[Float[Array, "1 {size}"], Float[Array, "{size} 1"]]:
     """x as a row and y as a column, which broadcast."""
-    at = (jnp.arange(size) + 0.5) / size
+    at = (jnp.arange(size, dtype=float) + 0.5) / size
     return at[None, :], at[:, None]
 
 

@@ -210,5 +210,5 @@ def _lit(surface: Float[Array, "S S 8"], view: Float[Array, "S S 3"], around: Fl
     half = safe_normalize(view[..., None, :] + lamp.direction)
     aligned = jnp.maximum(jnp.sum(half * normal[..., None, :], axis=-1), 0.0)
     shine = strength * aligned / (exponent - exponent * aligned + aligned)  # Schlick's approximation of a power
-    light = albedo * (diffuse + cosine @ lamp.color) + (shine * (cosine > 0)) @ lamp.color
+    light = albedo * (diffuse + cosine @ lamp.color) + jnp.where(cosine > 0, shine, 0.0) @ lamp.color
     return linear_to_srgb(light)

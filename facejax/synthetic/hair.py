@@ -103,7 +103,7 @@ def _lift(numbers: Float[Array, "6 3"], style: Style, paths: Paths, loose: Float
     bare_top = jnp.where(style.kind == KINDS.index("horseshoe"), 0.5, 1.0)
     lift = jnp.maximum(style.volume * flat * bare_top * jnp.clip(uneven * on_top, 0.25, 1.9), 1.5)
     # A fringe lies on the forehead, however voluminous the hair above.
-    in_front = loose * (np.abs(AZIMUTHS) < 1.15)[:, None] * jnp.clip(4 * down - 0.4, 0.0, 1.0)
+    in_front = loose * (np.abs(AZIMUTHS) < 1.15).astype(np.float32)[:, None] * jnp.clip(4 * down - 0.4, 0.0, 1.0)
     lift = lift - in_front * jnp.maximum(lift - 9.0, 0.0)
     ears = 16.0 * jnp.exp(-(((jnp.abs(azimuth) - 1.62) / 0.33) ** 2)) * loose
     return lift + ears * jnp.exp(-(((down - 0.5) / 0.25) ** 2)) * (

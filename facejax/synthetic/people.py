@@ -99,7 +99,7 @@ def random_expression(key: Key[Array, ""], model: FaceModel, neutral: float) -> 
     is_gaze = jnp.array(["eyeLook" in name for name in names])
     weights = jnp.where(is_gaze, _gaze(keys[5], names), weights)
     habits = jax.random.uniform(keys[6], (5,))
-    smile = (habits[0] > 0.5) * jnp.maximum(2.0 * (habits[0] - 0.5), 0.1)
+    smile = jnp.where(habits[0] > 0.5, jnp.maximum(2.0 * (habits[0] - 0.5), 0.1), 0.0)
     common = {  # the most common ones: smiling, parting the lips, narrowing or closing the eyes
         "mouthSmileLeft": smile,
         "mouthUpperUpLeft": 0.8 * smile * habits[4],

@@ -50,7 +50,7 @@ def bend_points(
 
 def _spline(at: Float[Array, " N"], count: int) -> Float[Array, "N K"]:
     """Weights of `count` control points of a uniform cubic B-spline over [0, 1]; 0 beyond two cells."""
-    t = jnp.abs(at[:, None] * (count - 3) + 1.0 - jnp.arange(count))
+    t = jnp.abs(at[:, None] * (count - 3) + 1.0 - jnp.arange(count, dtype=at.dtype)[None])
     inner, outer = 2.0 / 3.0 - t * t * (1.0 - 0.5 * t), (2.0 - t) ** 3 / 6.0
     return jnp.where(t < 1.0, inner, jnp.where(t < 2.0, outer, 0.0))
 

@@ -43,7 +43,7 @@ def match_colours(
     mean_t, spread_t = _statistics(rgb_to_ycbcr(target), target_mask)
     flat = spread_s < FLAT
     scale = jnp.where(flat, 1.0, spread_t / (omega * jnp.where(flat, 1.0, spread_s)))
-    matched = jnp.clip(ycbcr_to_rgb((yuv - mean_s) * scale + mean_t), 0.0, 1.0)
+    matched = jnp.clip(ycbcr_to_rgb((yuv - mean_s[None, None]) * scale[None, None] + mean_t[None, None]), 0.0, 1.0)
     known = (jnp.sum(source_mask) > 0) & (jnp.sum(target_mask) > 0)
     return jnp.where(known, matched, source)
 

@@ -234,7 +234,7 @@ def _jacobi(x: Float[Array, "C H W"], right: Float[Array, "C H W"], mask: Float[
 
 def _minus_laplacian(x: Float[Array, "C H W"], mask: Float[Array, "H W"]) -> Float[Array, "C H W"]:
     """Four times each texel less its neighbours, for `x` that is zero outside the mask; zero there again."""
-    return mask * (4 * x - _neighbours(x))
+    return mask[None] * (4 * x - _neighbours(x))
 
 
 def _neighbours(x: Float[Array, "C H W"]) -> Float[Array, "C H W"]:

@@ -83,7 +83,7 @@ class _Discriminator(nn.Module):
         x = Conv(config.channels(config.resolution), kernel=1, clamp=config.clamp, name="fromrgb")(x)
         for side in reversed(config.resolutions[1:]):
             x = _Block(config, side, name=f"b{side}")(x)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = wide(x)
         if self.grouped:
             x = jnp.concatenate([x, group_spread(x, config.group)], axis=-1)
         x = Conv(config.channels(4), clamp=config.clamp, name="conv")(x)

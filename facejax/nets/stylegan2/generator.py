@@ -115,7 +115,8 @@ def truncate(
     Returns:
       The latents, same shape.
     """
-    short = w_avg + psi * (ws - w_avg)
+    mean = along_last(w_avg, ws)
+    short = mean + psi * (ws - mean)
     if cutoff is None:
         return short
     return jnp.where(jnp.arange(ws.shape[-2])[:, None] < cutoff, short, ws)
