@@ -156,7 +156,7 @@ def _lens_texture(key: jax.Array) -> Float[Array, "T 32 4"]:
     uniform = jax.random.uniform(key, (9,))
     x, y = jnp.meshgrid(jnp.linspace(-1, 1, SIZE // 2), jnp.linspace(1, -1, SIZE))
     dark = uniform[0] < SUNGLASSES
-    fade = 1 - uniform[2] * (uniform[3] < 0.5) * jnp.clip(0.5 - 0.5 * y, 0, 1)  # paler downwards
+    fade = 1 - jnp.where(uniform[3] < 0.5, uniform[2], 0.0) * jnp.clip(0.5 - 0.5 * y, 0, 1)  # paler downwards
     opacity = jnp.where(dark, (0.72 + 0.27 * uniform[1]) * fade, 0.02 + 0.1 * uniform[1] ** 2)
     tint = jnp.where(dark, 0.12, 0.6) * (0.5 + uniform[6:])
     # A window or a flash: a slanted bright band.

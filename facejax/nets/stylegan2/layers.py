@@ -109,7 +109,7 @@ class ToRGB(nn.Module):
         weight = self.param("kernel", _LATER, (1, 1, inputs, 3))
         style = Dense(inputs, name="affine")(w) / math.sqrt(inputs)
         bias = self.param("bias", _LATER, (3,))
-        return limit(conv(x * style[:, None, None], weight) + bias[None, None, None], self.clamp)
+        return limit(conv(wide(x) * style[:, None, None], weight) + bias[None, None, None], self.clamp)
 
 
 def draw(shapes: Any, key: jax.Array) -> Any:
