@@ -83,7 +83,7 @@ def load(path: str | Path, *, schema: str, version: int, like: Any = None) -> Ch
     Args:
       path: folder.
       schema, version: must be those of the checkpoint.
-      like: an example of the tree (arrays or `jax.ShapeDtypeStruct`s). The result has its structure, shapes and types
+      like: an example of the tree (arrays or `jax.ShapeDtypeStruct`). The result has its structure, shapes and types
         are checked, and each leaf becomes the kind of array that it is in the example. None: nested dictionaries of
         numpy arrays.
 
