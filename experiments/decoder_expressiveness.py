@@ -20,7 +20,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from facejax.toolbox import own_encoder, read_lpips
 from texture_fit.maps import (
     PERCEPTUAL,
     MapView,
@@ -34,11 +33,12 @@ from texture_fit.tables import caption, markdown, write_sheet
 from tqdm import tqdm
 
 from facejax.export import versions, write_summary, write_text
-from facejax.face_model import LinearAlbedo
+from facejax.face_model import own_albedo
 from facejax.face_model.load import load_face_model
+from facejax.ingredients import own_encoder, read_lpips
 from facejax.regression.regressor import load_regressor
 from facejax.texture import load_decoder
-from facejax.unwrap import mesh_texels
+from facejax.unwrap.texels import mesh_texels
 
 SHOWN = 8  # maps on the sheet
 SIDE = 192  # pixels of each
@@ -76,8 +76,7 @@ def main(args: Args) -> None:
     print(f"held out: maps {before} to {last}; these decoders must have been trained with --limit {before} or less")
     mask, see = mesh_texels(model, size).covered, map_views(args, face_box(model), size)
     rows, pictures = {}, {"held-out map": targets / np.float32(255)}
-    assert isinstance(model.albedo, LinearAlbedo)
-    makers = {"linear albedo": lambda some: project_maps(model.albedo, some, mask)}
+    makers = {"linear albedo": lambda some: project_maps(own_albedo(model), some, mask)}
     fit = compile_map_fit(steps=args.steps, weight=args.perceptual)
     eye = see["encoder"] if args.perceptual else None
     for name, one in decoders.items():

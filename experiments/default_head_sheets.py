@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from facejax.camera import PerspectiveCamera, euler_to_quaternion, project, to_camera
+from facejax.face_model import FaceModel, FaceParams, decode, neutral_params, own_albedo
 from facejax.face_model.formats.default import load_default_head
-from facejax.face_model.model import FaceModel, FaceParams, decode, neutral_params
 from facejax.face_model.surface_landmarks import landmarks
 from facejax.rendering import render, render_mesh
 
@@ -120,32 +120,30 @@ def clay(model: FaceModel) -> jnp.ndarray:
     return white * 0.85 + (1 - white) * jnp.array([0.72, 0.62, 0.56])
 
 
-def expressions(model: FaceModel, studio: Studio, texture) -> Iterable[tuple[str, np.ndarray]]:
+def expressions(model: FaceModel, studio: Studio) -> Iterable[tuple[str, np.ndarray]]:
     names = model.expression_names
     for k, name in enumerate(tqdm(names, desc="expressions")):
         weights = jnp.zeros(len(names)).at[k].set(1.0)
         if name == "mouthClose":
             name, weights = "mouthClose + jawOpen", weights.at[names.index("jawOpen")].set(1.0)
-        yield name, studio.shot(studio.view(yaw=20, centre=(0, 0, 0), span=230, expression=weights), texture)
+        yield name, studio.shot(studio.view(yaw=20, centre=(0, 0, 0), span=230, expression=weights), None)
 
 
-def people(model: FaceModel, studio: Studio, texture, count: int, seed: int) -> Iterable[tuple[str, np.ndarray]]:
+def people(model: FaceModel, studio: Studio, count: int, seed: int) -> Iterable[tuple[str, np.ndarray]]:
     """Random people, each from the front and from the side, with empty labels.
 
     Args:
       model: the face model.
       studio: renders them.
-      texture: for a model without albedo.
       count: number of people.
       seed: of the draws.
     """
     for key in jax.random.split(jax.random.key(seed), count):
         shape, colour = jax.random.split(key)
         identity = jax.random.normal(shape, model.identity_std.shape)
-        albedo = jnp.zeros(0) if model.albedo is None else jax.random.normal(colour, (model.albedo.count,))
+        albedo = jax.random.normal(colour, (own_albedo(model).count,))
         for yaw in (0, 65):
-            params = studio.view(yaw=yaw, identity=identity, albedo=albedo)
-            yield "", studio.shot(params, None) if model.albedo is not None else studio.shot(params, texture)
+            yield "", studio.shot(studio.view(yaw=yaw, identity=identity, appearance={"albedo": albedo}), None)
 
 
 def main() -> None:
@@ -159,7 +157,6 @@ def main() -> None:
     studio = Studio(model, args.side)
     grey, checks = clay(model), jnp.asarray(checkerboard())
     around = [{"yaw": yaw} for yaw in (0, 40, 90, -60, 150)] + [{"pitch": -25}]
-    texture = None if model.albedo is not None else jnp.full((2, 2, 3), 0.6)
 
     def row(paint, what):
         return [(what, paint(studio.view(**where))) for where in around]
@@ -167,7 +164,7 @@ def main() -> None:
     sheet(
         args.out / "views.png",
         row(lambda p: studio.paint(p, grey), "shape")
-        + row(lambda p: studio.shot(p, texture), "albedo")
+        + row(lambda p: studio.shot(p, None), "albedo")
         + row(lambda p: studio.shot(p, checks), "chart"),
         columns=len(around),
     )
@@ -193,8 +190,8 @@ def main() -> None:
         for name, mask in model.regions.items()
     ]
     sheet(args.out / "regions.png", masks, columns=5)
-    sheet(args.out / "expressions.png", expressions(model, studio, texture), columns=9)
-    sheet(args.out / "people.png", people(model, studio, texture, 15, args.seed), columns=6)
+    sheet(args.out / "expressions.png", expressions(model, studio), columns=9)
+    sheet(args.out / "people.png", people(model, studio, 15, args.seed), columns=6)
 
 
 if __name__ == "__main__":

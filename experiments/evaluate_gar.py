@@ -19,7 +19,6 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from facejax.toolbox import tools_for
 from regressor.pool import read_pool
 from regressor.pool import to_params as pool_params
 from texture_fit.tables import caption, markdown, write_sheet
@@ -30,11 +29,12 @@ from facejax.api import FitResult, RegressResult, join
 from facejax.evaluation.normalized_error import nme
 from facejax.evaluation.surface import aligned_vertex_distance
 from facejax.export import versions, write_summary, write_text
-from facejax.export.fitted import albedo_map, fit_pictures
+from facejax.export.fitted import fit_pictures
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT, GAR, Recipe, Tools
+from facejax.fitting import DEFAULT, GAR, Ingredients, Recipe
 from facejax.images import list_photos, read_image
+from facejax.ingredients import ingredients_for
 from facejax.programs import cache_compilations
 
 SIDE = 192  # pixels of the sheets' pictures
@@ -73,8 +73,8 @@ def main(args: Args) -> None:
     rows = {"regressor": errors(model, start.params, np.asarray(start.faces.landmarks), truth, arrays["landmarks"])}
     pictures = {"photo": images}
     for recipe in (without_landmarks(DEFAULT), without_landmarks(GAR)):
-        tools = tools_for(recipe, model=model, renderer=args.gar or "default")
-        results = fit_all(model, images, start, recipe, tools, args.batch)
+        ingredients = ingredients_for(recipe, model=model, renderer=args.gar or "default")
+        results = fit_all(model, images, start, recipe, ingredients, args.batch)
         params = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(one.params for one in results))
         marks = np.concatenate([one.landmarks for one in results])
         rows[f"{recipe.name}"] = errors(model, params, marks, truth, arrays["landmarks"])
@@ -87,7 +87,12 @@ def main(args: Args) -> None:
 
 
 def fit_all(
-    model: FaceModel, images: list[np.ndarray], start: RegressResult, recipe: Recipe, tools: Tools, batch: int
+    model: FaceModel,
+    images: list[np.ndarray],
+    start: RegressResult,
+    recipe: Recipe,
+    ingredients: Ingredients,
+    batch: int,
 ) -> list[FitResult]:
     """Fit the faces in batches.
 
@@ -96,14 +101,14 @@ def fit_all(
       images: photographs.
       start: what the regressor found in them.
       recipe: of the fit.
-      tools: what the recipe needs.
+      ingredients: what the recipe needs.
       batch: faces at once.
     """
     results = []
     for first in tqdm(range(0, len(images), batch), desc=recipe.name, unit="group"):
         rows = range(first, min(first + batch, len(images)))
         begun = join([start[k] for k in rows])
-        results.append(fit(model, [images[k] for k in rows], recipe=recipe, start=begun, tools=tools))
+        results.append(fit(model, [images[k] for k in rows], recipe=recipe, start=begun, ingredients=ingredients))
     return results
 
 
@@ -152,8 +157,8 @@ def write(args: Args, rows: dict[str, dict[str, list[float]]], pictures: dict[st
 def drawn_panels(result: FitResult, index: int) -> dict[str, np.ndarray]:
     """Photograph, fit and geometry of one face."""
     params, photo, observed = result.faces[index].params, result.photos[index], result.observed[index]
-    albedo = albedo_map(result.model, params, photo, observed)
-    pictures = fit_pictures(result.model, params, photo, observed, albedo)
+    texture = result.appearance.texture(result.model, params, photo, observed)
+    pictures = fit_pictures(result.model, params, result.appearance, photo, observed, texture)
     return dict(list(pictures.items())[:3])
 
 
@@ -164,9 +169,9 @@ def photo_sheet(args: Args, model: FaceModel) -> None:
     found = regress(paths)
     images = [read_image(paths[k]) for k in found.photo]
     recipe = GAR
-    tools = tools_for(recipe, model=model, renderer=args.gar or "default")
+    ingredients = ingredients_for(recipe, model=model, renderer=args.gar or "default")
     cells, columns = [], 1
-    for result in fit_all(model, images, found, recipe, tools, args.batch):
+    for result in fit_all(model, images, found, recipe, ingredients, args.batch):
         for k in range(len(result)):
             drawn = drawn_panels(result, k)
             columns = len(drawn)

@@ -37,16 +37,15 @@ class Args:
 
 
 def main(args: Args) -> None:
-    stages = RECIPES[args.recipe].stages
-    if stages and stages[-1].albedo != "linear":
-        raise ValueError(f"--recipe {args.recipe}: ends with other coefficients than the linear albedo's; try linear")
+    if RECIPES[args.recipe].appearance_after() != "linear":
+        raise ValueError(f"--recipe {args.recipe}: ends with another appearance than the linear albedo; try linear")
     cache_compilations()
     model = facejax.load_face_model()
     print("| | pictures | error | largest | of the mean albedo | slope of lightness |\n|---|---|---|---|---|---|")
     for name, count, make in (("portraits", args.portraits, portraits), ("generator", args.pictures, pictures)):
         if count:
             photos, points, true = make(model, count)
-            fitted = facejax.fit(model, photos, points, recipe=RECIPES[args.recipe]).params.albedo
+            fitted = facejax.fit(model, photos, points, recipe=RECIPES[args.recipe]).params.appearance["albedo"]
             print(f"| {name} | {count} | " + " | ".join(f"{x:.2f}" for x in compare(model, fitted, true)) + " |")
 
 
@@ -57,14 +56,14 @@ def portraits(model: FaceModel, count: int) -> Made:
     faces = [random_face(model, key=jax.random.key(seed)) for seed in range(count)]
     shots = [portrait(model, face, key=jax.random.key(seed + 1)) for seed, face in enumerate(faces)]
     photos, points = map(list, zip(*shots, strict=True))
-    return photos, points, np.stack([face.albedo for face in faces])
+    return photos, points, np.stack([face.appearance["albedo"] for face in faces])
 
 
 def pictures(model: FaceModel, count: int) -> Made:
     generator = Generator(people=People(frontal=1.0), glasses=0.0, hand=0.0, beard=0.0)
     make = jax.jit(lambda keys: jax.lax.map(lambda key: generate(key, model, size=SIZE, generator=generator), keys))
     made = make(jax.random.split(jax.random.key(SEED), count))
-    return list(np.asarray(made.image)), list(np.asarray(made.landmarks)), np.asarray(made.params.albedo)
+    return list(np.asarray(made.image)), list(np.asarray(made.landmarks)), np.asarray(made.params.appearance["albedo"])
 
 
 def compare(model: FaceModel, fitted: jax.Array, true: np.ndarray) -> list[float]:

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import tyro
-from facejax.toolbox import tools_for
 from texture_fit.faces import Fitted, fit_subjects, linear_like, read_subjects
 from texture_fit.side_views import VIEWS, read_views, side_views
 from texture_fit.tables import caption, markdown, mean, write_sheet
@@ -27,7 +26,8 @@ from tqdm import tqdm
 
 from facejax.export import versions, write_summary, write_text
 from facejax.face_model.load import load_face_model
-from facejax.fitting import RECIPES, Recipe, Tools
+from facejax.fitting import RECIPES, Ingredients, Recipe
+from facejax.ingredients import ingredients_for
 from facejax.programs import cache_compilations
 
 SIDE = 192  # pixels of the sheet's pictures
@@ -60,7 +60,7 @@ class Run:
 
     recipe: Recipe
     base: int  # index of the linear run from the same start; its own index for linear ones
-    tools: Tools = field(default_factory=Tools)
+    ingredients: Ingredients = field(default_factory=Ingredients)
     faces: list[Fitted] = field(default_factory=list)
     views: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
 
@@ -75,10 +75,10 @@ def main(args: Args) -> None:
         for run in runs:
             bar.set_description(run.recipe.name)
             run.faces.extend(
-                fit_subjects(model, subjects, run.recipe, run.tools, batch=args.batch, progress=bar.update)
+                fit_subjects(model, subjects, run.recipe, run.ingredients, batch=args.batch, progress=bar.update)
             )
             if views is not None:
-                run.views.append(side_views(model, views, run.recipe, run.tools))
+                run.views.append(side_views(model, views, run.recipe, run.ingredients))
     names = label(runs)
     write_summary(args.out / "table.json", report(runs, names) | {"versions": versions()})
     text = tables(runs, names)
@@ -97,8 +97,8 @@ def plan(args: Args) -> list[Run]:
         if place == len(runs):
             runs.append(Run(base, place))
         if recipe != base:
-            tools = tools_for(recipe, args.decoder or "default", lpips=args.lpips, arcface=args.arcface)
-            runs.append(Run(recipe, place, tools))
+            ingredients = ingredients_for(recipe, args.decoder or "default", lpips=args.lpips, arcface=args.arcface)
+            runs.append(Run(recipe, place, ingredients))
     return runs
 
 

@@ -20,8 +20,8 @@ from texture_set.pyramid import halve
 from texture_set.shards import TextureSet
 from tqdm import tqdm
 
+from facejax.face_model import own_albedo
 from facejax.face_model.formats.default import load_default_head
-from facejax.face_model.model import LinearAlbedo
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error, identity_spread
 from facejax.unwrap.masks import scaled_kernel
 
@@ -55,8 +55,7 @@ def appearance(maps: np.ndarray) -> np.ndarray:
 
 def linear_albedo(count: int) -> np.ndarray:
     """(N, T, T, 3) uint8: random maps of the shipped head's linear model."""
-    albedo = load_default_head().albedo
-    assert isinstance(albedo, LinearAlbedo)
+    albedo = own_albedo(load_default_head())
     weights = np.random.default_rng(0).standard_normal((count, len(albedo.std))) * np.asarray(albedo.std)
     maps = np.asarray(albedo.mean) + np.einsum("na,a...->n...", weights, np.asarray(albedo.basis))
     return np.round(255 * np.clip(maps, 0, 1)).astype(np.uint8)

@@ -27,7 +27,7 @@ from texture_fit.tables import caption, markdown, mean, write_sheet
 from facejax.api import fit
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
 from facejax.export import versions, write_summary, write_text
-from facejax.face_model import FaceModel, FaceParams, neutral_params
+from facejax.face_model import FaceModel, FaceParams, neutral_params, own_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting import LINEAR
 from facejax.fitting.scene import project_landmarks
@@ -150,8 +150,7 @@ def turned(params: FaceParams, yaw: float) -> FaceParams:
 
 
 def run_ways(model: FaceModel, layout: Layout, truth: Truth) -> Iterator[tuple[Way, Unwrapped]]:
-    assert model.albedo is not None
-    plain = template_map(model, layout.texels, model.albedo.decode(jnp.zeros(model.albedo.count)))
+    plain = template_map(model, layout.texels, own_albedo(model).mean)
     for way in WAYS:
         params, cuts = [truth.params[view] for view in way.views], [truth.cuts[view] for view in way.views]
         yield way, unwrap_face(model, params, cuts, layout, plain, skin_only=False, **way.options)
@@ -197,7 +196,7 @@ def sample(args: Args, model: FaceModel, layout: Layout) -> str:
     fitted = fit(model, list(images.values()), list(marks.values()), recipe=LINEAR)
     params = {view: jax.tree.map(lambda leaf, k=k: leaf[k], fitted.params) for k, view in enumerate(YAWS)}
     cuts = {view: cut_out(images[view], marks[view], layout) for view in YAWS}
-    template = fitted_template(model, params["front"], layout.texels)
+    template = fitted_template(model, fitted.appearance, params["front"].appearance, layout.texels)
     theirs = np.asarray(published_map(args.data, model, layout, template))
     cells, rows = [*(caption(images[view], view, SIDE) for view in YAWS)], []
     kernel = scaled_kernel(KERNEL, layout.size)

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A face in five minutes
 #
-# A photograph goes in; out come a 3D face, its skin without the light, its pose, its expression and the light it stood
-# in. Everything below runs on a laptop and downloads nothing.
+# From a photo, facejax recovers a 3D face: its shape, its skin without the light, its pose, its expression, and the
+# light in the photo. Everything below runs on a laptop and downloads nothing.
 
 # %%
 from dataclasses import replace
@@ -26,8 +26,8 @@ def show(*images, captions=(), height=None):
 # %% [markdown]
 # ## The photograph
 #
-# This one is of nobody: a person is drawn at random from the head that comes with the package, and rendered before a
-# grey wall with some noise. So the truth is known, and no one's picture is needed. For a photograph of your own write
+# This photo shows nobody. We draw a random person from the head that comes with the package, and render it in front
+# of a grey wall with some noise. So we know the truth, and need nobody's picture. For a photo of your own, write
 # `photo = facejax.read_image("photo.jpg")`.
 
 # %%
@@ -39,9 +39,10 @@ show(photo, height=320)
 # %% [markdown]
 # ## The fit
 #
-# `facejax.fit` looks for the face, asks a small network for its 68 landmarks, fits the 3D head to them, and then
-# compares pixels: a **recipe** says how long and with which terms. Without `recipe=` you get the best one, which takes
-# half a minute to compile; here a short one does. The first call compiles, the next one of the same size does not.
+# `facejax.fit` detects the face, asks a small network for its 68 landmarks, fits the 3D head to them, and then
+# compares pixels. A **recipe** says how long, and with which loss terms. Without `recipe=` you get the best one,
+# which takes half a minute to compile. Here we use a short one. The first call compiles; the next call of the same
+# size does not.
 
 # %%
 everything = replace(facejax.LINEAR.stages[-1], steps=60)
@@ -52,21 +53,22 @@ print({name: round(seconds, 1) for name, seconds in result.seconds.items()})
 # %% [markdown]
 # ## What is in the result
 #
-# `result.params` is a tree of arrays whose first axis counts the faces: who it is, what the face does, its skin, where
-# the head is, the camera, the light. `result.save("out")` writes all of it as files: meshes, a `face.glb` for Blender
-# and most viewers with every expression as a slider, the skin as a texture, an `overlay.png` to look at first, and a
-# `summary.json` that says how well the fit went.
+# `result.params` is a tree of arrays whose first axis counts the faces: identity, expression, skin, pose, camera and
+# light. `result.save("out")` writes all of it as files: meshes; a `face.glb` for Blender and most viewers, with every
+# expression as a slider; the skin as a texture; an `overlay.png`, to look at first; and a `summary.json`, which says
+# how well the fit went.
 
 # %%
 face = jax.tree.map(lambda leaf: leaf[0], result.params)  # the first and only face
-print({name: getattr(face, name).shape for name in ("identity", "expression", "albedo", "light")})
+blocks = {"identity": face.identity, "expression": face.expression, **face.appearance, "light": face.light}
+print({name: block.shape for name, block in blocks.items()})
 
 # %% [markdown]
 # ## It is a 3D face
 #
-# `render` makes a picture of parameters, and is written for one face; `jax.vmap` makes it take many. Here are six at
-# once: the face where the photograph saw it, and then turned, smiling, with an open mouth and with closed eyes. All it
-# takes is to change a number and render again.
+# `render` makes a picture from parameters. It takes one face, and `jax.vmap` makes it take many. Here are six at
+# once: the face as the photo saw it, and then turned, smiling, with an open mouth, and with closed eyes. For each we
+# only change a number and render again.
 
 # %%
 camera = PerspectiveCamera(focal=jnp.float32(1750.0), principal=jnp.float32([256.0, 256.0]))  # pixels, of 512 a side
@@ -95,8 +97,8 @@ seen = jit(jax.vmap(lambda one: facejax.render(model, one, size=(512, 512), back
 show(*seen.color[1:], height=210)
 
 # %% [markdown]
-# The first of the six, laid over the photograph; the landmarks that the network saw (green) and those of the fit (red);
-# and the skin, as a map that goes around the head, without the light.
+# Below: the first of the six laid over the photo; the landmarks that the network saw (green) and those of the fit
+# (red); and the skin without the light, as a map that goes around the head.
 
 # %%
 overlay = alpha_over(seen.color[0], photo, seen.alpha[0])
@@ -106,10 +108,11 @@ skin = facejax.decode_albedo(model, face)
 show(photo, overlay, dots, skin, captions=["photograph", "fit over it", "landmarks", "skin"], height=280)
 
 # %% [markdown]
-# ## How near is it?
+# ## How exact is it?
 #
-# Here the truth is known, so the fit can be told how far off it is: the distance of its vertices to the true ones, over
-# the face, after the best shift, turn and scale, since one photograph does not say how large a head is.
+# We know the truth here, so we can measure the error of the fit: the distance of its vertices to the true ones, over
+# the face. Before measuring, we align them by the best shift, rotation and scale, since one photo does not say how
+# large a head is.
 
 # %%
 for name, error in errors_against(model, truth, result).items():

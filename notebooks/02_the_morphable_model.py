@@ -1,12 +1,12 @@
 # %% [markdown]
 # # The morphable model and its coefficients
 #
-# A 3D morphable model (Blanz and Vetter, 1999) is a mean face and a list of directions in which faces differ. A face is
-# then a handful of numbers, how far to go along each direction:
+# A 3D morphable model (Blanz and Vetter, 1999) is a mean face and a list of directions in which faces differ. A face
+# is then a few numbers: how far to go along each direction.
 #
 # $$\text{vertices} = \text{mean} + \sum_k c_k\,\sigma_k\,\text{identity}_k + \sum_j w_j\,\text{expression}_j$$
 #
-# This notebook looks at the directions of the head that comes with the package, one kind after the other.
+# This notebook shows the directions of the head that comes with the package, one kind after the other.
 
 # %%
 from dataclasses import replace
@@ -28,11 +28,11 @@ print(f"{len(model.identity_std)} directions of identity, {len(model.expression_
 print(f"{model.albedo.count} directions of skin colour, as maps of {model.albedo.mean.shape[0]} texels a side")
 
 # %% [markdown]
-# ## Something to look at it with
+# ## Drawing faces
 #
-# `FaceParams` say what one face is; `neutral_params` are the mean face before a camera. `replace` gives a copy with
-# something changed. Below, five faces at a time are drawn by one compiled program, each with its own texture: skin, or
-# plain clay where only the shape matters.
+# `FaceParams` describe one face; `neutral_params` are those of the mean face in front of a camera. `replace` gives a
+# copy with a changed part. Below, one compiled program draws five faces at a time, each with its own texture: skin,
+# or plain clay if only the shape matters.
 
 # %%
 SIDE = 512
@@ -66,8 +66,8 @@ def show(*rows, captions=(), height=210):
 # %% [markdown]
 # ## Identity
 #
-# The first directions hold most of what tells people apart. Coefficients count standard deviations: 0 is the mean, most
-# people lie between -2 and 2, and nearly nobody is at 3.
+# The first directions hold most of the differences between people. Coefficients are in standard deviations: 0 is the
+# mean, most people lie between -2 and 2, and hardly anyone is at 3.
 
 # %%
 steps = [-3.0, -1.5, 0.0, 1.5, 3.0]
@@ -81,7 +81,7 @@ def along(component):
 show(along(0), along(1), along(2), captions=[f"{step:+g} standard deviations" for step in steps])
 
 # %% [markdown]
-# Where does each direction move the skin? Yellow: by 5 mm or more; blue: not at all.
+# Where does each direction move the skin? Yellow: by 5 mm or more. Blue: not at all.
 
 
 # %%
@@ -103,8 +103,8 @@ show(draw(stack([mean] * 5), textures), captions=[f"identity {k}" for k in range
 # %% [markdown]
 # ## Expression
 #
-# Expressions are named shapes with weights between 0 and 1: the names are those that animators and phones use. They add
-# up, so a grin with one raised brow is three numbers.
+# Expressions are named shapes with weights between 0 and 1. The names are those that animators and phones use.
+# Expressions add up, so a grin with one raised brow is three numbers.
 
 # %%
 named = {
@@ -127,18 +127,18 @@ show(draw(faces, jnp.stack([clay] * 5)), captions=list(named))
 # %% [markdown]
 # ## Skin
 #
-# The same idea for colour: a mean map and directions. A map holds the *albedo*, what the skin is like without light;
-# the light comes later, in the renderer. Two people with the same shape:
+# Colour works the same way: a mean map and directions. A map holds the *albedo*, the colour of the skin without
+# light. The renderer adds the light later. Here are five skins on one shape:
 
 # %%
 albedos = 1.2 * jax.random.normal(jax.random.key(1), (5, model.albedo.count))
-skins = jax.vmap(model.albedo.decode)(albedos)  # (5, 256, 256, 3)
+skins = jax.vmap(model.albedo.decode)({"albedo": albedos})  # (5, 256, 256, 3)
 show(draw(stack([mean] * 5), skins), skins)
 
 # %% [markdown]
 # ## People
 #
-# Coefficients are made so that standard normal numbers are plausible people. Nobody below exists.
+# The coefficients are scaled so that standard normal numbers give plausible people. Nobody below exists.
 
 # %%
 shapes = 0.9 * jax.random.normal(jax.random.key(2), (5, len(model.identity_std)))
@@ -146,7 +146,7 @@ people = stack([replace(mean, identity=shape) for shape in shapes])
 show(draw(people, jnp.stack([clay] * 5)), draw(people, skins))
 
 # %% [markdown]
-# `decode` does the sum; written out it is one line, and the same to the last micrometre.
+# `decode` computes the sum. Written out it is a few lines, and gives the same result to the last micrometre.
 
 # %%
 one = replace(with_expression(["jawOpen"]), identity=shapes[0])
@@ -157,9 +157,9 @@ f"largest difference: {float(jnp.abs(facejax.decode(model, one) - by_hand).max()
 # %% [markdown]
 # ## Landmarks
 #
-# 68 points tie the model to photographs. Most are fixed points of the surface. Those along the jaw are not, for people
-# and detectors mark the *outline*, and when the head turns the outline is another part of the cheek: given the head's
-# rotation, `landmarks` follows it (green; the fixed points are red).
+# 68 points connect the model to photos. Most are fixed points of the surface. Those along the jaw are not: people and
+# detectors mark the *outline*, and when the head turns, another part of the cheek becomes the outline. Given the
+# rotation of the head, `landmarks` follows the outline (green; the fixed points are red).
 
 # %%
 turned = replace(mean, pose=replace(mean.pose, rotation=euler_to_quaternion(jnp.array([0.0, 35.0, 0.0]))))
@@ -175,7 +175,7 @@ show([picture, marked, both], captions=["", "fixed", "following the outline"], h
 # %% [markdown]
 # ## Regions
 #
-# Masks over the vertices say where things are: which part a loss should look at, where skin is.
+# Masks over the vertices say where things are, for example where the skin is, or which part a loss should use.
 
 # %%
 colours = {"forehead": (0.9, 0.6, 0.2), "nose": (0.2, 0.6, 0.9), "cheeks": (0.9, 0.3, 0.4), "lips": (0.6, 0.2, 0.7)}

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Rendering and light, and gradients through silhouettes
 #
-# The renderer is a function from numbers to a picture. This notebook shows what it returns, how nine numbers a colour
-# make a light, and why the derivative at an outline is the one that matters.
+# The renderer is a function from numbers to a picture. This notebook shows what it returns, how nine numbers per
+# colour describe a light, and why the derivative at an outline matters.
 
 # %%
 from dataclasses import replace
@@ -32,11 +32,11 @@ def show(*images, captions=(), height=210):
 
 
 # %% [markdown]
-# ## What the renderer saw
+# ## What the renderer returns
 #
-# `facejax.render` gives a `Rendering`: colour, coverage (soft within a pixel of the outline), depth in millimetres, the
-# unit normal, and the texture coordinates of what each pixel shows. `facejax.programs.jit` is `jax.jit` with the
-# compiler options that this renderer likes.
+# `facejax.render` returns a `Rendering`: colour, coverage (soft within a pixel of the outline), depth in millimetres,
+# unit normals, and the texture coordinates that each pixel shows. `facejax.programs.jit` is `jax.jit` with
+# compiler options that suit this renderer.
 
 # %%
 see = jit(lambda params: facejax.render(model, params, size=(SIDE, SIDE)))
@@ -56,10 +56,10 @@ show(*pictures.values(), captions=list(pictures))
 # %% [markdown]
 # ## Light
 #
-# A light is nine numbers for each colour: the first spherical harmonics, order by order. The first number is light from
-# everywhere; the next three are how much more comes from above, from the front, and from the viewer's right; the last
-# five shape it. That is enough for matt skin (Ramamoorthi and Hanrahan, 2001), and it has no cast shadows. Light and
-# skin are multiplied in linear RGB, not in the display values of a file.
+# A light is nine numbers for each colour, the coefficients of the first spherical harmonics. The first number is
+# light from all directions. The next three say how much more comes from above, from the front, and from the viewer's
+# right. The last five refine its shape. That is enough for matt skin (Ramamoorthi and Hanrahan, 2001); it has no cast
+# shadows. Light and skin are multiplied in linear RGB, not in the display values of a file.
 
 # %%
 dim = uniform_light(0.4)
@@ -76,11 +76,11 @@ show(*[see(replace(face, light=light)).color for light in lights.values()], capt
 # %% [markdown]
 # ## The derivative of a picture
 #
-# Turn the head a little to the viewer's right: which pixels become brighter (red), which darker (blue)? `jax.jvp` gives
-# that picture in one pass. Inside the face a pixel changes as the skin slides under it. At the outline it changes from
-# head to wall; a plain rasteriser has no derivative there, because a pixel shows one triangle or another. Here the
-# outline's exact place between two pixel centres blends them, so its derivative is there too. `edges=False` leaves that
-# out.
+# Turn the head a little to the viewer's right. Which pixels become brighter (red), and which darker (blue)? `jax.jvp`
+# computes that picture in one pass. Inside the face, a pixel changes because the skin under it moves. At the outline
+# it changes from head to wall. A plain rasteriser has no derivative there, because each pixel shows one triangle or
+# another. This renderer blends the two pixels at an outline by its exact position between their centres, so the
+# derivative exists there too. `edges=False` leaves it out.
 
 
 # %%
@@ -113,8 +113,8 @@ brighter, more_covered, inside_only = derivatives(0.0)
 show(seen.color, signed(brighter), signed(inside_only), captions=["", "derivative", "without edges"], height=320)
 
 # %% [markdown]
-# Is it right? The area of the head in the picture, in pixels, changes as it turns. Turn it by half a degree either way
-# and see how much; the derivative of coverage should say the same.
+# Is it right? The area of the head in the picture, in pixels, changes as the head turns. Turn it by half a degree in
+# both directions and measure the change. The derivative of the coverage should agree.
 
 # %%
 step = np.deg2rad(0.5)
@@ -123,10 +123,11 @@ print(f"by turning     {(more - less) / (2 * step):8.1f} pixels a radian")
 print(f"by derivative  {more_covered.sum():8.1f}")
 
 # %% [markdown]
-# ## What it is for: a pose from a shadow
+# ## An application: a pose from a silhouette
 #
-# Take only the coverage of the head, a white shape on black, and start from a wrong pose. No colour, no landmark: all
-# that pulls is the outline. Eighty steps of Adam on turn and place lower the mean squared difference.
+# Take only the coverage of the head, a white shape on black, and start from a wrong pose. There is no colour and no
+# landmark, so only the outline gives a gradient. Eighty steps of Adam on rotation and position reduce the mean
+# squared difference.
 
 # %%
 STEPS = 80
@@ -168,7 +169,7 @@ print(f"start: {degrees[0]:4.1f} degrees and {millimetres[0]:4.1f} mm off")
 print(f"end:   {degrees[-1]:4.1f} degrees and {millimetres[-1]:4.1f} mm off")
 
 # %% [markdown]
-# Green: the target only; red: the head only; grey: both.
+# Green: only the target. Red: only the head. Grey: both.
 
 
 # %%

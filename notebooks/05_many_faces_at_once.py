@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Many faces at once, and what it costs
 #
-# A fit is written for one face and made for many by `jax.vmap`; a list of photographs becomes one compiled program.
-# This notebook fits eight people at once and looks at the bill: compilation, seconds a face, memory a face.
+# The fit is written for one face, and `jax.vmap` makes it take many. A list of photos becomes one compiled program.
+# This notebook fits eight people at once and measures the cost: compilation, seconds per face, and memory per face.
 
 # %%
 import time
@@ -34,7 +34,7 @@ def show(*rows, captions=(), height=130):
 # %% [markdown]
 # ## Sixteen people, in two groups of eight
 #
-# Drawn from the model and rendered, with noisy landmarks. Making them is a batch already.
+# They are drawn from the model and rendered, with noisy landmarks. Rendering them is already a batch.
 
 # %%
 wall = jnp.array([0.25, 0.28, 0.33])
@@ -72,8 +72,8 @@ show(photos)
 # %% [markdown]
 # ## One program for eight
 #
-# The shortest recipe: landmarks, then the light in closed form. `result.seconds` tells compilation from the fit. The
-# second group has the same size, so nothing is compiled for it.
+# We use the shortest recipe: landmarks, then the light in closed form. `result.seconds` separates compilation from
+# fitting. The second group has the same size, so nothing is compiled for it.
 
 # %%
 recipe = replace(facejax.LANDMARKS, contour="moving")  # the jaw points lie on the outline, as people mark it
@@ -83,8 +83,8 @@ for name, one in {"first group": result, "second group": second}.items():
     print(f"{name:13s} compiled for {one.seconds['compile']:5.1f} s, fitted in {one.seconds['fit']:5.2f} s")
 
 # %% [markdown]
-# Photographs with their landmarks, and what was fitted, laid over them. The skin is everybody's mean, since this recipe
-# leaves the albedo alone, and the light takes its tone.
+# First row: the photos with their landmarks. Second row: the fits, laid over the photos. Every skin is the mean skin,
+# since this recipe leaves the albedo alone, and the light adapts to the tone.
 
 # %%
 fitted, coverage, _ = view(result.params)
@@ -94,8 +94,8 @@ show(dots, [alpha_over(*each) for each in zip(fitted, photos, coverage, strict=T
 # %% [markdown]
 # ## Eight, or one at a time?
 #
-# A program belongs to a batch size: the first single face compiles again. So a run over many photographs keeps to one
-# size and fills up its last batch, as `facejax fit` does with a folder.
+# A program is compiled for one batch size, so the first single face compiles again. A run over many photos therefore
+# keeps to one size, as `facejax fit` does with a folder.
 
 # %%
 alone = facejax.fit(model, photos[:1], points[:1], recipe=recipe)
@@ -120,8 +120,9 @@ print(f"    1 {alone.seconds['compile']:12.1f} {one_by_one:16.3f} {memory(1):11.
 print(f"    8 {result.seconds['compile']:12.1f} {together:16.3f} {memory(8):11.1f}")
 
 # %% [markdown]
-# What that means for a thousand faces on this machine, compilation included. On a processor a batch saves something at
-# best, for its cores are busy with one face already; an accelerator is idle with one face, and the same code fills it.
+# This is the cost of a thousand faces on this machine, compilation included. On a processor, a batch saves little at
+# best, since one face already keeps the cores busy. An accelerator is nearly idle with one face, and the same code
+# fills it.
 
 # %%
 count = np.arange(0, 1001, 50)
@@ -135,10 +136,10 @@ axes = {"across": np.arange(0, 1001, 250), "up": ticks, "x_label": "faces", "y_l
 Image.fromarray(to_uint8(draw_lines(bill, **axes)))
 
 # %% [markdown]
-# ## Do they disturb each other?
+# ## Do the faces affect each other?
 #
-# No. The first face fitted alone and fitted among eight is the same face, up to rounding. And a face that goes wrong
-# goes wrong alone: below, somebody's landmarks are garbage.
+# No. The first face fitted alone is the same as the first face fitted among eight, up to rounding. And if one face
+# goes wrong, the others do not. Below, the landmarks of one person are random.
 
 # %%
 apart = np.abs(alone.landmarks[0] - result.landmarks[0]).max()
@@ -156,5 +157,5 @@ dots = [draw_landmarks(photo, some) for photo, some in zip(photos, garbage, stri
 show(dots, [alpha_over(*each) for each in zip(fitted, photos, coverage, strict=True)])
 
 # %% [markdown]
-# For folders of thousands, with runs that can be stopped and go on, see `docs/batch_runs.md`; for measured figures of
-# longer recipes, `docs/performance.md`.
+# `docs/batch_runs.md` describes runs over thousands of photos that can be stopped and resumed. `docs/performance.md`
+# has measured figures for longer recipes.

@@ -1,12 +1,13 @@
 # %% [markdown]
 # # The texture GAN: sampling, interpolation, inversion
 #
-# A linear albedo adds up a mean and some directions. A generator network makes a map from *latents* instead, a few
-# hundred numbers for each of its layers, and can make what no sum of maps is. The package has one (StyleGAN2, 256
-# texels). Here it makes new skins, walks from one to another, and is run backwards: which latents make a given map?
+# A linear albedo is the sum of a mean and some directions. A generator network instead makes a map from *latents*, a
+# few hundred numbers for each of its layers, and can make maps that no sum gives. The package has such a generator
+# (StyleGAN2, 256 texels). Here it makes new skins and interpolates between them. Then we invert it: which latents
+# give a certain map?
 #
-# The shipped one is small, 7 MB, and learned within an hour on a processor: its skins are smooth and differ mostly in
-# tone. `docs/texture.md` says how to train a larger one; the calls are the same.
+# The shipped generator is small (7 MB) and was trained within an hour on a processor. Its skins are smooth and differ
+# mostly in tone. `docs/texture.md` says how to train a larger one; the calls are the same.
 
 # %%
 from dataclasses import replace
@@ -27,7 +28,7 @@ from facejax.texture import DetailedTexture, load_decoder, sample_latents, to_st
 SIDE = 384
 model = facejax.load_face_model()
 decoder = load_decoder()
-layers, width = decoder.latent_layers, decoder.config.latent
+layers, width = decoder.blocks["latents"]
 print(f"{layers} layers, each with a latent of {width} numbers")
 
 
@@ -40,8 +41,8 @@ def show(*rows, captions=(), height=200):
 # %% [markdown]
 # ## New skins
 #
-# Latents count standard deviations from their mean, so zeros make the mean skin. `DetailedTexture` takes them in one
-# vector, and after them *details*, of which more below; here they are zero.
+# Latents are in standard deviations from their mean, so zeros give the mean skin. `DetailedTexture` takes two blocks:
+# the latents, and *details*, which we explain below; here they are zero.
 
 # %%
 texture = DetailedTexture(decoder)
@@ -54,9 +55,9 @@ head = replace(head, pose=pose, light=light)
 
 @jit
 @jax.vmap
-def make(coefficients):
+def make(blocks):
     """A map (256, 256, 3) of display values."""
-    return jnp.clip(texture.decode(coefficients), 0, 1)
+    return jnp.clip(texture.decode(blocks), 0, 1)
 
 
 @jit
@@ -67,8 +68,8 @@ def wear(skin):
 
 
 def smooth(latents):
-    """Five skins' coefficients from their latents (5, layers, width), without details."""
-    return jnp.pad(latents.reshape(5, -1), ((0, 0), (0, texture.detail_count)))
+    """The blocks of five skins from their latents (5, layers, width), without details."""
+    return {"latents": latents, "details": jnp.zeros((5, *texture.blocks["details"]))}
 
 
 skins = to_standard(decoder, sample_latents(decoder, jax.random.key(4), 5))
@@ -76,10 +77,10 @@ maps = make(smooth(skins))
 show(maps, wear(maps))
 
 # %% [markdown]
-# ## Nearer to the mean
+# ## Closer to the mean
 #
-# Latents far from the mean make rarer skins, and more mistakes. Drawing them towards it by a factor psi trades variety
-# for safety; beyond 1 it exaggerates.
+# Latents far from the mean give rarer skins, and more mistakes. Scaling them towards the mean by a factor psi trades
+# variety for quality. Beyond 1 it exaggerates.
 
 # %%
 psis = jnp.array([0.0, 0.5, 1.0, 1.5, 2.0])
@@ -88,7 +89,7 @@ show(wear(make(smooth(psis[:, None, None] * skins[4]))), captions=[f"psi {psi:g}
 # %% [markdown]
 # ## From one skin to another
 #
-# Latents can be averaged, and what lies between two skins is a skin, not two printed over each other.
+# Latents can be averaged. What lies between two skins is again a skin, not two skins printed over each other.
 
 # %%
 shares = jnp.linspace(0, 1, 5)
@@ -96,8 +97,8 @@ between = jnp.stack([(1 - share) * skins[3] + share * skins[4] for share in shar
 show(wear(make(smooth(between))), captions=[f"{share:.0%}" for share in shares])
 
 # %% [markdown]
-# Each layer has its own latent: the first decide what is large, the last what is fine, down to the tone of single
-# texels. So some layers may come from one skin and the rest from another.
+# Each layer has its own latent. The first layers decide the large structures, and the last ones the fine structures
+# and the tone of single texels. So some layers may come from one skin and the rest from another.
 
 # %%
 cuts = [0, 4, 7, 10, layers]
@@ -106,48 +107,53 @@ mixed = jnp.stack([jnp.where(layer < cut, skins[4], skins[3]) for cut in cuts])
 show(wear(make(smooth(mixed))), captions=[f"{cut} layers of the other" for cut in cuts])
 
 # %% [markdown]
-# ## Backwards
+# ## Inversion
 #
-# A fit needs the inverse. As a target take a map that this generator did not make: a skin of the linear model, with a
-# mole painted on its cheek. `encode` is a first guess, a linear regression from a tiny copy of the map. From there Adam
-# moves the latents of every layer (W+, as FFHQ-UV does), and in a second run the details too: what is added to the
-# generator's noise maps, which hold what is different at every texel.
+# A fit needs the inverse. As a target we take a map that this generator did not make: a skin of the linear model,
+# with a mole painted on its cheek. `encode` gives a first guess, by linear regression from a tiny copy of the map.
+# From there, Adam moves the latents of every layer (W+, as in FFHQ-UV). In a second run it also moves the details,
+# which are added to the noise maps of the generator. The noise maps hold what differs at every texel.
 
 # %%
-target = model.albedo.decode(0.8 * jax.random.normal(jax.random.key(23), (model.albedo.count,)))
+target = model.albedo.decode({"albedo": 0.8 * jax.random.normal(jax.random.key(23), (model.albedo.count,))})
 rows, columns = np.mgrid[:256, :256]
 mole = np.hypot(rows - 122, columns - 180) < 3.5
 target = jnp.clip(jnp.where(mole[..., None], jnp.array([0.25, 0.13, 0.10]), target), 0, 1)
 
 STEPS = 40
-is_latent = jnp.arange(texture.count) < layers * width
 
 
 @jit
 def invert(start, lengths):
-    """Coefficients after every one of STEPS steps of Adam, each coefficient with its own step length."""
+    """The blocks after every one of STEPS steps of Adam, each block with its own step length."""
 
-    def loss(coefficients):
-        prior = 1e-5 * jnp.mean(coefficients**2)  # plausible skins lie near the middle
-        return jnp.mean((texture.decode(coefficients) - target) ** 2) + prior
+    def loss(blocks):
+        numbers = jnp.concatenate([block.reshape(-1) for block in blocks.values()])
+        prior = 1e-5 * jnp.mean(numbers**2)  # plausible skins lie near the middle
+        return jnp.mean((texture.decode(blocks) - target) ** 2) + prior
 
     adam, pace = optax.scale_by_adam(), optax.cosine_decay_schedule(1.0, STEPS)
 
     def step(state, k):
-        coefficients, memory = state
-        direction, memory = adam.update(jax.grad(loss)(coefficients), memory)
-        coefficients = coefficients - pace(k) * lengths * direction
-        return (coefficients, memory), coefficients
+        blocks, memory = state
+        direction, memory = adam.update(jax.grad(loss)(blocks), memory)
+        blocks = {name: blocks[name] - pace(k) * lengths[name] * direction[name] for name in blocks}
+        return (blocks, memory), blocks
 
     return jax.lax.scan(step, (start, adam.init(start)), jnp.arange(STEPS))[1]
 
 
+def after(steps, k):
+    return jax.tree.map(lambda leaf: leaf[k], steps)
+
+
 guess = texture.encode(target)
-by_latents = invert(guess, jnp.where(is_latent, 0.15, 0.0))
-with_details = invert(by_latents[-1], jnp.where(is_latent, 0.03, 0.3))
+by_latents = invert(guess, {"latents": 0.15, "details": 0.0})
+with_details = invert(after(by_latents, -1), {"latents": 0.03, "details": 0.3})
 
 # %%
-found = make(jnp.stack([guess, by_latents[9], by_latents[-1], with_details[9], with_details[-1]]))
+on_the_way = [guess, *(after(steps, k) for steps in (by_latents, with_details) for k in (9, -1))]
+found = make(jax.tree.map(lambda *leaves: jnp.stack(leaves), *on_the_way))
 psnr = -10 * jnp.log10(jnp.mean((found - target) ** 2, axis=(1, 2, 3)))
 steps = ["guess", "10 steps", "40 steps", "and 10 with details", "and 40"]
 names = [f"{step}, {db:.1f} dB" for step, db in zip(steps, psnr, strict=True)]
@@ -155,14 +161,14 @@ cheeks = [one[90:154, 148:212] for one in found]
 show(found, wear(found), cheeks, captions=names)
 
 # %% [markdown]
-# The bottom row is the cheek with its mole. For comparison the target:
+# The bottom row is the cheek with its mole. For comparison, the target:
 
 # %%
 show([target, wear(jnp.stack([target] * 5))[0], target[90:154, 148:212]])
 
 # %% [markdown]
-# Latents find tone, brows and lips; a mole, or the grain of a beard, is beyond them, and the details paint it. A fit
-# does just that with a photograph in the place of the target: its stages say `albedo="decoder"` or `albedo="detailed"`.
+# Latents find tone, brows and lips. They cannot represent a mole or the grain of a beard; the details paint those. A
+# fit does the same with a photo as the target: its stages name the appearance `"decoder"` or `"detailed"`.
 #
-# Details are a bargain. They can paint anything, a shadow and a fringe too, so the fit holds them with a prior of their
-# own (`docs/fitting.md`).
+# Details have a price. They can paint anything, including a shadow or a fringe, so the fit gives them a prior of
+# their own (`docs/fitting.md`).

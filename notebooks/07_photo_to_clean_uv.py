@@ -1,9 +1,9 @@
 # %% [markdown]
 # # From photographs to a clean texture
 #
-# A photograph of a face is a texture already, only bent around a head, lit from one side, and with half of it missing.
-# *Unwrapping* straightens it: each texel of a map looks up where on the head it lies, where that is in the photograph,
-# and what colour is there. Then the light is divided out, several views are put together, and gaps are filled.
+# A photo of a face is already a texture, but it is bent around a head, lit from one side, and half of it is missing.
+# *Unwrapping* straightens it: for each texel of a map, it finds the point on the head, the place of that point in the
+# photo, and the colour there. Then the light is divided out, several views are combined, and gaps are filled.
 
 # %%
 from dataclasses import replace
@@ -34,8 +34,8 @@ def show(*rows, captions=(), height=210):
 # %% [markdown]
 # ## Three photographs of one face
 #
-# Somebody drawn from the model, with freckles, which the model knows nothing of; from the left, the front and the
-# right, in the light of a window on one side.
+# They show a person drawn from the model, with freckles, which the model does not have: from the left, the front and
+# the right, in the light of a window on one side.
 
 # %%
 person, skin, freckles, noise = jax.random.split(jax.random.key(31), 4)
@@ -44,7 +44,7 @@ face = random_face(model, key=person)
 light = uniform_light(0.55).at[2].set(0.15).at[3].set(0.95)
 face = replace(face, camera=camera, light=light, expression=jnp.zeros_like(face.expression))
 
-plain = model.albedo.decode(0.7 * jax.random.normal(skin, (model.albedo.count,)))
+plain = model.albedo.decode({"albedo": 0.7 * jax.random.normal(skin, (model.albedo.count,))})
 places = jax.random.uniform(freckles, (160, 2), minval=jnp.array([0.38, 0.27]), maxval=jnp.array([0.56, 0.73]))
 texel = (np.stack(np.mgrid[:TEXELS, :TEXELS], axis=-1) + 0.5) / TEXELS
 distance = np.linalg.norm(texel[:, :, None] - np.asarray(places), axis=-1).min(axis=-1)
@@ -78,8 +78,8 @@ show(photos, captions=["left", "front", "right"], height=260)
 # %% [markdown]
 # ## The fit
 #
-# Unwrapping needs to know where the head is and how it is lit. A short fit is enough: landmarks, then thirty steps on
-# the model's own skin and the light.
+# Unwrapping needs the pose of the head and the light. A short fit is enough: landmarks, then thirty steps on the
+# model's own skin and the light.
 
 # %%
 colour = replace(facejax.LINEAR.stages[0], steps=30)
@@ -90,10 +90,11 @@ result = facejax.fit(model, list(photos), list(points), recipe=recipe, focal=flo
 # %% [markdown]
 # ## The map of each photograph
 #
-# `face_layout` says for every texel where on the mesh it lies; it belongs to the model and a size. `cut_out` takes the
-# face out of a photograph. `unwrap_photos` does the rest, and is a pure function of arrays: compile it once.
+# `face_layout` gives the point on the mesh for every texel; it depends on the model and the size of the map.
+# `cut_out` cuts the face out of a photo. `unwrap_photos` does the rest. It is a pure function of arrays, so compile
+# it once.
 #
-# The template fills what no photograph shows. It is the fitted skin of the front view: the right tone, no freckles.
+# The template fills what no photo shows. It is the fitted skin of the front view: the right tone, without freckles.
 
 # %%
 layout = face_layout(model, TEXELS)
@@ -106,9 +107,9 @@ unwrap = jit(unwrap_photos, static_argnames="delight")
 found = unwrap(model, result.params, cuts, layout, template, delight=True)
 
 # %% [markdown]
-# First, what each photograph shows, light and all. Second, how much each texel faces the camera: where two photographs
-# show the same skin, the one that looks at it straight is trusted. Third, the light that the fit found, as it falls on
-# the skin; it is what gets divided out.
+# First row: what each photo shows, including its light. Second row: how much each texel faces the camera. If two
+# photos show the same skin, the one that sees it more directly is used. Third row: the shading by the light that the
+# fit found, which is divided out.
 
 
 # %%
@@ -122,14 +123,14 @@ show(views.color, grey(views.facing), jnp.clip(views.shading / 1.4, 0, 1), capti
 # %% [markdown]
 # ## The texture
 #
-# De-lit, pasted, repaired, completed. Beside it the template, and the truth.
+# The result is de-lit, pasted, repaired and completed. Next to it are the template and the truth.
 
 # %%
 texture = found.completed.texture
 show([texture, template, true_skin], captions=["from photographs", "template", "truth"], height=300)
 
 # %% [markdown]
-# The same part of the three, larger: the freckles came from the photographs, and the window's light is gone.
+# The same part of the three, enlarged. The freckles came from the photos, and the light of the window is gone.
 
 # %%
 show(
@@ -140,7 +141,7 @@ show(
 # ## How good is it?
 #
 # The BS error says how unevenly lit a map is: how much its blurred brightness differs from its mirror image, out of
-# 255. And since the truth is known, the error over the texels that a photograph showed.
+# 255. And since we know the truth, we can measure the error over the texels that a photo showed.
 
 # %%
 quality = found.quality
@@ -154,8 +155,8 @@ for name, one in {"template": template, "from photographs": texture}.items():
 # %% [markdown]
 # ## In another light
 #
-# What a clean texture is for: the same head under light that was never there. Above with the unwrapped texture, below
-# the truth.
+# This is what a clean texture is for: the same head in a light that was never there. Above with the unwrapped
+# texture, below the truth.
 
 # %%
 evening = uniform_light(0.3).at[3].set(jnp.array([-0.9, -0.6, -0.35])).at[1].set(0.3)
@@ -163,5 +164,5 @@ relit = replace(turned(face, [25.0, 0.0, -25.0]), light=jnp.stack([evening] * 3)
 show(*(view(relit, jnp.stack([one] * 3))[0] for one in (texture, true_skin)))
 
 # %% [markdown]
-# On the command line it is `facejax unwrap --views left.jpg front.jpg right.jpg --out textures`, and
-# `facejax build-uv-dataset` for thousands of faces; `docs/unwrap.md` has the details and the limits.
+# On the command line, use `facejax unwrap --views left.jpg front.jpg right.jpg --out textures`, and `facejax
+# build-uv-dataset` for thousands of faces. `docs/unwrap.md` has the details and the limits.

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Bring your own model, and weights
 #
-# The head that comes with the package is free for any use. Most published face models are not: you register with their
-# authors, accept their terms, and get a file. facejax reads those files as they are and turns them into one kind of
-# model, so that everything else in these notebooks works with them.
+# The head that comes with the package is free for any use. Most published face models are not: you register with
+# their authors, accept their terms, and get a file. facejax reads those files as they are and converts them to one
+# kind of model, so that everything else in these notebooks works with them.
 #
-# The real files cannot be here, so this notebook writes stand-ins: the package's own head, in the layout, the unit and
-# the counting of each format. Where the real ones come from:
+# The real files cannot be included here. So this notebook writes stand-ins: the package's own head, in the layout,
+# unit and counting of each format. The real files come from here:
 #
 # | model | file | where |
 # |---|---|---|
@@ -16,7 +16,7 @@
 # | HiFi3D++ | `hifi3dpp_model_info.mat` | links in github.com/csbhr/FFHQ-UV |
 # | GNM Head | `gnm_head.npz` | github.com/google/GNM (Apache 2.0, no registration) |
 #
-# `docs/models.md` has all formats, their terms in a line, and what is converted.
+# `docs/models.md` lists all formats, their terms in brief, and what is converted.
 
 # %%
 import importlib.util
@@ -28,7 +28,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.io
-from facejax.toolbox import tools_for
 from PIL import Image
 
 import facejax
@@ -37,7 +36,9 @@ from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, to_came
 from facejax.commands.demo import portrait, random_face
 from facejax.evaluation.normalized_error import nme
 from facejax.export import alpha_over, panels, to_uint8
+from facejax.face_model import own_albedo
 from facejax.fitting import fit_landmarks
+from facejax.ingredients import ingredients_for
 from facejax.lighting import uniform_light
 from facejax.nets.mobilenet import BLOCKS
 from facejax.programs import jit
@@ -57,8 +58,8 @@ def show(*rows, captions=(), height=210):
 # %% [markdown]
 # ## What the files will hold
 #
-# Millimetres, four directions of identity, two expressions. Two of the formats have a colour for each vertex, so the
-# head's maps are looked up there; landmarks become the vertex nearest to each.
+# The stand-ins have four directions of identity and two expressions; here they are in millimetres. Two of the formats
+# have a colour for each vertex, so we look the head's maps up there. Each landmark becomes the nearest vertex.
 
 # %%
 mean, faces = np.asarray(own.mean), np.asarray(own.faces)
@@ -85,8 +86,8 @@ def columns(basis):
 # %% [markdown]
 # ## Five files
 #
-# **ICT-FaceKit**: centimetres, counted from 0, named blendshapes. The published folder has a mesh for each direction;
-# the same arrays in one `.npz` are read too.
+# **ICT-FaceKit**: centimetres, counted from 0, named blendshapes. The published folder has a mesh for each direction.
+# The same arrays in one `.npz` can be read too.
 
 # %%
 np.savez(
@@ -106,8 +107,8 @@ np.savez(
 )
 
 # %% [markdown]
-# **Basel Face Model 2009**: micrometres, counted from 1, triangles clockwise, colours up to 255, directions of length
-# one with their standard deviations beside them. No expressions, and no landmarks: those are given on loading.
+# **Basel Face Model 2009**: micrometres, counted from 1, clockwise triangles, colours up to 255, directions of length
+# one with separate standard deviations. It has no expressions and no landmarks; we pass landmarks when we load it.
 
 # %%
 shape_std, colour_std = np.linalg.norm(columns(identity), axis=0), np.linalg.norm(columns(np.array(colours)), axis=0)
@@ -125,9 +126,9 @@ scipy.io.savemat(
 )
 
 # %% [markdown]
-# **FLAME**: metres; the first 300 directions are identity, the next 100 expression, standard deviations inside. The
-# published file is a pickle, that is, a program; it is read here without being run, and the same keys in a `.npz` are
-# as good.
+# **FLAME**: metres. The first 300 directions are identity, the next 100 are expression, and they include the standard
+# deviations. The published file is a pickle, that is, a program. facejax reads it without running it. The same keys
+# in a `.npz` work too.
 
 # %%
 directions = np.zeros((*mean.shape, 400), np.float32)
@@ -136,7 +137,7 @@ directions[..., 300:302] = expression.transpose(1, 2, 0) / 1000
 np.savez(folder / "flame.npz", v_template=mean / 1000, shapedirs=directions, f=faces.astype(np.uint32))
 
 # %% [markdown]
-# **HiFi3D++** as FFHQ-UV has it: a unit of 100 mm, counted from 1, the whole head in `head_tri`, its texture layout,
+# **HiFi3D++** as in FFHQ-UV: a unit of 100 mm, counted from 1, with the whole head in `head_tri`, its texture layout,
 # colours and landmarks.
 
 # %%
@@ -178,8 +179,8 @@ np.savez(
 # %% [markdown]
 # ## Loading them
 #
-# One function; what is in a file says which format it is. `landmarks=` gives 68 vertices, or points on triangles, to a
-# file that has none.
+# One function loads them all and recognises the format by the content of the file. `landmarks=` gives 68 vertices, or
+# points on triangles, to a file that has none.
 
 # %%
 models = {
@@ -191,15 +192,15 @@ models = {
 }
 print("              identity  expression  colour  texture layout  blendshapes")
 for name, model in models.items():
-    colours_in = 0 if model.albedo is None else model.albedo.count
+    colours_in = own_albedo(model).count  # none: grey
     has_layout = bool(jnp.ptp(model.uv) > 0)
     counts = f"{len(model.identity_std):8d} {len(model.expression_names):11d} {colours_in:7d}"
     print(f"{name:14s}{counts} {has_layout!s:>15s} {model.blendshapes!s:>12s}")
 
 # %% [markdown]
-# All five came from one head, in five units. So the same coefficients must give the same face. First row: the mean with
-# what colour the file has; then the first direction of identity at three standard deviations; then the first
-# expression, where the file has any.
+# All five come from one head, in five units. So the same coefficients must give the same face. First row: the mean,
+# with the colour that the file has. Second row: the first direction of identity at three standard deviations. Third
+# row: the first expression, if the file has any.
 
 # %%
 SIDE = 320
@@ -254,7 +255,7 @@ for name, model in models.items():
 # %% [markdown]
 # ## A fit with it
 #
-# Nothing changes but the model: `facejax.fit(models["GNM"], photo, points)`. Here only its first step, the landmarks,
+# Only the model changes: `facejax.fit(models["GNM"], photo, points)`. Here we run only the first step, the landmarks,
 # with the four directions of the stand-in.
 
 # %%
@@ -274,9 +275,9 @@ captions = ["portrait", f"landmarks {nme(found.landmarks, points):.1f} % off"]
 show([small, alpha_over(fitted, small, coverage)], captions=captions, height=300)
 
 # %% [markdown]
-# ## When a file is not right
+# ## Errors
 #
-# Every problem is one line that names the file, what is wrong and what to do.
+# Every problem is reported in one line that names the file, what is wrong, and what to do.
 
 # %%
 cut = folder / "cut_short.mat"
@@ -290,21 +291,21 @@ for path in [cut, folder / "missing.npz"]:
 # %% [markdown]
 # ## Weights of your own
 #
-# Networks are kept as Orbax checkpoints: a folder with the numbers, the sizes, and the name and version of what it is.
-# A texture decoder that you trained takes the place of the package's own by its folder: `facejax fit --decoder FOLDER`,
-# or `tools_for` in Python.
+# Networks are stored as Orbax checkpoints: a folder with the numbers, the sizes, and the name and version of the
+# network. To use a texture decoder that you trained instead of the package's own, give its folder: `facejax fit
+# --decoder FOLDER`, or as below in Python.
 
 # %%
 save_decoder(folder / "decoder", load_decoder())  # yours would come from experiments/train_texture_gan.py
-tools = tools_for(facejax.DEFAULT, decoder=folder / "decoder")
-print("albedo models:", *tools.albedos)
-print("networks:     ", *(f"{role}: {network.name}" for role, network in tools.networks.items()))
+ingredients = ingredients_for(facejax.DEFAULT, decoder=folder / "decoder")
+print("appearances:", *ingredients.appearances)
+print("networks:   ", *(f"{role}: {network.name}" for role, network in ingredients.networks.items()))
 
 # %% [markdown]
-# ## Weights of others
+# ## Released weights
 #
-# Released PyTorch weights are imported once and kept as such a checkpoint, here or with `facejax convert`. You get the
-# file from its authors:
+# Released PyTorch weights are imported once and stored as such a checkpoint, here or with `facejax convert`. Get the
+# files from their authors:
 #
 # | importer | file | where |
 # |---|---|---|
@@ -315,7 +316,7 @@ print("networks:     ", *(f"{role}: {network.name}" for role, network in tools.n
 # | `texture.import_decoder` | `texgan_ffhq_uv.pth` | github.com/csbhr/FFHQ-UV |
 #
 # `docs/weights.md` has the rest, and the terms. The stand-in below is 3DDFA_V2's MobileNet with random numbers and a
-# quarter of its channels. Writing and reading a `.pth` takes PyTorch (`pip install 'facejax[torch]'`), so without it
+# quarter of its channels. To write and read a `.pth` you need PyTorch (`pip install 'facejax[torch]'`); without it,
 # this cell only says so. Nothing in the file is executed.
 
 

@@ -16,6 +16,7 @@ import facejax
 from facejax.cli import COMMANDS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = {path.relative_to(DOCS).with_suffix("").as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
 MODULES = re.findall(r"automodule:: (\S+)", (DOCS / "api.md").read_text())
 
 
@@ -53,14 +54,13 @@ def test_it_builds_without_a_warning(tmp_path):
 
 
 def test_every_page_is_in_the_index():
-    listed = set(re.findall(r"^(\w+)$", (DOCS / "index.md").read_text(), flags=re.MULTILINE))
-    pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
-    assert pages <= listed
+    listed = re.findall(r"^([\w/]+)$", (DOCS / "index.md").read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(PAGES.keys() - {"index"})
 
 
-@pytest.mark.parametrize("page", [path.name for path in DOCS.glob("*.md") if ">>>" in path.read_text()])
+@pytest.mark.parametrize("page", [page for page, path in PAGES.items() if ">>>" in path.read_text()])
 def test_the_examples_of_a_page_say_what_is_so(page):
-    text = (DOCS / page).read_text().replace("```", "")  # an example ends where its fence does
+    text = PAGES[page].read_text().replace("```", "")  # an example ends where its fence does
     _run(doctest.DocTestParser().get_doctest(text, {}, page, page, 0))
 
 
@@ -103,13 +103,27 @@ def _made_up(name: str, thing: object) -> bool:
     return (thing.__doc__ or "").startswith(f"{name}(")
 
 
+def test_the_architecture_page_names_what_there_is():
+    """Files and folders exist, and `file.py`: `name` means that the file defines the name."""
+    text = PAGES["architecture"].read_text()
+    paths = re.findall(r"`((?:facejax|kernels|tests|experiments|notebooks|docs)/[\w/.]*)`", text)
+    named = re.findall(r"`([\w/]+\.py)`: ((?:`\w+`(?:, )?)+)", text)
+    assert len(set(paths)) > 50 and len(named) > 50
+    assert not [path for path in paths if not (DOCS.parent / path).exists()]
+    for path, names in named:
+        source = (DOCS.parent / path).read_text()
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"^(def|class) {name}\b|^{name}\b.* = ", source, flags=re.MULTILINE), f"{path}: {name}"
+
+
 def test_every_picture_says_what_makes_it():
-    """Each is shown on some page, and stands in the gallery's table with a script or a command that there is."""
-    pages = "".join(path.read_text() for path in DOCS.glob("*.md"))
+    """Each is shown on some page, and the gallery's table names an existing script or command; drawings are by hand."""
+    pages = "".join(path.read_text() for path in PAGES.values())
+    pictures = {path.name for path in (DOCS / "pictures").iterdir()}
     rows = re.findall(r"^\| (`.+`) \| `(.+?)`", (DOCS / "gallery.md").read_text(), flags=re.MULTILINE)
     made = {name: command for names, command in rows for name in re.findall(r"`(\S+?)`", names)}
-    assert {path.name for path in (DOCS / "pictures").iterdir()} == set(made)
-    for name, command in made.items():
-        assert f"(pictures/{name})" in pages, name
+    assert {name for name in pictures if not name.endswith(".svg")} == set(made)
+    assert all(f"pictures/{name})" in pages for name in pictures)
+    for command in made.values():
         words = command.split()
         assert (words[0] == "facejax" and words[1] in COMMANDS) or (DOCS.parent / words[1]).is_file(), command

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def test_no_room_imports_one_above_it(room):
     for path in files:
         above = {other for other in imported_rooms(path) if other != room and FLOOR[other] > FLOOR[room]}
         assert not above, f"{path.name} imports {above}"
+
+
+def test_the_architecture_page_has_these_floors():
+    rows = re.findall(r"^\| \d+ \| ((?:`\w+` ?)+)\|$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    assert [set(re.findall(r"\w+", row)) for row in rows] == [set(rooms.split()) for rooms in FLOORS]
+    picture = (ROOT / "docs" / "pictures" / "rooms.svg").read_text()
+    assert set(re.findall(r'font-weight="bold" fill="#\w{6}">([a-z_]+)</text>', picture)) == set(FLOOR)
 
 
 def test_every_room_has_a_floor():

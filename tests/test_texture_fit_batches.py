@@ -9,12 +9,22 @@ import numpy as np
 import pytest
 from toy import toy_model
 
+from facejax.appearance import SurfaceAppearance
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, to_camera
 from facejax.face_model import decode, neutral_params
 from facejax.face_model.surface_landmarks import landmarks
-from facejax.fitting import FeatureNetwork, Recipe, Stage, Tools, compile_fit, prepare_crops
-from facejax.fitting import fit as fitting
-from facejax.fitting.fit import Crops, FittedFaces
+from facejax.fitting import (
+    Crops,
+    FeatureNetwork,
+    FittedFaces,
+    Ingredients,
+    Recipe,
+    Stage,
+    batches,
+    compile_fit,
+    fit,
+    prepare_crops,
+)
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.rendering import render
 from facejax.texture import texture_decoder
@@ -25,7 +35,8 @@ pytestmark = pytest.mark.thorough
 @pytest.fixture(autouse=True)
 def side_by_side(monkeypatch):
     """All faces in one batch, as on accelerators; processors fit a few at a time."""
-    monkeypatch.setattr(fitting, "faces_together", lambda recipe, count: count)
+    for module in (fit, batches):
+        monkeypatch.setattr(module, "faces_together", lambda recipe, count: count)
 
 
 TINY = StyleGANConfig(resolution=16, channel_base=128, channel_max=16, latent=16, mapping_layers=2)
@@ -42,9 +53,9 @@ RECIPE = Recipe(
         Stage(
             "texture",
             5,
-            (("albedo", 0.1), ("light", 0.02)),
-            (("pixels", 1.0), ("perceptual", 0.1), ("albedo", 0.002), *LIGHT),
-            albedo="decoder",
+            (("latents", 0.1), ("light", 0.02)),
+            (("pixels", 1.0), ("perceptual", 0.1), ("latents", 0.002), *LIGHT),
+            appearance="decoder",
         ),
     ),
 )
@@ -63,10 +74,10 @@ def distance_above(found, photo, mask):
 
 
 @cache
-def tools() -> Tools:
+def ingredients() -> Ingredients:
     decoder = texture_decoder(TINY, init_generator(TINY, jax.random.key(0)), count=500)
     network = FeatureNetwork(jnp.asarray(-1.0), colour_and_mark, distance_above, name="colour")
-    return Tools({"decoder": decoder}, {"perceptual": network})
+    return Ingredients({"decoder": SurfaceAppearance(decoder)}, {"perceptual": network})
 
 
 @cache
@@ -81,7 +92,7 @@ def crops() -> Crops:
         params = replace(
             params,
             identity=jnp.asarray(rng.normal(size=6), jnp.float32),
-            albedo=jnp.asarray(rng.normal(size=3), jnp.float32),
+            appearance={"albedo": jnp.asarray(rng.normal(size=3), jnp.float32)},
             light=params.light.at[3].set(yaw / 40),
             pose=Pose(euler_to_quaternion(jnp.array([4.0, yaw, -3.0])), params.pose.translation),
         )
@@ -93,9 +104,9 @@ def crops() -> Crops:
 
 def fitted(some: Crops, least: float = -1.0) -> FittedFaces:
     """One compiled program for each number of faces; everything else is an argument of it."""
-    network = replace(tools().networks["perceptual"], weights=jnp.asarray(least))
-    with_it = Tools(tools().albedos, {"perceptual": network})
-    return compile_fit(toy_model(), some, recipe=RECIPE, tools=with_it)(toy_model(), some, with_it)
+    network = replace(ingredients().networks["perceptual"], weights=jnp.asarray(least))
+    with_it = replace(ingredients(), networks={"perceptual": network})
+    return compile_fit(toy_model(), some, recipe=RECIPE, ingredients=with_it)(toy_model(), some, with_it)
 
 
 @cache
@@ -110,7 +121,7 @@ def taken(some, index):
 
 def results(found: FittedFaces):
     """What must not depend on a face's company."""
-    return found.params, found.landmarks, found.psnr_face, found.losses, found.terms, found.frozen, found.finite
+    return found.params, found.landmarks, found.psnr_face, found.losses, found.terms, found.diverged_at, found.finite
 
 
 def assert_alike(found: FittedFaces, wanted: FittedFaces, tolerance: float):
@@ -128,11 +139,12 @@ def assert_alike(found: FittedFaces, wanted: FittedFaces, tolerance: float):
 def test_the_decoder_colours_faces_that_differ():
     """Or the other tests here would say nothing."""
     found = together()
-    assert found.params.albedo.shape == (FACES, TINY.layers * TINY.latent) and found.finite.all()
+    latents = found.params.appearance["latents"]
+    assert latents.shape == (FACES, TINY.layers, TINY.latent) and found.finite.all()
     losses = np.asarray(found.losses["texture"])
     assert (losses[:, -1] < 0.98 * losses[:, 0]).all()
     for one, other in ((0, 1), (1, 2), (2, 0)):
-        assert np.abs(found.params.albedo[one] - found.params.albedo[other]).max() > 0.05
+        assert np.abs(latents[one] - latents[other]).max() > 0.05
         assert abs(losses[one, 0] - losses[other, 0]) > 1e-3
 
 
@@ -152,7 +164,7 @@ def test_a_spoiled_photograph_stays_at_its_landmarks_and_spoils_no_other():
     middle = slice(side // 2 - 3, side // 2 + 3)
     images = crops().images.at[SICK, middle, middle].set(jnp.nan)
     found = fitted(crops()._replace(images=images))
-    assert {name: int(steps[SICK]) for name, steps in found.frozen.items()} == {"linear": 0, "texture": 0}
+    assert {name: int(steps[SICK]) for name, steps in found.diverged_at.items()} == {"linear": 0, "texture": 0}
     assert found.finite.tolist() == [True, False, True]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found.params, found.stages, found.landmarks)))
     sick = found[SICK]
@@ -173,15 +185,15 @@ def test_a_face_that_diverges_in_the_decoder_stage_keeps_its_last_sound_latents(
     assert sound.finite.all() and way[2] < 0.9 * nearest
     found = fitted(marked, least=float(nearest + way[2]) / 2)
 
-    frozen = {name: steps.tolist() for name, steps in found.frozen.items()}
-    assert frozen == {"linear": [-1, -1, -1], "texture": [-1, 2, -1]}
+    diverged_at = {name: steps.tolist() for name, steps in found.diverged_at.items()}
+    assert diverged_at == {"linear": [-1, -1, -1], "texture": [-1, 2, -1]}
     assert found.finite.tolist() == [True, False, True]
     losses = np.asarray(found.losses["texture"][SICK])
     np.testing.assert_array_equal(losses[:2], sound.losses["texture"][SICK, :2])
     assert np.isnan(losses[2])
     np.testing.assert_allclose(losses[3:], losses[1], rtol=1e-6)  # it stands where it stood at step 1
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.params))
-    moved = np.asarray(found.params.albedo[SICK] - sound.params.albedo[SICK])
-    assert np.abs(moved).max() > 0.02  # and not where it would have gone
+    there, further = (np.asarray(one.params.appearance["latents"][SICK]) for one in (found, sound))
+    assert np.abs(there - further).max() > 0.02  # and not where it would have gone
     wanted = np.array([0, 2])
     assert_alike(taken(found, wanted), taken(sound, wanted), 0)

@@ -28,10 +28,12 @@ from texture_fit import (  # noqa: E402
 )
 from texture_fit.brightness import brightness_errors  # noqa: E402
 
+from facejax.appearance import SurfaceAppearance  # noqa: E402
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion, project, to_camera  # noqa: E402
-from facejax.face_model import LinearAlbedo, decode, neutral_params  # noqa: E402
+from facejax.face_model import decode, neutral_params, own_albedo  # noqa: E402
 from facejax.face_model.surface_landmarks import landmarks  # noqa: E402
-from facejax.fitting import LINEAR, Recipe, Tools, encoder_network  # noqa: E402
+from facejax.fitting import LINEAR, Ingredients, Recipe, Stage, encoder_network  # noqa: E402
+from facejax.ingredients import ingredients_for  # noqa: E402
 from facejax.nets import EncoderConfig, init_encoder  # noqa: E402
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator  # noqa: E402
 from facejax.rendering import render  # noqa: E402
@@ -95,10 +97,11 @@ def test_a_side_view_takes_its_pose_from_the_landmarks():
 @pytest.mark.parametrize("with_eye", [False, True])
 def test_a_map_of_the_decoder_is_found_again(decoder, with_eye):
     """One that the decoder made itself, with and without the encoder's distance."""
-    target = decoder.decode(0.3 * jax.random.normal(jax.random.key(1), (decoder.count,)))
+    shape = decoder.blocks["latents"]
+    target = decoder.decode({"latents": 0.3 * jax.random.normal(jax.random.key(1), shape)})
     mask = jnp.ones((32, 32), bool)
     fit = maps.compile_map_fit(steps=80, weight=0.01)(decoder, target[None], mask, view() if with_eye else None)
-    start = decoder.decode(jnp.zeros(decoder.count))
+    start = decoder.decode({"latents": jnp.zeros(shape)})
     shown = jnp.stack([jnp.clip(target, 0, 1)] * 2)
     quality, distance = maps.compare_maps(jnp.stack([fit.maps[0], start]), shown, mask, (view(),))
     assert quality[0] > 28 and quality[0] > quality[1] + 10
@@ -118,15 +121,15 @@ def test_psnr_is_that_of_the_masked_texels():
 
 def test_the_linear_row_is_a_least_squares_fit():
     """Against numpy, under a mask; and a map of the linear model is found again."""
-    albedo = toy_model().albedo
-    assert isinstance(albedo, LinearAlbedo)
+    albedo = own_albedo(toy_model())
     rng = np.random.default_rng(1)
     mask = rng.random((32, 32)) > 0.3
     basis = (np.asarray(albedo.basis) * np.asarray(albedo.std)[:, None, None, None])[:, mask].reshape(3, -1)
-    for target in (rng.random((32, 32, 3)), np.asarray(albedo.decode(jnp.array([1.5, -1.0, 0.7])))):
+    for target in (rng.random((32, 32, 3)), np.asarray(albedo.decode({"albedo": jnp.array([1.5, -1.0, 0.7])}))):
         expected = np.linalg.lstsq(basis.T, (target - np.asarray(albedo.mean))[mask].ravel(), rcond=None)[0]
         found = maps.project_maps(albedo, jnp.asarray(target[None], jnp.float32), jnp.asarray(mask))[0]
-        np.testing.assert_allclose(found, albedo.decode(jnp.asarray(expected, jnp.float32)), atol=2e-4)
+        wanted = albedo.decode({"albedo": jnp.asarray(expected, jnp.float32)})
+        np.testing.assert_allclose(found, wanted, atol=2e-4)
 
 
 def test_the_last_maps_are_held_out(tmp_path):
@@ -169,20 +172,31 @@ def test_decoders_of_two_sizes_are_not_compared(tmp_path, decoder):
 def subject(name: str):
     """A picture of the toy head, a little lit from one side, with its landmarks."""
     model, params = toy_params(10.0)
-    params = replace(params, albedo=jnp.array([1.0, -1.0, 1.0]), light=params.light.at[3].set(0.4))
+    params = replace(params, appearance={"albedo": jnp.array([1.0, -1.0, 1.0])}, light=params.light.at[3].set(0.4))
     photo = np.asarray(render(model, params, size=(SIDE, SIDE)).color)
     points = project(params.camera, to_camera(params.pose, landmarks(model, decode(model, params))))[:, :2]
     return faces.Subject(name, "photos", lambda: photo, np.asarray(points))
+
+
+def _decoded(stage: Stage) -> Stage:
+    """The same with a decoder's latents in the place of the linear albedo's coefficients."""
+    rates, weights = (
+        tuple(("latents" if name == "albedo" else name, x) for name, x in pairs)
+        for pairs in (stage.rates, stage.weights)
+    )
+    return replace(stage, appearance="decoder", rates=rates, weights=weights)
 
 
 @pytest.mark.slow
 def test_the_fit_table_compares_with_the_linear_recipe(tmp_path, decoder, monkeypatch):
     """Two faces through short recipes: rows, stages, a sheet; the same face twice gives the same numbers."""
     short = replace(LINEAR, size=64, landmark_steps=6, stages=tuple(replace(stage, steps=2) for stage in LINEAR.stages))
-    textured = replace(short, name="textured", stages=tuple(replace(s, albedo="decoder") for s in short.stages))
+    textured = replace(short, name="textured", stages=tuple(_decoded(stage) for stage in short.stages))
     monkeypatch.setattr(evaluate_texture_fit, "find_recipe", {"linear": short, "textured": textured}.get)
     monkeypatch.setattr(evaluate_texture_fit, "linear_like", lambda recipe: short)
-    monkeypatch.setattr(evaluate_texture_fit, "tools_for", lambda *_, **__: Tools({"decoder": decoder}))
+    monkeypatch.setattr(
+        evaluate_texture_fit, "ingredients_for", lambda *_, **__: Ingredients({"decoder": SurfaceAppearance(decoder)})
+    )
     monkeypatch.setattr(evaluate_texture_fit, "load_face_model", lambda name: toy_model())
     monkeypatch.setattr(evaluate_texture_fit, "read_subjects", lambda *_, **__: [subject("a"), subject("b")])
     monkeypatch.setattr(evaluate_texture_fit, "cache_compilations", lambda: None)
@@ -196,7 +210,7 @@ def test_the_fit_table_compares_with_the_linear_recipe(tmp_path, decoder, monkey
 
 
 def test_a_linear_run_comes_before_every_recipe(monkeypatch):
-    monkeypatch.setattr(evaluate_texture_fit, "tools_for", lambda *_, **__: Tools())
+    monkeypatch.setattr(evaluate_texture_fit, "ingredients_for", lambda *_, **__: Ingredients())
     args = evaluate_texture_fit.Args(data=Path(), out=Path(), recipe=("ffhq_uv_code", "linear", "ganfit"))
     runs = evaluate_texture_fit.plan(args)
     assert [(run.recipe.name, run.base) for run in runs] == [("linear", 0), ("ffhq_uv_code", 0), ("ganfit", 0)]
@@ -218,12 +232,12 @@ def test_errors_stand_in_the_order_of_the_stages():
 def test_missing_things_are_named():
     with pytest.raises(ValueError, match=r"--recipe gan: not one of .*ffhq_uv_code"):
         evaluate_texture_fit.find_recipe("gan")
-    with pytest.raises(ValueError, match="pass your own"):
-        tools_for(Recipe("x", stages=_drawing("other")))
+    with pytest.raises(ValueError, match="register_appearance"):
+        ingredients_for(Recipe("x", stages=_drawing("other")))
 
 
-def _drawing(albedo: str):
-    return (replace(LINEAR.stages[0], albedo=albedo),)
+def _drawing(appearance: str):
+    return (replace(LINEAR.stages[0], appearance=appearance),)
 
 
 def test_numbers_in_tables():

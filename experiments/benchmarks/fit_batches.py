@@ -121,36 +121,36 @@ def run_case(case: Case, began: float) -> dict:
     if case.devices:
         jax.config.update("jax_num_cpu_devices", case.devices)
     import numpy as np
-    from facejax.toolbox import tools_for
 
     from facejax.commands.demo import portrait, random_face
     from facejax.face_model.load import load_face_model
     from facejax.fitting import RECIPES, compile_fit, over_devices, prepare_crops
+    from facejax.ingredients import ingredients_for
     from facejax.programs import cache_compilations
 
     cache_compilations()
     model = load_face_model()
     recipe = RECIPES[case.recipe]
     decoder = random_decoder() if case.decoder == "large" else case.decoder or "default"
-    tools = tools_for(recipe, decoder, model=model)
-    recipe = replace(recipe, size=tools.painter_side() or case.size)
+    ingredients = ingredients_for(recipe, decoder, model=model)
+    recipe = replace(recipe, size=ingredients.side() or case.size)
     loaded = time.perf_counter()
     portraits = [
         portrait(model, random_face(model, key=key), key=key) for key in jax.random.split(jax.random.key(0), 2)
     ]
     images, points = ([np.asarray(one[k]) for one in portraits] for k in range(2))
     crops = prepare_crops(*([some[k % 2] for k in range(case.batch)] for some in (images, points)), recipe=recipe)
-    model, crops, tools = over_devices(model, crops, tools)
+    model, crops, ingredients = over_devices(model, crops, ingredients)
     compiling = time.perf_counter()  # what came since `loaded` is the benchmark's own
-    program = compile_fit(model, crops, recipe=recipe, tools=tools)
+    program = compile_fit(model, crops, recipe=recipe, ingredients=ingredients)
     compiled = time.perf_counter()
-    jax.block_until_ready(program(model, crops, tools))
+    jax.block_until_ready(program(model, crops, ingredients))
     ran = time.perf_counter()
     first = time.perf_counter() - begin - (compiling - loaded)
     seconds = []
     while len(seconds) < ROUNDS and sum(seconds) < ENOUGH:
         start = time.perf_counter()
-        jax.block_until_ready(program(model, crops, tools))
+        jax.block_until_ready(program(model, crops, ingredients))
         seconds.append(time.perf_counter() - start)
     analysis = program.memory_analysis()  # type: ignore[attr-defined]
     stats = jax.local_devices()[0].memory_stats() or {}
@@ -209,8 +209,8 @@ def folder_overhead(case: Case, images: list, points: list) -> dict:
         job.work(job.find(Group(0, photos[: case.batch], {})))  # compiles
         some = [[images[k % 2] for k in range(case.batch)], [points[k % 2] for k in range(case.batch)]]
         crops = prepare_crops(*some, recipe=job.fitter.recipe)
-        everything = over_devices(job.fitter.model, crops, job.fitter.tools)
-        program = compile_fit(*everything[:2], recipe=job.fitter.recipe, tools=everything[2])
+        everything = over_devices(job.fitter.model, crops, job.fitter.ingredients)
+        program = compile_fit(*everything[:2], recipe=job.fitter.recipe, ingredients=everything[2])
         bare, engine = [], []  # (seconds, processor seconds)
         while len(bare) < ROUNDS and sum(seconds for seconds, _ in bare) < ENOUGH:
             with spent(bare):

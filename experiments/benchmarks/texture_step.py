@@ -9,13 +9,13 @@ them eagerly, with the styles in the kernels (grouped convolutions, as stylegan2
 and with the styles in the activations. They take turns, a round each, so that other work on the machine slows all of
 them; ratios are medians over rounds. Before that both sides must make the same maps. The second table says what a step
 of a fit costs: that of a stage that moves latents and light under pixels, and of the same stage with the texels
-themselves for coefficients, so that nothing is decoded.
+themselves for latents, so that nothing is decoded.
 """
 
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ import tyro
 from torch_generator import TorchGenerator, torch
 from tqdm import tqdm
 
+from facejax.appearance import SurfaceAppearance, own_appearance
 from facejax.camera import PerspectiveCamera
 from facejax.face_model import FaceModel, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.fitting import Stage, run_stage
 from facejax.fitting.landmarks import box_size
 from facejax.fitting.scene import Observation, look, project_landmarks
-from facejax.fitting.stages import switch_albedo
+from facejax.fitting.stages import change_appearance
 from facejax.nets.stylegan2 import init_generator
 from facejax.programs import jit
 from facejax.texture import SMALL, TextureDecoder, load_decoder, texture_decoder
@@ -44,9 +45,9 @@ SPREAD = 0.3  # of the latents that a loop starts from, standard deviations
 STAGE = Stage(
     name="texture",
     steps=10,
-    rates=(("albedo", 0.1), ("light", 0.02)),
-    weights=(("pixels", 1.0), ("albedo", 0.002), ("light_below_zero", 1.0)),
-    albedo="decoder",
+    rates=(("latents", 0.1), ("light", 0.02)),
+    weights=(("pixels", 1.0), ("latents", 0.002), ("light_below_zero", 1.0)),
+    appearance="decoder",
 )
 
 
@@ -67,19 +68,19 @@ class Args:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Texels:
-    """An albedo model that decodes nothing: its coefficients are the map."""
+    """An albedo model that decodes nothing: its "latents" are the map."""
 
     side: int = field(metadata={"static": True})
 
     @property
-    def count(self) -> int:
-        return 3 * self.side**2
+    def blocks(self) -> dict[str, tuple[int, ...]]:
+        return {"latents": (self.side, self.side, 3)}
 
-    def decode(self, coefficients: jax.Array) -> jax.Array:
-        return coefficients.reshape(self.side, self.side, 3)
+    def decode(self, blocks: Mapping[str, jax.Array]) -> jax.Array:
+        return blocks["latents"]
 
-    def encode(self, albedo: jax.Array) -> jax.Array:
-        return albedo.reshape(-1)
+    def encode(self, albedo: jax.Array) -> dict[str, jax.Array]:
+        return {"latents": albedo}
 
 
 def main(args: Args) -> None:
@@ -120,9 +121,14 @@ def usable_processors() -> int:
 
 
 def problem(decoder: TextureDecoder, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Latents to start from (N, A), and a map that the decoder makes of others (N, T, T, 3)."""
-    latents = SPREAD * jax.random.normal(jax.random.key(1), (2, batch, decoder.count))
-    return np.asarray(latents[0]), np.asarray(jit(jax.vmap(decoder.decode))(latents[1]))
+    """Latents to start from (N, L, W), and a map that the decoder makes of others (N, T, T, 3)."""
+    latents = SPREAD * jax.random.normal(jax.random.key(1), (2, batch, *decoder.blocks["latents"]))
+    return np.asarray(latents[0]), np.asarray(decode_maps(decoder, latents[1]))
+
+
+@jit
+def decode_maps(decoder: TextureDecoder, latents: jax.Array) -> jax.Array:
+    return jax.vmap(lambda one: decoder.decode({"latents": one}))(latents)
 
 
 def facejax_loop(
@@ -132,7 +138,7 @@ def facejax_loop(
 
     def run(decoder: TextureDecoder, start: jax.Array, target: jax.Array) -> jax.Array:
         def loss(latents: jax.Array) -> jax.Array:
-            return jnp.abs(jax.vmap(decoder.decode)(latents) - target).mean((1, 2, 3)).sum()
+            return jnp.abs(decode_maps(decoder, latents) - target).mean((1, 2, 3)).sum()
 
         def step(carry, _):
             latents, state = carry
@@ -150,7 +156,7 @@ def facejax_loop(
 def torch_loop(
     decoder: TextureDecoder, maker: TorchGenerator, start: np.ndarray, target: np.ndarray, steps: int
 ) -> Callable[[], list[float]]:
-    layers, mean, std = decoder.config.layers, *(torch.tensor(np.asarray(x)) for x in (decoder.w_avg, decoder.w_std))
+    mean, std = (torch.tensor(np.asarray(x)) for x in (decoder.w_avg, decoder.w_std))
     wanted = torch.tensor(target).permute(0, 3, 1, 2).contiguous()
 
     def run() -> list[float]:
@@ -158,7 +164,7 @@ def torch_loop(
         adam = torch.optim.Adam([latents], lr=RATE)
         losses = []
         for _ in range(steps):
-            maps = (maker(mean + std * latents.unflatten(1, (layers, -1))) + 1) / 2
+            maps = (maker(mean + std * latents) + 1) / 2
             loss = (maps - wanted).abs().mean((1, 2, 3)).sum()
             adam.zero_grad()
             loss.backward()
@@ -173,15 +179,16 @@ def fit_loop(decoder: TextureDecoder, batch: int, args: Args, *, decode: bool) -
     """Steps of a stage on pictures of the mean face, coloured by the decoder's mean map."""
     model = load_face_model()
     seen, params = subject(model, decoder, args.size)
-    drawn, params = switch_albedo(model, params, decoder if decode else Texels(decoder.config.resolution))
+    appearance = SurfaceAppearance(decoder if decode else Texels(decoder.config.resolution))
+    params = change_appearance(params, own_appearance(model), appearance, seen.image)
     stage = replace(STAGE, steps=args.steps)
     many = jax.tree.map(lambda leaf: jnp.stack([leaf] * batch), (params, seen))
 
-    def run(model: FaceModel, params, seen):
-        return jax.vmap(lambda p, o: run_stage(model, p, o, stage=stage))(params, seen)[1].losses
+    def run(model: FaceModel, appearance: SurfaceAppearance, params, seen):
+        return jax.vmap(lambda p, o: run_stage(model, p, o, appearance, stage=stage))(params, seen)[1].losses
 
-    program = jit(run).lower(drawn, *many).compile()
-    return lambda: np.asarray(program(drawn, *many))
+    program = jit(run).lower(model, appearance, *many).compile()
+    return lambda: np.asarray(program(model, appearance, *many))
 
 
 def subject(model: FaceModel, decoder: TextureDecoder, side: int) -> tuple[Observation, Any]:
@@ -193,7 +200,9 @@ def subject(model: FaceModel, decoder: TextureDecoder, side: int) -> tuple[Obser
     blank = Observation(
         jnp.zeros((side, side, 3)), jnp.ones((side, side)), points, jnp.ones(68), box_size(points), still
     )
-    paint = jit(lambda seen: look(*switch_albedo(model, lit, decoder), seen).rendering.color)
+    appearance = SurfaceAppearance(decoder)
+    lit = change_appearance(lit, own_appearance(model), appearance, blank.image)
+    paint = jit(lambda seen: look(model, lit, seen, appearance).rendering.color)
     return replace(blank, image=jnp.clip(paint(blank), 0.0, 1.0)), params
 
 
@@ -230,7 +239,7 @@ def check_maps(decoder: TextureDecoder, makers: dict[str, TorchGenerator]) -> No
     """Raises ValueError when the two sides do not compute the same."""
     latents = SPREAD * jax.random.normal(jax.random.key(2), (2, decoder.config.layers, decoder.config.latent))
     ws = decoder.w_avg + decoder.w_std * latents
-    ours = np.asarray(jit(jax.vmap(decoder.decode))(latents.reshape(2, -1)))
+    ours = np.asarray(decode_maps(decoder, latents))
     for name, maker in makers.items():
         with torch.no_grad():
             theirs = (maker(torch.tensor(np.asarray(ws))).permute(0, 2, 3, 1).numpy() + 1) / 2

@@ -94,7 +94,7 @@ def to_arrays(pictures: Labelled) -> dict[str, np.ndarray]:
         "landmarks": pictures.landmarks,
         "identity": params.identity,
         "expression": params.expression,
-        "albedo": params.albedo,
+        "albedo": params.appearance["albedo"],
         "rotation": params.pose.rotation,
         "translation": params.pose.translation,
         "focal": params.camera.focal,
@@ -108,7 +108,8 @@ def to_params(arrays: Mapping[str, Any]) -> FaceParams:
     """The faces of a batch from `to_arrays`, as numpy or jax arrays, without copying."""
     pose = Pose(arrays["rotation"], arrays["translation"])
     camera = PerspectiveCamera(arrays["focal"], arrays["principal"])
-    return FaceParams(arrays["identity"], arrays["expression"], arrays["albedo"], pose, camera, arrays["light"])
+    appearance = {"albedo": arrays["albedo"]}
+    return FaceParams(arrays["identity"], arrays["expression"], appearance, pose, camera, arrays["light"])
 
 
 def read_pool(folder: Path, *, limit: int | None = None) -> dict[str, np.ndarray]:

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from facejax.appearance import Appearance
 from facejax.camera import transform_camera
 from facejax.evaluation import read_aflw2000
 from facejax.evaluation.normalized_error import nme
-from facejax.export.fitted import albedo_map
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting import LINEAR, Crops, FittedFaces, Recipe, Tools, compile_fit, model_after, prepare_crops
+from facejax.fitting import LINEAR, Crops, FittedFaces, Ingredients, Recipe, compile_fit, prepare_crops
 from facejax.fitting.scene import face_mask, project_landmarks
 from facejax.images import read_image
 from facejax.programs import jit
@@ -83,7 +82,7 @@ def fit_subjects(
     model: FaceModel,
     subjects: Sequence[Subject],
     recipe: Recipe,
-    tools: Tools,
+    ingredients: Ingredients,
     *,
     batch: int,
     progress: Callable[[int], object] = lambda count: None,
@@ -94,28 +93,29 @@ def fit_subjects(
       model: the face model.
       subjects: the photographs.
       recipe: of the fit.
-      tools: what the recipe needs.
+      ingredients: what the recipe needs.
       batch: faces at once; the last batch is filled up, so that one program serves all.
       progress: called with 1 for each face.
     """
-    last = model_after(model, recipe, tools)
+    appearance = ingredients.appearance(recipe.appearance_after(), model)
     layout, found = None, []
     for first in range(0, len(subjects), batch):
         group = [subjects[min(k, len(subjects) - 1)] for k in range(first, first + batch)]
         crops = prepare_crops([one.read() for one in group], [one.points for one in group], recipe=recipe)
-        faces = jax.block_until_ready(compile_fit(model, crops, recipe=recipe, tools=tools)(model, crops, tools))
+        program = compile_fit(model, crops, recipe=recipe, ingredients=ingredients)
+        faces = jax.block_until_ready(program(model, crops, ingredients))
         for k, subject in enumerate(group[: len(subjects) - first]):
             crop, face = jax.tree.map(lambda leaf, k=k: leaf[k], crops), faces[k]
-            albedo = albedo_map(last, face.params, subject.read(), subject.points)
+            albedo = appearance.texture(model, face.params, subject.read(), subject.points)
             layout = make_layout(model, len(albedo)) if layout is None else layout
-            found.append(measure(model, last, recipe, subject, crop, face, albedo, layout))
+            found.append(measure(model, appearance, recipe, subject, crop, face, albedo, layout))
             progress(1)
     return found
 
 
 def measure(
     model: FaceModel,
-    last: FaceModel,
+    appearance: Appearance,
     recipe: Recipe,
     subject: Subject,
     crop: Crops,
@@ -127,19 +127,19 @@ def measure(
 
     Args:
       model: the face model.
-      last: the model with the albedo of the last stage.
+      appearance: that of the last stage.
       recipe: of the fit.
       subject: the photograph and its annotation.
       crop: of the photograph.
       face: the fit.
       albedo: the fitted map.
-      texels: of the map.
+      layout: of the map.
 
     Returns:
       The measurements.
     """
     params = in_crop(face.params, crop)
-    view = _unwrap(model, params_without_albedo(params), crop.images, layout.texels)
+    view = _unwrap(model, without_appearance(params), crop.images, layout.texels)
     seen = np.asarray(view.valid) > 0.5
     errors = brightness_errors(np.asarray(view.color), albedo, seen, np.asarray(layout.regions.face) > 0.5)
     numbers = {
@@ -151,7 +151,7 @@ def measure(
         "nme": landmark_errors(model, recipe, face, subject.points),
         "finite": bool(face.finite),
     }
-    drawn = draw_over(last, params, crop.images)
+    drawn = draw_over(model, params, appearance, crop.images)
     shown = np.where(seen[..., None], np.asarray(view.color), 0.5)
     return Fitted(numbers, np.asarray(crop.images), np.asarray(drawn), albedo, shown)
 
@@ -175,7 +175,7 @@ def landmark_errors(model: FaceModel, recipe: Recipe, face: FittedFaces, points:
       points: annotated.
     """
     names = ["landmarks", *(stage.name for stage in recipe.stages)]
-    places = {name: _places(model, params_without_albedo(face.stages[name]), face.moving) for name in names}
+    places = {name: _places(model, without_appearance(face.stages[name]), face.moving) for name in names}
     return {name: float(nme(np.asarray(place), points)) for name, place in places.items()}
 
 
@@ -184,17 +184,17 @@ def in_crop(params: FaceParams, crop: Crops) -> FaceParams:
     return replace(params, camera=transform_camera(params.camera, crop.scale, crop.offset))
 
 
-def params_without_albedo(params: FaceParams) -> FaceParams:
-    """Geometry, pose and light: the same shapes for all albedo models, so that one program serves them."""
-    return replace(params, albedo=jnp.zeros(0))
+def without_appearance(params: FaceParams) -> FaceParams:
+    """Geometry, pose and light: the same shapes for all appearances, so that one program serves them."""
+    return replace(params, appearance={})
 
 
 _places = jit(project_landmarks)
 
 
 @jit
-def draw_over(model: FaceModel, params: FaceParams, photo: jax.Array) -> jax.Array:
+def draw_over(model: FaceModel, params: FaceParams, appearance: Appearance, photo: jax.Array) -> jax.Array:
     """The fit composed over a crop, as fits are compared."""
-    drawn = render(model, params, size=(photo.shape[0], photo.shape[1]), background=photo)
+    drawn = render(model, params, appearance, size=(photo.shape[0], photo.shape[1]), background=photo)
     blend = face_mask(model, drawn)[..., None]
     return blend * drawn.color + (1 - blend) * photo

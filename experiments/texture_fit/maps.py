@@ -13,14 +13,17 @@ from jaxtyping import Array, Bool, Float, UInt8
 from texture_gan.data import read_maps, reduce
 from texture_set.shards import TextureSet
 
-from facejax.face_model import AlbedoModel, FaceModel, LinearAlbedo
+from facejax.face_model import FaceModel, LinearAlbedo
 from facejax.fitting import FeatureNetwork, Stage
 from facejax.fitting.stages import schedule
 from facejax.objectives import psnr
 from facejax.programs import jit
+from facejax.texture import TextureDecoder
 
 PERCEPTUAL = 0.01  # weight of the feature distance relative to the mean squared difference
-STAGE = Stage(name="map", steps=200, rates=(("albedo", 0.1),), weights=(), rampdown=0.25, floor=0.0, betas=(0.9, 0.999))
+STAGE = Stage(
+    name="map", steps=200, rates=(("latents", 0.1),), weights=(), rampdown=0.25, floor=0.0, betas=(0.9, 0.999)
+)
 """The pace of FFHQ-UV's texture stage, twice as long."""
 
 
@@ -78,7 +81,7 @@ def face_box(model: FaceModel) -> tuple[float, float, float]:
 
 
 def fit_map(
-    albedo: AlbedoModel,
+    decoder: TextureDecoder,
     target: Float[Array, "R R 3"],
     mask: Bool[Array, "R R"],
     view: MapView | None,
@@ -92,19 +95,19 @@ def fit_map(
     `view`.
 
     Args:
-      albedo: the decoder.
+      decoder: makes the maps.
       target: the map.
       mask: texels that count.
       view: of a network; None: without that distance.
       stage: steps, rates and decays of Adam.
       weight: of the distance.
     """
-    rate, pace, adam = dict(stage.rates)["albedo"], schedule(stage), optax.scale_by_adam(*stage.betas)
+    rate, pace, adam = dict(stage.rates)["latents"], schedule(stage), optax.scale_by_adam(*stage.betas)
     wanted = None if view is None else view.features(target)
     share = mask[..., None] / (3.0 * jnp.maximum(jnp.sum(mask), 1))
 
-    def loss(x: Float[Array, " A"]) -> Float[Array, ""]:
-        made = albedo.decode(x)
+    def loss(x: Float[Array, "L W"]) -> Float[Array, ""]:
+        made = decoder.decode({"latents": x})
         value = jnp.sum((made - target) ** 2 * share)
         return value if view is None else value + weight * view.distance(made, wanted)
 
@@ -114,9 +117,9 @@ def fit_map(
         direction, state = adam.update(gradient, state)
         return (x - pace(index) * rate * jnp.asarray(direction), state), value
 
-    start = jnp.zeros(albedo.count)
+    start = jnp.zeros(decoder.blocks["latents"])
     (x, _), losses = jax.lax.scan(step, (start, adam.init(start)), jnp.arange(stage.steps))
-    return MapFit(albedo.decode(x), losses)
+    return MapFit(decoder.decode({"latents": x}), losses)
 
 
 def project_map(albedo: LinearAlbedo, target: Float[Array, "R R 3"], mask: Bool[Array, "R R"]) -> Float[Array, "R R 3"]:
@@ -128,13 +131,13 @@ def project_map(albedo: LinearAlbedo, target: Float[Array, "R R 3"], mask: Bool[
     misfit = jnp.where(keep, resize(target, own) - albedo.mean, 0.0).reshape(-1)
     gram = basis @ basis.T
     ridge = 1e-6 * jnp.trace(gram) * jnp.eye(albedo.count)
-    return resize(albedo.decode(jnp.linalg.solve(gram + ridge, basis @ misfit)), side)
+    return resize(albedo.decode({"albedo": jnp.linalg.solve(gram + ridge, basis @ misfit)}), side)
 
 
 def compile_map_fit(*, steps: int, weight: float):
-    """`fit_map` for a batch of targets: (albedo, targets, mask, view) -> MapFit."""
+    """`fit_map` for a batch of targets: (decoder, targets, mask, view) -> MapFit."""
     one = partial(fit_map, stage=replace(STAGE, steps=steps), weight=weight)
-    return jit(lambda albedo, targets, mask, view: jax.vmap(lambda target: one(albedo, target, mask, view))(targets))
+    return jit(lambda decoder, targets, mask, view: jax.vmap(lambda target: one(decoder, target, mask, view))(targets))
 
 
 project_maps = jit(

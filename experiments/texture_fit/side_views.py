@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import facejax
+from facejax.appearance import Appearance
 from facejax.camera import (
     PerspectiveCamera,
     Pose,
@@ -25,7 +26,7 @@ from facejax.camera import (
 from facejax.evaluation.normalized_error import nme
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.surface_landmarks import landmarks
-from facejax.fitting import Recipe, Tools, prepare_crops, solve_light
+from facejax.fitting import Ingredients, Recipe, prepare_crops, solve_light
 from facejax.fitting.landmarks import box_size, landmark_noise, scaled_orthographic
 from facejax.fitting.least_squares import levenberg_marquardt
 from facejax.fitting.priors import PRIORS
@@ -92,18 +93,19 @@ def align_pose(
 
 
 @jit
-def _see(model: FaceModel, params: FaceParams, seen: Observation, confidence: Float[Array, " 68"]):
-    """With the pose aligned: the fit over the crop, its PSNR, the PSNR with the light solved for this view, the
-    landmarks.
-    """
+def _see(
+    model: FaceModel, params: FaceParams, seen: Observation, appearance: Appearance, confidence: Float[Array, " 68"]
+):
+    """With the pose aligned: the fit over the crop, its PSNR, that with the light solved for this view, landmarks."""
     posed = align_pose(model, params, seen.landmarks, confidence)
-    scene, relit = look(model, posed, seen), look(model, solve_light(model, posed, seen), seen)
+    lit = solve_light(model, posed, seen, appearance)
+    scene, relit = (look(model, one, seen, appearance) for one in (posed, lit))
     values = (psnr(one.rendering.color, seen.image, one.mask) for one in (scene, relit))
     return scene.composite, *values, scene.landmarks
 
 
 def side_views(
-    model: FaceModel, views: Views, recipe: Recipe, tools: Tools
+    model: FaceModel, views: Views, recipe: Recipe, ingredients: Ingredients
 ) -> tuple[dict[str, Any], dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Measure a fit of the front view on all views.
 
@@ -111,13 +113,15 @@ def side_views(
       model: the face model.
       views: of one person.
       recipe: of the fit.
-      tools: what the recipe needs.
+      ingredients: what the recipe needs.
 
     Returns:
       Numbers (PSNR of the front view and of each side, with the front's light and with its own; landmark NME), and for
       each view the photograph's crop and the fit over it.
     """
-    result = facejax.fit(model, views.images["front"], recipe=recipe, start=views.seen["front"], tools=tools)
+    result = facejax.fit(
+        model, views.images["front"], recipe=recipe, start=views.seen["front"], ingredients=ingredients
+    )
     numbers: dict[str, Any] = {"front": float(result.faces.psnr_face[0])}
     pictures = {}
     for view, image in views.images.items():
@@ -125,12 +129,14 @@ def side_views(
         crop = jax.tree.map(lambda leaf: leaf[0], prepare_crops([image], [regression.landmarks[0]], recipe=recipe))
         params = in_crop(result.faces[0].params, crop)
         if view == "front":
-            pictures[view] = (np.asarray(crop.images), np.asarray(draw_over(result.model, params, crop.images)))
+            drawn = draw_over(result.model, params, result.appearance, crop.images)
+            pictures[view] = (np.asarray(crop.images), np.asarray(drawn))
             continue
         seen = Observation(
             crop.images, crop.valid, crop.landmarks, jnp.ones(68), box_size(crop.landmarks), jnp.asarray(False)
         )
-        drawn, value, relit, places = _see(result.model, params, seen, jnp.asarray(regression.confidence[0]))
+        confidence = jnp.asarray(regression.confidence[0])
+        drawn, value, relit, places = _see(result.model, params, seen, result.appearance, confidence)
         pictures[view] = (np.asarray(crop.images), np.asarray(drawn))
         error = float(nme(np.asarray(places), np.asarray(crop.landmarks)))
         numbers[view] = {"psnr": float(value), "psnr_own_light": float(relit), "landmark_nme": error}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from facejax.appearance import own_appearance
+from facejax.appearance import Appearance, own_appearance
 from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, own_albedo
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.scene import Observation, Scene, observe
@@ -23,14 +23,18 @@ MOST = 1.5  # of what skin is asked to explain, logarithm of a brightness: the d
 FACE = ("face_inner", "face")  # whose mean colour is the skin's: the first that the model has
 
 
-def solve_light(model: FaceModel, params: FaceParams, seen: Observation) -> FaceParams:
+def solve_light(
+    model: FaceModel, params: FaceParams, seen: Observation, appearance: Appearance | None = None
+) -> FaceParams:
     """The parameters with the light that best explains the photograph (one face; linear RGB).
+
+    `appearance` is what colours the face; None: the model's own albedo.
 
     Iteratively reweighted ridge regression: pixels far from the last solution (hair, highlights, cast shadows) count
     less (Cauchy weights at the mean distance), and a saturated value counts as what the last solution makes of it, if
     that is brighter.
     """
-    return _with_light(params, _evenly_lit(model, params, seen)(params), seen)
+    return _with_light(params, _evenly_lit(model, params, seen, appearance)(params), seen)
 
 
 def solve_skin(model: FaceModel, params: FaceParams, seen: Observation, *, priors: Priors = PRIORS) -> FaceParams:
@@ -106,9 +110,12 @@ def _white(seen: Observation) -> Float[Array, ""]:
     return jnp.maximum(white, 1e-3).astype(bright.dtype)
 
 
-def _evenly_lit(model: FaceModel, params: FaceParams, seen: Observation) -> Callable[[FaceParams], Scene]:
+def _evenly_lit(
+    model: FaceModel, params: FaceParams, seen: Observation, appearance: Appearance | None = None
+) -> Callable[[FaceParams], Scene]:
     """From parameters of the same geometry to the albedo as it is seen."""
-    see = observe(model, params, seen, own_appearance(model), moving=("albedo", "light"))
+    appearance = own_appearance(model) if appearance is None else appearance
+    see = observe(model, params, seen, appearance, moving=("albedo", "light"))
     return lambda face: see(replace(face, light=uniform_light()))
 
 

@@ -12,13 +12,13 @@
 | `poisson.py` | Poisson editing of a region from a template: sparse and exact, or iterative under jit |
 | `pyramid.py` | two maps blended band by band |
 | `regions.py` | skin, the middle of the face, mouth and nostrils in any model's layout; templates |
-| `complete.py` | `complete_texture`: views pasted, repaired, completed |
-| `photos.py` | `unwrap_face`, `unwrap_photos`: photographs of any size through all of this, with figures of quality |
-| `agreement.py` | whether views show one person, by their skin |
+| `complete.py` | `complete_texture`: several views become one complete texture |
+| `photos.py` | `unwrap_face`, `unwrap_photos`: all of this for photographs of any size, with measures of quality |
+| `agreement.py` | whether several views show the same person |
 | `dataset.py` | which textures of many photographs are good enough for a set |
-| `turned.py` | texels that no photograph shows, from a generator: at once, or view by view of the turned head |
-| `surfaces.py` | `Surface`: a mesh in one texture layout with landmarks, of a model or of arrays |
-| `retarget.py` | `correspond`, `carry_texture`: a texture from one topology's layout to another's |
+| `turned.py` | texels that no photograph shows, completed by a generator: at once, or view by view |
+| `surfaces.py` | `Surface`: a mesh with landmarks and one texture layout, from a face model or from arrays |
+| `retarget.py` | `correspond`, `carry_texture`: transfer a texture from one mesh's layout to another's |
 | `eyeballs.py` | `add_eyeballs`: two textured spheres behind the lids |
 """
 
