@@ -19,7 +19,6 @@ sys.path.insert(0, str(EXPERIMENTS))
 
 import decoder_expressiveness  # noqa: E402
 import evaluate_texture_fit  # noqa: E402
-from facejax.toolbox import tools_for  # noqa: E402
 from texture_fit import (  # noqa: E402
     faces,
     maps,
