@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room may import the rooms before it.
 FLOORS = [
     "kernels assets",
-    "atomic mesh camera lighting promotion programs multihost images",
+    "atomic mesh camera lighting programs multihost images",
     "face_model conventions evaluation objectives nets",
     "rendering checkpoints texture",
     "appearance",

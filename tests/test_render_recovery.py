@@ -9,7 +9,7 @@ from raster_oracle import bumpy_head
 from facejax.camera import PerspectiveCamera, axis_angle_to_quaternion, quaternion_to_matrix
 from facejax.mesh import face_neighbors
 from facejax.programs import jit
-from facejax.promotion import standard_promotion
+from facejax.programs.promotion import standard_promotion
 from facejax.rendering import render_mesh
 
 SIDE = 64

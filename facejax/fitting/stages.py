@@ -16,7 +16,7 @@ from facejax.fitting.ingredients import LINEAR, NO_INGREDIENTS, Ingredients
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.scene import Observation, observe, resize
 from facejax.fitting.terms import TERMS, Term
-from facejax.promotion import standard_promotion
+from facejax.programs.promotion import standard_promotion
 
 DIVERGED = 4.0  # a loss this many times the first one (in absolute value) is not followed any further
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from facejax.kernels import conv_general_dilated
-from facejax.promotion import along_last
+from facejax.programs.promotion import along_last
 
 Conv = partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 

@@ -21,7 +21,7 @@ from facejax.nets._layers import (
     frozen_norm,
     network_shapes,
 )
-from facejax.promotion import standard_promotion
+from facejax.programs.promotion import standard_promotion
 
 CELL = 4  # side of a heat map's cell, pixels
 DEPTH = 4  # how often an hourglass halves the side

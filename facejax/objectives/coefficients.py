@@ -21,7 +21,7 @@ from facejax.camera import (
     WeakPerspectiveCamera,
     quaternion_to_matrix,
 )
-from facejax.promotion import along_last
+from facejax.programs.promotion import along_last
 
 POSE_SIZE = 12
 DEPTH_ENTRY = 11  # z translation: no image determines it

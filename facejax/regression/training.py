@@ -16,7 +16,7 @@ from facejax.lighting import roll_light
 from facejax.mesh import points_on_faces
 from facejax.nets.encoder import EncoderOutput, apply_encoder, init_encoder
 from facejax.objectives import landmark_likelihood
-from facejax.promotion import standard_promotion
+from facejax.programs.promotion import standard_promotion
 from facejax.regression.regressor import RegressorConfig, from_params, split_blocks, to_params
 from facejax.synthetic.camera_effects import photograph
 from facejax.synthetic.occluders import occlude

@@ -33,7 +33,7 @@ from facejax.objectives import (
     weighted_sum,
 )
 from facejax.objectives.weights import normalize_weights, one_wrong_errors
-from facejax.promotion import standard_promotion
+from facejax.programs.promotion import standard_promotion
 from facejax.regression.regressor import RegressorConfig, block_sizes, landmark_maps
 from facejax.regression.training import (
     Anchors,

@@ -28,7 +28,7 @@ from facejax.nets.stylegan2 import (
     truncate,
 )
 from facejax.nets.stylegan2.generator import NoiseMode
-from facejax.promotion import along_last
+from facejax.programs.promotion import along_last
 
 SCHEMA, VERSION = "texture decoder", 1
 ASSET = Path(__file__).parents[1] / "assets" / "texture_decoder"

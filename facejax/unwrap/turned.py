@@ -23,7 +23,7 @@ from facejax.camera import PerspectiveCamera, Pose, axis_angle_to_quaternion, qu
 from facejax.face_model import AlbedoModel, FaceModel, FaceParams, decode
 from facejax.lighting import linear_to_srgb, srgb_to_linear, uniform_light
 from facejax.programs import jit
-from facejax.promotion import standard_promotion
+from facejax.programs.promotion import standard_promotion
 from facejax.rendering import render, sample_texture
 from facejax.unwrap.masks import box_blur, erode, scaled_kernel
 from facejax.unwrap.pyramid import LEVELS, double, gaussian_pyramid, pyramid_blend

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 from facejax.nets.stylegan2.config import StyleGANConfig, check_config, layer_index
 from facejax.nets.stylegan2.layers import Dense, ModulatedConv, ToRGB, activate, draw
 from facejax.nets.stylegan2.resample import upsample
-from facejax.promotion import along_last
+from facejax.programs.promotion import along_last
 
 NoiseMode = Literal["const", "none", "random"]
 
