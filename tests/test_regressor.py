@@ -22,6 +22,8 @@ from facejax.regression.regressor import (
 from facejax.rendering import render
 from facejax.synthetic.people import People, all_light, lights, person
 
+pytestmark = pytest.mark.promotes("ranks")  # colours times fields of pixels, all through the synthetic pictures
+
 FACES = 12
 
 
