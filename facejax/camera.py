@@ -126,7 +126,7 @@ def quaternion_to_euler(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 
 
 def to_camera(pose: Pose, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
     """Model space (mm) to camera space (mm)."""
-    return points @ quaternion_to_matrix(pose.rotation).T + pose.translation
+    return points @ quaternion_to_matrix(pose.rotation).T + pose.translation[None]
 
 
 def project(camera: Camera, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:

@@ -119,7 +119,7 @@ def align_similarity(
     weight = xp.ones_like(source[:, 0]) if weights is None else xp.asarray(weights, source.dtype)
     weight = weight / xp.sum(weight)
     mean_s, mean_t = weight @ source, weight @ target
-    cs, ct = source - mean_s, target - mean_t
+    cs, ct = source - mean_s[None], target - mean_t[None]
     rotation, stretches = nearest_rotation((ct * weight[:, None]).T @ cs)
     variance = xp.sum(weight[:, None] * cs * cs)
     factor = xp.sum(stretches) / variance if scale else xp.ones_like(variance)
@@ -138,4 +138,4 @@ def nearest_rotation(
     u, singular, vt = xp.linalg.svd(matrix)
     reflected = xp.sign(xp.linalg.det(u) * xp.linalg.det(vt))
     sign = xp.where(xp.arange(len(singular)) == len(singular) - 1, reflected, xp.ones_like(singular))
-    return (u * sign) @ vt, singular * sign
+    return (u * sign[None]) @ vt, singular * sign

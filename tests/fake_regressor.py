@@ -27,7 +27,7 @@ def fake_regress_crops(regressor: Regressor, images) -> Regression:
     size, count = images.shape[1], images.shape[0]
     red = jnp.clip(images[..., 0] - images[..., 1], 0.0, 1.0)
     share = red / jnp.maximum(jnp.sum(red, axis=(1, 2), keepdims=True), 1e-6)
-    along = jnp.arange(size) + 0.5
+    along = jnp.arange(size, dtype=float) + 0.5
 
     def span(weights):  # of a uniform block: its middle and its length
         middle = weights @ along
@@ -36,7 +36,7 @@ def fake_regress_crops(regressor: Regressor, images) -> Regression:
 
     (x, width), (y, height) = span(jnp.sum(share, axis=1)), span(jnp.sum(share, axis=2))
     middle, extent = jnp.stack([x, y], -1), jnp.stack([width, height], -1)
-    points = middle[:, None] + extent[:, None] * (jnp.asarray(template(), jnp.float32) - 0.5)
+    points = middle[:, None] + extent[:, None] * (jnp.asarray(template(), jnp.float32)[None] - 0.5)
     sure = jnp.minimum(jnp.max(red, axis=(1, 2)), 0.95)
     model = regressor.model
     params = FaceParams(

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -239,7 +240,7 @@ def test_imported_networks_survive_a_checkpoint(tmp_path, importer):
     checkpoints.save_released(tmp_path / "net", released)
     again = checkpoints.load_released(tmp_path / "net")
     assert again.config == released.config
-    jax.tree.map(np.testing.assert_array_equal, again, released)
+    chex.assert_trees_all_equal(again, released)
 
 
 def test_lpips_survives_a_checkpoint(tmp_path, lpips):
@@ -248,7 +249,7 @@ def test_lpips_survives_a_checkpoint(tmp_path, lpips):
     checkpoints.save_released(tmp_path / "lpips", released)
     again = checkpoints.load_released(tmp_path / "lpips")
     assert again.config == released.config
-    jax.tree.map(np.testing.assert_array_equal, again, released)
+    chex.assert_trees_all_equal(again, released)
 
 
 @pytest.mark.parametrize("importer", SMALL)

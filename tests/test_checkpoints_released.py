@@ -5,6 +5,7 @@
 
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,15 +112,20 @@ def test_deep3d_regresses_what_pytorch_does_and_survives_a_checkpoint(tmp_path):
     np.testing.assert_allclose(found.translation, expected[:, 254:], atol=tolerance)
 
 
-def test_resnet_gradients_are_pytorchs(tmp_path):
-    """To the pictures and to weights at both ends; fewer blocks, of both kinds, to compile less."""
+def test_resnet_gradients_are_pytorchs(tmp_path, float64):
+    """To the pictures and to weights at both ends; fewer blocks, of both kinds, to compile less.
+
+    In float64: rounding would turn single ReLUs over.
+    """
     blocks = (2, 1, 1, 1)
     module = theirs.randomize(theirs.TwoDASL(blocks))
     torch.save(module.state_dict(), tmp_path / "small.pth")
+    module = module.double()
     config = ResNetConfig(channels=4, size=120, last_stride=1, window=7, blocks=blocks)
     tensors = read_tensors(tmp_path / "small.pth")
     network = importers._fill(tmp_path, resnet_shapes(config), tensors, {"coefficients": ["fc"]})
-    images, wanted = pictures(2, 120, 4), RNG.standard_normal((2, 62)).astype("f4")
+    network = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), network)
+    images, wanted = jnp.asarray(pictures(2, 120, 4), jnp.float64), RNG.standard_normal((2, 62))
 
     def loss(params, images):
         return jnp.sum(apply_resnet(config, network._replace(params=params), images) * wanted)
@@ -127,14 +133,15 @@ def test_resnet_gradients_are_pytorchs(tmp_path):
     grads, image_grad = jax.jit(jax.grad(loss, (0, 1)))(network.params, images)
     inputs = to_torch(images).requires_grad_()
     (module(inputs) * torch.from_numpy(wanted)).sum().backward()
-    close(image_grad.transpose(0, 3, 1, 2), inputs.grad)
-    close(grads["conv1"]["conv"]["kernel"].transpose(3, 2, 0, 1), module.conv1.weight.grad)
-    close(grads["layer1_1"]["conv2"]["norm"]["scale"], module.layer1[1].bn2.weight.grad)
+    close(image_grad.transpose(0, 3, 1, 2), inputs.grad, 1e-9)
+    close(grads["conv1"]["conv"]["kernel"].transpose(3, 2, 0, 1), module.conv1.weight.grad, 1e-9)
+    close(grads["layer1_1"]["conv2"]["norm"]["scale"], module.layer1[1].bn2.weight.grad, 1e-9)
     close(
         grads["layer3_0"]["shortcut"]["conv"]["kernel"].transpose(3, 2, 0, 1),
         module.layer3[0].downsample[0].weight.grad,
+        1e-9,
     )
-    close(grads["heads"]["coefficients"]["kernel"].T, module.fc.weight.grad)
+    close(grads["heads"]["coefficients"]["kernel"].T, module.fc.weight.grad, 1e-9)
 
 
 def test_safetensors_are_read_without_pytorch(tmp_path, whitening, monkeypatch):
@@ -146,7 +153,7 @@ def test_safetensors_are_read_without_pytorch(tmp_path, whitening, monkeypatch):
     assert released.config == MobileNetConfig(widen=0.25)
     checkpoints.save_released(tmp_path / "mb", released)
     again = checkpoints.load_released(tmp_path / "mb")
-    jax.tree.map(np.testing.assert_array_equal, again, released)
+    chex.assert_trees_all_equal(again, released)
     (tmp_path / "mb.safetensors").write_bytes(b"\x10\0\0\0")
     with pytest.raises(ValueError, match="truncated or no weight file"):
         checkpoints.import_3ddfa(tmp_path / "mb.safetensors", whitening)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +49,7 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tmp_path):
     assert step == 5 and state["seen"] == 40
     resumed, straight = numbers(train(state, 5)), numbers(train(start(), 10))
     assert jax.tree.structure(resumed) == jax.tree.structure(straight)
-    jax.tree.map(np.testing.assert_array_equal, resumed, straight)
+    chex.assert_trees_all_equal(resumed, straight)
 
 
 def test_the_newest_are_kept(tmp_path):

@@ -13,8 +13,6 @@ from facejax.export import load_params, write_png
 from facejax.face_model import decode
 from facejax.images import read_image
 
-pytestmark = pytest.mark.optimized
-
 FILES = {"face.glb", "mesh.obj", "mesh.mtl", "albedo.png", "neutral.obj", "overlay.png", "params.npz", "summary.json"}
 
 
@@ -69,6 +67,7 @@ def demo(tmp_path_factory):
     return folder
 
 
+@pytest.mark.thorough
 def test_demo_finds_the_synthetic_face_again(demo):
     errors = json.loads((demo / "demo.json").read_text())["errors"]
     assert errors["vertex_error_median_mm"] < 1.5
@@ -77,6 +76,7 @@ def test_demo_finds_the_synthetic_face_again(demo):
     assert errors["psnr_face_db"] > 28
 
 
+@pytest.mark.thorough
 def test_demo_writes_pictures_and_summary(demo):
     assert {path.name for path in (demo / "face").iterdir()} == FILES
     assert read_image(demo / "truth.png").shape == (512, 512, 3)

@@ -4,6 +4,7 @@ import re
 from functools import partial
 from typing import Any
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def test_batches_of_pictures_and_of_kernels(axes, float64):
         some = jax.vmap(lambda x, kernel: conv(x, kernel, (2, 2), "SAME"), axes)
         return some(x, kernel), jax.grad(lambda x, kernel: jnp.sum(some(x, kernel) ** 2), (0, 1))(x, kernel)
 
-    jax.tree.map(np.testing.assert_allclose, slopes(conv_general_dilated), slopes(theirs))
+    chex.assert_trees_all_close(slopes(conv_general_dilated), slopes(theirs), rtol=1e-7)
 
 
 def test_a_gradient_for_each_of_a_batch(float64):
@@ -73,7 +74,7 @@ def test_a_gradient_for_each_of_a_batch(float64):
         one = jax.grad(lambda x, kernel: jnp.sum(conv(x, kernel, (1, 1), "SAME") ** 2), (0, 1))
         return jax.vmap(one, (0, None))(x, kernels[0]), jax.vmap(one)(x, kernels)
 
-    jax.tree.map(np.testing.assert_allclose, slopes(conv_general_dilated), slopes(theirs))
+    chex.assert_trees_all_close(slopes(conv_general_dilated), slopes(theirs), rtol=1e-7)
 
 
 def test_layers_of_flax_with_dilations_and_groups():

@@ -16,6 +16,7 @@ from facejax.fitting import DEFAULT
 from facejax.texture import DetailedTexture, load_decoder
 
 
+@pytest.mark.thorough
 def test_the_default_recipe_goes_from_the_linear_albedo_to_the_decoder_with_details(tmp_path):
     model, shipped = load_face_model(), load_decoder()
     photo, points = portrait(model, random_face(model, key=jax.random.key(5)), key=jax.random.key(6))

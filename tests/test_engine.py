@@ -511,7 +511,6 @@ def test_faces_are_spread_over_all_devices(tmp_path):
     np.testing.assert_allclose(found[1]["identity"], found[0]["identity"], atol=1e-2)
 
 
-@pytest.mark.slow
 def test_a_cluster_gives_what_one_process_gives(command, line, whole, tmp_path):
     """Ray on this machine, two workers, of which one is killed."""
     pytest.importorskip("ray")
@@ -530,7 +529,6 @@ def test_a_cluster_gives_what_one_process_gives(command, line, whole, tmp_path):
     assert victim is not None and contents(tmp_path) == contents(whole)
 
 
-@pytest.mark.slow
 def test_a_cluster_writes_to_a_url(command, line, whole, tmp_path):
     """Each worker sends its own faces; one that cannot be sent ends the run in one line, and is made again."""
     pytest.importorskip("ray")

@@ -4,7 +4,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -71,13 +71,22 @@ def truth(degrees=(5.0, 12.0, -4.0), *, side=SIDE, seed=0) -> FaceParams:
     )
 
 
+@cache
+def drawn(side: int):
+    return jit(lambda p: render(toy_model(), p, size=(side, side), background=jnp.full(3, 0.3)).color)
+
+
+@cache
+def marked(moving: bool):
+    return jit(lambda p: project_landmarks(toy_model(), p, jnp.asarray(moving)))
+
+
 def photograph(params: FaceParams, side=SIDE):
-    image = jit(lambda p: render(toy_model(), p, size=(side, side), background=jnp.full(3, 0.3)).color)(params)
-    return np.clip(np.asarray(image), 0, 1)
+    return np.clip(np.asarray(drawn(side)(params)), 0, 1)
 
 
 def observation(params: FaceParams, *, moving=False) -> Observation:
-    points = project_landmarks(toy_model(), params, jnp.asarray(moving))
+    points = marked(moving)(params)
     image = jnp.asarray(photograph(params))
     return Observation(image, jnp.ones((SIDE, SIDE)), points, jnp.ones(68), box_size(points), jnp.asarray(moving))
 
@@ -299,6 +308,7 @@ def test_the_whole_fit_finds_the_face_again(two_faces):
         assert float(jnp.median(shape_error)) < 2.5
 
 
+@pytest.mark.thorough
 def test_faces_of_a_batch_do_not_touch_each_other(two_faces):
     _, images, points = two_faces
     both = fit(toy_model(), images, points, recipe=LANDMARKS)
@@ -307,6 +317,7 @@ def test_faces_of_a_batch_do_not_touch_each_other(two_faces):
     np.testing.assert_allclose(both.params.light[1], alone.params.light[0], atol=0.02)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [1, 2])
 def test_groups_of_faces_follow_each_other(two_faces, size, monkeypatch):
     _, images, points = two_faces
@@ -345,7 +356,7 @@ def test_photographs_of_any_kind_are_fitted(two_faces, tmp_path):
 
 def test_a_fit_of_float32_numbers_is_one_in_a_program_with_float64_too(two_faces):
     model, crops = toy_model(), prepare_crops(*two_faces[1:], recipe=SHORT)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         traced = jax.eval_shape(partial(fit_crops, recipe=SHORT), model, crops)
     assert traced.params.light.shape == (2, 9, 3)
 
@@ -362,6 +373,7 @@ def test_inputs_that_do_not_fit_together_are_named(two_faces):
         fit(toy_model(), images[:1], [np.full((68, 2), np.nan)])
 
 
+@pytest.mark.thorough
 def test_real_landmarks_are_explained_with_plausible_coefficients(shared):
     with np.load(shared / "aflw2000" / "aflw2000_dev.npz") as data:
         points = data["pts68_3d"][:20, :, :2].astype(np.float32) - 0.5

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +87,7 @@ CAMERAS = {
 def test_normals_are_the_ellipsoids(camera):
     """An ellipsoid's normal is (x/a^2, y/b^2, z/c^2); they look at the viewer, right is +x, up is +y."""
     model, params = replace(toy_model()), face(0.0, camera)
-    seen = render_normals(model, params, size=(SIDE, SIDE))
+    seen = jax.jit(lambda p: render_normals(model, p, size=(SIDE, SIDE)))(params)
     inside = np.asarray(seen.alpha) > 0.999
     normals = np.asarray(seen.color)
     assert 0.2 < inside.mean() < 0.5
@@ -110,9 +111,10 @@ def test_the_pyramid_is_the_mean_of_its_finest_level():
         blocks = finest.reshape(side, SIDE // side, side, SIDE // side, 3).mean(axis=(1, 3))
         np.testing.assert_allclose(pyramid[f"b{side}"], blocks, atol=1e-6)
     with pytest.raises(ValueError, match="power of two"):
-        normal_pyramid(toy_model(), face(), 20)
+        jax.eval_shape(lambda p: normal_pyramid(toy_model(), p, 20), face())
 
 
+@pytest.mark.thorough
 def test_drawing_anew_differs_from_averaging_at_outlines_only():
     def pyramid(how: Filtering):
         return jax.jit(lambda p: normal_pyramid(toy_model(), p, SIDE, filtering=how))(face())
@@ -128,6 +130,7 @@ def turned_mean(yaw, weights):
     return jnp.mean(render_normals(toy_model(), face(yaw, camera), size=(64, 64)).color * weights)
 
 
+@pytest.mark.thorough
 def test_normals_move_with_the_head_as_finite_differences_say():
     """Outline included: under smooth weights, averaged over starts so that no pixel's jump decides.
 
@@ -202,6 +205,7 @@ def test_where_there_is_no_face_all_pixels_are_treated_alike():
     assert np.abs(maps[14:18, 14:18] - [1.0, 0.0]).max() > 0.05
 
 
+@pytest.mark.thorough
 def test_pictures_turn_with_the_head_as_finite_differences_say():
     """d(image)/d(yaw) through mesh, normals, injection and generator: the whole of what an inversion follows."""
     weights = jnp.asarray(RNG.normal(size=(SIDE, SIDE, 3)), jnp.float32)
@@ -224,7 +228,7 @@ def test_a_checkpoint_comes_back(tmp_path):
     save_gar(tmp_path / "gar", gar(), half=False)
     back = load_gar(tmp_path / "gar")
     assert back.config == CONFIG
-    jax.tree.map(np.testing.assert_array_equal, back.weights, gar().weights)
+    chex.assert_trees_all_equal(back.weights, gar().weights)
     broken = replace(gar(), config=replace(CONFIG, reader=NormalNetConfig((4, 8, 16))))
     save_gar(tmp_path / "broken", broken)
     with pytest.raises(ValueError, match="not those of its configuration"):
@@ -233,7 +237,7 @@ def test_a_checkpoint_comes_back(tmp_path):
 
 def test_guesses_lie_where_the_mapping_network_looks():
     images = jnp.asarray(RNG.uniform(-1, 1, (3, SIDE, SIDE, 3)), jnp.float32)
-    guess = guess_latents(CONFIG, gar().weights, images)
+    guess = jax.jit(lambda images: guess_latents(CONFIG, gar().weights, images))(images)
     np.testing.assert_allclose(jnp.mean(guess.z**2, axis=1), 1.0, rtol=1e-3)
     assert guess.offsets.shape == (3, SIZES.layers, 8)
     assert to_ws(CONFIG, gar().weights, guess).shape == (3, SIZES.layers, 8)
@@ -383,16 +387,18 @@ RECIPE = Recipe(
 )
 
 
+@pytest.mark.thorough
 def test_a_fit_runs_the_generator_backwards():
     """Pictures that the generator made itself, from a start that is off: the loss falls, each face on its own."""
     model, one = toy_model(), painter()
     camera = PerspectiveCamera(jnp.asarray(330.0), jnp.full(2, 48.0))
+    draw = jax.jit(lambda params: painted(one, params, size=(96, 96)).color)
     photos, marks = [], []
     for k, yaw in enumerate((0.1, -0.3)):
         row = jnp.asarray(np.random.default_rng(k).normal(size=block_count(one)) * 0.5, jnp.float32)
         params = replace(neutral_params(model, camera), appearance=split_blocks(one, row))
         params = replace(params, pose=replace_rotation(params.pose, yaw))
-        picture = painted(one, params, size=(96, 96)).color
+        picture = draw(params)
         photos.append(np.clip(np.asarray(picture), 0, 1))
         off = np.random.default_rng(k).normal(size=(68, 2))
         marks.append(np.asarray(project_landmarks(model, params, jnp.asarray(False))) + off)
@@ -409,5 +415,6 @@ def test_a_fit_runs_the_generator_backwards():
 
 def test_the_reader_sees_a_batch_as_its_members():
     images = jnp.asarray(RNG.random((2, SIDE, SIDE, 3)), jnp.float32)
-    both, one = read_normals(gar(), images), read_normals(gar(), images[:1])
+    read = jax.jit(lambda images: read_normals(gar(), images))
+    both, one = read(images), read(images[:1])
     np.testing.assert_allclose(both[1][:1], one[1], atol=1e-6)

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +92,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path, pictures, regressor, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         loop.run(tmp_path / "parts", RECIPE, dies, regressor, save=1)
     parts = loop.run(tmp_path / "parts", RECIPE, source, regressor, save=1)
-    jax.tree.map(np.testing.assert_array_equal, parts, whole)
+    chex.assert_trees_all_equal(parts, whole)
     assert int(parts.step) == 3 and float(parts.path_mean) > 0
     logs = [(tmp_path / name / "log.csv").read_text() for name in ("whole", "parts")]
     assert logs[0].splitlines()[0] == ",".join(("step", *loop.COLUMNS))
@@ -115,7 +116,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path, pictures, regressor, monkeypatch
     larger = replace(RECIPE, config=replace(CONFIG, generator=sizes), judge=sizes)
     grown = training.start_from(training.init_state(larger, jax.random.key(0)), gar.weights)
     small, big = (w.generator.params["synthesis"] for w in (gar.weights, grown.weights))
-    jax.tree.map(np.testing.assert_array_equal, small["b16"], big["b16"])
+    chex.assert_trees_all_equal(small["b16"], big["b16"])
     assert "b32" in big
     kernel = grown.weights.encoder["out"]["kernel"]
     np.testing.assert_array_equal(kernel[:, : 8 * 7], gar.weights.encoder["out"]["kernel"])
@@ -170,6 +171,7 @@ def test_contrast_is_the_cross_entropy_of_the_pairs():
     np.testing.assert_allclose(recogniser.contrast(jnp.asarray(features)), wanted, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_pictures_of_a_folder_and_too_few(tmp_path, pictures, regressor):
     with pytest.raises(ValueError, match="holds no photographs"):
         data.read_photos(tmp_path, regressor, SIDE)
@@ -185,6 +187,7 @@ def test_pictures_of_a_folder_and_too_few(tmp_path, pictures, regressor):
         script.train(script.Train(tmp_path))
 
 
+@pytest.mark.thorough
 def test_photographs_get_the_geometry_that_the_regressor_sees(shared, tmp_path):
     shutil.copy(shared / "photos" / "eos_image_0010.png", tmp_path)
     found = data.read_photos(tmp_path, load_regressor(), 32)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,8 @@ from facejax.regression.training import Augmentation, Example, crop_example, mod
 from facejax.rendering import render
 from facejax.synthetic.generate import Generator, generate
 from facejax.synthetic.people import Lamp, People, all_light, lights, move_brows, person, random_expression
+
+pytestmark = pytest.mark.promotes("ranks")  # colours times fields of pixels, all through that room
 
 SIZE = 64
 
@@ -68,9 +71,10 @@ def test_one_person_in_other_pictures(model, draw, pictures):
 
 def test_the_face_is_where_its_parameters_put_it(model, pictures):
     """The labels rendered on their own cover the pixels that the picture calls face."""
+    draw_alone = jit(lambda model, params: render(model, params, size=(SIZE, SIZE), edges=False))
     for index in range(0, 12, 3):
         params = jax.tree.map(lambda leaf, index=index: leaf[index], pictures.params)
-        alone = render(model, params, size=(SIZE, SIZE), edges=False)
+        alone = draw_alone(model, params)
         face = np.asarray(pictures.face[index]) > 0.5
         assert face.sum() > 50
         assert (np.asarray(alone.alpha) > 0.5)[face].all()
@@ -82,15 +86,15 @@ def test_landmarks_lie_about_in_the_middle(pictures):
 
 
 def test_poses_reach_both_profiles(model):
-    people = jax.vmap(lambda key: person(key, model, SIZE, People()))(jax.random.split(jax.random.key(1), 200))
+    draw = jit(jax.vmap(lambda key: person(key, model, SIZE, People())))
+    people = draw(jax.random.split(jax.random.key(1), 200))
     yaw = np.asarray(quaternion_to_euler(people.pose.rotation))[:, 1]
     assert yaw.min() < -75 and yaw.max() > 75 and np.mean(np.abs(yaw) < 30) > 0.3
 
 
 def test_expressions_are_weights_and_lids_mostly_agree(model):
-    weights = np.asarray(
-        jax.vmap(lambda key: random_expression(key, model, 0.2))(jax.random.split(jax.random.key(2), 300))
-    )
+    draw = jit(jax.vmap(lambda key: random_expression(key, model, 0.2)))
+    weights = np.asarray(draw(jax.random.split(jax.random.key(2), 300)))
     assert weights.min() >= 0 and weights.max() <= 1 and (weights.max(axis=0) > 0.1).all()
     left, right = (model.expression_names.index(f"eyeBlink{side}") for side in ("Left", "Right"))
     assert np.corrcoef(weights[:, left], weights[:, right])[0, 1] > 0.8
@@ -114,7 +118,7 @@ def test_a_lamps_harmonics_are_its_least_squares_fit():
 
 
 def test_lights_are_finite_and_mostly_positive():
-    around, lamp = jax.vmap(lights)(jax.random.split(jax.random.key(3), 100))
+    around, lamp = jit(jax.vmap(lights))(jax.random.split(jax.random.key(3), 100))
     assert np.isfinite(np.asarray(around)).all() and (np.asarray(lamp.color) >= 0).all()
     np.testing.assert_allclose(np.linalg.norm(lamp.direction, axis=-1), 1.0, rtol=1e-5)
 
@@ -131,11 +135,10 @@ def test_a_rolled_light_shades_rolled_normals_alike():
 
 def test_coefficients_and_parameters_are_inverses(model):
     config = RegressorConfig()
-    face = person(jax.random.key(6), model, config.encoder.size, People())
-    again = to_params(config, from_params(config, face))
+    face = jit(lambda key: person(key, model, config.encoder.size, People()))(jax.random.key(6))
+    again = jit(lambda face: to_params(config, from_params(config, face)))(face)
     assert isinstance(face.camera, PerspectiveCamera)
-    for one, other in zip(jax.tree.leaves(face), jax.tree.leaves(again), strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-4, rtol=1e-4)
+    chex.assert_trees_all_close(face, again, atol=2e-4, rtol=1e-4)
 
 
 def test_a_crops_labels_move_with_its_pixels(model, pictures):
@@ -146,13 +149,15 @@ def test_a_crops_labels_move_with_its_pixels(model, pictures):
     config = RegressorConfig(encoder=EncoderConfig(size=32))
     anchors = model_anchors(model, extra=4)
     plain = Augmentation(stretch=0.0, bend=0.0, occluders=0.0, camera=0.0)
+    crop = jit(lambda key, example: crop_example(key, config, plain, example))
+    place = jit(lambda coefficients: project_anchors(config, anchors, coefficients))
     brows = []
     for index in range(4):
         params = jax.tree.map(lambda leaf, index=index: leaf[index], pictures.params)
         image = jnp.round(pictures.image[index] * 255).astype(jnp.uint8)
         example = Example(image, pictures.landmarks[index], params)
-        view = crop_example(jax.random.key(index), config, plain, example)
-        placed = project_anchors(config, anchors, view.coefficients)[:68]
+        view = crop(jax.random.key(index), example)
+        placed = place(view.coefficients)[:68]
         off = np.abs(placed - view.landmarks).max(axis=1)
         assert np.delete(off, np.arange(17, 27)).max() < 4e-3
         brows.append(off[17:27].max())
@@ -168,7 +173,8 @@ def test_a_stretched_crop_is_wider_by_as_much_as_its_points(model, pictures):
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
     dot = np.exp(-0.5 * ((columns - points[60, 0]) ** 2 + (rows - points[60, 1]) ** 2) / 2.0)
     image = jnp.asarray(np.round(255 * np.repeat(dot[..., None], 3, -1)), jnp.uint8)
-    views = [crop_example(jax.random.key(k), config, only, Example(image, points, params)) for k in range(6)]
+    crop = jit(lambda key, example: crop_example(key, config, only, example))
+    views = [crop(jax.random.key(k), Example(image, points, params)) for k in range(6)]
     shapes = []
     for view in views:
         seen, (x, y) = np.asarray(view.image)[..., 0], (np.asarray(view.landmarks[60]) + 1) * 32
@@ -180,9 +186,9 @@ def test_a_stretched_crop_is_wider_by_as_much_as_its_points(model, pictures):
 
 
 def test_brows_slide_over_the_skin_and_nothing_else_moves(model):
-    points = lambda vertices: np.asarray(landmarks(model, vertices))  # noqa: E731
-    slid = jax.vmap(lambda key: move_brows(key, model, model.mean, People()))(jax.random.split(jax.random.key(9), 40))
-    before, after = points(model.mean), np.stack([points(one) for one in slid])
+    points = lambda vertices: landmarks(model, vertices)  # noqa: E731
+    slide = jit(jax.vmap(lambda key: points(move_brows(key, model, model.mean, People()))))
+    before, after = np.asarray(points(model.mean)), np.asarray(slide(jax.random.split(jax.random.key(9), 40)))
     moved = after - before
     assert np.abs(np.delete(moved, np.arange(17, 27), axis=1)).max() < 1.5  # mm
     right, left = moved[:, 17:22].mean(1), moved[:, 22:27].mean(1)
@@ -192,8 +198,9 @@ def test_brows_slide_over_the_skin_and_nothing_else_moves(model):
 
 
 def test_the_neutral_share_of_faces_has_hardly_any_expression(model):
-    quiet = jax.vmap(lambda key: random_expression(key, model, 1.0))(jax.random.split(jax.random.key(7), 20))
+    draw = jit(jax.vmap(lambda key: random_expression(key, model, 1.0)))
+    quiet = draw(jax.random.split(jax.random.key(7), 20))
     gaze = np.array(["eyeLook" in name for name in model.expression_names])
     assert np.asarray(quiet)[:, ~gaze].max() <= 0.15
-    face = person(jax.random.key(8), model, SIZE, replace(People(), neutral=1.0))
-    assert np.isfinite(np.asarray(decode(model, face))).all()
+    shape = jit(lambda key: decode(model, person(key, model, SIZE, replace(People(), neutral=1.0))))
+    assert np.isfinite(np.asarray(shape(jax.random.key(8)))).all()

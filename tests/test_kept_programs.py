@@ -158,6 +158,7 @@ def crops():
 SHORT = replace(LANDMARKS, size=64, landmark_steps=2)
 
 
+@pytest.mark.thorough
 def test_a_kept_fit_gives_the_same_numbers(folder, monkeypatch, crops):
     monkeypatch.setattr(folders, "_traced", None)
     plain = fit_anew(crops)

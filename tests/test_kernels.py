@@ -112,15 +112,16 @@ def test_visibility_of_batches_of_batches_and_of_different_topologies():
     points = jnp.stack([jnp.stack(turned), 1.2 * jnp.stack(turned)])  # (2, 3, V, 3)
     topologies = jnp.stack([jnp.asarray(faces), jnp.asarray(faces)[::-1]])
 
+    @jax.jit
     def one(points, faces):
         return nearest_triangle(points, faces, size=(24, 32), perspective=True, near=1.0)
 
-    both = jax.vmap(jax.vmap(one, (0, None)))(points, topologies)
+    both = jax.jit(jax.vmap(jax.vmap(one, (0, None))))(points, topologies)
     for k in range(2):
         for n in range(3):
             np.testing.assert_array_equal(both[k, n], one(points[k, n], topologies[k]))
     np.testing.assert_array_equal(
-        jax.vmap(one, (None, 0))(points[0, 0], topologies)[1], one(points[0, 0], topologies[1])
+        jax.jit(jax.vmap(one, (None, 0)))(points[0, 0], topologies)[1], one(points[0, 0], topologies[1])
     )
 
 
@@ -137,6 +138,7 @@ def test_a_lane_a_triangle_sees_what_the_lists_see():
     ball = jnp.asarray(unit * [20, -20, 20] + [16, 16, 100], jnp.float32)
     large = jnp.array([[-50, -50, 10], [300, 20, 12], [20, 300, 15], [-30, -30, 5], [10, 40, 5], [40, 10, 5.0]])
 
+    @partial(jax.jit, static_argnums=(2, 3))
     def seen(points, faces, size, implementation):
         return nearest_triangle(points, faces, size=size, perspective=True, near=1.0, implementation=implementation)
 
@@ -145,5 +147,5 @@ def test_a_lane_a_triangle_sees_what_the_lists_see():
         np.testing.assert_array_equal(lanes, lists)
         assert len(np.unique(lists)) > 1
     two = jnp.stack([ball, 1.5 * ball])
-    batched = jax.vmap(lambda points: seen(points, jnp.asarray(faces), (16, 16), "interpreted"))(two)
+    batched = jax.jit(jax.vmap(lambda points: seen(points, jnp.asarray(faces), (16, 16), "interpreted")))(two)
     np.testing.assert_array_equal(batched, [seen(points, jnp.asarray(faces), (16, 16), "xla") for points in two])

@@ -143,7 +143,7 @@ def test_each_latent_steers_the_layers_that_it_should():
     def gradient(ws, kernel):
         synthesis = weights.params["synthesis"]
         params = {"synthesis": {**synthesis, "b8": {**synthesis["b8"], "torgb": {**torgb, "kernel": kernel}}}}
-        weigh = jnp.arange(8.0)[:, None]
+        weigh = jnp.arange(8.0)[None, None, :, None]
         run = weights._replace(params=params)
         return jax.grad(lambda ws: jnp.sum(weigh * gan.apply_synthesis(TINY, run, ws)))(ws)
 
@@ -202,7 +202,7 @@ def test_vmap_keeps_one_convolution_for_all_styles():
 def test_truncation_draws_the_first_layers_to_the_mean():
     ws, mean = jnp.asarray(RNG.standard_normal((2, 6, 8))), jnp.asarray(RNG.standard_normal(8))
     half = gan.truncate(ws, mean, 0.5, cutoff=2)
-    np.testing.assert_allclose(half[:, :2], (ws[:, :2] + mean) / 2, atol=1e-6)
+    np.testing.assert_allclose(half[:, :2], (ws[:, :2] + mean[None, None]) / 2, atol=1e-6)
     np.testing.assert_array_equal(half[:, 2:], ws[:, 2:])
     np.testing.assert_allclose(gan.truncate(ws, mean, 0.0), np.broadcast_to(mean, ws.shape), atol=1e-6)
 
@@ -224,7 +224,7 @@ def test_bfloat16_layers_stay_close_and_their_gradients_too():
     ws = jnp.asarray(RNG.standard_normal((2, TINY.layers, 8)), jnp.float32)
 
     def total(config, ws):
-        return jnp.sum(jnp.tanh(gan.apply_synthesis(config, weights, ws)) * jnp.linspace(-1, 1, 8)[:, None])
+        return jnp.sum(jnp.tanh(gan.apply_synthesis(config, weights, ws)) * jnp.linspace(-1, 1, 8)[None, None, :, None])
 
     full, rough = (jax.jit(jax.value_and_grad(lambda ws, c=c: total(c, ws)))(ws) for c in (TINY, half))
     assert jax.eval_shape(lambda ws: gan.apply_synthesis(half, weights, ws), ws).dtype == jnp.float32

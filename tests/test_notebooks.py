@@ -15,7 +15,9 @@ pytestmark = pytest.mark.optimized
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 STEMS = [path.stem for path in NOTEBOOKS]
-QUICK = "01", "02", "03", "09"  # the others take four minutes of one core: `pytest -m slow tests/test_notebooks.py`
+FIRST = "01"  # forty seconds of one core; all take more than five minutes
+
+THOROUGH = pytest.mark.thorough
 
 
 class Cell(NamedTuple):
@@ -66,7 +68,7 @@ def run(path: Path) -> list[Image.Image]:
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=() if path.stem.startswith(QUICK) else pytest.mark.slow) for path in NOTEBOOKS],
+    [pytest.param(path, marks=THOROUGH if path.stem.startswith(FIRST) else pytest.mark.slow) for path in NOTEBOOKS],
     ids=STEMS,
 )
 def test_it_runs_and_shows_pictures(path):

@@ -63,7 +63,7 @@ def test_pixels_are_those_of_the_scaled_orthographic_camera(float64):
 
 def test_to_pixels_with_121_is_the_published_flip_of_released_weights():
     """y = 121 - y, counted from 1: the top pixel's centre (1) is at 0.5 from the corner."""
-    found = co.to_pixels(jnp.array([[1.0, 120.0, 9.0]]), 121.0) - jnp.array([0.5, 0.5, 0.0])
+    found = co.to_pixels(jnp.array([[1.0, 120.0, 9.0]]), 121.0) - jnp.array([[0.5, 0.5, 0.0]])
     np.testing.assert_allclose(found, [[0.5, 0.5, 9.0]])
 
 

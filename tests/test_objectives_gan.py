@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 def test_slope_penalty_of_a_quadratic_form(float64):
     a, x = RNG.standard_normal((4, 4, 3)), RNG.standard_normal((2, 4, 4, 3))
-    penalty, logits = gan.slope_penalty(lambda x: jnp.sum(a * x**2, axis=(1, 2, 3)), jnp.asarray(x))
+    penalty, logits = gan.slope_penalty(lambda x: jnp.sum(a[None] * x**2, axis=(1, 2, 3)), jnp.asarray(x))
     np.testing.assert_allclose(logits, (a * x**2).sum((1, 2, 3)))
     np.testing.assert_allclose(penalty, ((2 * a * x) ** 2).sum((1, 2, 3)))
 

@@ -22,6 +22,8 @@ from facejax.regression.regressor import (
 from facejax.rendering import render
 from facejax.synthetic.people import People, all_light, lights, person
 
+pytestmark = pytest.mark.promotes("ranks")  # colours times fields of pixels, all through the synthetic pictures
+
 FACES = 12
 
 
@@ -61,6 +63,7 @@ def test_it_is_small_enough_to_ship():
     assert sum(file.stat().st_size for file in ASSET.rglob("*") if file.is_file()) <= 12e6
 
 
+@pytest.mark.thorough
 def test_seeded_faces_are_found_within_the_stated_error(regressor, portraits):
     images, points, faces = portraits
     seen = jax.jit(regress_crops)(regressor, images)

@@ -1,5 +1,6 @@
 """The renderer's values, against an independent float64 rasteriser, and its behaviour in hard cases."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -178,6 +179,7 @@ def test_crossings_without_room_are_counted():
     assert short.overflow > 0 and finite(short)
 
 
+@pytest.mark.thorough
 def test_float64_renders_in_float64():
     vertices, faces = torus(24, 12)
     vertices = vertices @ turn(30, 0).T + [0, 0, -500]
@@ -202,8 +204,7 @@ def test_batch_elements_are_independent():
         return jax.vmap(one)(poses), jax.lax.map(one, poses)
 
     batch, alone = both(jnp.asarray(poses, jnp.float32))
-    for ours, single in zip(jax.tree.leaves(batch), jax.tree.leaves(alone), strict=True):
-        np.testing.assert_allclose(ours, single, rtol=1e-6, atol=1e-5)
+    chex.assert_trees_all_close(batch, alone, rtol=1e-6, atol=1e-5)
 
 
 def test_neighbours_agree_on_the_host_and_in_a_program():
@@ -230,6 +231,7 @@ def value_and_gradients(vertices, faces, view, size, light):
     return jax.value_and_grad(loss, argnums=(0, 1, 2))(vertices, view, light)
 
 
+@pytest.mark.thorough
 def test_a_thousand_random_poses_give_finite_images_and_gradients():
     """Edge-on, behind the camera, around it, off the image, and with collapsed triangles."""
     unit, faces = sphere(1)
@@ -285,12 +287,15 @@ def test_a_triangle_far_larger_than_the_image_fills_it():
     np.testing.assert_allclose(result.depth, 400, rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_forward_mode_agrees_with_reverse_mode():
     vertices, faces = bumpy_head(2)
     vertices = jnp.asarray(vertices + np.array([0, 0, -500]), jnp.float32)
 
     def image(shift):
-        seen = render_mesh(vertices + shift, jnp.asarray(faces), camera(), size=(SIDE, SIDE), light=uniform_light())
+        seen = render_mesh(
+            vertices + shift[None], jnp.asarray(faces), camera(), size=(SIDE, SIDE), light=uniform_light()
+        )
         return (seen.alpha.sum() + seen.color.sum()) * 1e-3
 
     forward, reverse = jit(lambda at: (jax.jacfwd(image)(at), jax.jacrev(image)(at)))(jnp.array([1.0, 2.0, 3.0]))
@@ -306,6 +311,6 @@ def test_a_face_renders_with_its_own_albedo_or_a_texture():
     params = neutral_params(model, camera(400.0), distance=1000.0)
     own = jit(lambda p: render(model, p, size=(SIDE, SIDE)))(params)
     assert own.alpha.sum() > 500 and own.overflow == 0 and finite(own)
-    paint = jnp.ones((8, 8, 3)) * jnp.array([1.0, 0.0, 0.0])
+    paint = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0]), (8, 8, 3))
     red = jit(lambda p: render(model, p, size=(SIDE, SIDE), texture=paint))(params)
     np.testing.assert_allclose(red.color[48, 48], [1, 0, 0], atol=1e-3)

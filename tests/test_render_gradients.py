@@ -5,6 +5,7 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from raster_oracle import bumpy_head, project, rasterize, torus
 from scipy import ndimage
 
@@ -46,7 +47,7 @@ def placed(name: str, parameters):
     dtype = parameters.dtype
     shape = jnp.asarray(vertices, dtype) + jnp.tensordot(parameters[6:], jnp.asarray(modes, dtype), axes=1)
     rotation = quaternion_to_matrix(axis_angle_to_quaternion(parameters[:3]))
-    return shape @ rotation.T + parameters[3:6]
+    return shape @ rotation.T + parameters[None, 3:6]
 
 
 def weights_at(shift=(0.0, 0.0), scale: int = 1, xp=np):
@@ -132,6 +133,7 @@ def test_silhouette_gradients_match_the_coverage_of_a_supersampled_image():
     assert_close(our_gradient("head", "alpha", partial(weights_at, xp=jnp)), reference, 0.05)
 
 
+@pytest.mark.thorough
 def test_colour_gradients_match_through_silhouettes_and_self_occlusions():
     reference = reference_gradients("torus", {"paint": weights_at(scale=SAMPLES)}, SAMPLES)[0]
     assert_close(our_gradient("torus", "paint", partial(weights_at, xp=jnp)), reference, 0.05)
@@ -145,7 +147,7 @@ def test_a_square_in_front_of_another_moves_the_boundary_between_their_colours()
 
     @jit
     def left_half(shift):
-        front = half * 80 + jnp.array([0, 0, -500.0]) + shift
+        front = half * 80 + (jnp.array([0, 0, -500.0]) + shift)[None]
         back = jnp.asarray(half * 130 + np.array([0, 0, -600], np.float32))
         vertices = jnp.concatenate([front, back])
         return (

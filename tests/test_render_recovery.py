@@ -9,6 +9,7 @@ from raster_oracle import bumpy_head
 from facejax.camera import PerspectiveCamera, axis_angle_to_quaternion, quaternion_to_matrix
 from facejax.mesh import face_neighbors
 from facejax.programs import jit
+from facejax.programs.promotion import standard_promotion
 from facejax.rendering import render_mesh
 
 SIDE = 64
@@ -23,7 +24,7 @@ def test_a_pose_off_by_eight_degrees_and_ten_millimetres_is_recovered():
 
     def image(pose):  # rotation vector in units of 0.1 rad, shift in cm
         rotation = quaternion_to_matrix(axis_angle_to_quaternion(pose[:3] * 0.1))
-        placed = vertices @ rotation.T + pose[3:] * 10 + jnp.array([0, 0, -600.0])
+        placed = vertices @ rotation.T + (pose[3:] * 10 + jnp.array([0, 0, -600.0]))[None]
         seen = render_mesh(placed, faces, view, size=(SIDE, SIDE), light=light, neighbors=neighbors)
         return jnp.concatenate([seen.color, seen.alpha[..., None]], axis=-1)
 
@@ -35,7 +36,7 @@ def test_a_pose_off_by_eight_degrees_and_ten_millimetres_is_recovered():
         def step(state, _):
             pose, memory = state
             value, slope = jax.value_and_grad(lambda p: jnp.mean((image(p) - target) ** 2))(pose)
-            change, memory = optimiser.update(slope, memory)
+            change, memory = standard_promotion(optimiser.update)(slope, memory)
             return (pose + change, memory), value
 
         (pose, _), losses = jax.lax.scan(step, (start, optimiser.init(start)), length=160)

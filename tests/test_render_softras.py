@@ -55,7 +55,7 @@ def test_softras_matches_a_direct_loop():
 
 def test_softras_gradients_are_finite_and_pull_towards_an_uncovered_pixel():
     def reached(shift):
-        moved = jnp.asarray(POINTS, jnp.float32) + shift
+        moved = jnp.asarray(POINTS, jnp.float32) + shift[None]
         options = OPTIONS | {"sigma": 0.05}
         return shown(moved, np.zeros(3), options)[1][1, 10]
 

@@ -108,6 +108,7 @@ def test_another_albedo_begins_near_the_last_one():
     assert np.std(drawn) > 0.3
 
 
+@pytest.mark.thorough
 def test_details_move_at_their_own_pace_and_not_on_the_sphere():
     params = truth()
     seen = observation(params)
@@ -289,6 +290,7 @@ def test_a_face_that_runs_away_goes_back_to_its_last_sound_state():
     assert float(jnp.abs(scene.rendering.color - scene.seen.image)[scene.mask > 0.5].mean()) < 4 * first
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("recipe", [FFHQ_UV_CODE, FFHQ_UV_PAPER, FFHQ_UV_CROPFACE, GANFIT], ids=lambda r: r.name)
 def test_published_recipes_run(recipe):
     network = FeatureNetwork(jnp.asarray(1.0), mean_colour, squared, name="mean colour")
@@ -302,6 +304,7 @@ def test_published_recipes_run(recipe):
         assert np.isfinite(trace.losses).all() and int(trace.diverged_at) == -1
 
 
+@pytest.mark.thorough
 def test_stages_are_written_with_their_losses_and_the_summary_says_what_they_did(tmp_path):
     params, network = truth(), FeatureNetwork(jnp.asarray(1.0), mean_colour, squared, name="mean colour")
     image, points = (np.asarray(getattr(observation(params), name)) for name in ("image", "landmarks"))

@@ -18,6 +18,8 @@ from facejax.synthetic.glasses import LENS
 from facejax.synthetic.props import Head
 from facejax.synthetic.shapes import bezier, rounded, tube
 
+pytestmark = pytest.mark.promotes("ranks")  # colours times fields of pixels, all through that room
+
 SIZE = 300
 MODEL = load_face_model()
 CAMERA = WeakPerspectiveCamera(jnp.asarray(1.0), jnp.full(2, SIZE / 2))

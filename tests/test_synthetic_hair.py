@@ -16,6 +16,8 @@ from facejax.synthetic.hair_style import HATS, KINDS, draw_style
 from facejax.synthetic.props import Head
 from facejax.synthetic.strands import index_of, smooth, value_at
 
+pytestmark = pytest.mark.promotes("ranks")  # colours times fields of pixels, all through that room
+
 KEYS = jax.random.split(jax.random.key(5), 64)
 SIDE = 48
 CAMERA = WeakPerspectiveCamera(jnp.float32(SIDE / 260), jnp.array([SIDE / 2, SIDE / 2]))

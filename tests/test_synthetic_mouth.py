@@ -16,6 +16,8 @@ from facejax.synthetic.anchors import border_loops, lip_loop
 from facejax.synthetic.mouth import mouth_interior
 from facejax.synthetic.props import Head
 
+pytestmark = pytest.mark.promotes("ranks")  # colours times fields of pixels, all through that room
+
 SIZE = 160
 MODEL = load_face_model()
 CAMERA = WeakPerspectiveCamera(jnp.asarray(1.0), jnp.full(2, SIZE / 2))

@@ -15,6 +15,8 @@ from facejax.synthetic.backgrounds import background
 from facejax.synthetic.occluders import occlude
 from facejax.synthetic.warp import bend_points, draw_bend, resample
 
+pytestmark = pytest.mark.promotes("ranks")  # colours times fields of pixels, all through that room
+
 SIZE = 48
 KEY = jax.random.key(7)
 

@@ -29,6 +29,8 @@ from facejax.nets.stylegan2 import StyleGANConfig, init_generator
 from facejax.rendering import render
 from facejax.texture import texture_decoder
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(autouse=True)
 def side_by_side(monkeypatch):

@@ -92,6 +92,7 @@ def test_a_side_view_takes_its_pose_from_the_landmarks():
     np.testing.assert_array_equal(found.identity, turned.identity)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("with_eye", [False, True])
 def test_a_map_of_the_decoder_is_found_again(decoder, with_eye):
     """One that the decoder made itself, with and without the encoder's distance."""
@@ -140,6 +141,7 @@ def test_the_last_maps_are_held_out(tmp_path):
         maps.held_out_maps(tmp_path, 5, 8)
 
 
+@pytest.mark.thorough
 def test_the_expressiveness_table_has_a_row_for_each_decoder(tmp_path, decoder, monkeypatch, capsys):
     save_decoder(tmp_path / "few", decoder)
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,7 +63,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole", 3)
     train(tmp_path / "parts", 2)
     parts = train(tmp_path / "parts", 3)
-    jax.tree.map(np.testing.assert_array_equal, parts, whole)
+    chex.assert_trees_all_equal(parts, whole)
     assert int(parts.step) == 3 and float(parts.path_mean) > 0
     moved = jax.tree.map(lambda new, old: float(jnp.abs(new - old).max()), parts.average[0], start.generator.params)
     assert min(jax.tree.leaves(moved)) > 0  # every parameter learns
@@ -183,7 +184,7 @@ def test_a_growing_run_first_makes_smaller_maps(tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), kept, states[2].average[1])
     start = training.init_state(recipe, jax.random.fold_in(jax.random.key(0), 0)).generator.params["synthesis"]
     first, second = (states[k].generator.params["synthesis"] for k in (1, 2))
-    jax.tree.map(np.testing.assert_array_equal, first["b16"], start["b16"])
+    chex.assert_trees_all_equal(first["b16"], start["b16"])
     assert float(jnp.abs(first["b8"]["conv1"]["kernel"] - start["b8"]["conv1"]["kernel"]).max()) > 0
     assert float(jnp.abs(second["b16"]["conv1"]["kernel"] - start["b16"]["conv1"]["kernel"]).max()) > 0
     assert training.shrink(jnp.ones((1, 16, 16, 3)), 8).shape == (1, 8, 8, 3)

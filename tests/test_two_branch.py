@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +57,7 @@ def views(anchors):
     """4 labelled pictures of noise with random faces, 3 in the wild with every third point hidden."""
     random = np.random.default_rng(0)
     coefficients = jnp.asarray(random.normal(0, 0.15, (4, 49)), jnp.float32)
-    landmarks = jax.vmap(lambda one: project_anchors(CONFIG, anchors, one)[:68])(coefficients)
+    landmarks = jax.jit(jax.vmap(lambda one: project_anchors(CONFIG, anchors, one)[:68]))(coefficients)
     images = jnp.asarray(random.uniform(0, 1, (7, SIZE, SIZE, 3)), jnp.float32)
     labelled = View(images[:4], landmarks, coefficients)
     given = jax.vmap(labelled_view)(View(images, jnp.tile(landmarks[:1], (7, 1, 1)), jnp.zeros((7, 49))))
@@ -84,8 +85,9 @@ def awake(params, seed=1):
 def test_a_widened_network_says_what_it_said_whatever_the_map_shows():
     narrow = awake(init_encoder(PLAIN.encoder, jax.random.key(0)))
     images = jax.random.uniform(jax.random.key(1), (2, SIZE, SIZE, 4))
-    before = apply_encoder(PLAIN.encoder, narrow, images[..., :3])
-    after = apply_encoder(CONFIG.encoder, widen_encoder(narrow), images)
+    look = jax.jit(apply_encoder, static_argnums=0)
+    before = look(PLAIN.encoder, narrow, images[..., :3])
+    after = look(CONFIG.encoder, widen_encoder(narrow), images)
     for a, b in zip(before, after, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
@@ -94,14 +96,15 @@ def test_a_network_with_four_channels_looks_again_at_its_own_landmarks():
     weights = awake(init_encoder(CONFIG.encoder, jax.random.key(0)))
     images = jax.random.uniform(jax.random.key(1), (2, SIZE, SIZE, 3))
     blank = np.zeros((2, SIZE, SIZE, 1), np.float32)
-    first = apply_encoder(CONFIG.encoder, weights, jnp.concatenate([images, blank], axis=-1))
+    look = jax.jit(apply_encoder, static_argnums=0)
+    first = look(CONFIG.encoder, weights, jnp.concatenate([images, blank], axis=-1))
     marks = (np.asarray(jax.vmap(eighteen_points)(first.landmarks)) + 1) * SIZE / 2
     drawn = blank.copy()
     for face, points in enumerate(marks):
         columns, rows = np.clip(np.floor(points), 0, SIZE - 1).astype(int).T
         drawn[face, rows, columns] = 1.0
     np.testing.assert_array_equal(landmark_maps(CONFIG, first.landmarks), drawn)
-    second = apply_encoder(CONFIG.encoder, weights, jnp.concatenate([images, drawn], axis=-1))
+    second = look(CONFIG.encoder, weights, jnp.concatenate([images, drawn], axis=-1))
     said = apply_regressor(Regressor(toy_model(), weights, CONFIG), images)
     np.testing.assert_allclose(said.landmarks, second.landmarks, atol=1e-5)
     assert np.abs(np.asarray(second.landmarks - first.landmarks)).max() > 1e-4
@@ -135,7 +138,7 @@ def test_clicked_points_move_with_the_crop():
         jnp.asarray(image), jnp.floor(points) + 0.5, jnp.ones(18, bool), jnp.array([30.0, 25, 90, 85]), jnp.float32(58)
     )
     turned = replace(RECIPE, wild_augmentation=replace(STILL, roll=10.0, shift=0.05, zoom=0.1))
-    view = wild_view(jax.random.key(3), PLAIN, turned, example)
+    view = jax.jit(lambda key, example: wild_view(key, PLAIN, turned, example))(jax.random.key(3), example)
     pixels = (np.asarray(view.points) + 1) * SIZE / 2
     across, down = np.floor(pixels).astype(int).T
     red = np.asarray(view.image)[..., 0]
@@ -155,8 +158,9 @@ def test_maps_show_visible_points_of_the_pictures_that_are_not_blank(anchors):
         box=np.tile(np.array([8.0, 8, 56, 56], np.float32), (count, 1)),
         size=np.full(count, 48, np.float32),
     )
-    params = jax.vmap(lambda one: to_params(CONFIG, one))(jnp.zeros((2, 49)))
-    marks = jnp.tile((project_anchors(CONFIG, anchors, jnp.zeros(49))[:68] + 1) * 32, (2, 1, 1))
+    params = jax.jit(jax.vmap(lambda one: to_params(CONFIG, one)))(jnp.zeros((2, 49)))
+    marks = jax.jit(lambda one: (project_anchors(CONFIG, anchors, one)[:68] + 1) * 32)(jnp.zeros(49))
+    marks = jnp.tile(marks, (2, 1, 1))
     examples = Example(jnp.zeros((2, 64, 64, 3), jnp.uint8), marks, params)
     draw = jax.jit(
         lambda key, blank: draw_views(key, CONFIG, replace(RECIPE, blank=blank), examples, wild).maps, static_argnums=1
@@ -188,18 +192,20 @@ def test_hidden_points_count_nothing(views):
 def test_one_wrong_coefficient_has_all_the_weight(anchors):
     """Then the weighted prediction is its squared error, whichever it is; what moves no point costs nothing."""
     true = jnp.asarray(np.random.default_rng(2).normal(0, 0.1, 49), jnp.float32)
+    cost = jax.jit(lambda found: prediction(CONFIG, anchors, found, true))
     for entry in (0, 6, 8, 12, 17):
-        np.testing.assert_allclose(prediction(CONFIG, anchors, true.at[entry].add(0.3), true), 0.09, rtol=1e-3)
+        np.testing.assert_allclose(cost(true.at[entry].add(0.3)), 0.09, rtol=1e-3)
     assert geometry_size(CONFIG) == 19
-    assert prediction(CONFIG, anchors, true.at[19:].add(1.0), true) == 0
+    assert cost(true.at[19:].add(1.0)) == 0
 
 
+@pytest.mark.thorough
 def test_each_term_has_a_gradient_of_its_own_and_none_without_its_lambda(anchors, views, monkeypatch):
     """The network's place is taken by free outputs, which the map of the second pass moves a little."""
     random = np.random.default_rng(4)
 
     def look(config, params, images, maps):
-        moved = jnp.mean(maps, axis=(1, 2)) * params["map"]
+        moved = jnp.mean(maps, axis=(1, 2)) * params["map"][None]
         return EncoderOutput(params["coefficients"] + moved, params["landmarks"], jnp.zeros((7, 68)), moved)
 
     monkeypatch.setattr(two_branch, "look", look)
@@ -223,6 +229,7 @@ def test_each_term_has_a_gradient_of_its_own_and_none_without_its_lambda(anchors
     np.testing.assert_allclose(rows[1] - rows[0], alone.sum(axis=0), atol=2e-3 * np.abs(rows[1]).max())
 
 
+@pytest.mark.thorough
 def test_terms_fall_on_a_batch_seen_again_and_again(views, step):
     state = init_two_branch(CONFIG, RECIPE, jax.random.key(0))
     seen = []
@@ -235,6 +242,7 @@ def test_terms_fall_on_a_batch_seen_again_and_again(views, step):
     assert all(np.isfinite(value) for terms in seen for value in terms.values())
 
 
+@pytest.mark.thorough
 def test_the_critic_learns_to_tell_pairs_apart():
     config = CriticConfig(size=SIZE, coefficients=4, widths=(4,) * 6, hidden=(16, 16))
     critic = init_critic(config, jax.random.key(0))
@@ -261,10 +269,10 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, views, step):
     store.save(2, half)
     number, back = store.restore_latest(start) or (0, start)
     assert number == 2
-    for a, b in zip(jax.tree.leaves(advance(half, 2)), jax.tree.leaves(advance(back, 2)), strict=True):
-        np.testing.assert_array_equal(a, b)
+    chex.assert_trees_all_equal(advance(half, 2), advance(back, 2))
 
 
+@pytest.mark.thorough
 def test_the_plain_network_learns_from_clicked_points_too(anchors, views):
     recipe = replace(RECIPE, channels=3, lambdas=replace(NONE, landmarks=20.0))
     state = init_two_branch(PLAIN, recipe, jax.random.key(0))

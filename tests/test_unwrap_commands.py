@@ -92,6 +92,7 @@ def test_a_group_does_not_change_what_a_photo_gives(photos, tmp_path):
         assert (tmp_path / f"both/front/{name}").read_bytes() == (tmp_path / f"other/front/{name}").read_bytes()
 
 
+@pytest.mark.thorough
 def test_three_views_make_one_texture_that_shows_more_than_the_first(photos, tmp_path):
     assert unwrap(photos, tmp_path / "one", ["front.png", "left.png", "right.png"]) == 0
     views = [str(photos / f"{name}.png") for name in ("front", "left", "right")]

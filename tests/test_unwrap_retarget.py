@@ -272,7 +272,7 @@ def test_eyes_follow_the_placement_of_the_mesh(toy):
 def roomy():
     """The toy with a layout that leaves room around it."""
     model = toy_model()
-    return replace(model, uv=model.uv * 0.7 + jnp.array([0.0, 0.29]))
+    return replace(model, uv=model.uv * 0.7 + jnp.array([[0.0, 0.29]]))
 
 
 @pytest.fixture(scope="module")

@@ -173,6 +173,7 @@ def test_what_is_seen_when_turned_is_symmetric_and_hides_the_back(head):
     assert middle[:, 31:33].min() > 0.3 and middle[:, :2].max() < 0.05  # the face; the back of the head
 
 
+@pytest.mark.thorough
 def test_the_loop_puts_what_the_views_show_where_it_belongs(head):
     """The pictures are painted by the true map, so every texel that a view sees must become its own."""
     model, params, texels = head
@@ -210,6 +211,7 @@ def test_what_early_views_completed_later_ones_know(head):
     np.testing.assert_allclose(np.asarray(result.texture)[np.asarray(result.source) > 0], 0.5, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_the_loop_with_a_generator_finds_the_hidden_half(head):
     model, params, texels = head
     known = LEFT * np.asarray(texels.covered)

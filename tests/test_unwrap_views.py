@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,7 +78,7 @@ def test_weights_lead_back_to_the_texel_centres(head):
 
 def test_a_mirrored_chart_is_covered_alike(head):
     model, texels = head
-    mirrored = mesh_texels(replace(model, uv=model.uv * jnp.array([-1, 1]) + jnp.array([1, 0])), SIZE)
+    mirrored = mesh_texels(replace(model, uv=model.uv * jnp.array([[-1.0, 1.0]]) + jnp.array([[1.0, 0.0]])), SIZE)
     same = np.asarray(mirrored.covered)[:, ::-1] == np.asarray(texels.covered)
     assert same.mean() > 0.999
     both = np.asarray(mirrored.triangle)[:, ::-1] == np.asarray(texels.triangle)
@@ -290,15 +291,14 @@ def test_strips_of_texels_are_as_the_whole_map(monkeypatch):
     monkeypatch.setattr(views, "BLOCK", 128)
     assert views._blocks(32, 32) == 8 and views._blocks(31, 31) == 31
     strips = jit(lambda *args: unwrap_view(*args))(model, params, photo, texels)
-    for leaf, expected in zip(jax.tree.leaves(strips), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_allclose(leaf, expected, atol=2e-5)
+    chex.assert_trees_all_close(strips, whole, rtol=1e-7, atol=2e-5)
 
 
 # ---- light
 
 
 def side_light() -> jnp.ndarray:
-    return uniform_light().at[3].set(1.6).at[1].set(0.2) * jnp.array([1.0, 0.9, 0.8])
+    return uniform_light().at[3].set(1.6).at[1].set(0.2) * jnp.array([[1.0, 0.9, 0.8]])
 
 
 def test_dividing_by_the_light_gives_the_albedo_again(head):

@@ -77,7 +77,7 @@ def random_face(model: FaceModel, *, key: Key[Array, ""]) -> FaceParams:
         expression=expression,
         appearance={"albedo": 0.8 * jax.random.truncated_normal(keys[4], -2.0, 2.0, (own_albedo(model).count,))},
         pose=Pose(euler_to_quaternion(degrees), params.pose.translation),
-        light=light * warmth,
+        light=light * warmth[None],
     )
 
 
@@ -87,7 +87,7 @@ def portrait(
     """A photograph of the face before a soft backdrop, with sensor noise, and landmarks as a detector gives them."""
     pixel_key, point_key = jax.random.split(key)
     ramp = jnp.linspace(0.55, 0.25, SIZE)[:, None, None]
-    backdrop = jnp.broadcast_to(ramp * jnp.array([0.85, 0.95, 1.1]), (SIZE, SIZE, 3))
+    backdrop = jnp.broadcast_to(ramp * jnp.array([[[0.85, 0.95, 1.1]]]), (SIZE, SIZE, 3))
     clean = _shoot(model, truth, backdrop)
     noisy = clean + 0.01 * jax.random.normal(pixel_key, clean.shape)
     points = project_landmarks(model, truth, jnp.asarray(True))
@@ -108,7 +108,7 @@ def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> di
     face = np.asarray(model.regions["face"]) > 0.5
     target, source = decode(model, truth)[face], decode(model, fitted)[face]
     scale, rotation, shift = align_similarity(source, target)
-    distance = np.linalg.norm(np.asarray(scale * source @ rotation.T + shift - target), axis=-1)
+    distance = np.linalg.norm(np.asarray(scale * source @ rotation.T + shift[None] - target), axis=-1)
     # The alignment's rotation belongs to the shape, not to the pose: take it out before comparing poses.
     turned = quaternion_to_matrix(fitted.pose.rotation) @ rotation.T
     between = turned @ quaternion_to_matrix(truth.pose.rotation).T
@@ -127,5 +127,5 @@ def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> di
 def skin_lab(model: FaceModel, albedo: Float[Array | np.ndarray, "N A"]) -> Float[np.ndarray, "N 3"]:
     """The mean colour of each face's linear albedo as CIE 1976 L*a*b* (L* from 0 to 100)."""
     mean, moves = skin_color(model, own_albedo(model))
-    colors = np.clip(np.asarray(mean + albedo @ moves, np.float32), 0, 1)
+    colors = np.clip(np.asarray(mean[None] + albedo @ moves, np.float32), 0, 1)
     return cv2.cvtColor(colors[None], cv2.COLOR_RGB2Lab)[0]

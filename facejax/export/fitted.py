@@ -170,8 +170,8 @@ def _normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> tuple[Float[Arra
     normals = vertex_normals(neutral, model.faces)
     if not model.blendshapes:
         return normals, jnp.zeros((0, *normals.shape))
-    shapes = neutral + model.expression_basis * model.expression_std[:, None, None]
-    return normals, jax.lax.map(lambda one: vertex_normals(one, model.faces), shapes) - normals
+    shapes = neutral[None] + model.expression_basis * model.expression_std[:, None, None]
+    return normals, jax.lax.map(lambda one: vertex_normals(one, model.faces), shapes) - normals[None]
 
 
 def vertex_colors(

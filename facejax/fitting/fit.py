@@ -124,7 +124,7 @@ def _fit_one(
     )
     return FittedFaces(
         params=in_photo(params),
-        landmarks=(scene.landmarks - crop.offset) / crop.scale,
+        landmarks=(scene.landmarks - crop.offset[None]) / crop.scale,
         moving=start.moving,
         psnr_face=psnr(scene.rendering.color, crop.images, face_mask(model, scene.rendering) * crop.valid),
         losses={"landmarks": start.costs} | {name: trace.losses for name, trace in traces.items()},

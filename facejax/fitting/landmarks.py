@@ -62,8 +62,8 @@ def scaled_orthographic(
     weight = weights / jnp.sum(weights)
     centre, middle = weight @ points, weight @ pixels
     root = jnp.sqrt(weight)[:, None]
-    target = (pixels - middle) * jnp.array([1.0, -1.0]) * root
-    affine = jnp.linalg.lstsq((points - centre) * root, target)[0].T  # (2, 3)
+    target = (pixels - middle[None]) * jnp.array([[1.0, -1.0]]) * root
+    affine = jnp.linalg.lstsq((points - centre[None]) * root, target)[0].T  # (2, 3)
     u, singular, vt = jnp.linalg.svd(affine, full_matrices=False)
     rows = u @ vt
     rotation = jnp.concatenate([rows, jnp.cross(rows[0], rows[1])[None]])

@@ -16,6 +16,7 @@ from facejax.fitting.ingredients import LINEAR, NO_INGREDIENTS, Ingredients
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.scene import Observation, observe, resize
 from facejax.fitting.terms import TERMS, Term
+from facejax.programs.promotion import standard_promotion
 
 DIVERGED = 4.0  # a loss this many times the first one (in absolute value) is not followed any further
 
@@ -178,7 +179,7 @@ def run_stage(
         leaves = [value, *jax.tree.leaves(gradient)]
         finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
         sound = (state.diverged_at < 0) & finite & (value <= DIVERGED * jnp.abs(first) + 1e-3)
-        direction, moments = adam.update(gradient, state.adam)
+        direction, moments = standard_promotion(adam.update)(gradient, state.adam)
         moved = {name: x - pace * rates[name] * direction[name] for name, x in state.offsets.items()}
         moved = _allowed(model, params, moved, stage)
         diverged_at = jnp.where((state.diverged_at < 0) & ~sound, index, state.diverged_at)
@@ -212,7 +213,7 @@ def schedule(stage: Stage) -> optax.Schedule:
     """Share of the first step length at each step: Karras et al., "Analyzing StyleGAN2", appendix on projection."""
     fall = max(round(stage.rampdown * stage.steps), 1)
     down = optax.cosine_decay_schedule(1.0, fall, alpha=stage.floor)
-    return optax.join_schedules([optax.constant_schedule(1.0), down], [stage.steps - fall])
+    return standard_promotion(optax.join_schedules([optax.constant_schedule(1.0), down], [stage.steps - fall]))
 
 
 def _targets(stage: Stage, seen: Observation, ingredients: Ingredients, terms: Mapping[str, Term]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class GARAppearance:
             photo = jax.image.resize(photo, (side, side, 3), "linear")
         ws = to_ws(gar.config, gar.weights, guess_latents(gar.config, gar.weights, photo[None] * 2 - 1))[0]
         return {
-            "latents": (ws - gar.w_avg) / (gar.w_std * self._freedom()),
+            "latents": (ws - gar.w_avg[None]) / (gar.w_std[None] * self._freedom()),
             "details": jnp.zeros(self.blocks["details"]),
         }
 
@@ -127,7 +127,7 @@ class GARAppearance:
     def _paint(self, blocks: Mapping[str, Array], normals: dict[str, Array]) -> Float[Array, "R R 3"]:
         """Display values."""
         gar = self.renderer
-        ws = gar.w_avg + blocks["latents"] * self._freedom() * gar.w_std
+        ws = gar.w_avg[None] + blocks["latents"] * self._freedom() * gar.w_std[None]
         quiet = jax.tree.map(jnp.zeros_like, gar.weights.generator.noise)
         noise = add_details(quiet, UNIT * blocks["details"], self.coarsest)
         weights = gar.weights._replace(generator=gar.weights.generator._replace(noise=noise))

@@ -35,7 +35,7 @@ def fit_similarity(source: Float[Array, "N 2"], target: Float[Array, "N 2"]) -> 
     `facejax.mesh.align_similarity`. Source points that all coincide keep scale 1.
     """
     from_centre, to_centre = jnp.mean(source, axis=0), jnp.mean(target, axis=0)
-    (x, y), (u, v) = (source - from_centre).T, (target - to_centre).T
+    (x, y), (u, v) = (source - from_centre[None]).T, (target - to_centre[None]).T
     size = jnp.sum(x * x + y * y)
     spread = jnp.where(size > 0, size, 1.0)
     a = jnp.where(size > 0, jnp.sum(x * u + y * v) / spread, 1.0)
@@ -53,7 +53,7 @@ def warp(image: Float[Array, "H W C"], transform: Float[Array, "2 3"], size: int
     """
     height, width, channels = image.shape
     place = jnp.arange(size, dtype=transform.dtype) + 0.5
-    there = jnp.stack(jnp.meshgrid(place, place, indexing="xy"), axis=-1) - transform[:, 2]
+    there = jnp.stack(jnp.meshgrid(place, place, indexing="xy"), axis=-1) - transform[None, None, :, 2]
     (a, b), (c, d) = transform[:, :2]
     back = jnp.stack([jnp.stack([d, -c]), jnp.stack([-b, a])]) / (
         a * d - b * c

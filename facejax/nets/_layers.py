@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from facejax.kernels import conv_general_dilated
+from facejax.programs.promotion import along_last
 
 Conv = partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 
@@ -57,7 +58,7 @@ class PReLU(nn.Module):
     @nn.compact
     def __call__(self, x):
         slope = self.param("slope", nn.initializers.constant(0.25), (1 if self.shared else x.shape[-1],))
-        return jnp.where(x > 0, x, slope * x)
+        return jnp.where(x > 0, x, along_last(slope, x) * x)
 
 
 def convolution(features: int, kernel: int, stride: int = 1, *, bias: bool = False, name: str) -> nn.Conv:
@@ -110,7 +111,8 @@ def check_channels(images: Array, channels: int) -> None:
 
 def imagenet_input(images: Float[Array, "*B H W 3"]) -> Float[Array, "*B H W 3"]:
     """RGB in [0, 1] as PyTorch's model zoo expects it: minus ImageNet's mean, over its standard deviation."""
-    return (images - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
+    mean, std = jnp.array([0.485, 0.456, 0.406]), jnp.array([0.229, 0.224, 0.225])
+    return (images - along_last(mean, images)) / along_last(std, images)
 
 
 def unit_vectors(x: Float[Array, "*B C"]) -> Float[Array, "*B C"]:

@@ -98,8 +98,9 @@ class _Conv(nn.Module):
         fan_in = shape[0] * shape[1] * shape[2]
         mean = jnp.mean(weight, axis=(0, 1, 2))
         variance = jnp.var(weight, axis=(0, 1, 2))
-        weight = (weight - mean) * (gain * jax.lax.rsqrt(variance * fan_in + 1e-4))
-        return conv_general_dilated(x, weight, (self.stride, self.stride), "SAME") + bias
+        scale = gain * jax.lax.rsqrt(variance * fan_in + 1e-4)
+        weight = (weight - mean[None, None, None]) * scale[None, None, None]
+        return conv_general_dilated(x, weight, (self.stride, self.stride), "SAME") + bias[None, None, None]
 
 
 def _relu(x):
@@ -167,6 +168,6 @@ def _space_to_depth(x, block: int):
 
 def _grid(side: int) -> Float[Array, "P 2"]:
     """Cell centres, row by row, from -1 to 1."""
-    line = (jnp.arange(side) + 0.5) * (2.0 / side) - 1.0
+    line = (jnp.arange(side, dtype=float) + 0.5) * (2.0 / side) - 1.0
     y, x = jnp.meshgrid(line, line, indexing="ij")
     return jnp.stack([x.reshape(-1), y.reshape(-1)], axis=1)

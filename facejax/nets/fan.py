@@ -6,6 +6,7 @@ published; this detector is widely used instead.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -20,6 +21,7 @@ from facejax.nets._layers import (
     frozen_norm,
     network_shapes,
 )
+from facejax.programs.promotion import standard_promotion
 
 CELL = 4  # side of a heat map's cell, pixels
 DEPTH = 4  # how often an hourglass halves the side
@@ -98,6 +100,9 @@ class _Block(nn.Module):
         return x + jnp.concatenate([a, b, c], axis=-1)
 
 
+_halve = partial(standard_promotion(nn.avg_pool), window_shape=(2, 2), strides=(2, 2))
+
+
 class _Hourglass(nn.Module):
     features: int
 
@@ -107,7 +112,7 @@ class _Hourglass(nn.Module):
 
     def _level(self, x, level: int):
         side = _Block(self.features, name=f"b1_{level}")(x)
-        low = _Block(self.features, name=f"b2_{level}")(nn.avg_pool(x, (2, 2), (2, 2)))
+        low = _Block(self.features, name=f"b2_{level}")(_halve(x))
         low = self._level(low, level - 1) if level > 1 else _Block(self.features, name=f"b2_plus_{level}")(low)
         low = _Block(self.features, name=f"b3_{level}")(low)
         return side + jnp.repeat(jnp.repeat(low, 2, axis=1), 2, axis=2)
@@ -120,7 +125,7 @@ class _FAN(nn.Module):
     def __call__(self, x):
         width, points = self.config.width, self.config.points
         x = nn.relu(frozen_norm("bn1")(convolution(width // 4, 7, 2, bias=True, name="conv1")(x)))
-        x = nn.avg_pool(_Block(width // 2, name="conv2")(x), (2, 2), (2, 2))
+        x = _halve(_Block(width // 2, name="conv2")(x))
         x = _Block(width, name="conv4")(_Block(width // 2, name="conv3")(x))
         maps = x
         for k in range(self.config.modules):

@@ -62,7 +62,7 @@ def lpips_features(config: VGG16Config, network: Network, images: Float[Array, "
     parts = []
     for x, weight in zip(maps, weights, strict=True):
         share = jnp.sqrt(jnp.maximum(weight, 0.0) / (x.shape[1] * x.shape[2]))
-        parts.append((unit_vectors(x) * share).reshape(len(x), -1))
+        parts.append((unit_vectors(x) * share[None, None, None]).reshape(len(x), -1))
     return jnp.concatenate(parts, axis=1)
 
 

@@ -21,6 +21,7 @@ from facejax.camera import (
     WeakPerspectiveCamera,
     quaternion_to_matrix,
 )
+from facejax.programs.promotion import along_last
 
 POSE_SIZE = 12
 DEPTH_ENTRY = 11  # z translation: no image determines it
@@ -82,12 +83,12 @@ def fit_whitening(samples: Float[Array, "N P"]) -> Whitening:
 
 def whiten(whitening: Whitening, raw: Float[Array, "... P"]) -> Float[Array, "... P"]:
     """Raw coefficients in standard deviations from their mean."""
-    return (raw - whitening.mean) / whitening.std
+    return (raw - along_last(whitening.mean, raw)) / along_last(whitening.std, raw)
 
 
 def unwhiten(whitening: Whitening, white: Float[Array, "... P"]) -> Float[Array, "... P"]:
     """The inverse of `whiten`."""
-    return white * whitening.std + whitening.mean
+    return white * along_last(whitening.std, white) + along_last(whitening.mean, white)
 
 
 def pack(pose: Float[Array, "3 4"], identity: Float[Array, " I"], expression: Float[Array, " E"]) -> Float[Array, " P"]:
@@ -108,7 +109,7 @@ def shape_points(space: CoefficientSpace, shape: Float[Array, " C"]) -> Float[Ar
 def posed_points(space: CoefficientSpace, white: Float[Array, " P"]) -> Float[Array, "N 3"]:
     """V = f R S + t of a whitened vector: x right, y up, z to the viewer, pixels."""
     face = unpack(unwhiten(space.whitening, white))
-    return shape_points(space, face.shape) @ face.pose[:, :3].T + face.pose[:, 3]
+    return shape_points(space, face.shape) @ face.pose[:, :3].T + face.pose[None, :, 3]
 
 
 def to_pixels(points: Float[Array, "N 3"], height: float) -> Float[Array, "N 3"]:
@@ -117,7 +118,7 @@ def to_pixels(points: Float[Array, "N 3"], height: float) -> Float[Array, "N 3"]
     The released weights of 3DDFA and 2DASL count pixels from 1 and flip y to 121 - y in their 120 pixels. For such
     vectors pass `height` 121 and subtract 0.5 from x and y.
     """
-    return points * jnp.array([1.0, -1.0, 1.0], points.dtype) + jnp.array([0.0, height, 0.0], points.dtype)
+    return points * jnp.array([[1.0, -1.0, 1.0]], points.dtype) + jnp.array([[0.0, height, 0.0]], points.dtype)
 
 
 def pose_from_camera(pose: Pose, camera: WeakPerspectiveCamera, height: float) -> Float[Array, "3 4"]:

@@ -1,5 +1,6 @@
 """Landmark terms."""
 
+import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,7 +24,9 @@ def landmark_distance(
     >>> round(float(landmark_distance(points + jnp.array([3.0, 4.0]), points, jnp.ones(68), jnp.array(100.0))), 6)
     0.0025
     """
+    chex.assert_equal_shape([projected, observed])
     square = jnp.sum((projected - observed) ** 2, axis=-1)
+    chex.assert_equal_shape([square, weights])
     return jnp.sum(square * weights) / (jnp.sum(weights) * size * size)
 
 
@@ -38,5 +41,6 @@ def deep3d_landmark_distance(projected: Float[Array, "68 2"], observed: Float[Ar
 
     Deng et al., CVPR-W 2019. `landmark_distance` with the same weights is this times 68 / 277 / size^2.
     """
+    chex.assert_shape([projected, observed], (68, 2))
     square = jnp.sum((projected - observed) ** 2, axis=-1)
     return jnp.mean(square * deep3d_landmark_weights().astype(square.dtype))

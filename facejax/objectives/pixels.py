@@ -1,5 +1,6 @@
 """Photometric terms: how far the rendered face is from the photograph."""
 
+import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -14,6 +15,7 @@ def robust_photometric(
     The L2,1 norm of Deep3DFaceRecon (Deng et al., CVPR-W 2019, eq. 1): a pixel counts by its distance, not by its
     square, so hair and glasses have less influence. A photograph saturates at 1, so rendered values above 1 count as 1.
     """
+    _check(rendered, image, mask)
     difference = jnp.minimum(rendered, 1.0) - image
     distance = jnp.sqrt(jnp.sum(difference * difference, axis=-1) + EPS)
     return jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
@@ -27,12 +29,21 @@ def absolute_photometric(
     The paper (Bai et al., CVPR 2023) has the L2 norm of each pixel, which is `robust_photometric`. There the mask is
     that of the render times those of face parsing and skin, and carries no gradient: pass it through `stop_gradient`.
     """
+    _check(rendered, image, mask)
     total = jnp.sum(jnp.abs(rendered - image) * mask[..., None])
     return total / jnp.maximum(jnp.sum(mask), 1.0)
 
 
 def psnr(rendered: Float[Array, "H W 3"], image: Float[Array, "H W 3"], mask: Float[Array, "H W"]) -> Float[Array, ""]:
     """Peak signal-to-noise ratio (dB) over the mask, both images clipped to [0, 1]."""
+    _check(rendered, image, mask)
     difference = jnp.clip(rendered, 0.0, 1.0) - jnp.clip(image, 0.0, 1.0)
     mean_square = jnp.sum(difference * difference * mask[..., None]) / jnp.maximum(3.0 * jnp.sum(mask), 1e-6)
     return -10.0 * jnp.log10(jnp.maximum(mean_square, 1e-10))
+
+
+def _check(rendered: Array, image: Array, mask: Array) -> None:
+    """Pictures that are broadcast would give a number too, and a wrong one."""
+    chex.assert_equal_shape([rendered, image])
+    chex.assert_equal_shape_prefix([rendered, mask], 2)
+    chex.assert_rank(mask, 2)

@@ -28,7 +28,7 @@ def light_below_zero(light: Float[Array, "9 3"]) -> Float[Array, ""]:
 
 def _directions() -> Float[Array, "64 3"]:
     """64 unit vectors on a Fibonacci spiral."""
-    k = jnp.arange(64) + 0.5
+    k = jnp.arange(64, dtype=jnp.float32) + 0.5
     z, angle = 1 - 2 * k / 64, k * jnp.pi * (3 - 5**0.5)
     radius = jnp.sqrt(1 - z * z)
     return jnp.stack([radius * jnp.cos(angle), radius * jnp.sin(angle), z], axis=-1)

@@ -132,7 +132,7 @@ def optimal_weights(
     predicted, true = jax.lax.stop_gradient((predicted, true))
     change = true - with_true_depth(predicted, true)
     jacobian = jax.jacfwd(lambda p: posed_points(space, p))(true)
-    moved = jacobian.reshape(-1, change.shape[0]) * change
+    moved = jacobian.reshape(-1, change.shape[0]) * change[None]
     normal = moved.T @ moved
     normal = normal / jnp.maximum(jnp.trace(normal), TINY)
     cost = penalty * change**2 / jnp.maximum(jnp.sum(change**2), TINY)
@@ -145,7 +145,7 @@ def _box_least_squares(matrix: Float[Array, "P P"], vector: Vector, steps: int) 
     diagonal = jnp.diagonal(matrix)
     idle = diagonal <= TINY * jnp.max(diagonal)  # an entry that neither moves a point nor costs anything
     scale = jnp.where(idle, 0.0, jax.lax.rsqrt(jnp.where(idle, 1.0, diagonal)))
-    matrix, vector = matrix * scale * scale[:, None], vector * scale
+    matrix, vector = matrix * scale[None] * scale[:, None], vector * scale
     upper = jnp.where(idle, 0.0, jnp.sqrt(diagonal))
     rate = 1.0 / jnp.maximum(jnp.minimum(jnp.linalg.norm(matrix), jnp.max(jnp.sum(jnp.abs(matrix), 1))), 1.0)
 

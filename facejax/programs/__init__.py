@@ -7,6 +7,7 @@
 | `traces.py` | what programs were traced to, on disk, so that the next start need not trace them again |
 | `keys.py` | what tells one program from another, in a process and on disk |
 | `folders.py` | `cache_compilations`: where programs are kept on disk |
+| `promotion.py` | what lets programs be traced under jax's strict promotion of ranks and types |
 """
 
 from facejax.programs.cache import cached_jit, compile_cached, forget_programs

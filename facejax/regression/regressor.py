@@ -102,8 +102,8 @@ def split_blocks(config: RegressorConfig, coefficients: Float[Array, "*B C"]) ->
 
 def rotation_matrix(six: Float[Array, "*B 6"]) -> Float[Array, "*B 3 3"]:
     """Gram-Schmidt on two columns, given as differences from those of the identity."""
-    a = six[..., :3] + jnp.array([1.0, 0.0, 0.0])
-    b = six[..., 3:] + jnp.array([0.0, 1.0, 0.0])
+    a = six[..., :3].at[..., 0].add(1.0)
+    b = six[..., 3:].at[..., 1].add(1.0)
     x = a / jnp.sqrt(jnp.sum(a * a, axis=-1, keepdims=True) + 1e-8)
     y = b - jnp.sum(x * b, axis=-1, keepdims=True) * x
     y = y / jnp.sqrt(jnp.sum(y * y, axis=-1, keepdims=True) + 1e-8)
@@ -191,7 +191,7 @@ def join_mirrored(output: EncoderOutput) -> EncoderOutput:
     So the mirror image of a face gets exactly mirrored landmarks. Coefficients are those of the unmirrored half.
     """
     plain, mirrored = _halves(output)
-    turned = mirrored.landmarks[:, MIRROR68] * jnp.array([-1.0, 1.0])
+    turned = mirrored.landmarks[:, MIRROR68] * jnp.array([[[-1.0, 1.0]]])
     return plain._replace(
         landmarks=0.5 * (plain.landmarks + turned),
         log_sigma=0.5 * (plain.log_sigma + mirrored.log_sigma[:, MIRROR68]),

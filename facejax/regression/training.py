@@ -16,6 +16,7 @@ from facejax.lighting import roll_light
 from facejax.mesh import points_on_faces
 from facejax.nets.encoder import EncoderOutput, apply_encoder, init_encoder
 from facejax.objectives import landmark_likelihood
+from facejax.programs.promotion import standard_promotion
 from facejax.regression.regressor import RegressorConfig, from_params, split_blocks, to_params
 from facejax.synthetic.camera_effects import photograph
 from facejax.synthetic.occluders import occlude
@@ -215,9 +216,10 @@ def train_step(
 
 def descend(recipe: Recipe, state: State, gradient: Any) -> State:
     """The state after one update of the optimiser and of the averaged weights."""
-    update, optimizer = make_optimizer(recipe).update(gradient, state.optimizer, state.params)
+    update, optimizer = standard_promotion(make_optimizer(recipe).update)(gradient, state.optimizer, state.params)
     params = optax.apply_updates(state.params, update)
-    keep = jnp.minimum(recipe.average, (1.0 + state.step) / (10.0 + state.step))
+    step = state.step.astype(float)
+    keep = jnp.minimum(recipe.average, (1.0 + step) / (10.0 + step))
     average = jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, state.average, params)
     return State(state.step + 1, params, average, optimizer)
 
@@ -253,7 +255,7 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
     scale = jnp.sqrt(jnp.linalg.det(linear))
     camera = PerspectiveCamera(params.camera.focal * scale, linear @ params.camera.principal + offset)
     coefficients = from_params(config, replace(params, camera=camera))
-    points = example.landmarks @ linear.T + offset
+    points = example.landmarks @ linear.T + offset[None]
     points = points if bend is None else bend_points(bend, size, points)  # the coefficients ignore bend and stretch
     return View(image, points * (2.0 / size) - 1.0, coefficients)
 
@@ -287,7 +289,7 @@ def crop_picture(
     c, s = jnp.cos(angle), jnp.sin(angle)
     linear = size / side * jnp.array([[c, s], [-s, c]])  # counter-clockwise as seen, since y points down
     wider = jnp.exp(0.5 * augmentation.stretch * jax.random.truncated_normal(keys[7], -2.0, 2.0, (1,)))
-    linear = linear * jnp.concatenate([wider, 1.0 / wider])
+    linear = linear * jnp.concatenate([wider, 1.0 / wider])[None]
     offset = size / 2 - linear @ centre
     border = jax.random.categorical(keys[3], jnp.log(jnp.array([0.6, 0.15, 0.05, 0.2])))
     bend = draw_bend(keys[6], size, augmentation.bend) if augmentation.bend > 0 else None

@@ -33,6 +33,7 @@ from facejax.objectives import (
     weighted_sum,
 )
 from facejax.objectives.weights import normalize_weights, one_wrong_errors
+from facejax.programs.promotion import standard_promotion
 from facejax.regression.regressor import RegressorConfig, block_sizes, landmark_maps
 from facejax.regression.training import (
     Anchors,
@@ -182,7 +183,7 @@ def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRec
     image, points, visible, box, size = (jnp.asarray(leaf) for leaf in example)
     crop, linear, offset, _, bend = crop_picture(key, config, recipe.wild_augmentation, image, box[:2], box[2:])
     half = 2.0 / config.encoder.size
-    points = points @ linear.T + offset
+    points = points @ linear.T + offset[None]
     points = points if bend is None else bend_points(bend, config.encoder.size, points)
     points = points * half - 1.0
     return Given(crop, points, visible, size * jnp.linalg.norm(linear[:, 0]) * half)
@@ -274,7 +275,8 @@ def eighteen_distance(points: Float[Array, "68 2"], given: Given) -> Float[Array
     weights = jnp.where(given.visible, eighteen_weights(), 0.0)
     seen = jnp.where(given.visible[:, None], given.points, 0.0)
     some = jnp.any(given.visible)
-    return some * landmark_distance(eighteen_points(points), seen, weights + jnp.where(some, 0.0, 1.0), given.size)
+    distance = landmark_distance(eighteen_points(points), seen, weights + jnp.where(some, 0.0, 1.0), given.size)
+    return jnp.where(some, distance, 0.0)
 
 
 def two_branch_losses(
@@ -383,7 +385,7 @@ def critic_step(
         return critic_loss(logits[:count], logits[count:]), right
 
     (value, right), gradient = jax.value_and_grad(loss, has_aux=True)(critic)
-    update, optimizer = optax.adam(rate).update(gradient, optimizer)
+    update, optimizer = standard_promotion(optax.adam(rate).update)(gradient, optimizer)
     return optax.apply_updates(critic, update), optimizer, {"critic/loss": value, "critic/right": right}
 
 

@@ -57,7 +57,7 @@ def find_crossings(
     counts, ends = once((counts, jnp.cumsum(counts.sum(axis=0))))
     owner, entry = _list(counts.sum(axis=0), ends, capacity)
     face_counts = jnp.cumsum(counts, axis=0)[:, owner]  # (6, K)
-    kind = jnp.sum(entry >= face_counts, axis=0)
+    kind = jnp.sum(entry[None] >= face_counts, axis=0)
     kind = jnp.minimum(kind, 5)
     local = entry - jnp.where(kind > 0, jnp.take_along_axis(face_counts, jnp.maximum(kind - 1, 0)[None], axis=0)[0], 0)
     side, vertical = kind % 3, kind >= 3
@@ -126,8 +126,9 @@ def _visible(a, b, start, end, vertical, local, exists, triangle, depth, perspec
     inside = jnp.where(inside_first, far_first, far_second)
     outside = jnp.where(inside_first, far_second, far_first)
     seen = exists & (flat[first] != flat[second]) & (inside < outside) & (far_edge < outside)
-    reach = jnp.where(inside_first, 1 - (place - 0.5 - lower), place - 0.5 - lower)  # from the far pixel's centre
-    outermost = _least_of_pair(reach, seen, 2 * first + vertical, 2 * height * width)
+    beyond = place - 0.5 - lower.astype(place.dtype)
+    reach = jnp.where(inside_first, 1 - beyond, beyond)  # from the far pixel's centre
+    outermost = _least_of_pair(reach, seen, 2 * first + vertical.astype(first.dtype), 2 * height * width)
     steep = jnp.abs(vb - va) >= jnp.abs(ub - ua)
     # A tie at exactly 45 degrees belongs to the horizontal pairs.
     steep &= ~(vertical & (jnp.abs(vb - va) == jnp.abs(ub - ua)))

@@ -39,7 +39,8 @@ def render_softras(
 
     @jax.checkpoint
     def row(y):
-        centres = jnp.stack([jnp.arange(width) + 0.5, jnp.full(width, y + 0.5)], axis=1).astype(points.dtype)
+        across = jnp.arange(width, dtype=points.dtype) + 0.5
+        centres = jnp.stack([across, jnp.full(width, y + 0.5)], axis=1)
         weights = _barycentric(flat, centres)  # (W, F, 3)
         inside = (weights >= 0).all(-1)
         distance = _border_distance_squared(flat, centres) * unit**2
@@ -53,11 +54,11 @@ def render_softras(
         logits = jnp.where(coverage > 1e-12, jnp.log(jnp.maximum(coverage, 1e-12)) + z / gamma, -_FAR_AWAY)
         empty = jnp.full((width, 1), epsilon / gamma, logits.dtype)
         share = jax.nn.softmax(jnp.concatenate([logits, empty], axis=1), axis=1)
-        color = jnp.einsum("wf,wfk,fkc->wc", share[:, :-1], clipped, painted) + share[:, -1:] * background
+        color = jnp.einsum("wf,wfk,fkc->wc", share[:, :-1], clipped, painted) + share[:, -1:] * background[None]
         alpha = 1 - jnp.exp(jnp.sum(jnp.log1p(-jnp.minimum(coverage, 1 - 1e-6)), axis=1))
         return color, alpha
 
-    return jax.lax.map(row, jnp.arange(height))
+    return jax.lax.map(row, jnp.arange(height, dtype=points.dtype))
 
 
 def _barycentric(corners: Float[Array, "F 3 2"], centres: Float[Array, "W 2"]) -> Float[Array, "W F 3"]:
@@ -73,6 +74,6 @@ def _barycentric(corners: Float[Array, "F 3 2"], centres: Float[Array, "W 2"]) -
 def _border_distance_squared(corners: Float[Array, "F 3 2"], centres: Float[Array, "W 2"]) -> Float[Array, "W F"]:
     side = jnp.roll(corners, -1, axis=1) - corners
     relative = centres[:, None, None] - corners[None]
-    along = jnp.einsum("wfkd,fkd->wfk", relative, side) / jnp.maximum(jnp.sum(side * side, -1), 1e-12)
-    gap = relative - jnp.clip(along, 0, 1)[..., None] * side
+    along = jnp.einsum("wfkd,fkd->wfk", relative, side) / jnp.maximum(jnp.sum(side * side, -1)[None], 1e-12)
+    gap = relative - jnp.clip(along, 0, 1)[..., None] * side[None]
     return jnp.min(jnp.sum(gap * gap, axis=-1), axis=-1)

@@ -17,7 +17,7 @@ def sample_texture(
     an accelerator costs ten times what the rest does.
     """
     height, width, channels = texture.shape
-    limit = jnp.array([width - 1, height - 1], uv.dtype)
+    limit = jnp.array([width - 1, height - 1], uv.dtype).reshape((1,) * (uv.ndim - 1) + (2,))
     scaled = jnp.stack([uv[..., 0] * width, (1 - uv[..., 1]) * height], axis=-1) - 0.5
     position = jnp.clip(scaled, 0, limit)
     low = jnp.minimum(jnp.floor(position), jnp.maximum(limit - 1, 0))

@@ -94,7 +94,7 @@ def _grid(key: Key[Array, ""], image: Array, there: Array, softness: Array) -> A
     columns = cells(k4, size, count, softness, even[1], zoom[1])
     palette = object_colours(k5, 6)
     pick = jnp.floor(6 * uniform(k6, (count, count, 1)))
-    colour = (pick == jnp.arange(6)).astype(jnp.float32) @ palette
+    colour = (pick == jnp.arange(6, dtype=pick.dtype)).astype(jnp.float32) @ palette
     solid = chance(k7, 0.25 + 0.7 * zoom[0], (count, count, 1))
     line = chance(k8, 0.6, (count, 1, 1))
     opacity = there * solid * line * (0.4 + 0.6 * zoom[1])

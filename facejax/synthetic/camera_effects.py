@@ -63,7 +63,8 @@ def photograph(
     grain = on[5] * jnp.array([0.06, 0.07]) * u[8:10] ** 2
     image = noise(keys[9], image, shot=grain[0], read=grain[1], chroma=0.8 * u[10])
     image = resolution(image, 1.0 - 0.7 * jnp.clip(on[6], 0.0, 1.0) * u[11])
-    image = posterise(image, jnp.where((u[12] < 0.03) & luck[7], 6.0 + 20.0 * u[13], 255.0) + 1e6 * (strength == 0))
+    levels = jnp.where((u[12] < 0.03) & luck[7], 6.0 + 20.0 * u[13], 255.0)
+    image = posterise(image, levels + jnp.where(strength == 0, 1e6, 0.0))
     quality = jnp.where(luck[8], 95.0 - 80.0 * jnp.clip(harsh, 0.0, 1.0) * u[14] ** 0.7, 95.0)
     compressed = jpeg(image, quality)
     return jnp.clip(image + jnp.where((strength > 0) & (u[15] < 0.8), 1.0, 0.0) * (compressed - image), 0.0, 1.0)
@@ -88,7 +89,7 @@ def tone(
     Returns:
       The picture.
     """
-    return jnp.clip(image * exposure * balance, 1e-6, 1.0) ** gamma
+    return jnp.clip(image * exposure * balance[None, None], 1e-6, 1.0) ** gamma
 
 
 def contrast(image: Float[Array, "S S 3"], gain: Float[Array, ""], pivot: Float[Array, ""]) -> Float[Array, "S S 3"]:
@@ -117,7 +118,7 @@ def colours(
 
 def _mix(image: Float[Array, "S S 3"], matrix: Array | np.ndarray) -> Float[Array, "S S 3"]:
     """`image @ matrix.T`, written out: XLA's small matrix products are slow on a CPU."""
-    return sum((image[..., k : k + 1] * matrix[:, k] for k in range(3)), start=jnp.zeros_like(image))
+    return sum((image[..., k : k + 1] * matrix[None, None, :, k] for k in range(3)), start=jnp.zeros_like(image))
 
 
 def vignette(image: Float[Array, "S S 3"], strength: Float[Array, ""], key: Key[Array, ""]) -> Float[Array, "S S 3"]:
@@ -154,7 +155,8 @@ def optics(
     response = jnp.exp(-0.5 * square * defocus**2) * jnp.sinc(fx * trail[0] + fy * trail[1])
     response = response * (1.0 + halo * (1.0 - jnp.exp(-0.5 * square * 1.5**2)))
     response = jax.lax.optimization_barrier(response)
-    planes = jnp.fft.irfft2(jnp.fft.rfft2(jnp.moveaxis(padded, 2, 0)) * response, s=(side, side))
+    spectrum = jnp.fft.rfft2(jnp.moveaxis(padded, 2, 0))
+    planes = jnp.fft.irfft2(spectrum * response.astype(spectrum.dtype), s=(side, side))
     return jnp.clip(jnp.moveaxis(planes, 0, 2)[margin : margin + size, margin : margin + size], 0.0, 1.0)
 
 

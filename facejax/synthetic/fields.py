@@ -66,9 +66,9 @@ def _words(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "..."]:
 
 def stretch(size: int, cells: int) -> Float[Array, "{size} {cells}"]:
     """The matrix that interpolates `cells` values (at cell centres) linearly to `size` pixel centres."""
-    position = (jnp.arange(size) + 0.5) * (cells / size) - 0.5
+    position = (jnp.arange(size, dtype=float) + 0.5) * (cells / size) - 0.5
     position = jnp.clip(position, 0.0, cells - 1.0)
-    return jnp.maximum(0.0, 1.0 - jnp.abs(position[:, None] - jnp.arange(cells)[None, :]))
+    return jnp.maximum(0.0, 1.0 - jnp.abs(position[:, None] - jnp.arange(cells, dtype=float)[None, :]))
 
 
 def separable(
@@ -127,7 +127,7 @@ def cells(
     """
     width = even + 0.05 - (1.0 - even) * jnp.log(1.0 - uniform(key, (count,)))
     edges = jnp.cumsum(width)[:-1] / (jnp.sum(width) * zoom)
-    beyond = ramp((jnp.arange(size)[:, None] + 0.5) / size - edges, softness)  # 1 beyond the edge
+    beyond = ramp((jnp.arange(size, dtype=float)[:, None] + 0.5) / size - edges, softness)  # 1 beyond the edge
     first, last = jnp.ones((size, 1)), jnp.zeros((size, 1))
     return jnp.concatenate([first, beyond], 1) - jnp.concatenate([beyond, last], 1)
 
@@ -157,7 +157,7 @@ class Shapes:
 
 def pixel_centres(size: int) -> tuple[Float[Array, "1 {size}"], Float[Array, "{size} 1"]]:
     """x as a row and y as a column, which broadcast."""
-    at = (jnp.arange(size) + 0.5) / size
+    at = (jnp.arange(size, dtype=float) + 0.5) / size
     return at[None, :], at[:, None]
 
 
@@ -185,7 +185,7 @@ def skin_colours(key: Key[Array, ""], count: int) -> Float[Array, "{count} 3"]:
     """Display colours of skin, dark to light, in all kinds of light."""
     k1, k2, k3 = jax.random.split(key, 3)
     tone = uniform(k1, (count, 1)) * (len(_SKIN) - 1)
-    weight = jnp.maximum(0.0, 1.0 - jnp.abs(tone - jnp.arange(len(_SKIN))))
+    weight = jnp.maximum(0.0, 1.0 - jnp.abs(tone - jnp.arange(len(_SKIN), dtype=tone.dtype)))
     tint = 1.0 + 0.08 * normal(k2, (count, 3))
     return jnp.clip(weight @ _SKIN * tint * uniform(k3, (count, 1), low=0.6, high=1.15), 0.0, 1.0)
 

@@ -187,7 +187,7 @@ class _Studio(NamedTuple):
         covered = triangle >= 0
         place = interpolate_corners(uv, uv_faces, triangle, seen.barycentric)
         sampled = sample_texture(texture, place, covered)
-        opacity = covered * (sampled[..., 3] if texture.shape[-1] == 4 else 1.0)
+        opacity = jnp.where(covered, sampled[..., 3] if texture.shape[-1] == 4 else 1.0, 0.0)
         surface = [sampled[..., :3], safe_normalize(seen.attributes), jnp.broadcast_to(gloss, (*size, 2))]
         return _Layer(jnp.concatenate(surface, axis=-1), opacity, jnp.where(covered, seen.depth, jnp.inf))
 
@@ -195,7 +195,7 @@ class _Studio(NamedTuple):
         """Unit vector from the surface to the camera at each pixel."""
         camera = self.params.camera
         assert isinstance(camera, PerspectiveCamera)
-        line = jnp.arange(self.size) + 0.5
+        line = jnp.arange(self.size, dtype=float) + 0.5
         x, y = (line - camera.principal[0]) / camera.focal, (camera.principal[1] - line) / camera.focal
         x, y = jnp.broadcast_arrays(x[None, :], y[:, None])
         return safe_normalize(jnp.stack([-x, -y, jnp.ones_like(x)], axis=-1))
@@ -210,5 +210,5 @@ def _lit(surface: Float[Array, "S S 8"], view: Float[Array, "S S 3"], around: Fl
     half = safe_normalize(view[..., None, :] + lamp.direction)
     aligned = jnp.maximum(jnp.sum(half * normal[..., None, :], axis=-1), 0.0)
     shine = strength * aligned / (exponent - exponent * aligned + aligned)  # Schlick's approximation of a power
-    light = albedo * (diffuse + cosine @ lamp.color) + (shine * (cosine > 0)) @ lamp.color
+    light = albedo * (diffuse + cosine @ lamp.color) + jnp.where(cosine > 0, shine, 0.0) @ lamp.color
     return linear_to_srgb(light)

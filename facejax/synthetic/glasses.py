@@ -61,7 +61,7 @@ def _place(key: jax.Array, head: Head) -> _Rim:
     pilot = jnp.where(uniform[6] < 0.25, 0.3, 0.06) * uniform[7]
     cat = jnp.where(uniform[6] > 0.8, 0.22, 0.03) * uniform[7]
     x = half_width * (c * (1 + 0.5 * pilot * s) + 0.5 * pilot * (s - 1) * jnp.abs(s))
-    y = half_height * (s - pilot * jnp.maximum(-c, 0) * (s < 0) * s + cat * c * (1 + s))
+    y = half_height * (s - pilot * jnp.maximum(-c, 0) * jnp.minimum(s, 0) + cat * c * (1 + s))
     tilt, wrap = 0.06 + 0.12 * uniform[4], 0.001 + 0.0012 * uniform[3]
     # In front of every skin vertex behind the lenses, less the depth of the nose pads.
     skin = head.vertices - middle
@@ -156,7 +156,7 @@ def _lens_texture(key: jax.Array) -> Float[Array, "T 32 4"]:
     uniform = jax.random.uniform(key, (9,))
     x, y = jnp.meshgrid(jnp.linspace(-1, 1, SIZE // 2), jnp.linspace(1, -1, SIZE))
     dark = uniform[0] < SUNGLASSES
-    fade = 1 - uniform[2] * (uniform[3] < 0.5) * jnp.clip(0.5 - 0.5 * y, 0, 1)  # paler downwards
+    fade = 1 - jnp.where(uniform[3] < 0.5, uniform[2], 0.0) * jnp.clip(0.5 - 0.5 * y, 0, 1)  # paler downwards
     opacity = jnp.where(dark, (0.72 + 0.27 * uniform[1]) * fade, 0.02 + 0.1 * uniform[1] ** 2)
     tint = jnp.where(dark, 0.12, 0.6) * (0.5 + uniform[6:])
     # A window or a flash: a slanted bright band.

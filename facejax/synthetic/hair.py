@@ -43,7 +43,7 @@ def hair(key: Array, head: Head) -> Prop:
     sheet = two_sided(points, AZIMUTHS, _ROWS, (low, 1 - 0.5 / SIZE), _INSIDE)
     texture = _texture(keys[1], style, distance, ends[1])
     hats, cloth = headwear(keys[3], style, paths, (_HAT_ROWS, SIZE))
-    texture = jnp.concatenate([texture.at[..., 3].multiply(exists), cloth])
+    texture = jnp.concatenate([texture.at[..., 3].multiply(exists.astype(texture.dtype)), cloth])
     gloss = 0.5 * jax.random.uniform(keys[4]) * (1 - 0.7 * style.curl)
     return join([sheet, _knot(keys[2], style, paths), *hats], texture, gloss)
 
@@ -93,7 +93,7 @@ def _lift(numbers: Float[Array, "6 3"], style: Style, paths: Paths, loose: Float
     """How far the sheet lies above the skin, mm: smooth random waves, more on top, with room for covered ears."""
     azimuth = jnp.asarray(AZIMUTHS)[:, None]
     down = jnp.linspace(0.0, 1.0, paths.out.shape[1])
-    turns, steps = np.array([1, 1, 2, 3, 5, 7]), np.array([2.0, 5.0, 4.0, 7.0, 9.0, 12.0])
+    turns, steps = np.array([1.0, 1.0, 2.0, 3.0, 5.0, 7.0]), np.array([2.0, 5.0, 4.0, 7.0, 9.0, 12.0])
     waves = [
         numbers[i, 0] * jnp.cos(turns[i] * azimuth + steps[i] * down + 3.14 * numbers[i, 1]) for i in range(len(turns))
     ]
@@ -103,18 +103,18 @@ def _lift(numbers: Float[Array, "6 3"], style: Style, paths: Paths, loose: Float
     bare_top = jnp.where(style.kind == KINDS.index("horseshoe"), 0.5, 1.0)
     lift = jnp.maximum(style.volume * flat * bare_top * jnp.clip(uneven * on_top, 0.25, 1.9), 1.5)
     # A fringe lies on the forehead, however voluminous the hair above.
-    in_front = loose * (np.abs(AZIMUTHS) < 1.15)[:, None] * jnp.clip(4 * down - 0.4, 0.0, 1.0)
+    in_front = loose * (np.abs(AZIMUTHS) < 1.15).astype(np.float32)[:, None] * jnp.clip(4 * down - 0.4, 0.0, 1.0)
     lift = lift - in_front * jnp.maximum(lift - 9.0, 0.0)
     ears = 16.0 * jnp.exp(-(((jnp.abs(azimuth) - 1.62) / 0.33) ** 2)) * loose
     return lift + ears * jnp.exp(-(((down - 0.5) / 0.25) ** 2)) * (
-        style.hang * (numbers[1, 2] > -0.7) * (style.hat == 0)
+        jnp.where((numbers[1, 2] > -0.7) & (style.hat == 0), style.hang, 0.0)
     )
 
 
 def _near_frame(style: Style) -> Float[Array, " C"]:
     """1 where falling hair begins beside the face, 0 well behind and in front of it."""
     beyond = jnp.abs(AZIMUTHS) - style.frame[jnp.asarray((AZIMUTHS > 0).astype(np.int32))]
-    return style.hang * jnp.clip(1 - jnp.maximum(beyond, 0.0) / 0.4, 0.0, 1.0) * (beyond > -0.25)
+    return style.hang * jnp.where(beyond > -0.25, jnp.clip(1 - jnp.maximum(beyond, 0.0) / 0.4, 0.0, 1.0), 0.0)
 
 
 def _knot(key: Array, style: Style, paths: Paths) -> Piece:
@@ -133,7 +133,7 @@ def _knot(key: Array, style: Style, paths: Paths) -> Piece:
         np.linspace(np.pi / 2, -np.pi / 2, rows), np.linspace(-np.pi, np.pi, columns), indexing="ij"
     )
     ball = np.stack([np.cos(tilt) * np.sin(turn), np.sin(tilt), np.cos(tilt) * np.cos(turn)], -1).reshape(-1, 3)
-    body = ball * radius + jnp.asarray(ball[:, 1:2] < 0) * ball[:, 1:2] * jnp.array([0.0, 1.0, 0.0]) * tail
+    body = ball * radius + np.minimum(ball[:, 1:2], 0.0) * jnp.array([0.0, 1.0, 0.0]) * tail
     exists = (style.kind == KINDS.index("tied")) & (style.hat == HATS.index("none"))
     uv = np.stack([0.02 + 0.1 * (turn / np.pi + 1) / 2, 0.9 - 0.4 * (0.5 - tilt / np.pi)], -1).reshape(-1, 2)
     return Piece(jnp.where(exists, middle + body, CENTRE), grid_faces(rows, columns), uv.astype(np.float32))

@@ -57,7 +57,7 @@ def headwear(
         two_sided(jnp.where(worn, crown, CENTRE), _TURN, _ROWS, heights, 1.5),
         two_sided(jnp.where(worn, lower, CENTRE), _TURN, _LOWER_ROWS, heights, 1.0),
     ]
-    return pieces, _cloth(cloth_key, size).at[..., 3].multiply(worn)
+    return pieces, _cloth(cloth_key, size).at[..., 3].multiply(jnp.where(worn, 1.0, 0.0))
 
 
 def _crown(style: Style, paths: Paths, number: dict[str, Array]) -> Sheet:
@@ -67,7 +67,7 @@ def _crown(style: Style, paths: Paths, number: dict[str, Array]) -> Sheet:
     edge = jnp.where(angle < np.pi / 2, number["front"], number["back"])
     edge = edge + side * (number["side"] - edge)
     wrapped = number["frame"] > 0
-    falls = wrapped * jax.nn.sigmoid((angle - jnp.deg2rad(number["frame"])) / 0.05)
+    falls = jnp.where(wrapped, jax.nn.sigmoid((angle - jnp.deg2rad(number["frame"])) / 0.05), 0.0)
     edge = jnp.where(wrapped, number["front"] + falls * (number["back"] - number["front"]), edge)
     flat = 1.9 * 0.15 * style.volume  # room for the flattened hair below
     up = np.clip((np.rad2deg(ELEVATIONS) - 15.0) / 45.0, 0.0, 1.0)
@@ -112,7 +112,7 @@ def _cloth(key: Array, size: tuple[int, int]) -> Float[Array, "H W 4"]:
     pick = numbers[0]
     stripes = jnp.sin(rows * (0.4 + 0.3 * pick[1]) + 3 * pick[2]) > pick[3]
     blots = smooth(print_, size) > 0.25
-    mask = jnp.where(pick[0] < -0.2, 0.0, jnp.where(pick[0] < 0.3, stripes, blots))
+    mask = jnp.where((pick[0] >= -0.2) & jnp.where(pick[0] < 0.3, stripes, blots), 1.0, 0.0)
     color = any_color(first) + mask[..., None] * (any_color(second) - any_color(first))
     shade = 1 + 0.12 * fine + 0.12 * pick[4] * jnp.cos(np.pi * columns)
     return jnp.concatenate([jnp.clip(color * shade[..., None], 0.01, 0.98), jnp.ones((*size, 1))], axis=-1)

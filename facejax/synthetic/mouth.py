@@ -98,8 +98,8 @@ def _tongue(edge: Float[Array, " 3"], width: Array, raised: Array) -> Piece:
 def _texture(key: jax.Array, openness: Float[Array, ""]) -> Float[Array, "T T 4"]:
     bumps, colors = jax.random.split(key)
     shade, white, pink = jax.random.uniform(colors, (3,))
-    row = (jnp.arange(SIZE // 4) + 0.5) / (SIZE // 4)  # from the top of each patch
-    column = (jnp.arange(SIZE) + 0.5) / SIZE
+    row = (jnp.arange(SIZE // 4, dtype=float) + 0.5) / (SIZE // 4)  # from the top of each patch
+    column = (jnp.arange(SIZE, dtype=float) + 0.5) / SIZE
     flesh = jnp.array([0.55, 0.25, 0.23]) * (0.75 + 0.4 * pink)
     deep = jnp.array([0.16, 0.04, 0.04]) * (0.2 + shade)
     blend = jnp.clip(row / 0.5, 0, 1)[:, None, None]

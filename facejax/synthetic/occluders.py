@@ -35,13 +35,13 @@ def occlude(
     softness = jnp.exp(uniform(keys[0], (), low=jnp.log(1.0 / size), high=jnp.log(0.06)))
     there = chance(keys[1], share)
     kind = choice(keys[2], (0.45, 0.2, 0.35))
-    solid = _union(_blobs(keys[3], softness), size) * (kind == 0)
-    solid = solid + _polygon(keys[3], size, softness) * (kind == 1)
-    hand = _union(_hand(keys[4], softness), size) * (kind == 2)
+    some, one, skinned = jnp.where(kind == jnp.arange(3), 1.0, 0.0)
+    solid = some * _union(_blobs(keys[3], softness), size) + one * _polygon(keys[3], size, softness)
+    hand = skinned * _union(_hand(keys[4], softness), size)
     mask = there * (solid + hand)
     fill = _fill(keys[5], image)
     skin = _skin(keys[5], hand)
-    fill = fill + (kind == 2) * (skin - fill)
+    fill = fill + skinned * (skin - fill)
     return image + mask[..., None] * (fill - image), mask
 
 
@@ -76,7 +76,7 @@ def _polygon(key: Key[Array, ""], size: int, softness: Array) -> Float[Array, "{
     k1, k2, k3 = jax.random.split(key, 3)
     x, y = pixel_centres(size)
     centre = 0.5 + 0.25 * normal(k1, (2,))
-    angles = 2 * jnp.pi * (jnp.arange(5) + uniform(k2, (5,), low=-0.3, high=0.3)) / 5
+    angles = 2 * jnp.pi * (jnp.arange(5, dtype=float) + uniform(k2, (5,), low=-0.3, high=0.3)) / 5
     reach = uniform(k3, (5,), low=0.05, high=0.25)
     inside = jnp.full((size, size), jnp.inf)
     for k in range(5):

@@ -99,7 +99,7 @@ def random_expression(key: Key[Array, ""], model: FaceModel, neutral: float) -> 
     is_gaze = jnp.array(["eyeLook" in name for name in names])
     weights = jnp.where(is_gaze, _gaze(keys[5], names), weights)
     habits = jax.random.uniform(keys[6], (5,))
-    smile = (habits[0] > 0.5) * jnp.maximum(2.0 * (habits[0] - 0.5), 0.1)
+    smile = jnp.where(habits[0] > 0.5, jnp.maximum(2.0 * (habits[0] - 0.5), 0.1), 0.0)
     common = {  # the most common ones: smiling, parting the lips, narrowing or closing the eyes
         "mouthSmileLeft": smile,
         "mouthUpperUpLeft": 0.8 * smile * habits[4],
@@ -204,7 +204,7 @@ def lights(key: Key[Array, ""]) -> tuple[Float[Array, "9 3"], Lamp]:
     side = jax.random.normal(keys[4], (3, 3)) * jnp.array([1.0, 0.7, 0.6]) + jnp.array([0.0, 0.5, 0.6])
     direction = side / jnp.linalg.norm(side, axis=1, keepdims=True)
     on = jax.random.bernoulli(keys[5], jnp.array([0.7, 0.35, 0.15]))
-    power = on * jnp.exp(0.6 * jax.random.normal(keys[6], (3,)) - 0.6)
+    power = jnp.where(on, jnp.exp(0.6 * jax.random.normal(keys[6], (3,)) - 0.6), 0.0)
     warmth = jnp.exp(jax.random.normal(keys[7], (3, 1)) * jnp.array([[0.15, 0.0, -0.2]]))
     return around, Lamp(direction, power[:, None] * warmth)
 

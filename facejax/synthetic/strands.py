@@ -57,9 +57,9 @@ def strand_noise(
     mixed = strands * (1 - 0.8 * curl) + 0.9 * curl * smooth(blob, size)
     rows = np.linspace(0.0, 1.0, height, dtype=np.float32)
     shift = 0.25 * sweep * rows + 0.03 * bend[0, 0] * jnp.sin(9.0 * rows + 3.14 * bend[0, 1])
-    place = np.arange(width)[None] + width * shift[:, None]
+    place = np.arange(width, dtype=np.float32)[None] + width * shift[:, None]
     low = jnp.floor(place).astype(jnp.int32)
-    share = place - low
+    share = place - low.astype(place.dtype)
     left, right = (jnp.take_along_axis(mixed, (low + k) % width, axis=1, mode=_INSIDE) for k in (0, 1))
     return left * (1 - share) + right * share
 
@@ -77,11 +77,11 @@ def index_of(values: Float[Array, "*S N"], grid: Float[Array, "*S G"]) -> Float[
     """Fractional indices of values on rising grids with the same leading axes, clipped to the ends."""
     below = jnp.sum(values[..., None] >= grid[..., None, 1:-1], axis=-1)
     low, high = (jnp.take_along_axis(grid, below + k, axis=-1, mode=_INSIDE) for k in (0, 1))
-    return below + jnp.clip((values - low) / jnp.maximum(high - low, 1e-6), 0.0, 1.0)
+    return below.astype(values.dtype) + jnp.clip((values - low) / jnp.maximum(high - low, 1e-6), 0.0, 1.0)
 
 
 def value_at(place: Float[Array, "*S N"], values: Float[Array, "*S G"]) -> Float[Array, "*S N"]:
     """Values at fractional indices along the last axis: the inverse of `index_of`."""
     low = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, values.shape[-1] - 2)
     before, after = (jnp.take_along_axis(values, low + k, axis=-1, mode=_INSIDE) for k in (0, 1))
-    return before + (place - low) * (after - before)
+    return before + (place - low.astype(place.dtype)) * (after - before)

@@ -50,7 +50,7 @@ def bend_points(
 
 def _spline(at: Float[Array, " N"], count: int) -> Float[Array, "N K"]:
     """Weights of `count` control points of a uniform cubic B-spline over [0, 1]; 0 beyond two cells."""
-    t = jnp.abs(at[:, None] * (count - 3) + 1.0 - jnp.arange(count))
+    t = jnp.abs(at[:, None] * (count - 3) + 1.0 - jnp.arange(count, dtype=at.dtype)[None])
     inner, outer = 2.0 / 3.0 - t * t * (1.0 - 0.5 * t), (2.0 - t) ** 3 / 6.0
     return jnp.where(t < 1.0, inner, jnp.where(t < 2.0, outer, 0.0))
 
@@ -84,7 +84,7 @@ def resample(
     square = jnp.maximum(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0], 1e-12)  # scale^2
     image = jax.lax.optimization_barrier(_smooth(image, jnp.clip(0.125 * (1.0 / square - 1.0), 0.0, 0.375)))
     inverse = jnp.stack([jnp.stack([linear[1, 1], -linear[0, 1]]), jnp.stack([-linear[1, 0], linear[0, 0]])]) / square
-    at = jnp.arange(size) + 0.5
+    at = jnp.arange(size, dtype=float) + 0.5
     dx, dy = (at - offset[0])[None, :], (at - offset[1])[:, None]
     if bend is not None:
         weights = _spline(at / size, bend.shape[0])
@@ -94,7 +94,7 @@ def resample(
     outside = jnp.maximum(jnp.maximum(-x, x - width) / width, jnp.maximum(-y, y - height) / height)
     mirrored = border == 2
     crop = _bilinear(image, jnp.where(mirrored, _mirror(x, width), x), jnp.where(mirrored, _mirror(y, height), y))
-    far = jnp.clip(8.0 * outside, 0.0, 1.0) * (border == 1)
+    far = jnp.where(border == 1, jnp.clip(8.0 * outside, 0.0, 1.0), 0.0)
     crop = crop + far[..., None] * (_blurred(image, size) - crop)
     return crop * jnp.where((border == 3) & (outside > 0), 0.0, 1.0)[..., None]
 
@@ -124,7 +124,7 @@ def _bilinear(image: Float[Array, "H W 3"], x: Float[Array, "S S"], y: Float[Arr
     x, y = jnp.clip(x - 0.5, 0.0, width - 1.0), jnp.clip(y - 0.5, 0.0, height - 1.0)
     left = jnp.minimum(x.astype(jnp.int32), width - 2)
     top = jnp.minimum(y.astype(jnp.int32), height - 2)
-    fx, fy = (x - left)[..., None], (y - top)[..., None]
+    fx, fy = (x - left.astype(x.dtype))[..., None], (y - top.astype(y.dtype))[..., None]
     flat = image.reshape(height * width, 3)
     corner = top * width + left
     a, b, c, d = jax.lax.optimization_barrier([flat[corner + step] for step in (0, 1, width, width + 1)])
@@ -135,5 +135,5 @@ def _blurred(image: Float[Array, "H W 3"], size: int) -> Float[Array, "{size} {s
     """The whole picture as a few soft patches of colour."""
     height, width = image.shape[:2]
     rows, columns = stretch(height, 4), stretch(width, 4)
-    small = separable((rows / rows.sum(0)).T, (columns / columns.sum(0)).T, image)
+    small = separable((rows / rows.sum(0, keepdims=True)).T, (columns / columns.sum(0, keepdims=True)).T, image)
     return separable(stretch(size, 4), stretch(size, 4), small)

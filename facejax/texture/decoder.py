@@ -28,6 +28,7 @@ from facejax.nets.stylegan2 import (
     truncate,
 )
 from facejax.nets.stylegan2.generator import NoiseMode
+from facejax.programs.promotion import along_last
 
 SCHEMA, VERSION = "texture decoder", 1
 ASSET = Path(__file__).parents[1] / "assets" / "texture_decoder"
@@ -125,10 +126,10 @@ def learn_glimpse(decoder: TextureDecoder, count: int, *, seed: int) -> Float[Ar
 
     seen, z = look(decoder, jax.random.split(jax.random.key(seed), count))
     mean, z_mean = jnp.mean(seen, axis=0), jnp.mean(z, axis=0)
-    centred = seen - mean
+    centred = seen - mean[None]
     normal = centred.T @ centred
     ridge = RIDGE * jnp.trace(normal) / len(normal) * jnp.eye(len(normal))
-    found = jnp.linalg.solve(normal + ridge, centred.T @ (z - z_mean))
+    found = jnp.linalg.solve(normal + ridge, centred.T @ (z - z_mean[None]))
     return found.at[-1].set(z_mean - mean @ found)
 
 
@@ -158,12 +159,12 @@ def mean_latents(decoder: TextureDecoder) -> Float[Array, "L W"]:
 
 def from_standard(decoder: TextureDecoder, z: Float[Array, "*B L W"]) -> Float[Array, "*B L W"]:
     """Latents counted in standard deviations from their mean, to those that the decoder takes (FFHQ-UV's "z" to w)."""
-    return decoder.w_avg + z * decoder.w_std
+    return along_last(decoder.w_avg, z) + z * along_last(decoder.w_std, z)
 
 
 def to_standard(decoder: TextureDecoder, w: Float[Array, "*B L W"]) -> Float[Array, "*B L W"]:
     """The inverse of `from_standard`."""
-    return (w - decoder.w_avg) / decoder.w_std
+    return (w - along_last(decoder.w_avg, w)) / along_last(decoder.w_std, w)
 
 
 def sample_latents(

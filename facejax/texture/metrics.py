@@ -40,7 +40,7 @@ def brightness_symmetry_error(
     if where is None:
         return gap.mean()
     both = where & where[:, ::-1]
-    return jnp.sum(gap * both) / jnp.maximum(jnp.sum(both), 1)
+    return jnp.sum(gap, where=both) / jnp.maximum(jnp.sum(both, dtype=gap.dtype), 1)
 
 
 def _gaussian(kernel: int, sigma: float | None) -> Float[Array, " K"]:

@@ -43,7 +43,7 @@ def match_colours(
     mean_t, spread_t = _statistics(rgb_to_ycbcr(target), target_mask)
     flat = spread_s < FLAT
     scale = jnp.where(flat, 1.0, spread_t / (omega * jnp.where(flat, 1.0, spread_s)))
-    matched = jnp.clip(ycbcr_to_rgb((yuv - mean_s) * scale + mean_t), 0.0, 1.0)
+    matched = jnp.clip(ycbcr_to_rgb((yuv - mean_s[None, None]) * scale[None, None] + mean_t[None, None]), 0.0, 1.0)
     known = (jnp.sum(source_mask) > 0) & (jnp.sum(target_mask) > 0)
     return jnp.where(known, matched, source)
 
@@ -57,6 +57,6 @@ def _statistics(
     total = jnp.sum(weight)
     total = jnp.where(total > 0, total, 1.0)
     mean = jnp.sum(weight * values, axis=(0, 1)) / total
-    variance = jnp.sum(weight * (values - mean) ** 2, axis=(0, 1)) / total
+    variance = jnp.sum(weight * (values - mean[None, None]) ** 2, axis=(0, 1)) / total
     flat = variance < FLAT**2  # the square root's slope at zero is infinite
     return mean, jnp.where(flat, 0.0, jnp.sqrt(jnp.where(flat, 1.0, variance)))

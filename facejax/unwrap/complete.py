@@ -67,7 +67,7 @@ def complete_texture(
     if delight:
         even = jax.vmap(lambda view: divide_light(view.color, view.shading, where=view.valid, level=1.0))(views)
         views = replace(views, color=jnp.clip(even, 0.0, 1.0))
-    seen = views.valid * regions.face
+    seen = views.valid * regions.face[None]
     pasted, filled = _paste(replace(views, valid=seen), template, regions, omega if match else None)
     if blending == "naive":
         return Completed(jnp.clip(pasted, 0.0, 1.0), filled, jnp.zeros_like(filled))
@@ -116,11 +116,11 @@ def best_views(views: View) -> tuple[Float[Array, "V S S"], Float[Array, "V S S"
     The paper's painted masks stand for how its three fixed poses face the camera; here the poses themselves decide.
     """
     kernel = scaled_kernel(FACING_BLUR, views.facing.shape[-1])
-    facing = jax.vmap(lambda one: box_blur(one, kernel))(views.facing) * (views.valid > 0.5)
+    facing = jax.vmap(lambda one: box_blur(one, kernel))(views.facing) * jnp.where(views.valid > 0.5, 1.0, 0.0)
     best = jnp.max(facing, axis=0)
-    some = best > 0
-    major = jnp.where(some & (facing >= best), 1.0, 0.0)
-    return major, jnp.where(some & (facing >= OF_USE * best), 1.0, 0.0)
+    some = best[None] > 0
+    major = jnp.where(some & (facing >= best[None]), 1.0, 0.0)
+    return major, jnp.where(some & (facing >= OF_USE * best[None]), 1.0, 0.0)
 
 
 def missing_texels(texture: Float[Array, "S S 3"], known: Float[Array, "S S"], regions: Regions) -> Float[Array, "S S"]:

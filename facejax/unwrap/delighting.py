@@ -43,4 +43,5 @@ def delight(
     """
     mean = mean_shading(shading, where)
     even = mean if level is None else jnp.broadcast_to(jnp.asarray(level, shading.dtype), (3,))
-    return linear_to_srgb(srgb_to_linear(texture) * even / jnp.maximum(shading, floor * mean))
+    even, least = even[None, None], floor * mean[None, None]
+    return linear_to_srgb(srgb_to_linear(texture) * even / jnp.maximum(shading, least))

@@ -78,7 +78,7 @@ def sample_pyramid(
     side = jnp.maximum(jnp.where(thin, jnp.maximum(short, length / 4), length / 2), 1.0)
     level = jnp.clip(jnp.log2(side), 0.0, len(pyramid.sizes) - 1.0)
     low = level.astype(jnp.int32)
-    rest = (level - low)[:, None]
+    rest = (level - low.astype(level.dtype))[:, None]
     along = along * jnp.maximum(length - side, 0.0)[:, None]
     across = across * jnp.where(thin, 0.0, jnp.maximum(short - side, 0.0))[:, None]
 
@@ -103,7 +103,7 @@ def _bilinear(pyramid: Pyramid, place: Float[Array, "N 2"], level: Int[Array, " 
     limit = jnp.stack([width, height], axis=-1) - 1
     position = jnp.clip(place / jnp.exp2(level.astype(place.dtype))[:, None] - 0.5, 0, limit.astype(place.dtype))
     first = jnp.minimum(position.astype(jnp.int32), jnp.maximum(limit - 1, 0))
-    (fx, fy), (column, row) = (position - first).T, first.T
+    (fx, fy), (column, row) = (position - first.astype(position.dtype)).T, first.T
     right, below = jnp.minimum(column + 1, width - 1), jnp.minimum(row + 1, height - 1)
 
     def tap(y, x, weight):

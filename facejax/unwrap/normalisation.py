@@ -185,7 +185,7 @@ def _stop_smiling(editor: FaceEditor, state: _State) -> tuple[_State, int | None
 
 
 def _walk(editor: FaceEditor, latent: Latent, step: Float[Array, "*L W"]) -> Latent:
-    return _take_over(latent, latent + step, editor.layers["smile"])
+    return _take_over(latent, latent + jnp.broadcast_to(step, latent.shape), editor.layers["smile"])
 
 
 def _take_over(latent: Latent, edited: Latent, layers: tuple[int, int]) -> Latent:

@@ -164,7 +164,7 @@ def unwrap_photos(
         return unwrap_view(model, params, jnp.asarray(cut.image), layout.texels, parsing=jnp.asarray(cut.inside))
 
     views = jax.lax.map(one, (params, cuts))
-    seen = views.valid * layout.regions.face
+    seen = views.valid * layout.regions.face[None]
     skin = jax.vmap(lambda view: looks_like_skin(view, template))(views)
     strange = 1 - jnp.sum(seen * skin) / jnp.maximum(jnp.sum(seen), 1.0)
     taken = replace(views, valid=views.valid * skin) if skin_only else views
@@ -173,7 +173,7 @@ def unwrap_photos(
     kernel = scaled_kernel(KERNEL, layout.size)
     where = seen[best] > 0.5
     quality = Quality(
-        jnp.sum((completed.filled > 0.5) * layout.regions.face) / jnp.sum(layout.regions.face),
+        jnp.sum(layout.regions.face, where=completed.filled > 0.5) / jnp.sum(layout.regions.face),
         strange,
         brightness_symmetry_error(views.color[best], kernel=kernel, where=where),
         brightness_symmetry_error(completed.texture, kernel=kernel, where=where),
@@ -191,9 +191,10 @@ def looks_like_skin(view: View, template: Float[Array, "S S 3"]) -> Float[Array,
     plain template so do beards. In a dark photograph less is far.
     """
     lit = linear_to_srgb(srgb_to_linear(jnp.clip(template, 0.0, 1.0)) * jnp.maximum(view.shading, 0.0))
-    apart = jnp.linalg.norm(jnp.minimum(lit, 1.0) - view.color, axis=-1) * (view.valid > 0)
+    valid = (view.valid > 0).astype(lit.dtype)
+    apart = jnp.linalg.norm(jnp.minimum(lit, 1.0) - view.color, axis=-1) * valid
     kernel = scaled_kernel(STRANGE_BLUR, len(apart), least=3)
-    share = box_blur((view.valid > 0).astype(apart.dtype), kernel)
+    share = box_blur(valid, kernel)
     apart = box_blur(apart, kernel) / jnp.maximum(share, 1e-3)
     level = jnp.sum(jnp.minimum(lit, 1.0).mean(axis=-1) * view.valid) / jnp.maximum(jnp.sum(view.valid), 1.0)
     return jnp.clip(2.0 - apart / (STRANGE * jnp.clip(2.0 * level, 0.3, 1.0)), 0.0, 1.0)

@@ -88,7 +88,7 @@ def solvable(mask: Bool[Host, "*B H W"] | Float[Host, "*B H W"]) -> Bool[Host, "
     inside = mask > 0.5
     rows, columns = (np.arange(side) for side in mask.shape[-2:])
     rows, columns = ((at >= BORDER) & (at < len(at) - BORDER) for at in (rows, columns))
-    return inside & rows[:, None] & columns
+    return inside & (rows[:, None] & columns)[(None,) * (mask.ndim - 2)]
 
 
 def mask_window(mask: Bool[Host, "*B H W"] | Float[Host, "*B H W"], *, step: int = WINDOW_STEP) -> Window:
@@ -164,7 +164,7 @@ def poisson_relax(
     masks = _coarser(jnp.asarray(inside, gap.dtype))
     correction, (iterations, error) = lax.custom_linear_solve(
         lambda x: _minus_laplacian(x, masks[0]),
-        masks[0] * _neighbours(jnp.moveaxis(gap, -1, 0)),
+        masks[0][None] * _neighbours(jnp.moveaxis(gap, -1, 0)),
         lambda _, right: _conjugate_gradients(masks, right, tolerance, max_iterations),
         symmetric=True,
         has_aux=True,
@@ -207,7 +207,7 @@ def _conjugate_gradients(masks: list[Array], right: Float[Array, "C H W"], toler
         length = now / jnp.sum(direction * pushed)
         return x + length * direction, residual - length * pushed, direction, now, count + 1
 
-    right = masks[0] * right
+    right = masks[0][None] * right
     start = jnp.sum(right**2)
     zero = jnp.zeros_like(right)
     x, residual, *_, count = lax.while_loop(unfinished, step, (zero, right, zero, jnp.ones_like(start), jnp.int32(0)))
@@ -221,7 +221,7 @@ def _v_cycle(right: Float[Array, "C H W"], masks: list[Array]) -> Float[Array, "
     if not coarser:
         return x
     residual = right - _minus_laplacian(x, mask)
-    x = x + mask * _spread(_v_cycle(coarser[0] * _gather(residual), coarser), mask.shape)
+    x = x + mask[None] * _spread(_v_cycle(coarser[0][None] * _gather(residual), coarser), mask.shape)
     return _jacobi(x, right, mask, _SMOOTHINGS)
 
 
@@ -234,7 +234,7 @@ def _jacobi(x: Float[Array, "C H W"], right: Float[Array, "C H W"], mask: Float[
 
 def _minus_laplacian(x: Float[Array, "C H W"], mask: Float[Array, "H W"]) -> Float[Array, "C H W"]:
     """Four times each texel less its neighbours, for `x` that is zero outside the mask; zero there again."""
-    return mask * (4 * x - _neighbours(x))
+    return mask[None] * (4 * x - _neighbours(x))
 
 
 def _neighbours(x: Float[Array, "C H W"]) -> Float[Array, "C H W"]:

@@ -155,9 +155,9 @@ def carry_texture(
 
 def _look_up(texture: Float[Array, "T R C"], correspondence: Correspondence) -> Float[Array, "S S C"]:
     """The texture averaged over each texel's footprint; uv has v up, image rows go down."""
-    pixels = jnp.array([texture.shape[1], -texture.shape[0]], texture.dtype)
+    pixels = jnp.array([[texture.shape[1], -texture.shape[0]]], texture.dtype)
     across, down, uv = (x.reshape(-1, 2) for x in (correspondence.across, correspondence.down, correspondence.uv))
-    place = uv * pixels + jnp.array([0.0, texture.shape[0]])
+    place = uv * pixels + jnp.array([[0.0, texture.shape[0]]])
     long, short = footprint_axes(across * pixels, down * pixels)
     found = sample_pyramid(build_pyramid(texture), place, long, short)
     return found.reshape(*correspondence.valid.shape, -1)

@@ -23,6 +23,7 @@ from facejax.camera import PerspectiveCamera, Pose, axis_angle_to_quaternion, qu
 from facejax.face_model import AlbedoModel, FaceModel, FaceParams, decode
 from facejax.lighting import linear_to_srgb, srgb_to_linear, uniform_light
 from facejax.programs import jit
+from facejax.programs.promotion import standard_promotion
 from facejax.rendering import render, sample_texture
 from facejax.unwrap.masks import box_blur, erode, scaled_kernel
 from facejax.unwrap.pyramid import LEVELS, double, gaussian_pyramid, pyramid_blend
@@ -226,7 +227,7 @@ def search(
 
     def step(state, _):
         blocks, moments = state
-        update, moments = adam.update(jax.grad(cost)(blocks), moments)
+        update, moments = standard_promotion(adam.update)(jax.grad(cost)(blocks), moments)
         return (jax.tree.map(jnp.add, blocks, update), moments), None
 
     (found, _), _ = jax.lax.scan(step, (start, adam.init(start)), length=steps)
@@ -274,7 +275,7 @@ def exposure(
 
 def expose(texture: Float[Array, "H W 3"], gain: Float[Array, " 3"]) -> Float[Array, "H W 3"]:
     """Display values after a gain in linear light."""
-    return linear_to_srgb(gain * srgb_to_linear(texture))
+    return linear_to_srgb(gain[None, None] * srgb_to_linear(texture))
 
 
 def seen_when_turned(
@@ -335,13 +336,13 @@ def _look(
     side: int,
 ) -> tuple[FaceParams, TurnedView]:
     """Draw the turned head with what was given and what earlier views completed."""
-    known = jnp.maximum(given, patchwork.facing > 0)
+    known = jnp.where(patchwork.facing > 0, 1.0, given)
     current = jnp.where(given[..., None] > 0, texture, patchwork.texture)
     turned = turn(model, params, yaw, side=side)
     bare = render(model, turned, size=(side, side), texture=current, edges=False)
     head = (bare.triangle >= 0).astype(current.dtype)
     seen = sample_texture(jnp.concatenate([current * known[..., None], known[..., None]], axis=-1), bare.uv)
-    sure = head * (seen[..., 3] > SURE)
+    sure = jnp.where(seen[..., 3] > SURE, head, 0.0)
     return turned, TurnedView(sure[..., None] * seen[..., :3], sure, head, bare.uv)
 
 
@@ -361,10 +362,10 @@ def _take(
     view = unwrap_view(model, turned, completed, texels, parsing=head)
     current = jnp.where(given[..., None] > 0, texture, patchwork.texture)
     seen = jnp.where(view.valid > SURE, 1.0, 0.0)  # no background in the footprint
-    common = seen * jnp.maximum(given, patchwork.facing > 0)
+    common = seen * jnp.where(patchwork.facing > 0, 1.0, given)
     enough = jnp.sum(common) > ENOUGH * jnp.sum(seen)
     colors = expose(view.color, exposure(view.color, current, jnp.where(enough, common, 0.0)))
-    better = seen * (view.facing > patchwork.facing) > 0
+    better = (seen > 0) & (view.facing > patchwork.facing)
     return _Patchwork(
         jnp.where(better[..., None], colors, patchwork.texture),
         jnp.where(better, view.facing, patchwork.facing),

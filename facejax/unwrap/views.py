@@ -130,7 +130,7 @@ def _draw_depths(model: FaceModel, camera: Camera, vertices: Array, height: int,
     low = jnp.clip(points[:, :2].min(axis=0) - 1, 0, border)
     high = jnp.clip(points[:, :2].max(axis=0) + 1, 0, border)
     pixel = jnp.maximum((high - low).max(), 1.0) / DEPTH_SIDE
-    points = jnp.concatenate([(points[:, :2] - low) / pixel, points[:, 2:]], axis=1)
+    points = jnp.concatenate([(points[:, :2] - low[None]) / pixel, points[:, 2:]], axis=1)
     size = (DEPTH_SIDE, DEPTH_SIDE)
     triangle = rasterize(points, model.faces, size=size, perspective=camera.perspective)
     drawn = interpolate(points, points[:, :0], model.faces, triangle, perspective=camera.perspective)
@@ -152,7 +152,7 @@ def _unwrap_texels(
     surface = jnp.asarray(sum(weights[:, k : k + 1] * gather_rows(scene.surface, corners[:, k]) for k in range(3)))
     covered = weights.sum(axis=1) > 0.5
     points, normal = jnp.where(covered[:, None], surface[:, :3], -1.0), safe_normalize(surface[:, 3:])
-    towards = -safe_normalize(points) if isinstance(camera, PerspectiveCamera) else jnp.array([0.0, 0.0, 1.0])
+    towards = -safe_normalize(points) if isinstance(camera, PerspectiveCamera) else jnp.array([[0.0, 0.0, 1.0]])
     cosine = jnp.sum(normal * towards, axis=-1)
 
     slopes = gather_rows(scene.slopes, triangle)
@@ -197,9 +197,9 @@ def _unhidden(
     flat = depths.depth.reshape(-1)
     unhidden = jnp.ones(depth.shape, bool)
     for corner in ((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)):
-        wanted = (place[:, :2] + reach[:, None] * jnp.array(corner) - depths.low) / depths.pixel
+        wanted = (place[:, :2] + reach[:, None] * jnp.array([corner]) - depths.low[None]) / depths.pixel
         cell = jnp.clip(wanted, 0, DEPTH_SIDE - 1).astype(jnp.int32)
-        away = depths.low + (cell + 0.5) * depths.pixel - place[:, :2]
+        away = depths.low[None] + (cell.astype(wanted.dtype) + 0.5) * depths.pixel - place[:, :2]
         nearest = flat[cell[:, 1] * DEPTH_SIDE + cell[:, 0]]
         expected = depth + jnp.sum(tilt * away, axis=-1)
         unhidden &= (nearest > 0) & (expected <= nearest + tolerance)

@@ -28,7 +28,7 @@ def _augment_one(key, image, strength):
     geometric, coloured = jax.random.split(key)
     image = _sample(image, random_affine(geometric, strength))
     matrix = random_colours(coloured, strength)
-    return image @ matrix[:3, :3].T + matrix[:3, 3]
+    return image @ matrix[:3, :3].T + matrix[None, None, :3, 3]
 
 
 def random_affine(key: Key[Array, ""], strength: Float[Array, ""]) -> Float[Array, "2 3"]:
@@ -68,7 +68,7 @@ def random_colours(key: Key[Array, ""], strength: Float[Array, ""]) -> Float[Arr
 def _sample(image, affine):
     """Bilinear sampling, mirrored beyond the border; the exact picture where the map is the identity."""
     side = image.shape[0]
-    line = (jnp.arange(side) + 0.5) * (2.0 / side) - 1.0
+    line = (jnp.arange(side, dtype=float) + 0.5) * (2.0 / side) - 1.0
     x, y = jnp.meshgrid(line, line)
     x, y = jnp.einsum("ij,jhw->ihw", affine[:, :2], jnp.stack([x, y])) + affine[:, 2, None, None]
     column, row = ((place + 1.0) * (side / 2) - 0.5 for place in (x, y))

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from facejax.nets.stylegan2.config import StyleGANConfig, check_config
 from facejax.nets.stylegan2.layers import Conv, Dense, activate, draw
+from facejax.nets.stylegan2.resample import wide
 
 
 def discriminator_shapes(config: StyleGANConfig) -> Any:
@@ -64,7 +65,7 @@ class _Block(nn.Module):
     def __call__(self, x):
         config, inputs, outputs = self.config, x.shape[-1], self.config.channels(self.resolution // 2)
         clamp, gain = config.clamp, math.sqrt(0.5)
-        x = x.astype(jnp.bfloat16 if config.is_half(self.resolution) else jnp.promote_types(x.dtype, jnp.float32))
+        x = x.astype(jnp.bfloat16) if config.is_half(self.resolution) else wide(x)
         short = Conv(outputs, kernel=1, down=True, bias=False, gain=gain, name="skip")(x)
         y = Conv(inputs, clamp=clamp, name="conv0")(x)
         return short + Conv(outputs, down=True, clamp=clamp, gain=gain, name="conv1")(y)
@@ -82,7 +83,7 @@ class _Discriminator(nn.Module):
         x = Conv(config.channels(config.resolution), kernel=1, clamp=config.clamp, name="fromrgb")(x)
         for side in reversed(config.resolutions[1:]):
             x = _Block(config, side, name=f"b{side}")(x)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = wide(x)
         if self.grouped:
             x = jnp.concatenate([x, group_spread(x, config.group)], axis=-1)
         x = Conv(config.channels(4), clamp=config.clamp, name="conv")(x)
@@ -94,6 +95,6 @@ def group_spread(x: Float[Array, "N H W C"], group: int) -> Float[Array, "N H W 
     """One map per picture: the standard deviation within its group, averaged over pixels and channels."""
     count, height, width, _ = x.shape
     members = x.reshape(min(group, count), -1, *x.shape[1:])
-    variance = jnp.mean(jnp.square(members - jnp.mean(members, axis=0)), axis=0)
+    variance = jnp.mean(jnp.square(members - jnp.mean(members, axis=0, keepdims=True)), axis=0)
     spread = jnp.mean(jnp.sqrt(variance + 1e-8), axis=(1, 2, 3))
     return jnp.broadcast_to(jnp.tile(spread, len(members))[:, None, None, None], (count, height, width, 1))

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from facejax.nets.stylegan2.config import StyleGANConfig, check_config, layer_index
 from facejax.nets.stylegan2.layers import Dense, ModulatedConv, ToRGB, activate, draw
 from facejax.nets.stylegan2.resample import upsample
+from facejax.programs.promotion import along_last
 
 NoiseMode = Literal["const", "none", "random"]
 
@@ -114,7 +115,8 @@ def truncate(
     Returns:
       The latents, same shape.
     """
-    short = w_avg + psi * (ws - w_avg)
+    mean = along_last(w_avg, ws)
+    short = mean + psi * (ws - mean)
     if cutoff is None:
         return short
     return jnp.where(jnp.arange(ws.shape[-2])[:, None] < cutoff, short, ws)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.nets.stylegan2.resample import conv, conv_down, conv_up, downsample
+from facejax.nets.stylegan2.resample import conv, conv_down, conv_up, downsample, wide
 
 SLOPE, GAIN = 0.2, math.sqrt(2.0)
 _LATER = nn.initializers.zeros  # start values are drawn at once, by `draw`
@@ -39,7 +39,7 @@ class Dense(nn.Module):
         inputs = x.shape[-1]
         kernel = self.param("kernel", _LATER, (inputs, self.features))
         bias = self.param("bias", _LATER, (self.features,))
-        return x @ (kernel * (self.rate / math.sqrt(inputs))) + bias * self.rate
+        return x @ (kernel * (self.rate / math.sqrt(inputs))) + bias[None] * self.rate
 
 
 class Conv(nn.Module):
@@ -65,7 +65,7 @@ class Conv(nn.Module):
         if not self.bias:
             return (y * self.gain).astype(x.dtype)
         bias = self.param("bias", _LATER, (self.features,))
-        return activate(y + bias, clamp=self.clamp, gain=self.gain).astype(x.dtype)
+        return activate(wide(y) + bias[None, None, None], clamp=self.clamp, gain=self.gain).astype(x.dtype)
 
 
 class ModulatedConv(nn.Module):
@@ -86,16 +86,16 @@ class ModulatedConv(nn.Module):
         style = Dense(x.shape[-1], name="affine")(w)
         power = jnp.square(style) @ jnp.sum(jnp.square(weight), axis=(0, 1))
         demodulation = jax.lax.rsqrt(power + 1e-8)
-        scaled = (x * style[:, None, None]).astype(x.dtype)
+        scaled = (wide(x) * style[:, None, None]).astype(x.dtype)
         y = conv_up(scaled, weight) if self.up else conv(scaled, weight, padding=1)
-        y = y * demodulation[:, None, None]
+        y = wide(y) * demodulation[:, None, None]
         if place is not None:
             y = y * place[..., :1] + place[..., 1:]
         strength = self.param("strength", _LATER, ())
         if noise is not None:
-            y = y + strength * noise[..., None]
+            y = y + strength * noise.reshape(-1, *noise.shape[-2:], 1)
         bias = self.param("bias", _LATER, (self.features,))
-        return activate(y + bias, clamp=self.clamp).astype(x.dtype)
+        return activate(y + bias[None, None, None], clamp=self.clamp).astype(x.dtype)
 
 
 class ToRGB(nn.Module):
@@ -109,7 +109,7 @@ class ToRGB(nn.Module):
         weight = self.param("kernel", _LATER, (1, 1, inputs, 3))
         style = Dense(inputs, name="affine")(w) / math.sqrt(inputs)
         bias = self.param("bias", _LATER, (3,))
-        return limit(conv(x * style[:, None, None], weight) + bias, self.clamp)
+        return limit(conv(wide(x) * style[:, None, None], weight) + bias[None, None, None], self.clamp)
 
 
 def draw(shapes: Any, key: jax.Array) -> Any:

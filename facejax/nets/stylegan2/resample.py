@@ -10,11 +10,17 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.kernels import conv_general_dilated
 
 FILTER = (0.125, 0.375, 0.375, 0.125)  # sums to one; the same along both axes
+
+
+def wide(x: Array) -> Array:
+    """In float32 at least, for what is not to be rounded to bfloat16."""
+    return x.astype(np.promote_types(x.dtype, np.float32))
 
 
 def conv(
@@ -86,8 +92,8 @@ def conv_up(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Floa
     count, height, width, inputs = x.shape
     outputs = kernel.shape[-1]
     small = _even_odd(_even_odd(kernel, 0), 1).reshape(4 * inputs, outputs * 4).astype(x.dtype)
-    wide = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
-    seen = [wide[:, a : a + height + 1, b : b + width + 1] for a in (0, 1) for b in (0, 1)]
+    padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    seen = [padded[:, a : a + height + 1, b : b + width + 1] for a in (0, 1) for b in (0, 1)]
     y = jnp.matmul(jnp.concatenate(seen, axis=-1), small)
     y = y.reshape(count, height + 1, width + 1, outputs, 2, 2).transpose(0, 1, 4, 2, 5, 3)
     y = y.reshape(count, 2 * height + 2, 2 * width + 2, outputs)
@@ -109,10 +115,9 @@ def conv_down(x: Float[Array, "N H W I"], kernel: Float[Array, "3 3 I O"]) -> Fl
 def _shift_sum(x: Array, axis: int, pads: tuple[int, int], taps: Sequence[float], step: int) -> Array:
     padding = [(0, 0)] * x.ndim
     padding[axis] = pads
-    wide = jnp.pad(x, padding)
-    last = wide.shape[axis] - len(taps) + 1
+    padded = jnp.pad(x, padding)
+    last = padded.shape[axis] - len(taps) + 1
     parts = [
-        tap * jax.lax.slice_in_dim(wide, k, k + last, stride=step, axis=axis).astype(jnp.promote_types(x.dtype, "f4"))
-        for k, tap in enumerate(taps)
+        tap * wide(jax.lax.slice_in_dim(padded, k, k + last, stride=step, axis=axis)) for k, tap in enumerate(taps)
     ]
     return sum(parts[1:], parts[0]).astype(x.dtype)
