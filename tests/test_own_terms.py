@@ -138,7 +138,7 @@ def test_a_processor_fits_no_face_in_vain(people, monkeypatch):
         return lambda *arguments: fits.append(len(arguments[1].scale)) or program(*arguments)
 
     monkeypatch.setattr(batches, "compile_fit", counting)
-    monkeypatch.setattr(batches, "faces_together", lambda recipe, count: 1)
+    monkeypatch.setattr(batches, "busy_faces", lambda: 1)
     _, photo, points, _ = people[0]
     recipe = replace(RECIPE, stages=(replace(STAGE, steps=1),))
     shifted = [points + np.float32(0.1 * k) for k in range(17)]

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from facejax.camera import PerspectiveCamera, Pose
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting.crops import Crops
-from facejax.fitting.fit import FittedFaces, faces_together, fit_crops
+from facejax.fitting.fit import FittedFaces, busy_faces, faces_together, fit_crops
 from facejax.fitting.ingredients import NO_INGREDIENTS, Ingredients
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
@@ -38,9 +38,9 @@ def fit_batches(
 ) -> tuple[FittedFaces, dict[str, float]]:
     """Fit all crops, a batch at a time, on all local devices.
 
-    Accelerators fit `batch` faces in one program (None: all); fewer are filled up with copies of the last face, so that
-    they need no other program. A processor fits as few as keep it busy (`faces_together`), again and again with
-    one program, so that a batch costs what its faces cost.
+    Accelerators fit `batch` faces in one program (None: all). A processor fits as few as keep it busy (`busy_faces`),
+    again and again with one program, so that a batch costs what its faces cost. Where fewer are left, copies of the
+    last face fill up, so that no other program is needed.
 
     Args:
         model, crops, recipe, ingredients, terms: as for `fit_crops`.
@@ -51,7 +51,7 @@ def fit_batches(
     count, devices = len(crops.scale), jax.local_devices()
     size = batch or count
     if jax.default_backend() == "cpu":
-        size = faces_together(recipe, size) * (len(devices) if recipe.stages else 1)
+        size = min(size, busy_faces() * len(devices)) if recipe.stages else min(size, count)
     results, seconds = [], {"compile": 0.0, "fit": 0.0}
     for begin in range(0, count, size):
         rows = np.minimum(np.arange(begin, begin + size), count - 1)

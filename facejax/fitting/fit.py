@@ -80,13 +80,17 @@ def fit_crops(
 def faces_together(recipe: Recipe, count: int) -> int:
     """How many faces of a batch a program fits side by side; groups of so many follow each other.
 
-    On accelerators, and where no pixels are looked at, all. A processor is kept busy by one face for every two cores;
-    more only fill its caches. A divisor of `count`, so that no face is fitted in vain.
+    On accelerators, and where no pixels are looked at, all. On a processor as many as keep it busy (`busy_faces`), and a
+    divisor of `count`, so that no face is fitted in vain.
     """
     if jax.default_backend() != "cpu" or not recipe.stages:
         return count
-    most = max((os.cpu_count() or 1) // 2, 1)
-    return max(size for size in range(1, min(count, most) + 1) if count % size == 0)
+    return max(size for size in range(1, min(count, busy_faces()) + 1) if count % size == 0)
+
+
+def busy_faces() -> int:
+    """How many faces keep this machine's processor busy: one for every two cores. More only fill its caches."""
+    return max((os.cpu_count() or 1) // 2, 1)
 
 
 def _fit_one(
