@@ -80,8 +80,8 @@ def fit_crops(
 def faces_together(recipe: Recipe, count: int) -> int:
     """How many faces of a batch a program fits side by side; groups of so many follow each other.
 
-    On accelerators, and where no pixels are looked at, all. On a processor as many as keep it busy (`busy_faces`), and a
-    divisor of `count`, so that no face is fitted in vain.
+    On accelerators, and where no pixels are looked at, all. On a processor as many as keep it busy (`busy_faces`), and
+    a divisor of `count`, so that no face is fitted in vain.
     """
     if jax.default_backend() != "cpu" or not recipe.stages:
         return count
