@@ -4,6 +4,7 @@ Ramamoorthi and Hanrahan, "An efficient representation for irradiance environmen
 """
 
 import math
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ _C1 = (2 / 3) * math.sqrt(3 / (4 * math.pi))
 _C2 = (1 / 4) * math.sqrt(15 / (4 * math.pi))
 _C20 = (1 / 4) * math.sqrt(5 / (16 * math.pi))
 
+Values = TypeVar("Values", Array, np.ndarray)  # what a function takes it returns
 LUMA = (0.299, 0.587, 0.114)  # shares of display red, green and blue in their grey, ITU-R BT.601
 _CB, _CR = 0.5 / (1 - LUMA[2]), 0.5 / (1 - LUMA[0])  # scale blue and red minus grey to [-0.5, 0.5]
 
@@ -69,7 +71,7 @@ def uniform_light(intensity: float = 1.0) -> Float[Array, "9 3"]:
     return jnp.zeros((9, 3)).at[0].set(intensity / _C0)
 
 
-def luma(display: Float[Array | np.ndarray, "*S 3"]) -> Float[Array | np.ndarray, "*S"]:
+def luma(display: Float[Values, "*S 3"]) -> Float[Values, "*S"]:
     """The grey of display values: Y of YUV and YCbCr (ITU-R BT.601)."""
     red, green, blue = LUMA
     return red * display[..., 0] + green * display[..., 1] + blue * display[..., 2]
@@ -94,29 +96,29 @@ def luminance(linear: Float[Array, "*S 3"]) -> Float[Array, "*S"]:
     return linear @ jnp.array([0.212671, 0.715160, 0.072169], linear.dtype)
 
 
-def srgb_to_linear(x: Float[Array | np.ndarray, "*S"]) -> Float[Array | np.ndarray, "*S"]:
+def srgb_to_linear(x: Float[Values, "*S"]) -> Float[Values, "*S"]:
     """Display values in [0, 1] to linear light (IEC 61966-2-1). Below 0 the linear segment continues.
 
     numpy arrays are converted on the host, in their own precision.
     """
-    xp = np if isinstance(x, np.ndarray) else jnp
+    xp: Any = np if isinstance(x, np.ndarray) else jnp
     low = x <= 0.04045
     return xp.where(low, x / 12.92, _power((xp.where(low, 0.04045, x) + 0.055) / 1.055, 2.4))
 
 
-def linear_to_srgb(x: Float[Array | np.ndarray, "*S"]) -> Float[Array | np.ndarray, "*S"]:
+def linear_to_srgb(x: Float[Values, "*S"]) -> Float[Values, "*S"]:
     """Linear light to display values (IEC 61966-2-1); finite gradient everywhere, no clamp.
 
     numpy arrays are converted on the host, in their own precision.
     """
-    xp = np if isinstance(x, np.ndarray) else jnp
+    xp: Any = np if isinstance(x, np.ndarray) else jnp
     low = x <= 0.0031308
     return xp.where(low, 12.92 * x, 1.055 * _power(xp.where(low, 0.0031308, x), 1 / 2.4) - 0.055)
 
 
-def _power(x: Float[Array | np.ndarray, "*S"], exponent: float) -> Float[Array | np.ndarray, "*S"]:
+def _power(x: Float[Values, "*S"], exponent: float) -> Float[Values, "*S"]:
     """Power of positive numbers. Unlike that of `**`, its derivative reuses the result, and processors vectorise it."""
-    xp = np if isinstance(x, np.ndarray) else jnp
+    xp: Any = np if isinstance(x, np.ndarray) else jnp
     return xp.exp(exponent * xp.log(x))
 
 

@@ -1,5 +1,7 @@
 """Triangle meshes: normals, areas and similarity alignment. Written for one mesh; vmap for many."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +97,7 @@ def align_similarity(
     weights: Float[Array | np.ndarray, " N"] | None = None,
     *,
     scale: bool = True,
-) -> tuple[Float[Array | np.ndarray, ""], Float[Array | np.ndarray, "D D"], Float[Array | np.ndarray, " D"]]:
+) -> tuple[Any, Any, Any]:
     """Least-squares similarity (s, R, t) with `s * source @ R.T + t` close to `target`; R is never a reflection.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991, eq. 34-42.
@@ -107,7 +109,7 @@ def align_similarity(
       scale: False fixes s = 1.
 
     Returns:
-      s, R and t.
+      s (a scalar), R (D, D) and t (D,).
 
     >>> corners = jnp.eye(3)
     >>> s, r, t = align_similarity(corners, 2 * corners + 5)

@@ -50,7 +50,7 @@ def test_fit_writes_the_files_of_every_photo(photos, tmp_path, capfd):
         size = np.sqrt(np.prod(np.ptp(np.load(photos / f"{name}.npy"), axis=0)))
         error = np.linalg.norm(np.array(summary["landmarks68"]) - np.load(photos / f"{name}.npy"), axis=1).mean()
         assert error / size < 0.02
-        model, params = load_face(folder)
+        model, params, _ = load_face(folder)
         assert load_params(folder / "params.npz").model == model.name == summary["model"]
         mesh = trimesh.load_mesh(folder / "mesh.obj", process=False, maintain_order=True)
         height = np.ptp(mesh.vertices[:, 1])

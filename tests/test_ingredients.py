@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -32,20 +33,21 @@ def test_the_default_recipe_is_for_the_default_head():
 def test_a_recipe_gets_what_it_names_and_nothing_else(decoder, tmp_path):
     assert not ingredients_for(LINEAR).appearances and not ingredients_for(LANDMARKS).networks
     found = ingredients_for(DEFAULT, decoder)
-    detailed = found.appearances["detailed"]
+    detailed: Any = found.appearances["detailed"]
     assert (
         set(found.appearances) == {"detailed"}
         and isinstance(detailed.albedo, DetailedTexture)
         and detailed.albedo.decoder is decoder
     )
     plain = tuple(replace(stage, appearance="decoder", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
-    assert ingredients_for(replace(DEFAULT, stages=plain), decoder).appearances["decoder"].albedo is decoder
+    own: Any = ingredients_for(replace(DEFAULT, stages=plain), decoder).appearances["decoder"]
+    assert own.albedo is decoder
     assert {role: network.name for role, network in found.networks.items()} == {"perceptual": "own encoder"}
     save_decoder(tmp_path / "decoder", decoder, half=False)
     one_z = tuple(replace(stage, appearance="decoder_z", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
-    mapped = ingredients_for(replace(DEFAULT, stages=one_z), tmp_path / "decoder").appearances["decoder_z"]
+    mapped: Any = ingredients_for(replace(DEFAULT, stages=one_z), tmp_path / "decoder").appearances["decoder_z"]
     assert isinstance(mapped.albedo, MappedTexture) and mapped.albedo.decoder.config == TINY
-    alone = make_appearance("detailed", Sources(decoder=decoder))
+    alone: Any = make_appearance("detailed", Sources(decoder=decoder))
     assert isinstance(alone.albedo, DetailedTexture) and alone.albedo.decoder is decoder
 
 

@@ -1,6 +1,7 @@
 """`facejax.fit` with loss terms of the user's own, and with photographs that cannot be fitted."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -78,7 +79,7 @@ def test_numbers_and_plain_functions_and_weights_of_a_stage(people):
     _, photo, points, _ = people[0]
     stage = replace(STAGE, weights=(*STAGE.weights, ("place", 0.5)))
     terms = {
-        "place": facejax.Term(number_error, data=facejax.Numbers([np.float32(25.0)])),
+        "place": facejax.Term(number_error, data=facejax.Numbers([np.array(25.0, np.float32)])),
         "none": lambda scene: 0.0 * scene.mask.sum(),
     }
     recipe = replace(RECIPE, stages=(stage,))
@@ -121,7 +122,8 @@ def test_a_bad_photograph_does_not_stop_the_others(people, tmp_path):
     assert result.failures[0].startswith(f"{tmp_path / 'broken.jpg'}: ")
     assert "no extent" in result.failures[1] and "photo 4 has shape (5, 5)" in result.failures[2]
     np.testing.assert_array_equal(result.observed[1], others)
-    np.testing.assert_allclose(np.asarray(result.params.camera.focal), [300.0, 400.0], rtol=0.01)
+    camera: Any = result.params.camera
+    np.testing.assert_allclose(np.asarray(camera.focal), [300.0, 400.0], rtol=0.01)
     with pytest.raises(ValueError, match=r"no photograph can be fitted: .*broken\.jpg: "):
         facejax.fit(toy_model(), images[1:2] * 2, marks[:2], recipe=LANDMARKS)
     with pytest.raises(ValueError, match=r"^\S*broken\.jpg: "):

@@ -1,6 +1,7 @@
 """3DDFA's costs on the regressor: the vector places points where the camera does, and steps on it learn."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,8 +57,9 @@ def test_the_vector_places_points_where_the_camera_does_at_the_heads_depth(ancho
     points = np.asarray(anchors.mean, np.float64)
     for block, basis in ((one[10:16], anchors.identity), (one[16:19], anchors.expression)):
         points = points + np.tensordot(np.asarray(block, np.float64), np.asarray(basis, np.float64), 1)
-    scale = float(params.camera.focal) / -float(params.pose.translation[2])
-    wanted = scale * (points @ rotation.T)[:, :2] * [1, -1] + np.asarray(params.camera.principal)
+    camera: Any = params.camera
+    scale = float(camera.focal) / -float(params.pose.translation[2])
+    wanted = scale * (points @ rotation.T)[:, :2] * [1, -1] + np.asarray(camera.principal)
     np.testing.assert_allclose(found, wanted, atol=1e-3)
     everyone = jax.vmap(lambda one: whiten(space.whitening, affine_vector(CONFIG, one)))(views.coefficients)
     np.testing.assert_allclose(np.mean(everyone, axis=0), 0, atol=1e-4)

@@ -75,7 +75,7 @@ def coloured(params, *shades: float):
     return replace(params, appearance={"albedo": jnp.asarray(shades)})
 
 
-def switched(params, appearance=LAYERS, start: Any = "near"):
+def switched(params, appearance: Appearance = LAYERS, start: Any = "near"):
     return change_appearance(params, OWN, appearance, jnp.zeros((8, 8, 3)), start)
 
 

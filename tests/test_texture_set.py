@@ -9,7 +9,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 
-import texture_set_report
 from default_head.layers import Layers
 from default_head.skins import rasterise
 from texture_set import (
@@ -270,7 +269,10 @@ def test_a_folder_with_another_set_is_refused(made, tmp_path):
 
 
 def test_the_papers_kernel_shrinks_with_the_map():
-    assert [texture_set_report.scaled_kernel(size) for size in (1024, 512, 256)] == [55, 27, 13]
+    from facejax.texture.metrics import KERNEL
+    from facejax.unwrap.masks import scaled_kernel
+
+    assert [scaled_kernel(KERNEL, size) for size in (1024, 512, 256)] == [55, 27, 13]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from training_loop import CsvLog, Event, TensorBoardLog, shardings, train
 from facejax.checkpoints import TrainingStore
 
 
-def run(out, *, steps=5, batch=float, events=(), log=None, saved=lambda state: None, **options):
+def run(out, *, steps=5, batch: Any = float, events=(), log=None, saved=lambda state: None, **options):
     return train(
         lambda state, number, batch: ({"sum": state["sum"] * 0.5 + batch}, {"batch": jnp.asarray(batch)}),
         {"sum": jnp.zeros(())},

@@ -90,7 +90,7 @@ def cost_losses(
     def cost(name: str) -> Float[Array, ""]:
         return jnp.mean(jax.vmap(lambda a, b: PARAMETER_COSTS[name](space, a, b))(said, meant))
 
-    value = vanilla_joint(*map(cost, JOINED)) if recipe.cost == "joint" else cost(recipe.cost)
+    value = vanilla_joint(cost(JOINED[0]), cost(JOINED[1])) if recipe.cost == "joint" else cost(recipe.cost)
     if recipe.regularize:
         size = jnp.sqrt(jnp.prod(jnp.ptp(truth.landmarks, axis=1), axis=-1))
         value = regularize(value, jnp.mean(jax.vmap(landmark_regression)(output.landmarks, truth.landmarks, size)))
