@@ -194,5 +194,5 @@ def test_camera_of_a_resampled_image(float64, kind):
     points = jnp.asarray(POINTS - [0, 0, 900.0])
     scale, offset = jnp.asarray(0.37), jnp.asarray([-12.0, 5.0])
     before, after = project(camera, points), project(transform_camera(camera, scale, offset), points)
-    np.testing.assert_allclose(after[:, :2], scale * before[:, :2] + offset, atol=1e-9)
+    np.testing.assert_allclose(after[:, :2], scale * before[:, :2] + offset[None], atol=1e-9)
     np.testing.assert_allclose(after[:, 2], before[:, 2])

@@ -13,6 +13,8 @@ import pytest
 
 from facejax.checkpoints import TrainingStore
 
+pytestmark = pytest.mark.promotes("types")  # optax counts in int32
+
 OPTIMISER = optax.adam(1e-2)
 
 
@@ -25,7 +27,7 @@ def start():
 def update(params, optimiser, key):
     key, now = jax.random.split(key)
     batch = jax.random.normal(now, (8, 4))
-    grads = jax.grad(lambda p: jnp.mean((batch @ p["w"] + p["b"] - 1) ** 2))(params)
+    grads = jax.grad(lambda p: jnp.mean((batch @ p["w"] + p["b"][None] - 1) ** 2))(params)
     updates, optimiser = OPTIMISER.update(grads, optimiser)
     return optax.apply_updates(params, updates), optimiser, key
 

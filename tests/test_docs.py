@@ -15,6 +15,8 @@ import pytest
 import facejax
 from facejax.cli import COMMANDS
 
+pytestmark = pytest.mark.promotes("ranks", "types")  # as users' own code
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = {path.relative_to(DOCS).with_suffix("").as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
 MODULES = re.findall(r"automodule:: (\S+)", (DOCS / "api.md").read_text())

@@ -369,7 +369,7 @@ def test_inputs_that_do_not_fit_together_are_named(two_faces):
         fit(toy_model(), images, points[:1])
     with pytest.raises(ValueError, match=r"photo 0 has shape \(128, 128\)"):
         fit(toy_model(), [images[0][..., 0]], points[:1])
-    with pytest.raises(ValueError, match=r"landmarks of photograph 0.*finite"):
+    with pytest.raises(ValueError, match=r"landmarks of photo 0.*finite"):
         fit(toy_model(), images[:1], [np.full((68, 2), np.nan)])
 
 

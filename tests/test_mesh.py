@@ -118,7 +118,7 @@ def test_a_similarity_is_found_exactly(float64, dimension):
 
 
 def residual(source, target, weights, scale, rotation, offset):
-    return np.sum(weights[:, None] * (scale * source @ np.asarray(rotation).T + np.asarray(offset) - target) ** 2)
+    return np.sum(weights[:, None] * (scale * source @ np.asarray(rotation).T + np.asarray(offset)[None] - target) ** 2)
 
 
 @pytest.mark.parametrize("with_scale", [True, False])
@@ -169,6 +169,6 @@ def test_alignment_runs_compiled_and_batched_with_a_gradient():
 
     def error(s, t):
         scale, rotation, offset = align_similarity(s, t)
-        return jnp.mean((scale * s @ rotation.T + offset - t) ** 2)
+        return jnp.mean((scale * s @ rotation.T + offset[None] - t) ** 2)
 
     assert np.isfinite(jax.grad(error)(source[0], target[0])).all()

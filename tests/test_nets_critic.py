@@ -9,6 +9,8 @@ import pytest
 from facejax.nets import CriticConfig, apply_critic, init_critic
 from facejax.objectives import critic_loss
 
+pytestmark = pytest.mark.promotes("types")  # optax counts in int32
+
 CONFIG = CriticConfig(size=64, coefficients=4, widths=(4, 4, 8, 8, 8, 8), hidden=(32, 32, 32))
 
 

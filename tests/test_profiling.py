@@ -157,7 +157,7 @@ def test_unproject_inverts_project(perspective):
         if perspective
         else WeakPerspectiveCamera(jnp.float32(0.4), centre)
     )
-    points = jax.random.normal(jax.random.key(0), (9, 3)) * 40 - jnp.array([0.0, 0.0, 500.0])
+    points = jax.random.normal(jax.random.key(0), (9, 3)) * 40 - jnp.array([[0.0, 0.0, 500.0]])
     seen = project(camera, points)
     np.testing.assert_allclose(unproject(camera, seen[:, :2], seen[:, 2]), points, atol=1e-3)
 

@@ -184,7 +184,7 @@ def test_float64_renders_in_float64():
     vertices, faces = torus(24, 12)
     vertices = vertices @ turn(30, 0).T + [0, 0, -500]
     single = drawn(vertices, faces, edges=True, light=uniform_light())
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         light = uniform_light().astype(jnp.float64)
         double = drawn(vertices, faces, dtype=jnp.float64, edges=True, light=light)
         assert double.color.dtype == double.depth.dtype == double.alpha.dtype == jnp.float64

@@ -132,7 +132,7 @@ def test_the_decoder_is_an_albedo_model(decoder: TextureDecoder):
     mapped = MappedTexture(decoder)
     assert isinstance(decoder, AlbedoModel) and isinstance(mapped, AlbedoModel)
     z = RNG.standard_normal((TINY.layers, 8)).astype("f4")
-    expected = decode_texture(decoder, decoder.w_avg + z * decoder.w_std, linear=False)
+    expected = decode_texture(decoder, decoder.w_avg[None] + z * decoder.w_std[None], linear=False)
     np.testing.assert_allclose(decoder.decode({"latents": jnp.asarray(z)}), expected, atol=1e-5)
     assert decoder.encode(expected)["latents"].shape == decoder.blocks["latents"] == (TINY.layers, 8)
     near = mapped.encode(expected)

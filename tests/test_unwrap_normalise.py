@@ -168,9 +168,9 @@ def test_passing_through_returns_the_photograph_itself():
     ("change", "problem"),
     [
         ({"detect": lambda image: None}, "no face in the inverted photograph"),
-        ({"detect": None}, "`edit` but without `detect`"),
+        ({"detect": None}, "`edit` needs `detect`"),
         ({"layers": {**LAYERS, "yaw": (0, 18)}}, "'yaw', but latents have 18: give the editor its own"),
-        ({"layers": {"light": (7, 11)}}, "name none for 'glasses'"),
+        ({"layers": {"light": (7, 11)}}, "layers lack 'glasses'"),
     ],
 )
 def test_what_cannot_be_edited_is_refused(change, problem):

@@ -189,7 +189,7 @@ def test_wrong_input_is_one_line_with_the_fix(toy, to_itself):
         as_surface(replace(model, uv=jnp.zeros_like(model.uv)))
     with pytest.raises(ValueError, match="no part 'hat'"):
         as_surface(model, parts=["hat"])
-    with pytest.raises(ValueError, match="rows in 0"):
+    with pytest.raises(ValueError, match="indices in 0"):
         make_surface(toy.vertices, toy.faces + 1, toy.uv, toy.uv_faces, toy.landmark_faces, toy.landmark_weights)
     with pytest.raises(ValueError, match="leave one out"):
         carry_texture(jnp.zeros((8, 8, 3)), to_itself, fill=True, base=jnp.zeros((SIZE, SIZE, 3)))

@@ -104,7 +104,7 @@ def fit_map(
     """
     rate, pace, adam = dict(stage.rates)["latents"], schedule(stage), optax.scale_by_adam(*stage.betas)
     wanted = None if view is None else view.features(target)
-    share = mask[..., None] / (3.0 * jnp.maximum(jnp.sum(mask), 1))
+    share = mask[..., None] / (3.0 * jnp.maximum(jnp.sum(mask, dtype=target.dtype), 1))
 
     def loss(x: Float[Array, "L W"]) -> Float[Array, ""]:
         made = decoder.decode({"latents": x})

@@ -17,7 +17,7 @@ from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import Ingredients, Recipe
 from facejax.images import Photo
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 UNSOUND = "{}: the fit did not stay finite; check that the landmarks are its own"
 

@@ -22,7 +22,7 @@ from facejax.fitting.recipes import LINEAR
 from facejax.fitting.terms import TERMS, Term
 from facejax.programs import compile_cached
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 BATCH = "batch"  # the axis along which devices share a batch
 

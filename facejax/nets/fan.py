@@ -79,8 +79,8 @@ def heatmap_landmarks(heatmaps: Float[Array, "N h w L"]) -> FANOutput:
         return jnp.where(inside, 0.25 * jnp.sign(after - before), 0.0)
 
     inside = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
-    x = column + 0.5 + slope(1, inside)
-    y = row + 0.5 + slope(width, inside)
+    x, y = column.astype(flat.dtype) + 0.5, row.astype(flat.dtype) + 0.5
+    x, y = x + slope(1, inside), y + slope(width, inside)
     return FANOutput(CELL * jnp.stack([x, y], axis=-1), peaks)
 
 

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from facejax.programs.keys import argument_kinds
 from facejax.programs.traces import compile_program
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 A = ParamSpec("A")
 R = TypeVar("R")

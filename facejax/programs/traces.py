@@ -21,7 +21,7 @@ from facejax.programs.compiler import jit
 from facejax.programs.folders import traced_folder
 from facejax.programs.keys import Unknown, program_key
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 def compile_program(

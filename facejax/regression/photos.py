@@ -21,7 +21,7 @@ from facejax.images.detect import box_area, box_overlap, detect_faces
 from facejax.programs import compile_cached
 from facejax.regression.regressor import Regression, Regressor, box_crop, regress_crops
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 Faces = Literal["largest", "all"]
 Source = str | Path | np.ndarray | jax.Array

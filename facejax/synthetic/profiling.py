@@ -121,7 +121,7 @@ def unproject(
 ) -> Float[Array, "N 3"]:
     """Camera space (mm) of pixels at known depths (mm in front of the camera): the inverse of `camera.project`."""
     scale = camera.focal / depth[:, None] if isinstance(camera, PerspectiveCamera) else camera.scale
-    across = (pixels - camera.principal) * jnp.array([1.0, -1.0]) / scale
+    across = (pixels - camera.principal[None]) * jnp.array([[1.0, -1.0]]) / scale
     return jnp.concatenate([across, -depth[:, None]], axis=1)
 
 
@@ -141,7 +141,7 @@ def _turned_pose(
 
 
 def _turn(points: Array, origin: Array, turn: Array, shift: Array) -> Array:
-    return (points - origin) @ turn.T + origin + shift
+    return (points - origin[None]) @ turn.T + (origin + shift)[None]
 
 
 def _box_centre(points: Float[Array, "N 2"]) -> Float[Array, " 2"]:

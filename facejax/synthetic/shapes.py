@@ -200,7 +200,7 @@ def skin_tone(key: jax.Array) -> Float[Array, " 3"]:
     draw = jax.random.uniform(key, (4,))
     where = 4 * draw[0] ** 1.4
     low = jnp.minimum(where.astype(jnp.int32), 3)
-    tone = ramp[low] + (where - low) * (ramp[low + 1] - ramp[low])
+    tone = ramp[low] + (where - low.astype(where.dtype)) * (ramp[low + 1] - ramp[low])
     return tone * (0.85 + 0.2 * draw[1] + 0.06 * (draw[1:] - 0.5))
 
 

@@ -85,7 +85,7 @@ def poisson_edit(
 
 def solvable(mask: Bool[Host, "*B H W"] | Float[Host, "*B H W"]) -> Bool[Host, "*B H W"]:
     """The mask as bool (> 0.5), without the map's border."""
-    inside = mask > 0.5
+    inside = mask if mask.dtype == bool else mask > 0.5
     rows, columns = (np.arange(side) for side in mask.shape[-2:])
     rows, columns = ((at >= BORDER) & (at < len(at) - BORDER) for at in (rows, columns))
     return inside & (rows[:, None] & columns)[(None,) * (mask.ndim - 2)]

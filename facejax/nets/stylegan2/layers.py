@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from facejax.nets.stylegan2.resample import conv, conv_down, conv_up, downsample, wide
 
@@ -35,7 +36,7 @@ class Dense(nn.Module):
     rate: float = 1.0  # learning rate relative to the other layers'
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "N C"]) -> Float[Array, "N features"]:
         inputs = x.shape[-1]
         kernel = self.param("kernel", _LATER, (inputs, self.features))
         bias = self.param("bias", _LATER, (self.features,))
@@ -53,7 +54,7 @@ class Conv(nn.Module):
     gain: float = 1.0
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N _ _ features"]:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         weight = self.param("kernel", _LATER, shape) / math.sqrt(math.prod(shape[:3]))
         if not self.down:
@@ -81,7 +82,13 @@ class ModulatedConv(nn.Module):
     clamp: float | None = None
 
     @nn.compact
-    def __call__(self, x, w, noise, place=None):
+    def __call__(
+        self,
+        x: Float[Array, "N H W C"],
+        w: Float[Array, "N D"],
+        noise: Float[Array, "*B _ _"] | None,
+        place: Float[Array, "N _ _ 2"] | None = None,
+    ) -> Float[Array, "N _ _ features"]:
         weight = self.param("kernel", _LATER, (3, 3, x.shape[-1], self.features))
         style = Dense(x.shape[-1], name="affine")(w)
         power = jnp.square(style) @ jnp.sum(jnp.square(weight), axis=(0, 1))
@@ -104,7 +111,7 @@ class ToRGB(nn.Module):
     clamp: float | None = None
 
     @nn.compact
-    def __call__(self, x, w):
+    def __call__(self, x: Float[Array, "N H W C"], w: Float[Array, "N D"]) -> Float[Array, "N H W 3"]:
         inputs = x.shape[-1]
         weight = self.param("kernel", _LATER, (1, 1, inputs, 3))
         style = Dense(inputs, name="affine")(w) / math.sqrt(inputs)
