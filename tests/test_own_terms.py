@@ -14,12 +14,14 @@ from facejax.fitting import LANDMARKS, LINEAR, batches
 from facejax.fitting.scene import project_landmarks
 from facejax.rendering import render
 
-STAGE = facejax.Stage("shape", 60, (("translation", 3.0),), (("pixels", 1e-6),))
+STAGE = facejax.Stage("shape", 60, (("translation", 2.5),), (("pixels", 1e-6),))
 RECIPE = replace(LINEAR, size=64, stages=(STAGE,))
 
 
 def depth_error(scene):
-    return jnp.sum(scene.mask * jnp.abs(scene.rendering.depth - scene.data["depth"])) / jnp.sum(scene.mask)
+    depth = scene.data["depth"]
+    known = scene.mask * jnp.where(depth > 900.0, 1.0, 0.0)  # not beside the face, and not across its outline
+    return jnp.sum(known * jnp.abs(scene.rendering.depth - depth)) / jnp.sum(known)
 
 
 def point_error(scene):

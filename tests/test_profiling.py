@@ -25,6 +25,8 @@ from facejax.programs import jit
 from facejax.rendering import render, sample_texture
 from facejax.synthetic.profiling import _fill, draw_turn, turn_photo, unproject
 
+pytestmark = pytest.mark.promotes("ranks", "types")  # fields of pixels meet colours and masks, all through that room
+
 SIZE = 128
 MODEL = load_face_model()
 turn_one = jit(turn_photo, static_argnames="grid")

@@ -18,6 +18,7 @@ from facejax.fitting import FeatureNetwork, Stage
 from facejax.fitting.stages import schedule
 from facejax.objectives import psnr
 from facejax.programs import jit
+from facejax.programs.promotion import standard_promotion
 from facejax.texture import TextureDecoder
 
 PERCEPTUAL = 0.01  # weight of the feature distance relative to the mean squared difference
@@ -104,7 +105,7 @@ def fit_map(
     """
     rate, pace, adam = dict(stage.rates)["latents"], schedule(stage), optax.scale_by_adam(*stage.betas)
     wanted = None if view is None else view.features(target)
-    share = mask[..., None] / (3.0 * jnp.maximum(jnp.sum(mask, dtype=target.dtype), 1))
+    share = mask[..., None].astype(target.dtype) / (3.0 * jnp.maximum(jnp.sum(mask, dtype=target.dtype), 1))
 
     def loss(x: Float[Array, "L W"]) -> Float[Array, ""]:
         made = decoder.decode({"latents": x})
@@ -114,7 +115,7 @@ def fit_map(
     def step(carry, index):
         x, state = carry
         value, gradient = jax.value_and_grad(loss)(x)
-        direction, state = adam.update(gradient, state)
+        direction, state = standard_promotion(adam.update)(gradient, state)
         return (x - pace(index) * rate * jnp.asarray(direction), state), value
 
     start = jnp.zeros(decoder.blocks["latents"])
