@@ -1,5 +1,6 @@
 """`facejax.fit` with loss terms of the user's own, and with photographs that cannot be fitted."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_points_are_those_of_the_crop_and_of_every_size(people):
     assert first[1] == pytest.approx(first[0] / 2, rel=0.15) and first[0] > 0.3
 
 
-def test_numbers_and_plain_functions_and_weights_of_a_stage(people):
+def test_numbers_and_plain_functions_and_weights_of_a_stage(people, tmp_path):
     _, photo, points, _ = people[0]
     stage = replace(STAGE, weights=(*STAGE.weights, ("place", 0.5)))
     terms = {
@@ -88,6 +89,9 @@ def test_numbers_and_plain_functions_and_weights_of_a_stage(people):
     result = facejax.fit(toy_model(), photo, points, recipe=recipe, terms=terms)
     assert abs(float(result.params.pose.translation[0, 0]) - 25.0) < 5.0
     assert set(result.faces.terms["shape"]) == {"pixels", "place", "none"}
+    (folder,) = result.save(tmp_path, keep_stages=True)
+    told = json.loads((folder / "summary.json").read_text())["stages"]["shape"]
+    assert told["terms"] == {"pixels": 1e-6, "place": 0.5, "none": 1.0} and told["networks"] == {}
 
 
 def test_data_that_does_not_fit_is_named(people):

@@ -74,7 +74,8 @@ def describe_stage(
     stage: Stage, ingredients: Ingredients = NO_INGREDIENTS, terms: Mapping[str, Term] = TERMS
 ) -> dict[str, object]:
     """What a stage does, for a summary: its blocks, appearance and terms, and the networks that they look through."""
-    roles = {name: role for name, _ in stage.weights if (role := terms[name].network) is not None}
+    known = {name: terms[name].network for name, _ in stage.weights if name in terms}  # the user's own are not
+    roles = {name: role for name, role in known.items() if role is not None}
     networks = ingredients.networks
     return {
         "steps": stage.steps,
