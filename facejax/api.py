@@ -44,7 +44,7 @@ class FitResult:
     ingredients: Ingredients  # the appearances and networks that the recipe drew on
     photo: list[int]  # each face's position among the photographs that were passed
     failures: list[str]  # a line for each photograph that could not be fitted
-    failed: list[int]  # and its position
+    failed: list[int]  # the positions of those photographs
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -56,7 +56,7 @@ class FitResult:
 
     @property
     def appearance(self) -> Appearance:
-        """What colours the faces: `facejax.render(model, params, appearance, size=...)`, one face."""
+        """What colours the faces; draw one with `facejax.render(model, params, appearance, size=...)`."""
         return self.ingredients.appearance(self.recipe.appearance_after(), self.model)
 
     @property
@@ -96,9 +96,18 @@ class FitResult:
         keep_stages: bool = False,
         files: Collection[File] = FILES,
     ) -> Path:
-        """Write the files of one face into `folder`; `image` and `extra` go into its summary."""
+        """Write the files of one face and return its folder.
+
+        Args:
+            index: the face's position in this result.
+            folder: where to.
+            image: the photograph's name, for the summary.
+            extra: what else the summary says.
+            keep_stages: also write the face after every stage, to `stages/`.
+            files: which files, see `facejax.export.fitted.write_fitted_face`.
+        """
         photo, observed = as_photo(self.photos[index]), self.observed[index]
-        # Taken out on the host, where that needs no program for each shape.
+        # Indexed on the host: on the device each shape would compile a program.
         face = jax.device_put(jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.faces))
         if keep_stages:
             given = {"photo": photo, "observed": observed, "recipe": self.recipe}
@@ -126,7 +135,7 @@ class FitResult:
 
 @dataclass(frozen=True)
 class RegressResult:
-    """What the network alone says about the faces of some photographs; every array has a leading axis N of faces."""
+    """The network's prediction for the faces of some photographs; every array has a leading axis N of faces."""
 
     regressor: Regressor
     images: list[str]  # file name of each face's photograph
@@ -139,7 +148,7 @@ class RegressResult:
         return len(self.images)
 
     def __getitem__(self, index: int) -> "RegressResult":
-        """One face, still with the leading axis."""
+        """One face, with a leading axis of length 1."""
         one = slice(index, index + 1)
         faces = jax.tree.map(lambda leaf: leaf[one], self.faces)
         return replace(self, images=self.images[one], photo=self.photo[one], boxes=self.boxes[one], faces=faces)
@@ -161,17 +170,17 @@ class RegressResult:
 
     @property
     def pose_degrees(self) -> Float[np.ndarray, "N 3"]:
-        """Pitch, yaw and roll as seen from the camera's place."""
+        """Pitch, yaw and roll relative to the camera."""
         return np.asarray(quaternion_to_euler(self.params.pose.rotation))
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to one .npz file (see `facejax.export.save_regression`), whole or not at all."""
+        """Write everything to one .npz file (see `facejax.export.save_regression`), atomically."""
         save_regression(path, self.faces, self.images, self.boxes, self.regressor.model.name)
         return Path(path)
 
 
 def join(results: Sequence[RegressResult]) -> RegressResult:
-    """The faces of several results of one regressor as one."""
+    """Join several results of one regressor into one."""
     return replace(
         results[0],
         images=[name for result in results for name in result.images],
@@ -197,12 +206,12 @@ def regress(
             or 16 bits.
         boxes: [left, top, right, bottom] or rows of them, in pixels, around the landmarks; by file name, or one entry
             for each photograph (None: look for the face).
-        faces: "largest" or "all" of those found in a photograph.
+        faces: which of the faces found in a photograph: the "largest", or "all".
         regressor: the shipped one by default, see `facejax.regression.regressor.load_regressor`.
-        batch: faces the compiled program takes at once.
+        batch: faces that the compiled program takes at once.
 
-    A photograph that cannot be read or shows no face becomes a line of `failures`; when that is all of them, a
-    ValueError says so.
+    A photograph that cannot be read or shows no face becomes a line of `failures`. Raises ValueError when no photograph
+    gives a face.
     """
     sources = _several(images)
     if not sources:
@@ -217,7 +226,7 @@ def regress(
 
 
 def collect(regressor: Regressor, found: RegressedPhotos) -> RegressResult:
-    """The faces of some photographs as one result; at least one face."""
+    """Put the faces found in some photographs into one result; there must be at least one face."""
     return RegressResult(
         regressor=regressor,
         images=[found.names[face.photo] for face in found.faces],
@@ -229,13 +238,13 @@ def collect(regressor: Regressor, found: RegressedPhotos) -> RegressResult:
 
 
 def _several(images: Sequence[Source] | Source) -> list[Source]:
-    """All photographs; a file, or an array with the three axes of a photograph, is one."""
+    """The photographs as a list; a single file, or a single array with three axes, becomes a list of one."""
     one = isinstance(images, str | Path) or (isinstance(images, ARRAYS) and images.ndim == 3)
     return [images] if one else list(images)  # type: ignore[list-item]
 
 
 def _per_photo(boxes: Sequence[Any] | np.ndarray) -> bool:
-    """One entry a photograph, each a box or rows of boxes; False for what belongs to a single photograph."""
+    """Whether the boxes have one entry for each photograph; False for the boxes of a single photograph."""
     first = boxes[0]
     return first is None or (np.ndim(first) >= 1 and not isinstance(boxes, np.ndarray))
 
@@ -264,18 +273,19 @@ def fit(
         landmarks: 68 points in the iBUG order, (68, 2) for one photograph or one set each, pixels with (0, 0) at the
             image's top-left corner. None: those of `start`.
         recipe: the stages to run, see `facejax.fitting.recipes`; None: `DEFAULT` for the default head, `LINEAR` for
-            other models. One that paints ("gar") runs at its generator's own size.
+            other models. The recipe "gar" runs at its generator's own picture size.
         focal: focal length in pixels of the photographs, where it is known; one for all or one each.
-        start: what `regress` said of these faces, one for each photograph.
+        start: the result of `regress` for these faces, one for each photograph.
         ingredients: the appearances and networks that the recipe's stages name; by default the package's own
             (`facejax.ingredients.ingredients_for`).
         terms: loss terms of your own by name: functions of a `Scene`, or `Term`s with a weight and data for each
             photograph. A term that no stage names joins all stages.
-        batch: faces at once on an accelerator; None: all. A processor takes as few as keep it busy.
+        batch: faces at once on an accelerator; None: all. On a processor the batch is just large enough to keep it
+            busy.
 
-    Returns: the faces of all photographs that could be fitted; the others are lines of its `failures`.
+    Returns: the fitted faces; each photograph that could not be fitted has a line in `failures`.
 
-    Raises ValueError when no photograph can be fitted, and for inputs that do not fit together. The first call with a
+    Raises ValueError when no photograph can be fitted, and for inputs that do not match. The first call with a
     new batch size compiles.
     """
     given = _several(images)
@@ -327,7 +337,7 @@ def fit(
 
 
 class LoadedFace(NamedTuple):
-    """What a fit wrote: the arguments of `facejax.render`."""
+    """A face read from a fit's files: the arguments of `facejax.render`."""
 
     model: FaceModel
     params: FaceParams
@@ -341,9 +351,9 @@ def load_face(
     decoder: TextureDecoder | str | Path = "default",
     renderer: GenerativeRenderer | str | Path = "default",
 ) -> LoadedFace:
-    """A face that a fit wrote: the face model, the parameters, and the appearance that they belong to.
+    """Read a face that a fit wrote: the face model, the parameters, and the appearance that they belong to.
 
-    The parameters' leaves have the axes of the file: none before their own for one face.
+    The parameters have the shapes saved in the file: without leading axes for one face.
 
     >>> model, params, appearance = load_face("out/photo")  # doctest: +SKIP
     >>> picture = facejax.render(model, params, appearance, size=(480, 640)).color  # doctest: +SKIP
@@ -351,10 +361,10 @@ def load_face(
     Args:
         path: a `params.npz`, or the folder that holds it.
         model: the face model that was fitted, or its path.
-        decoder, renderer: those of the fit, or their folders, where it was not the package's own
+        decoder, renderer: those of the fit, or their folders, if the fit did not use the package's own
             (`facejax.ingredients.ingredients_for`).
 
-    Raises ValueError for another model than the one that was fitted, and like `load_params` and the loaders.
+    Raises ValueError for a model other than the one that was fitted, and the errors of `load_params` and the loaders.
     """
     path = Path(path)
     path = path / "params.npz" if path.is_dir() else path
@@ -368,7 +378,7 @@ def load_face(
 
 
 def _own_blocks(path: Path, params: FaceParams, name: str, appearance: Appearance) -> dict[str, Array]:
-    """The blocks of a file as the appearance has them; a file of before 0.1.0 has them in one row."""
+    """A file's blocks in the appearance's shapes; files written before version 0.1.0 have them in one row."""
     blocks, axes = params.appearance, params.identity.ndim - 1
     if name == OWN and "albedo" in blocks and blocks["albedo"].shape[-1] <= block_count(appearance):
         return dict(blocks)  # the last coefficients of a linear model may be left out
@@ -400,12 +410,12 @@ def _with_terms(
 
 
 def _without_outline(recipe: Recipe) -> Recipe:
-    """The recipe for a regressor's landmarks, whose jaw points are fixed points of the surface."""
+    """The recipe for landmarks from the regressor, whose jaw points are fixed on the surface."""
     return replace(recipe, contour="static") if recipe.contour == "auto" else recipe
 
 
 def face_start(model: FaceModel, start: RegressResult) -> FaceStart:
-    """What a fit takes over from the regressor: its confidences, and its coefficients where they are this model's."""
+    """A fit's start from the regressor: its confidences, and its coefficients if they belong to this face model."""
     params, count = start.params, len(start)
     own = model.name == start.regressor.model.name
     identity, expression = (params.identity, params.expression) if own else (np.zeros((count, 0)),) * 2
@@ -435,7 +445,7 @@ def _one_set_each(landmarks: Sequence[np.ndarray] | np.ndarray, count: int) -> l
 def _started(
     photos: dict[int, np.ndarray], names: list[str], failures: dict[int, str], start: RegressResult | None, count: int
 ) -> tuple[dict[int, int], RegressResult]:
-    """The row of each photograph in what `regress` said, which is asked now if that was not given.
+    """The row of each photograph in the regression result, which is computed now if it was not given.
 
     A photograph without a face becomes a line of `failures`.
     """

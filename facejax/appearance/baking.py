@@ -1,4 +1,4 @@
-"""Colours of vertices as a texture. On the host: it is for files."""
+"""Bake vertex colours into a texture, on the host: for files."""
 
 import numpy as np
 import scipy.ndimage
@@ -14,10 +14,18 @@ def bake_vertex_colors(
     *,
     padding: int = 8,
 ) -> Float[np.ndarray, "{size} {size} C"]:
-    """Per-vertex values as a texture (row 0 on top, v up): interpolated over each triangle, at texel centres.
+    """Bake per-vertex values into a texture (row 0 on top, v up), interpolated over each triangle at texel centres.
 
-    The charts are continued by `padding` texels, so that bilinear sampling at their edges meets no background; the
-    rest is the mean of the charts.
+    Args:
+        colors: values of the vertices.
+        faces: triangles of vertices.
+        uv: texture coordinates.
+        uv_faces: triangles of texture coordinates.
+        size: texels along a side of the texture.
+        padding: how many texels the charts are extended, so that bilinear sampling at their edges meets no background.
+            The rest is the mean of the charts.
+
+    Raises ValueError when no triangle covers a texel centre.
     """
     values = np.asarray(colors, np.float64)
     corner_uv = np.asarray(uv, np.float64)[np.asarray(uv_faces)]

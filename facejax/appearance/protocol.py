@@ -29,12 +29,12 @@ class Appearance(Protocol):
 
     @property
     def whole_picture(self) -> bool:
-        """It paints hair and background too, so all of the photograph is compared with it, not the face alone."""
+        """Whether it paints hair and background too; a fit then compares the whole photograph, not the face alone."""
         ...
 
     @property
     def side(self) -> int | None:
-        """Pixels along a side of the square pictures at which it must be fitted; None: any."""
+        """Side in pixels of the square pictures that it must be fitted at; None: any."""
         ...
 
     def init(self, photo: Float[Array, "S S 3"], previous: Float[Array, "*S 3"] | None) -> dict[str, Array]:
@@ -42,7 +42,7 @@ class Appearance(Protocol):
 
         Args:
             photo: the crop that is fitted, display values.
-            previous: the albedo of the appearance before, per vertex or as a map; None if that had none.
+            previous: the albedo of the previous appearance, per vertex or as a map; None if it had none.
 
         Returns: the blocks.
         """
@@ -62,16 +62,16 @@ class Appearance(Protocol):
         moving: Collection[str],
         edges: bool,
     ) -> Callable[[FaceParams], Rendering]:
-        """A function that draws `params` and faces that differ from it in the blocks `moving` only.
+        """A function that draws `params`, and faces that differ from it only in the blocks `moving`.
 
-        What does not move is decoded and rendered once, here.
+        Everything that does not move is decoded and rendered once, here.
 
         Args:
             model, params: the face; its camera is in pixels of the picture.
             size: height and width of the picture, pixels.
             background: one colour or a picture, display values; None: black.
             moving: blocks of `params.appearance`, "light", and those of `GEOMETRY`.
-            edges: silhouettes are blended, which gives them their gradient.
+            edges: blend silhouettes, which gives them their gradient.
 
         Returns: a pure function, differentiable in the moving blocks.
         """
@@ -100,17 +100,17 @@ def zero_blocks(appearance: Appearance) -> dict[str, Float[Array, "*S"]]:
 
 
 def block_count(appearance: Appearance) -> int:
-    """How many numbers all blocks hold."""
+    """The total count of numbers in all blocks."""
     return sum(math.prod(shape) for shape in appearance.blocks.values())
 
 
 def in_order(appearance: Appearance, blocks: Mapping[str, Array]) -> dict[str, Array]:
-    """Blocks in the order in which the appearance names them; jax brings the keys of dictionaries into their own."""
+    """Blocks in the order in which the appearance names them; jax sorts the keys of dictionaries."""
     return {name: blocks[name] for name in appearance.blocks}
 
 
 def split_blocks(appearance: Appearance, row: Float[Array, "*B N"]) -> dict[str, Float[Array, "..."]]:
-    """All blocks from one row of numbers, one block after the other. Raises ValueError when the count is another."""
+    """All blocks from one row of numbers, one block after the other. Raises ValueError for a wrong count."""
     if row.shape[-1] != block_count(appearance):
         raise ValueError(f"{row.shape[-1]} numbers, but the appearance takes {block_count(appearance)}")
     ends = list(accumulate(math.prod(shape) for shape in appearance.blocks.values()))[:-1]

@@ -39,7 +39,7 @@ class SurfaceAppearance:
         return None
 
     def init(self, photo: Float[Array, "S S 3"], previous: Float[Array, "*S 3"] | None) -> dict[str, Array]:
-        """Blocks near the albedo before; those of the mean one if there was none."""
+        """Blocks near the previous albedo; the mean albedo's if there was none."""
         if previous is None:
             return {name: jnp.zeros(shape) for name, shape in self.blocks.items()}
         return self.albedo.encode(previous)
@@ -73,7 +73,7 @@ class SurfaceAppearance:
         photo: Float[np.ndarray, "H W 3"],
         landmarks: Float[np.ndarray, "68 2"],
     ) -> Float[np.ndarray, "T T 3"]:
-        """The albedo as a map; baked where it is one colour for each vertex. The photograph adds nothing."""
+        """See `Appearance.texture`. The albedo as a map, baked if it is per vertex; the photograph is not used."""
         albedo = np.clip(np.asarray(_decode(self.albedo, params.appearance)), 0.0, 1.0)
         if albedo.ndim == 3:
             return albedo
@@ -84,12 +84,12 @@ class SurfaceAppearance:
 
 
 def own_appearance(model: FaceModel) -> SurfaceAppearance:
-    """The model's own linear albedo, which recipes call "linear"; grey for a model without colours."""
+    """The appearance that recipes call "linear": the model's own linear albedo; grey for a model without colours."""
     return SurfaceAppearance(own_albedo(model))
 
 
 def _bare(params: FaceParams) -> FaceParams:
-    """Without the appearance, so that a program traces one drawing for all appearances."""
+    """The parameters without the appearance, so that a program traces the drawing once for all appearances."""
     return replace(params, appearance={})
 
 

@@ -50,17 +50,21 @@ def load_face_model(
     albedo: int | None = None,
     landmarks: Landmarks = None,
 ) -> FaceModel:
-    """The face model in a file or folder, in millimetres and this library's conventions; "default" is the shipped head.
+    """Load a face model from a file or folder, in millimetres and this library's conventions.
 
-    What the file is, is told by its content: an ICT-FaceKit folder (or its .npz), Basel Face Model 2009 (.mat) and
+    The content of the file tells its format: an ICT-FaceKit folder (or its .npz), Basel Face Model 2009 (.mat) and
     2017/2019 (.h5), Deep3D's `BFM_model_front.mat`, FLAME (.pkl or .npz), HiFi3D++ (.mat), GNM Head (.npz), or what
-    `facejax convert model` or the builder of the default head wrote (.npz); `format` (one of FORMATS) says it instead.
-    docs/models.md tells where to get each file and what is converted. Nothing is executed: pickles are read by a reader
-    that admits arrays only.
+    `facejax convert model` or the builder of the default head wrote (.npz). docs/models.md says where to get each file
+    and what is converted. Nothing is executed: the reader of pickles accepts arrays only.
 
-    `identity`, `expression` and `albedo` keep that many first components (None, or more than the file has: all of
-    them). `landmarks` replaces the file's landmarks, or gives them to a file without: 68 vertex indices, or 68
-    triangles with barycentric weights (68, 3) in the file's order, in the iBUG order.
+    Args:
+        source: a file or folder; "default" is the shipped head.
+        format: one of FORMATS, for a file whose content does not tell.
+        identity, expression, albedo: keep this many first components; None, or more than the file has: all of them.
+        landmarks: 68 landmarks in the iBUG order, in place of the file's or for a file without any: vertex indices, or
+            triangles with barycentric weights (68, 3), both in the file's order.
+
+    Returns: the model; one with colours is a `MorphableModel`.
 
     Raises FileNotFoundError or ValueError, one line with the file, the problem and the fix.
 
@@ -86,12 +90,12 @@ def load_face_model(
 
 
 def _own_file(path: Path, data: Mapping[str, Any], options: Options) -> FaceModel:
-    """Any model as it was written, or a head in the shipped one's encoding."""
+    """Any model that `save_face_model` wrote, or a head in the encoding of the shipped one."""
     return plain.load_plain(path, data, options) if plain.KEY in data else _own_head(path, options)
 
 
 def _own_head(source: Path | None, options: Options) -> FaceModel:
-    """The shipped head, or one in the same format built by its owner."""
+    """The shipped head, or a head that the user built in the same format."""
     from facejax.face_model.formats.default import load_default_head, read_head
 
     if options.landmarks is not None:

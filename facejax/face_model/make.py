@@ -1,4 +1,4 @@
-"""`make_face_model`: checks the arrays of a model and assembles it. The one way to make a `FaceModel`."""
+"""`make_face_model` checks the arrays of a model and assembles it. Every `FaceModel` is made here."""
 
 from dataclasses import dataclass
 
@@ -37,12 +37,28 @@ def make_face_model(
     expression_names: tuple[str, ...] | None = None,
     blendshapes: bool = False,
 ) -> FaceModel:
-    """A `FaceModel` from arrays of the shapes given there (mm; bases in mm per unit).
-
-    With `albedo`, (mean, basis, std) of the shapes that `LinearAlbedo` has, it is a `MorphableModel`.
+    """A `FaceModel` from arrays.
 
     What is left out is empty (expressions, landmarks, albedo), zero (uv), its own mirror image, or all one region.
-    Raises ValueError naming the array that does not fit and the shape it should have.
+
+    Args:
+        name: of the model; files of parameters store it.
+        mean: (V, 3), mm.
+        faces: triangles (F, 3), counter-clockwise seen from outside.
+        identity_basis, expression_basis: (K, V, 3) and (E, V, 3), mm per unit.
+        identity_std, expression_std: (K,) and (E,); coefficient k moves the vertices by `std[k] * basis[k]`.
+        albedo: (mean, basis, std) with the shapes of `LinearAlbedo`; the result is then a `MorphableModel`.
+        uv, uv_faces: texture coordinates (U, 2), v up, and triangles of them (F, 3).
+        landmark_faces, landmark_weights: the triangle of each landmark (L,) and its barycentric weights (L, 3).
+        contour_faces, contour_weights: triangles (J, C) and weights (J, C, 3) of the candidates of each jaw landmark.
+        contour_direction: (J, 2), the face outline's outward direction at each jaw landmark, in x and y.
+        regions: named masks (V,) in [0, 1].
+        mirror: (V,), the vertex on the other side of the head.
+        face_part: (F,), each triangle's position in `part_names`.
+        part_names, identity_names, expression_names: names of parts and components.
+        blendshapes: expression coefficients are weights in [0, 1].
+
+    Raises ValueError that names the array with a wrong shape, and the shape it should have.
     """
     check = _Check(name)
     mean = check.floats("mean", mean, (None, 3))

@@ -17,7 +17,7 @@ from facejax.camera import Camera, Pose
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Topology:
-    """The integer arrays of a face model. Kept apart so that the float leaves can be differentiated on their own."""
+    """The integer arrays of a face model, kept apart so that the float leaves can be differentiated on their own."""
 
     faces: Int[Array, "F 3"]  # counter-clockwise seen from outside
     uv_faces: Int[Array, "F 3"]  # rows of FaceModel.uv, corner by corner
@@ -74,7 +74,15 @@ class FaceParams:
 
 
 def combine(coefficients: Float[Array, " N"], std: Array, basis: Array, label: str) -> Array:
-    """sum_k c_k std_k basis_k; fewer coefficients than components leave the rest at zero, more are a ValueError."""
+    """The linear combination `sum_k c_k std_k basis_k`.
+
+    Args:
+        coefficients: c; fewer than the components leave the rest at zero.
+        std, basis: (K,) and (K, ...).
+        label: what errors call the coefficients.
+
+    Raises ValueError for more coefficients than components.
+    """
     count = coefficients.shape[0]
     if count > basis.shape[0]:
         raise ValueError(f"{count} {label} coefficients, but the model has {basis.shape[0]}: pass at most that many")
@@ -85,7 +93,7 @@ def combine(coefficients: Float[Array, " N"], std: Array, basis: Array, label: s
 
 
 def neutral_vertices(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
-    """The person without an expression: identity only, model space, mm.
+    """The face without its expression: mean + identity, model space, mm.
 
     Fewer coefficients than components leave the rest at zero; more are a ValueError.
     """

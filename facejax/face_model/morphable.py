@@ -1,4 +1,4 @@
-"""Colours from a few numbers: the linear albedo that comes with a face model's file, and what others have to offer."""
+"""Albedo models: the linear albedo from a face model's file, and the protocol that other albedo models implement."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ class AlbedoModel(Protocol):
         ...
 
     def encode(self, albedo: Float[Array, "*S 3"]) -> dict[str, Array]:
-        """Blocks whose albedo is near this one, in closed form: where a fit begins."""
+        """Blocks whose albedo is near this one, in closed form: the start of a fit."""
         ...
 
 
@@ -66,7 +66,7 @@ class LinearAlbedo:
         return self.mean + combine(blocks["albedo"], self.std, self.basis, "albedo")
 
     def encode(self, albedo: Float[Array, "*S 3"]) -> dict[str, Array]:
-        """The least squares coefficients, held a little towards zero."""
+        """The least-squares coefficients, with a small ridge."""
         flat = self.basis.reshape(self.count, -1) * self.std[:, None]
         gram = flat @ flat.T
         ridge = 1e-3 * jnp.trace(gram) / max(self.count, 1) * jnp.eye(self.count)
@@ -76,13 +76,13 @@ class LinearAlbedo:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MorphableModel(FaceModel):
-    """A face model whose file has colours too: what `load_face_model` returns for the shipped head, Basel, ..."""
+    """A face model with colours: what `load_face_model` returns for the shipped head, the Basel models and others."""
 
     albedo: LinearAlbedo
 
 
 def own_albedo(model: FaceModel) -> LinearAlbedo:
-    """The linear albedo of a model's own file; grey, without components, where it has none."""
+    """The linear albedo of a face model; grey, without components, if the model has none."""
     if isinstance(model, MorphableModel):
         return model.albedo
     grey = jnp.full_like(model.mean, GREY)
@@ -90,10 +90,10 @@ def own_albedo(model: FaceModel) -> LinearAlbedo:
 
 
 def decode_albedo(model: FaceModel, params: FaceParams) -> Float[Array, "*S 3"]:
-    """A face in the colours of its model's own linear albedo; grey where the model has none.
+    """The albedo of a face from its model's own linear albedo; grey if the model has none.
 
-    Display values, per vertex (V, 3) or as a UV map (T, T, 3); not clipped. Raises ValueError for parameters of another
-    appearance, which only that one can draw (`FitResult.appearance`, `load_face`).
+    Display values, per vertex (V, 3) or as a UV map (T, T, 3); not clipped. Raises ValueError for the parameters of
+    another appearance: draw those with that appearance (`FitResult.appearance`, `load_face`).
     """
     if not params.appearance:
         return own_albedo(model).mean
@@ -121,7 +121,12 @@ def neutral_params(model: FaceModel, camera: Camera, *, distance: float = 1000.0
 def truncate(
     model: FaceModel, *, identity: int | None = None, expression: int | None = None, albedo: int | None = None
 ) -> FaceModel:
-    """The model with its first components only (None keeps all; a number beyond the file's keeps all)."""
+    """Keep only the first components of a model.
+
+    Args:
+        model: the face model.
+        identity, expression, albedo: how many; None, or more than the model has, keeps all.
+    """
     if isinstance(model, MorphableModel):
         colour = model.albedo
         model = replace(model, albedo=LinearAlbedo(colour.mean, colour.basis[:albedo], colour.std[:albedo]))

@@ -12,7 +12,7 @@ from facejax.mesh import points_on_faces
 # fmt: off
 MIRROR68 = np.array([*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
                      39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65])
-"""The landmark (iBUG order) at each one's place in a mirror image."""
+"""For each landmark (iBUG order) the one that takes its place in a mirror image."""
 # fmt: on
 
 
@@ -22,9 +22,9 @@ def landmarks(
     """Landmarks (68 in the iBUG order) on decoded vertices, in the vertices' space, mm.
 
     Without `rotation` every landmark is a fixed point of the surface, as in 3D annotations. With the head's rotation
-    the jaw points (0-16) move to where the outline of the face is seen, as people and 2D detectors mark it: of the
-    candidates along each point's section of the cheek, the outermost one after turning the head is taken (Zhu et al.,
-    "High-fidelity pose and expression normalization", CVPR 2015, section 2.2). The choice carries no gradient, the
+    the jaw points (0-16) move to the visible outline of the face, where people and 2D detectors mark them: each jaw
+    point has candidates along a section of the cheek, and the one outermost after turning the head is taken (Zhu et
+    al., "High-fidelity pose and expression normalization", CVPR 2015, section 2.2). The choice carries no gradient, the
     point does.
     """
     return place_landmarks(model, points_on_faces(vertices, model.faces, *landmark_candidates(model)), rotation)
@@ -48,7 +48,7 @@ def place_landmarks(
 def choose_landmarks(
     model: FaceModel, candidates: Float[Array, "P 3"], rotation: Float[Array, " 4"] | None
 ) -> Int[Array, " L"]:
-    """Rows of `candidates` that are the landmarks: the first L, or for the jaw the outermost of each one's choices."""
+    """The rows of `candidates` that are the landmarks: the first L, but for jaw points their outermost candidate."""
     count, (jaw, choices) = model.topology.landmark_faces.shape[0], model.topology.contour_faces.shape
     rows = jnp.arange(count)
     if rotation is None or choices <= 1:

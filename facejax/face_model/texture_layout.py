@@ -12,11 +12,11 @@ MARGIN = 0.01  # of the map's side, around the chart
 
 
 def with_layout(model: FaceModel) -> FaceModel:
-    """The model itself, or with cylindrical texture coordinates where it has none (all of them equal).
+    """The model with texture coordinates: unchanged if it has any, else with a cylindrical layout.
 
-    u is the angle of the mean's vertices around the upright axis through the middle of its box, 0.5 in front; v is the
-    height. The chart is cut at the back. Triangles may share a place in it (behind the ears, inside of the mouth): see
-    `outward`.
+    A model whose coordinates are all equal has none. u is the angle of the mean's vertices around the upright axis
+    through the middle of its box, 0.5 in front; v is the height. The chart is cut at the back. Triangles may overlap in
+    it (behind the ears, inside the mouth): see `outward`.
     """
     uv = np.asarray(model.uv)
     if uv.size and np.ptp(uv, axis=0).any():
@@ -38,7 +38,7 @@ def with_layout(model: FaceModel) -> FaceModel:
 
 
 def outward(model: FaceModel) -> Int[np.ndarray, " F"]:
-    """The triangles from the axis outward: painted in this order, a map shows of several the outermost."""
+    """The triangles ordered from the axis outward: painted in this order, the outermost of several stays visible."""
     place = _centred(np.asarray(model.mean, np.float64))[np.asarray(model.faces)].mean(axis=1)
     return np.argsort(np.hypot(place[:, 0], place[:, 2]), kind="stable")
 
