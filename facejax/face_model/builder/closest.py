@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 @dataclass(frozen=True)
 class Closest:
-    """Nearest surface points of N queries."""
+    """The nearest surface point of each of N query points."""
 
     points: Float[np.ndarray, "N 3"]
     triangles: Int[np.ndarray, " N"]

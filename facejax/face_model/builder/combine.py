@@ -1,5 +1,5 @@
-"""Two linear models in correspondence made one: Ploumpis et al., "Combining 3D morphable models: a large scale
-face-and-head model" (CFHM), CVPR 2019. A face model knows faces well, a head model knows the whole head.
+"""Combine two linear models in correspondence: Ploumpis et al., "Combining 3D morphable models: a large scale
+face-and-head model" (CFHM), CVPR 2019. A face model is detailed in the face, a head model covers the whole head.
 
 Models are (mean, basis, std) with N(0, 1) coefficients. Float64 inside, float32 out.
 """
@@ -32,7 +32,17 @@ def regression_matrix(
 def paired_coefficients(
     face: Model, head: Model, face_points: Int[np.ndarray, " P"], *, samples: int, seed: int
 ) -> tuple[Float[np.ndarray, "N K"], Float[np.ndarray, "N H"]]:
-    """Random heads and the face coefficients that fit them best at the P head vertices `face_points`."""
+    """Random heads, and the face coefficients that fit them best in the face.
+
+    Args:
+      face, head: the two models, (mean, basis, std) each.
+      face_points: the head vertex that each of the P face vertices corresponds to.
+      samples: number of random heads, N.
+      seed: of the random heads.
+
+    Returns:
+      The coefficients of the face model (N, K), and of the head model (N, H).
+    """
     head_mean, head_basis, head_std = (np.asarray(part, np.float64) for part in head)
     face_mean, face_basis, face_std = (np.asarray(part, np.float64) for part in face)
     coefficients = np.random.default_rng(seed).standard_normal((samples, len(head_std)))
@@ -53,7 +63,17 @@ def blend_region(
     """Move the head onto the face where `mix` is 1 and let the rest follow smoothly.
 
     The displacement d minimises `sum_i mix_i |d_i - (face_i - head_i)|^2 + stiffness |L d|^2` with L the graph
-    Laplacian; values of `face` where `mix` is 0 are not looked at.
+    Laplacian.
+
+    Args:
+      head: vertices of the head.
+      face: the face's vertices on the same topology; ignored where `mix` is 0.
+      mix: weight of the face at each vertex, in [0, 1].
+      faces: triangles.
+      stiffness: weight of the smoothness.
+
+    Returns:
+      The moved head, float32. Raises ValueError when `mix` is zero everywhere.
     """
     head, mix = np.asarray(head, np.float64), np.asarray(mix, np.float64)
     if not mix.max() > 0:
@@ -89,7 +109,17 @@ def merge_covariance(
       each domain, but the two domains are independent.
 
     Both have low rank, so the eigendecomposition is done in the span of the two bases, never in 3V x 3V. The mean is
-    mixed linearly. The basis is orthogonal under `weights` (areas).
+    mixed linearly.
+
+    Args:
+      face, head: the two models on the same vertices, (mean, basis, std) each.
+      mix: weight of the face model at each vertex, in [0, 1].
+      weights: of the vertices (areas); the basis is orthogonal under them.
+      variance: share of the variance to keep.
+      components: the most components to keep; None: no limit.
+      kernel: "mean" or "product", as above.
+
+    Raises ValueError for an unknown kernel, and for models with different numbers of vertices.
     """
     if kernel not in ("mean", "product"):
         raise ValueError(f"unknown kernel {kernel!r}: use 'mean' or 'product'")

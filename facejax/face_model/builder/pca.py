@@ -30,13 +30,16 @@ def fit_pca(
     variance: float = 0.997,
     components: int | None = None,
 ) -> LinearGaussian:
-    """PCA by the thin SVD of the weighted, centred samples.
+    """PCA by the thin SVD of the weighted, centred samples. Variances are unbiased (N - 1).
 
-    `weights` (shape of a sample's leading axes: one a vertex for (N, V, 3), one a texel for (N, T, T, 3)) say how much
-    an element's squared error counts; vertex areas make the result independent of the meshing. Keeps the fewest
-    components with the `variance` share (LSFM: 0.997), and at most `components`. Unbiased variances (N - 1).
+    Args:
+      samples: in correspondence, such as (N, V, 3) or (N, T, T, 3).
+      weights: how much the squared error of each element counts, with the shape of a sample's leading axes: one per
+        vertex or one per texel. Vertex areas make the result independent of the meshing.
+      variance: keep the fewest components with this share of the variance (LSFM: 0.997).
+      components: the most components to keep; None: no limit.
 
-    Raises ValueError for fewer than two samples or weights that do not fit.
+    Raises ValueError for fewer than two samples, and for weights of another shape.
     """
     samples = np.asarray(samples)
     if len(samples) < 2:
@@ -64,9 +67,15 @@ def reorthogonalise(
 ) -> tuple[LinearGaussian, Float[np.ndarray, "K L"]]:
     """The same Gaussian with a basis orthogonal under `weights`, sorted by variance.
 
-    `model` is (mean, basis, std) with coefficients N(0, 1) but a basis that need not be orthogonal: a published model
-    cut to a region, resampled, or merged. Returns the model and the matrix R of the new coefficients' rotation:
-    `new = old @ R`. With `variance=1` the covariance is exactly that of the input.
+    Args:
+      model: (mean, basis, std) with N(0, 1) coefficients. The basis need not be orthogonal: a published model cut to a
+        region, resampled, or merged.
+      weights: as for `fit_pca`.
+      variance: share of the variance to keep; at 1 the covariance is exactly that of the input.
+      components: the most components to keep; None: no limit.
+
+    Returns:
+      The model, and the matrix R that turns its coefficients: `new = old @ R`.
     """
     mean, basis, std = (np.asarray(part, np.float64) for part in model)
     shape = mean.shape
@@ -109,8 +118,17 @@ def prune(
 ) -> Int[np.ndarray, " M"]:
     """LSFM's outlier test: indices of the samples to keep, in order.
 
-    The squared norm of a sample's first `leading` whitened coefficients is chi-squared for a good sample; the `drop`
-    largest belong to failed registrations. Rebuild the PCA from the rest.
+    The squared norm of a good sample's first whitened coefficients is chi-squared; the largest norms belong to failed
+    registrations. Rebuild the PCA from the samples that are kept.
+
+    Args:
+      model: fitted to all samples.
+      samples: all samples.
+      drop: how many samples with the largest norms to drop.
+      leading: number of coefficients in the norm.
+      weights: as for `fit_pca`.
+
+    Raises ValueError unless `drop` is less than the number of samples.
     """
     if not 0 <= drop < len(samples):
         raise ValueError(f"cannot drop {drop} of {len(samples)} samples")
@@ -137,7 +155,7 @@ def _components(square: np.ndarray, variance: float, components: int | None) -> 
 
 
 def _signs(rows: np.ndarray) -> np.ndarray:
-    """+1 or -1 a row: a component's sign is arbitrary, its largest entry shall be positive (rebuilds agree)."""
+    """+1 or -1 for each row, to make its largest entry positive: signs are arbitrary, and so rebuilds agree."""
     if not len(rows):
         return np.ones(0)
     return np.where(rows[np.arange(len(rows)), np.argmax(np.abs(rows), axis=1)] < 0, -1.0, 1.0)

@@ -33,11 +33,17 @@ def generalised_procrustes(
 ) -> Aligned:
     """Align every shape to the evolving mean until the mean stops moving.
 
-    The frame (position, orientation and size) is that of `reference`, by default the first shape: after each round the
-    mean is itself aligned to it, so the result neither drifts nor shrinks. With `scale=False` sizes are kept. Ends
-    when the mean moves less than `tolerance` of its size.
+    After each round the mean is itself aligned to the reference, so the result neither drifts nor shrinks.
 
-    Raises ValueError for fewer than one shape or weights that sum to zero.
+    Args:
+      shapes: N shapes of P corresponding points.
+      weights: of the points.
+      scale: False keeps the sizes of the shapes.
+      reference: gives the frame (position, orientation and size); None: the first shape.
+      iterations: the most rounds.
+      tolerance: stop when the mean moves less than this share of its size.
+
+    Raises ValueError without a shape, and for weights that sum to zero.
     """
     shapes = np.asarray(shapes, np.float64)
     if shapes.ndim != 3 or len(shapes) == 0:

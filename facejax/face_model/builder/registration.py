@@ -70,11 +70,16 @@ def lsfm_data_weights(
     outer: tuple[float, float] = (0.5, 0.0),
     vertical: float = 1.7,
 ) -> Float[np.ndarray, "S V"]:
-    """LSFM's trust in the data: 1 around the nose, falling by a smoother-step to an outer weight.
+    """LSFM's data weights: 1 around the nose, falling with a smootherstep to an outer weight.
 
-    `radius` and `width` are the middle and the extent of the fall in mm (0.95 x 0.847 and 0.5 x 0.847 decimetres);
-    squared vertical distances count `vertical` times, so that the region is an upright ellipse. The outer weight goes
-    linearly from the first to the second value of `outer` over the stages, from stiff to loose.
+    Args:
+      vertices: of the template, mm.
+      nose_tip: mm.
+      stages: S, one row of weights for each.
+      radius: middle of the fall, mm (0.95 x 0.847 decimetres).
+      width: extent of the fall, mm (0.5 x 0.847 decimetres).
+      outer: the outer weight of the first (stiff) and of the last (loose) stage; linear in between.
+      vertical: factor of squared vertical distances, which makes the region an upright ellipse.
     """
     offset = np.asarray(vertices, np.float64) - nose_tip
     distance = np.sqrt(offset[:, 0] ** 2 + vertical * offset[:, 1] ** 2 + offset[:, 2] ** 2)
@@ -101,7 +106,7 @@ def register(
     gamma: float = 1.0,
     progress: Callable[[Progress], None] | None = None,
 ) -> Registration:
-    """Deform the template onto the target by one affine map a vertex, ever less alike between neighbours.
+    """Deform the template onto the target with one affine map per vertex, less and less alike between neighbours.
 
     Amberg's energy (eq. 8), with nearest points found again before each solve:
     `sum_edges alpha^2 |(X_i - X_j) G|^2 + sum_i w_i |X_i v_i - u_i|^2 + beta^2 sum_l |X_l v_l - target_l|^2`.
@@ -109,16 +114,23 @@ def register(
     that the template's half diagonal is 1; the stiffness is on that scale.
 
     Args:
-      landmarks: corresponding points; their weight beta is one value or one a stage.
-      data_weights: (V,) or one row a stage (S, V), in [0, 1]; see `lsfm_data_weights`.
-      iterations: solves a stage at most; a stage ends when the vertices move less than `tolerance` (of the half
-        diagonal) on average.
-      max_angle: degrees between the surfaces' normals beyond which a match is rejected, as is a match on the target's
-        border or beyond `max_distance` (unit of the target).
+      template_vertices, faces: the template.
+      target_vertices, target_faces: the surface that it is brought to.
+      landmarks: corresponding points.
+      stiffness: alpha of each stage.
+      landmark_weight: beta, one value or one per stage.
+      data_weights: (V,) or one row per stage (S, V), in [0, 1]; see `lsfm_data_weights`.
+      iterations: the most solves in a stage.
+      tolerance: a stage ends when the vertices move less than this on average, as a share of the half diagonal.
+      max_angle: reject matches whose normals differ by more, degrees. Matches on the target's border are rejected too.
+      max_distance: reject matches further away, unit of the target.
       gamma: weight of the affine maps' linear part against their translation (G's last entry is gamma).
       progress: called after each solve.
 
-    Returns float32 vertices in the target's space. Raises ValueError for weights that do not fit.
+    Returns:
+      Float32 vertices in the target's space, and how well they fit.
+
+    Raises ValueError for data weights of another shape.
     """
     source, faces = np.asarray(template_vertices, np.float64), np.asarray(faces, np.int64)
     target_vertices = np.asarray(target_vertices, np.float64)

@@ -38,10 +38,10 @@ def fail(path: Path, problem: str, fix: str) -> NoReturn:
 
 @contextmanager
 def open_container(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The arrays of a .mat, .npz, .h5 or pickle file by name, while open; the first bytes tell which it is.
+    """Open a .mat, .npz, .h5 or pickle file and give its arrays by name; the first bytes tell which kind it is.
 
-    Arrays of .npz and .h5 files are read when they are asked for. Nothing is executed: pickles go through the
-    restricted reader, and object arrays inside a .npz are refused when asked for.
+    Arrays of .npz and .h5 files are read on access. Nothing is executed: pickles go through the restricted reader, and
+    object arrays inside a .npz are refused on access.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the path of a face-model file or folder")
@@ -91,7 +91,7 @@ class _MissingReaderError(ValueError):
 
 
 class _Lazy(Mapping[str, Any]):
-    """Arrays read from an open archive when they are asked for."""
+    """Arrays of an open archive, read on access."""
 
     def __init__(self, path: Path, archive: Any, keys: Iterable[str], transpose: bool = False):
         self.path, self.archive, self.names, self.transpose = path, archive, tuple(keys), transpose
@@ -120,6 +120,7 @@ class _Lazy(Mapping[str, Any]):
 
 
 def require(path: Path, data: Mapping[str, Any], keys: Iterable[str], kind: str) -> None:
+    """Raises ValueError unless all keys are in the file; `kind` is what the error calls the format."""
     missing = [key for key in keys if key not in data]
     if missing:
         fail(
@@ -182,7 +183,7 @@ def rows(path: Path, data: Mapping[str, Any], key: str, count: int, keep: int | 
 
 
 def triangles(path: Path, data: Mapping[str, Any], key: str, count: int, *, first: int, shape=(None, 3)) -> np.ndarray:
-    """Triangles counted from 0; `first` is the number of the file's first vertex (1 in MATLAB files)."""
+    """Triangles (F, 3) with vertices counted from 0; the file counts its `count` vertices from `first` (MATLAB: 1)."""
     value = array(path, data, key, shape)
     if not len(value):
         fail(path, f"{key!r} is empty", GET_AGAIN)
@@ -190,7 +191,7 @@ def triangles(path: Path, data: Mapping[str, Any], key: str, count: int, *, firs
 
 
 def indices(path: Path, data: Mapping[str, Any], key: str, count: int, *, first: int) -> np.ndarray:
-    """Vertex numbers counted from 0, as (n,)."""
+    """Vertex numbers (n,) counted from 0; the file counts its `count` vertices from `first` (1 in MATLAB files)."""
     return _count_from_zero(path, key, vector(path, data, key), count, first)
 
 
@@ -202,10 +203,10 @@ def _count_from_zero(path: Path, key: str, value: np.ndarray, count: int, first:
 
 
 def winds_inward(vertices: np.ndarray, faces: np.ndarray) -> bool:
-    """Whether the triangles of a head, or of the front of one, are clockwise seen from outside.
+    """Whether the triangles of a head, or of a face mask, are clockwise seen from outside.
 
-    Sums normal times direction from the middle of the vertices over the surface (three times the enclosed volume for
-    a closed one); the middle of a face mask lies behind it, so open meshes work too.
+    Integrates normal times direction from the middle of the vertices over the surface (three times the enclosed volume
+    of a closed one). The middle of a face mask lies behind it, so open meshes work too.
     """
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -213,7 +214,7 @@ def winds_inward(vertices: np.ndarray, faces: np.ndarray) -> bool:
 
 
 def on_vertices(path: Path, faces: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices as barycentric points: for each one a triangle that has it, and weights with a single 1."""
+    """Vertices as barycentric points: for each vertex a triangle that it belongs to, and weights with a single 1."""
     flat = faces.reshape(-1)
     order = np.argsort(flat, kind="stable")
     position = np.searchsorted(flat[order], ids)
@@ -230,7 +231,10 @@ def on_vertices(path: Path, faces: np.ndarray, ids: np.ndarray) -> tuple[np.ndar
 
 
 def resolve_landmarks(path: Path, faces: np.ndarray, count: int, landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks as triangles (68,) and weights (68, 3), in the file's triangle and corner order."""
+    """Landmarks given in either form, as triangles (68,) and weights (68, 3) in the file's triangle and corner order.
+
+    `count` is the number of vertices. Raises ValueError for landmarks of another shape or out of range.
+    """
     wanted = "landmarks= takes 68 vertex indices, or a pair of 68 triangles and (68, 3) weights, in the iBUG order"
     if isinstance(landmarks, tuple) and len(landmarks) == 2:
         ids, weights = np.asarray(landmarks[0]), np.asarray(landmarks[1], np.float32)
@@ -258,10 +262,19 @@ def assemble(
     uv_faces: np.ndarray | None = None,
     **fields: Any,
 ) -> FaceModel:
-    """The model from arrays in millimetres, with every triangle counter-clockwise seen from outside.
+    """Make the model, with every triangle counter-clockwise seen from outside.
 
-    `landmarks` are the file's own, replaced by those of `options`; the jaw's may move along the surface around them.
-    Whatever does not fit is a ValueError with the file's name.
+    Args:
+      path: the file, for errors.
+      name: of the model.
+      mean: (V, 3), mm.
+      faces: triangles (F, 3), in either winding.
+      options: its landmarks replace the file's.
+      landmarks: the file's own. Jaw landmarks get candidates along the surface (`moving_contour`).
+      uv_faces: triangles of texture coordinates.
+      fields: the other arguments of `make_face_model`.
+
+    Raises ValueError with the file's name for arrays that do not match.
     """
     landmarks = landmarks if options.landmarks is None else options.landmarks
     if landmarks is not None:

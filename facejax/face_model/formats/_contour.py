@@ -1,4 +1,4 @@
-"""Where the jaw landmarks may move to, for files that have only the fixed ones."""
+"""Candidates that jaw landmarks may move to, for files that have fixed landmarks only."""
 
 import numpy as np
 
@@ -13,11 +13,15 @@ def moving_contour(
     """Candidates of the jaw landmarks: triangles (17, C), weights (17, C, 3), outward directions in x and y (17, 2).
 
     Each jaw point slides along a section of the surface, as in Zhu et al., "High-fidelity pose and expression
-    normalization", CVPR 2015, section 2.2. Here the section of a landmark lies in the plane through it that holds the
-    z axis and the outline's outward direction; candidate 0 is the landmark, the others are spread by length from a
-    little behind it (farther, ears, neck or the back of the head would be the outline) to the cheek in front of it.
-    Where a section ends early (the border of a face mask), candidates repeat its last point.
-    `vertices` (V, 3) are the mean's, `landmark_faces` (68,) and `landmark_weights` (68, 3) its fixed landmarks.
+    normalization", CVPR 2015, section 2.2. Here the section lies in the plane that passes through the landmark and
+    contains the z axis and the outline's outward direction. Candidate 0 is the landmark itself. The others are spread
+    by length from a little behind it (further back, ears, neck or the back of the head would be the outline) to the
+    cheek in front of it. Where a section ends early (the border of a face mask), candidates repeat its last point.
+
+    Args:
+      vertices: of the mean, (V, 3).
+      faces: triangles (F, 3).
+      landmark_faces, landmark_weights: the fixed landmarks, (68,) and (68, 3).
     """
     points = np.einsum("lk,lkc->lc", landmark_weights, vertices[faces[landmark_faces]])
     width = np.linalg.norm(points[16] - points[0])
@@ -42,7 +46,7 @@ def moving_contour(
 
 
 def outline_directions(outline: np.ndarray) -> np.ndarray:
-    """Unit normals (J, 2) of the jaw line, running from the right ear over the chin to the left ear, away from it."""
+    """Outward unit normals (J, 2) of the jaw line, which runs from the right ear over the chin to the left ear."""
     tangent = np.gradient(outline, axis=0)
     normal = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
     return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
@@ -69,9 +73,9 @@ def _walk(
     origin,
     limit,
 ) -> tuple[_Walk, _Walk]:
-    """The section height = 0 from a point inside triangle `start`, to the front (+z) and to the back.
+    """Follow the section height = 0 from a point inside triangle `start`, to the front (+z) and to the back.
 
-    A corner in the plane counts as on its positive side, so a walk ends at the border of the mesh only.
+    A corner in the plane counts as on its positive side, so a walk ends at the mesh border only.
     """
     walks = []
     side = height >= 0
@@ -107,6 +111,6 @@ def _crossed(face: np.ndarray, side: np.ndarray) -> list[_Edge]:
 
 
 def _at_length(walk: _Walk, length: float) -> tuple[int, np.ndarray]:
-    """The crossing nearest to a length: exact enough, as crossings are an edge apart."""
+    """The crossing nearest to a length: exact enough, because crossings are one edge apart."""
     nearest = min(walk, key=lambda step: abs(step[0] - length))
     return nearest[1], nearest[2]

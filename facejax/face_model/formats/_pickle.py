@@ -1,8 +1,8 @@
 """Reading pickled arrays without executing the pickle.
 
-A pickle is a program: loading one with `pickle.load` runs whatever its author wrote. The reader here admits only the
-names by which numpy arrays, plain containers and the (empty) shells of chumpy and scipy.sparse objects are built;
-any other name is an error before anything is called.
+A pickle is a program: loading one with `pickle.load` runs whatever its author wrote. This reader accepts only the names
+that build numpy arrays, plain containers, and (empty) stand-ins for chumpy and scipy.sparse objects. Any other name is
+an error before anything is called.
 """
 
 import pickle
@@ -18,7 +18,7 @@ class UnsafePickleError(ValueError):
 
 
 class Inert:
-    """Stands for an object of a library that is never imported: it keeps the pickled state and does nothing."""
+    """Stand-in for an object of a library that is never imported: it keeps the pickled state and does nothing."""
 
     state: Any
 
@@ -97,7 +97,7 @@ class _Reader(pickle.Unpickler):
 
 
 def load_pickle(path: Path, file: IO[bytes]) -> Mapping[str, Any]:
-    """The dictionary in a pickle (Python 2 ones too); chumpy arrays become numpy arrays, nothing is executed.
+    """Read the dictionary in a pickle (also of Python 2); chumpy arrays become numpy arrays, nothing is executed.
 
     Raises UnsafePickleError (a ValueError) when the pickle asks for anything but arrays and containers.
     """
@@ -114,7 +114,7 @@ def load_pickle(path: Path, file: IO[bytes]) -> Mapping[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The array inside a chumpy leaf (`Ch` keeps it as `x`); other shells stay as they are."""
+    """The array inside a chumpy leaf (`Ch` keeps it as `x`); other stand-ins stay as they are."""
     if isinstance(value, Inert) and isinstance(value.state, Mapping) and isinstance(value.state.get("x"), np.ndarray):
         return value.state["x"]
     return value

@@ -1,7 +1,7 @@
 """The head that ships with facejax: `assets/default_head.npz`, its encoding and its reader.
 
-Displacements are stored as 16-bit multiples of a step, low and high bytes apart (they compress better); UV and masks
-as 16- and 8-bit fractions; albedo as bytes. Built by `experiments/build_default_head.py`.
+Displacements are stored as 16-bit multiples of a step, with low and high bytes apart (which compresses better), UV and
+masks as 16- and 8-bit fractions, albedo as bytes. Built by `experiments/build_default_head.py`.
 """
 
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ UV_STEPS = 65536
 def load_default_head(*, identity: int | None = None, expression: int | None = None) -> FaceModel:
     """The shipped head: a free face, ears, scalp and neck with eyeballs, in mm, on its own symmetric topology.
 
-    Identity coefficients are standard deviations, expressions are named blendshapes with weights in [0, 1] (ARKit's
-    names, where ARKit's browInnerUp and cheekPuff are a left and a right shape here). `identity` and `expression` keep
-    the first components only. The file is read once.
+    Identity coefficients are standard deviations. Expressions are named blendshapes with weights in [0, 1]; the names
+    are ARKit's, with browInnerUp and cheekPuff split into left and right. `identity` and `expression` keep the first
+    components only. The file is read once.
     """
     return truncate(_load(), identity=identity, expression=expression)
 
@@ -39,7 +39,7 @@ def _load() -> FaceModel:
 
 
 def read_head(path: Path) -> FaceModel:
-    """A head written by `write_default_head`; ValueError when the file is of another kind or version."""
+    """Read a head that `write_default_head` wrote. Raises ValueError for a file of another kind or version."""
     with np.load(path, allow_pickle=False) as z:
         if "facejax_head" not in z or int(z["facejax_head"]) != FORMAT:
             raise ValueError(f"{path}: not a facejax head of format {FORMAT}; rebuild it with build_default_head.py")
@@ -75,7 +75,7 @@ def read_head(path: Path) -> FaceModel:
 
 
 def write_default_head(path: Path, *, albedo: Mapping[str, np.ndarray] | None, **arrays: Any) -> None:
-    """Encode the arrays of a head (named as in `make_face_model`; albedo as mean, basis, std) into one .npz."""
+    """Encode the arrays of a head into one .npz, named as in `make_face_model`; albedo has mean, basis and std."""
     std = np.asarray(arrays["identity_std"], np.float32)
     masks = arrays["regions"]
     stored = {

@@ -20,7 +20,7 @@ def load_flame(path: Path, data: Mapping[str, Any], options: Options) -> FaceMod
     millimetres; standard deviations are inside `shapedirs`. The pickle is read without being executed. The joints are
     IGNORED (`J_regressor`, `posedirs`, `weights`, `kintree_table`): the jaw opens through expression components only,
     neck and eyeballs do not turn, so a mesh posed by FLAME's own code differs where its pose is not zero. The file
-    has no texture coordinates, albedo or landmarks. Those that DECA publishes fit as
+    has no texture coordinates, albedo or landmarks. DECA publishes landmarks: pass them as
     `landmarks=(full_lmk_faces_idx[0], full_lmk_bary_coords[0])`.
     """
     require(path, data, ["v_template", "shapedirs", "f"], "FLAME")

@@ -49,10 +49,10 @@ def is_folder(path: Path) -> bool:
 def load_ict_folder(path: Path, options: Options, *, skip_missing: bool = False) -> FaceModel:
     """The model from ICT-FaceKit's `FaceXModel` folder (or the folder above it).
 
-    Component k of the identity is `identity<k>.obj` minus the neutral mesh, one standard deviation; expressions are
-    the blendshapes listed in `vertex_indices.json`, weights in [0, 1]; its 68 landmarks are used; parts are the
-    materials. A listed expression or an identity between two others that has no file is a FileNotFoundError, or is
-    left out (and logged) with `skip_missing`. Region "face" is the face part, "skin" adds head and neck with sockets.
+    Identity component k is `identity<k>.obj` minus the neutral mesh, one standard deviation. Expressions are the
+    blendshapes listed in `vertex_indices.json`, with weights in [0, 1]; its 68 landmarks are used. Parts are the
+    materials. A missing file of a listed expression, or a gap in the identities, raises FileNotFoundError; with
+    `skip_missing` it is left out and logged. Region "face" is the face part, "skin" adds head and neck with sockets.
     """
     folder = path if (path / _NEUTRAL).is_file() else path / "FaceXModel"
     if not folder.is_dir():
@@ -144,9 +144,9 @@ def _assemble(
 
 
 def _mirror(mesh: _Mesh) -> np.ndarray:
-    """The nearest vertex of the same part to each vertex's reflection in x = 0; itself where that is not mutual.
+    """For each vertex the one of the same part nearest to its reflection in x = 0; itself if that is not mutual.
 
-    Parts lie on top of one another at the eyelids, so each one (Left and Right together) is matched on its own.
+    Parts touch at the eyelids, so each part (Left and Right together) is matched on its own.
     """
     from scipy.spatial import KDTree
 
@@ -194,7 +194,7 @@ def _read_table(file: Path) -> dict[str, Any]:
 
 
 def _read_vertices(file: Path, neutral: _Mesh) -> np.ndarray:
-    """The `v` lines of an .obj, as float64, and as many as the neutral mesh has."""
+    """The vertices of an .obj as float64. Raises ValueError unless there are as many as in the neutral mesh."""
     lines = [line.split() for line in file.read_bytes().splitlines() if line.startswith(b"v ")]
     try:
         vertices = np.array([float(x) for line in lines for x in line[1:4]]).reshape(len(lines), 3)

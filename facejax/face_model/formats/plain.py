@@ -1,6 +1,6 @@
-"""Any face model in this library's own .npz, which `facejax.export.save_face_model` writes: every array as it is.
+"""Any face model in this library's own .npz, which `facejax.export.save_face_model` writes, with arrays unchanged.
 
-Lengths, axes and names are those of `FaceModel`; nothing is converted on the way back. 16-bit bases become float32.
+Lengths, axes and names are those of `FaceModel`; nothing is converted on reading. 16-bit bases become float32.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ _ALBEDO = ("albedo_mean", "albedo_basis", "albedo_std")
 
 
 def model_arrays(model: FaceModel) -> dict[str, np.ndarray]:
-    """Everything that a face model is, by name."""
+    """All arrays of a face model, by name."""
     arrays = {KEY: np.array(FORMAT), "name": np.array(model.name), "blendshapes": np.array(model.blendshapes)}
     arrays |= {name: np.asarray(getattr(model, name), np.float32) for name in _AXES}
     arrays |= {name: np.asarray(getattr(model.topology, name), np.int32) for name in _TOPOLOGY}
@@ -58,7 +58,7 @@ def model_arrays(model: FaceModel) -> dict[str, np.ndarray]:
 
 
 def load_plain(path: Path, data: Mapping[str, Any], options: Options) -> FaceModel:
-    """The model of `model_arrays`. `options.landmarks` replaces its landmarks, or gives it some."""
+    """The model that `model_arrays` describes. `options.landmarks` replaces or adds landmarks."""
     if np.asarray(data[KEY]).tolist() != FORMAT:
         fail(path, f"a face model of another format than {FORMAT}", "write it again with this facejax")
     needed = [*_AXES, *_TOPOLOGY, *_NAMES, "name", "blendshapes", "regions"]
