@@ -1,4 +1,4 @@
-"""Fitting as data: stages and recipes, the landmark solver, the light in closed form, and the compiled whole.
+"""Fitting as data: stages and recipes, the landmark solver, the light in closed form, and the compiled fit.
 
 - `fit`: `fit_crops` (pure), `FittedFaces`
 - `batches`: `fit_batches`, `compile_fit`, `over_devices`

@@ -1,4 +1,4 @@
-"""Compiled fits: one program for a recipe and a number of faces, remembered; batches through it, over all devices."""
+"""Compiled fits: one cached program per recipe and number of faces, run batch by batch on all devices."""
 
 import logging
 import os
@@ -38,15 +38,15 @@ def fit_batches(
 ) -> tuple[FittedFaces, dict[str, float]]:
     """Fit all crops, a batch at a time, on all local devices.
 
-    Accelerators fit `batch` faces in one program (None: all). A processor fits as few as keep it busy (`busy_faces`),
-    again and again with one program, so that a batch costs what its faces cost. Where fewer are left, copies of the
-    last face fill up, so that no other program is needed.
+    Accelerators fit `batch` faces in one program (None: all). A processor runs one program for just as many faces as
+    keep it busy (`busy_faces`), again and again, so that a batch costs what its faces cost. The last group is padded
+    with copies of the last face, so that no second program is needed.
 
     Args:
         model, crops, recipe, ingredients, terms: as for `fit_crops`.
         batch: faces at once on accelerators.
 
-    Returns: the fitted faces in the order of the crops, and the seconds that went into "compile" and "fit".
+    Returns: the fitted faces in the order of the crops, and the seconds spent in "compile" and "fit".
     """
     count, devices = len(crops.scale), jax.local_devices()
     size = batch or count
@@ -65,7 +65,7 @@ def fit_batches(
         seconds["fit"] += time.perf_counter() - compiled
     if len(results) == 1 and len(results[0]) == count:
         return results[0], seconds
-    host = jax.device_get(results)  # joined there, where that needs no program for each shape
+    host = jax.device_get(results)  # joined on the host: on the device each shape would compile a program
     return jax.device_put(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *host)), seconds
 
 
@@ -77,13 +77,19 @@ def compile_fit(
     ingredients: Ingredients = NO_INGREDIENTS,
     terms: Mapping[str, Term] = TERMS,
 ) -> Callable[[FaceModel, Crops, Ingredients], FittedFaces]:
-    """`fit_crops` compiled for arrays of these shapes; remembered, so a second batch of that size starts at once."""
+    """`fit_crops` compiled for arrays of these shapes; cached, so a second batch of the same size starts at once.
+
+    Args:
+        model, crops, recipe, ingredients, terms: as for `fit_crops`.
+
+    Returns: a function of a face model, crops and ingredients of the same shapes.
+    """
     fit = lambda model, crops, ingredients: fit_crops(  # noqa: E731
         model, crops, recipe=recipe, ingredients=ingredients, terms=terms
     )
     sharding = getattr(crops.scale, "sharding", None)
     if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
-        # Each device runs the program of its own faces: none waits for another's loops, and kernels are not split.
+        # Each device runs the program on its own faces: none waits for another's loops, and kernels are not split.
         specs = (P(), P(BATCH), P())
         fit = jax.shard_map(fit, mesh=sharding.mesh, in_specs=specs, out_specs=P(BATCH), check_vma=False)
     own = tuple((name, terms[name]) for name in sorted(terms) if terms[name] is not TERMS.get(name))
@@ -96,11 +102,11 @@ def compile_fit(
 class _OneAtATime:
     """A compiled fit that several threads may call. On a processor they take turns.
 
-    Fits that run side by side could wait for each other for ever: jaxlib's LAPACK calls (before 0.11) hold a thread of
-    XLA's pool while they wait for work that they have put into the same pool.
+    Fits that run side by side could deadlock: jaxlib's LAPACK calls (before 0.11) hold a thread of XLA's pool while
+    they wait for work that they have put into the same pool.
     """
 
-    _turn = threading.Lock()  # all fits'
+    _turn = threading.Lock()  # shared by all fits
 
     def __init__(self, program: Any):
         self.program = program
@@ -120,11 +126,17 @@ def over_devices(
     *,
     devices: Sequence[jax.Device] | None = None,  # type: ignore[valid-type]
 ) -> tuple[FaceModel, Crops, Ingredients]:
-    """The same with the faces spread over all local devices, each of which has the model and the ingredients.
+    """Spread the faces over all local devices, and copy the model and the ingredients to each.
 
-    The last face is repeated until every device has as many. On one device nothing is moved. A processor that is split
-    into as many devices as it has cores needs NPROC=8 or so in the environment: XLA's pool has a thread for each core,
-    and each device's program may wait in one of them (`_OneAtATime`), so that none is left for the work.
+    The last face is repeated until every device has the same number. With one device nothing is moved. A processor that
+    is split into as many devices as it has cores needs NPROC=8 or so in the environment: XLA's pool has one thread per
+    core, and each device's program may wait in one of them (`_OneAtATime`), so that none is left for the work.
+
+    Args:
+        model, crops, ingredients: the arguments of a compiled fit.
+        devices: None: all local devices.
+
+    Returns: the same three, on the devices.
     """
     count = len(crops.scale)
     devices = (jax.local_devices() if devices is None else devices)[:count]

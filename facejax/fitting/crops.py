@@ -1,4 +1,4 @@
-"""Photographs to what the compiled fit takes: square crops around the landmarks."""
+"""From photographs to the input of the compiled fit: square crops around the landmarks."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +17,7 @@ from facejax.images.read import as_photo
 
 
 class Crops(NamedTuple):
-    """What the compiled program takes, a batch of faces: square crops and where they come from."""
+    """The input of the compiled fit: square crops of a batch of faces, and where each lies in its photograph."""
 
     images: Float[Array, "N S S 3"]  # display values
     valid: Float[Array, "N S S"]
@@ -26,7 +26,7 @@ class Crops(NamedTuple):
     focal: Float[Array, " N"] | None  # pixels of the crop; None: unknown
     scale: Float[Array, " N"]  # crop = scale * photograph + offset
     offset: Float[Array, "N 2"]
-    start: FaceStart | None = None  # None: nothing is known but the landmarks
+    start: FaceStart | None = None  # None: only the landmarks are known
     data: FaceData = NO_DATA  # of the user's own terms
 
 
@@ -44,12 +44,12 @@ def prepare_crops(
     Args:
         images: the photographs, each (H, W, 3), see `as_photo`.
         landmarks: (68, 2) each, pixels.
-        recipe: says how large a crop is.
+        recipe: gives the size of a crop.
         focal: the photographs' focal length in their own pixels, one for all or one each; None: unknown.
         start: what else is known of the faces, with a leading axis N.
         data: arrays of the user's own terms, by the term's name.
 
-    Raises ValueError, one line that names the photograph, for what does not fit together.
+    Raises ValueError, one line that names the photograph, for inputs that do not match.
     """
     if len(images) != len(landmarks):
         raise ValueError(f"{len(images)} photographs but {len(landmarks)} sets of landmarks: pass one set a photograph")
@@ -71,7 +71,7 @@ def one_each(focal: Sequence[float] | float | None, count: int) -> list[float | 
 
 
 def stack_crops(crops: Sequence[Crops], start: FaceStart | None = None) -> Crops:
-    """Crops of one face each as a batch."""
+    """Stack crops of one face each into a batch."""
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *crops)  # on the host: nothing to compile
     return jax.device_put(stacked)._replace(start=start)
 
@@ -89,11 +89,11 @@ def prepare_crop(
     """The crop of one photograph on the host, without the leading axis.
 
     Args:
-        index: its place among the photographs, which finds its `data`.
+        index: its position among the photographs, to find its `data`.
         image, landmarks, focal, recipe, data: as for `prepare_crops`.
-        name: what messages call it.
+        name: what errors call it.
 
-    Raises ValueError, one line.
+    Raises ValueError, one line, for inputs that do not match.
     """
     name = f"photograph {index}" if name is None else name
     image, points = as_photo(image, name), np.asarray(landmarks, np.float32)

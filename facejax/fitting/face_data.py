@@ -1,4 +1,4 @@
-"""Data of the user's own terms, one array a photograph: it is cut, scaled and batched like the photograph itself."""
+"""Data for the user's own terms, one array per photograph: cropped, scaled and batched like the photograph itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from facejax.images.crop import Crop, apply_crop
 class Maps:
     """Pictures of the photographs' sizes, (H, W) or (H, W, C): depth, normals, masks. A term sees their crop.
 
-    They are resampled as the photograph is (a triangle filter); beyond its border the border values go on.
+    They are resampled like the photograph (a triangle filter); beyond its border the border values are repeated.
     """
 
     values: Sequence[np.ndarray]  # one for each photograph
@@ -32,7 +32,7 @@ class Maps:
 
 @dataclass(frozen=True)
 class Points:
-    """Points of the photographs, (K, 2) pixels, the same K for all. A term sees them in pixels of the crop."""
+    """Points in the photographs, (K, 2) pixels, with the same K for all. A term sees them in pixels of the crop."""
 
     values: Sequence[np.ndarray]  # one for each photograph
     kind: ClassVar = "points"
@@ -46,7 +46,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Arrays that have nothing to do with pixels, all of one shape. A term sees them as they are."""
+    """Arrays without pixel coordinates, all of one shape. A term sees them unchanged."""
 
     values: Sequence[np.ndarray]  # one for each photograph
     kind: ClassVar = "numbers"
@@ -80,7 +80,7 @@ def cut_data(data: Mapping[str, PhotoData], index: int, crop: Crop, side: int, p
         crop, side: its crop, which becomes `side` pixels square.
         photo: its height and width, pixels.
 
-    Raises ValueError, one line, for an array that does not fit to the photograph.
+    Raises ValueError, one line, for an array that does not match the photograph.
     """
     found: dict[str, dict[str, np.ndarray]] = {"maps": {}, "points": {}, "numbers": {}}
     for name, given in data.items():
@@ -92,7 +92,7 @@ def cut_data(data: Mapping[str, PhotoData], index: int, crop: Crop, side: int, p
 
 
 def resize_data(data: FaceData, scale: float, side: int) -> FaceData:
-    """The data of the same crop with another number of pixels a side; one face."""
+    """The data of the same crop at another resolution; one face."""
     resized = {
         name: jax.image.resize(value, (side, side, *value.shape[2:]), "linear") for name, value in data.maps.items()
     }

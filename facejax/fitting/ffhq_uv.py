@@ -1,8 +1,8 @@
 """Published fits as recipes: FFHQ-UV's stages 2 and 3 (Bai et al., CVPR 2023), and GANFit (Gecer et al., CVPR 2019).
 
 They need `Ingredients` with an appearance "decoder" (of a `facejax.texture.TextureDecoder`) and networks for
-"perceptual" (LPIPS) and "recognition" (ArcFace); FFHQ-UV's stage 1 is the start from `facejax.regress`. Paper and
-released code of FFHQ-UV disagree, so both are here. Its lengths count in decimetres: a step of 0.0005 there is 0.05 mm.
+"perceptual" (LPIPS) and "recognition" (ArcFace); FFHQ-UV's stage 1 is the start from `facejax.regress`. The paper and
+the released code of FFHQ-UV disagree, so both are here. Its unit is the decimetre: a step of 0.0005 there is 0.05 mm.
 """
 
 from dataclasses import replace
@@ -59,7 +59,7 @@ FFHQ_UV_CODE = Recipe(
         ),
     ),
 )
-"""What the released code does: absolute pixel differences, eighteen free latents, a light that is held grey."""
+"""The released code: absolute pixel differences, eighteen free latents, a light that is kept grey."""
 
 _texture, _all = FFHQ_UV_CODE.stages
 
@@ -86,14 +86,14 @@ FFHQ_UV_PAPER = replace(
         ),
     ),
 )
-"""What the paper says: L2 pixels, one latent z on a sphere, stage 3 with its pixel and identity weights swapped."""
+"""The paper: L2 pixels, one latent z on a sphere, stage 3 with its pixel and identity weights swapped."""
 
 FFHQ_UV_CROPFACE = replace(
     FFHQ_UV_CODE,
     name="ffhq_uv_cropface",
     stages=tuple(replace(stage, appearance="decoder_cropface") for stage in FFHQ_UV_CODE.stages),
 )
-"""The released variant whose decoder makes the face's part of the map only, at a higher resolution."""
+"""The released variant whose decoder makes only the facial part of the map, at a higher resolution."""
 
 GANFIT = Recipe(
     name="ganfit",
@@ -107,4 +107,4 @@ GANFIT = Recipe(
         ),
     ),
 )
-"""Its idea, everything at once: texture latents, shape, pose and light in one stage. The weights are our own."""
+"""GANFit's idea: texture latents, shape, pose and light together in one stage. The weights are our own."""

@@ -55,7 +55,7 @@ def fit_crops(
     ingredients: Ingredients = NO_INGREDIENTS,
     terms: Mapping[str, Term] = TERMS,
 ) -> FittedFaces:
-    """The whole fit of a batch of crops as one pure function: jit it, shard it, differentiate around it.
+    """The whole fit of a batch of crops as one pure function that can be jitted, sharded and differentiated.
 
     Args:
         model: which shapes a face can have.
@@ -64,7 +64,7 @@ def fit_crops(
         ingredients: the appearances and networks that the stages name.
         terms: the loss terms that they name.
 
-    Raises ValueError for a recipe that names something else.
+    Raises ValueError for a recipe that names anything else.
     """
     for stage in recipe.stages:
         check_stage(stage, ingredients.appearance(stage.appearance, model), ingredients, terms)
@@ -78,10 +78,10 @@ def fit_crops(
 
 
 def faces_together(recipe: Recipe, count: int) -> int:
-    """How many faces of a batch a program fits side by side; groups of so many follow each other.
+    """How many faces of a batch a program fits side by side, before it goes on to the next group.
 
-    On accelerators, and where no pixels are looked at, all. On a processor as many as keep it busy (`busy_faces`), and
-    a divisor of `count`, so that no face is fitted in vain.
+    All of them on accelerators, and for recipes without pixels. On a processor just as many as keep it busy
+    (`busy_faces`), and a divisor of `count`, so that no face is fitted in vain.
     """
     if jax.default_backend() != "cpu" or not recipe.stages:
         return count
@@ -89,7 +89,7 @@ def faces_together(recipe: Recipe, count: int) -> int:
 
 
 def busy_faces() -> int:
-    """How many faces keep this machine's processor busy: one for every two cores. More only fill its caches."""
+    """How many faces keep this machine's processor busy: one per two cores. More would only fill its caches."""
     return max((os.cpu_count() or 1) // 2, 1)
 
 

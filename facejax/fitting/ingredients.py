@@ -1,4 +1,4 @@
-"""What a recipe's stages name and a fit therefore needs: appearances, and networks to compare pictures with."""
+"""What a recipe's stages refer to by name: appearances, and networks to compare pictures with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ LINEAR = "linear"  # the face model's own albedo
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network through which a rendered face and a photograph are compared. A pytree: its weights are arguments of the
-    compiled fit. The functions must be hashable and the same object from call to call (module level functions are)."""
+    """A network whose features compare a rendered face with a photograph. A pytree: its weights are arguments of the
+    compiled fit. The functions must be hashable and the same object from call to call (module-level functions are)."""
 
     weights: Any
     apply: Callable[[Any, Float[Array, "S S 3"], Float[Array, "68 2"]], Any] = field(metadata={"static": True})
@@ -27,7 +27,7 @@ class FeatureNetwork:
     name: str = field(metadata={"static": True})  # for the summary
 
     def see(self, image: Float[Array, "S S 3"], landmarks: Float[Array, "68 2"]) -> Any:
-        """Features of one picture; a program that looks through the network several times traces it once."""
+        """Features of one picture; a program that uses the network several times traces it once."""
         return jax.jit(self.apply)(self.weights, image, landmarks)
 
 

@@ -23,14 +23,14 @@ from facejax.mesh import points_on_faces
 
 Contour = Literal["static", "moving", "auto"]
 JAW = 17  # landmarks 0..16 lie on the outline of the face
-NEAR_SHARE = 0.05  # of the face's size: a landmark's confidence is the chance that it is no further off
+NEAR_SHARE = 0.05  # of the face's size: a landmark's confidence is the probability that its error is smaller
 RIGID = 7  # unknowns before the coefficients
 
 
 class FaceStart(NamedTuple):
-    """What is known of a face beside its landmarks' places, say from a regressor."""
+    """What is known of a face besides the positions of its landmarks, for instance from a regressor."""
 
-    confidence: Float[Array, "*N 68"]  # of each landmark: the chance that it is within 5 % of the face's size
+    confidence: Float[Array, "*N 68"]  # probability that each landmark is within 5 % of the face's size of the truth
     identity: Float[Array, "*N K"]  # expected coefficients; fewer than the model's leave the rest at zero
     expression: Float[Array, "*N E"]
 
@@ -83,13 +83,19 @@ def fit_landmarks(
     priors: Priors = PRIORS,
     steps: int = 24,
 ) -> LandmarkFit:
-    """Fit one face to 68 landmarks (pixels of the image that the camera describes).
+    """Fit one face to 68 landmarks.
 
-    `principal` is the optical centre in the same pixels. Without `focal` the face is taken to be about
-    `priors.distance` mm away and the focal length follows; the perspective in the landmarks then refines both.
-    `start`: coefficients to expect instead of the mean face's, and how far to trust each landmark.
-    `contour`: jaw annotations are fixed surface points ("static", 3D annotations), follow the visible outline
-    ("moving", people and 2D detectors), or whichever explains them better ("auto").
+    Args:
+        model: which shapes a face can have.
+        pixels: the landmarks in the iBUG order, pixels of the camera's image.
+        focal: focal length in pixels. None: the face is taken to be about `priors.distance` mm away, which gives a
+            focal length; the perspective in the landmarks then refines both.
+        principal: the optical centre, pixels.
+        start: coefficients to expect instead of the mean face's, and how far to trust each landmark.
+        contour: the jaw annotations are fixed surface points ("static", as in 3D annotations), follow the visible
+            outline ("moving", as people and 2D detectors mark them), or whichever explains them better ("auto").
+        priors: what is expected of a face.
+        steps: of Levenberg-Marquardt.
     """
     if contour == "auto":
         flags = jnp.array([False, True])
@@ -100,7 +106,7 @@ def fit_landmarks(
 
 
 def landmark_noise(confidence: Float[Array, "*N 68"]) -> Float[Array, "*N 68"]:
-    """Standard deviation of x and y, as a share of the face's size, from the chance to be within 5 % of the truth.
+    """Standard deviation of x and y, as a share of the face's size, for a probability to be within 5 % of the truth.
 
     The inverse of the Rayleigh distribution's cumulative probability, 1 - exp(-0.5 (0.05 / sigma)^2).
     """
@@ -139,7 +145,7 @@ class _Base(NamedTuple):
     principal: Float[Array, " 2"]
 
 
-# Functions of their own, so that a program traces them once for all residuals and Jacobians.
+# Separate functions, so that a program traces them once for all residuals and Jacobians.
 
 
 @jax.jit
@@ -200,7 +206,7 @@ class _Problem(NamedTuple):
         distance = focal / scale
         shift = (offset - principal) * jnp.array([1.0, -1.0]) / focal
 
-        # With a known focal length the distance follows from the size; else it is about known, and the focal follows.
+        # A known focal length gives the distance from the size; else the expected distance gives the focal length.
         camera_std = (1e3, priors.log_focal) if known else (priors.log_distance, 1e3)
         prior_mean = jnp.concatenate([-jnp.log(distance / priors.distance)[None], jnp.zeros(1), expected])
         coefficient_std = jnp.concatenate([jnp.full(len(identity), priors.identity), expression_std(model, priors)])
@@ -221,7 +227,7 @@ class _Problem(NamedTuple):
         )
 
     def chosen(self, x: Float[Array, " X"]) -> Int[Array, " L"]:
-        """Which candidate each landmark is now: itself, or for jaw points on the outline the outermost one."""
+        """The current candidate of each landmark: itself, or for jaw points on the outline the outermost one."""
         points = self.mean + jnp.tensordot(x[RIGID:], self.basis, axes=1)
         rotation = _posed(self.base, x[:RIGID])[0].rotation
         return jnp.where(self.moving, _choose(self.model, points, rotation), _choose(self.model, points, None))

@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt with bounds, as a fixed number of scanned steps: jit, vmap and batches cost nothing extra."""
+"""Levenberg-Marquardt with bounds in a scan of a fixed number of steps, so that it works under jit and vmap."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -30,10 +30,17 @@ def levenberg_marquardt(
 ) -> Solution:
     """Minimise half the squared norm of `residuals(x)` inside a box.
 
-    Marquardt's diagonal damping, accepted or refused by the true cost; the step is the damped quadratic's minimum in
-    the box, nearly (active sets, after Bertsekas, "Projected Newton methods", SIAM J. Control 1982). Dense normal
-    equations, so meant for hundreds of unknowns. A step that is not finite is refused: the start is never lost.
-    `jacobian` is worth giving where its structure saves work; forward differentiation does it otherwise.
+    Marquardt's diagonal damping; a step is accepted only if it lowers the true cost. Each step is, nearly, the minimum
+    of the damped quadratic in the box (active sets, after Bertsekas, "Projected Newton methods", SIAM J. Control 1982).
+    The normal equations are dense, so this is meant for hundreds of unknowns. A step that is not finite is refused, so
+    the start is never lost.
+
+    Args:
+        residuals: r(x).
+        start: where x begins.
+        steps: how many.
+        lower, upper: the box; None: unbounded.
+        jacobian: dr/dx, where its structure saves work; None: forward differentiation.
     """
     lower = jnp.full_like(start, -jnp.inf) if lower is None else lower
     upper = jnp.full_like(start, jnp.inf) if upper is None else upper
@@ -61,7 +68,7 @@ def levenberg_marquardt(
         start,
         cost,
         jnp.where(jnp.isfinite(cost), 1e-2, 1e-2),
-    )  # under vmap one for each, so that it is traced once
+    )  # one per face under vmap, so that the scan is traced once
     (x, cost, _), costs = jax.lax.scan(step, first, None, length=steps)
     converged = jnp.isfinite(cost) & (costs[-1 - steps // 4] - cost <= 0.01 * cost + 1e-9)
     return Solution(x, cost, costs, converged)
@@ -74,7 +81,7 @@ def _minimum_in_box(
     lower: Float[Array, " N"],
     upper: Float[Array, " N"],
 ) -> Float[Array, " N"]:
-    """Where the quadratic model around x is least inside the box, to a few rounds of fixing what leaves it."""
+    """Minimise the quadratic model around x inside the box, in a few rounds that fix what would leave it."""
 
     def fix_and_solve(carry, _):
         step, fixed = carry

@@ -1,4 +1,4 @@
-"""The light in closed form, and what of a picture's brightness is the skin's."""
+"""The light in closed form, and how much of a picture's brightness is due to the skin."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,12 +15,12 @@ from facejax.fitting.scene import Observation, Scene, observe
 from facejax.lighting import front_level, luminance, sh_basis, srgb_to_linear, uniform_light
 
 ROUNDS = 5  # of reweighting, and of Gauss-Newton
-SATURATED = 0.95  # linear value from which a photograph only says "at least"
+SATURATED = 0.95  # linear value above which a pixel may be clipped and is only a lower bound
 RIDGE = (1e-4, *[1e-3] * 3, *[5e-3] * 5)  # a share of the system's mean diagonal, per band: dim light is smooth light
-WHITE = 0.97  # of a picture's pixels are darker than what is taken for white in it
+WHITE = 0.97  # quantile of a picture's luminance that is taken as its white
 DARKEST = 0.05  # display value of skin
-MOST = 1.5  # of what skin is asked to explain, logarithm of a brightness: the darkest is about so far from the mean
-FACE = ("face_inner", "face")  # whose mean colour is the skin's: the first that the model has
+MOST = 1.5  # largest log brightness that skin shall explain: about the distance of the darkest skin from the mean
+FACE = ("face_inner", "face")  # the skin's colour is this region's mean: the first region that the model has
 
 
 def solve_light(
@@ -28,27 +28,35 @@ def solve_light(
 ) -> FaceParams:
     """The parameters with the light that best explains the photograph (one face; linear RGB).
 
-    `appearance` is what colours the face; None: the model's own albedo.
-
     Iteratively reweighted ridge regression: pixels far from the last solution (hair, highlights, cast shadows) count
-    less (Cauchy weights at the mean distance), and a saturated value counts as what the last solution makes of it, if
-    that is brighter.
+    less (Cauchy weights at the mean distance). A saturated value is replaced by the last solution's, if that is
+    brighter.
+
+    Args:
+        model, params: the face; its light is ignored.
+        seen: its photograph.
+        appearance: what colours the face; None: the model's own albedo.
     """
     return _with_light(params, _evenly_lit(model, params, seen, appearance)(params), seen)
 
 
 def solve_skin(model: FaceModel, params: FaceParams, seen: Observation, *, priors: Priors = PRIORS) -> FaceParams:
-    """`solve_light`, and an albedo that takes its share of the brightness; one face in its model's own linear albedo.
+    """`solve_light`, and an albedo that explains its share of the brightness; one face, the model's own linear albedo.
 
-    A dark face has dark skin or little light. With the mean albedo all of it is the light's, and every skin the same.
-    Here neither is sure: the coefficients are standard normal, and the logarithm of the light towards the camera
-    (`front_level`) is normal about half the logarithm of the picture's white, the 97th percentile of its luminance.
-    Half, because cameras make pictures of all scenes about as bright as each other, but not quite. Its deviations are
-    `priors.log_light` and, for each channel, `priors.log_tint`. The most probable coefficients, given the light that
-    the mean albedo needs, follow from three numbers (`share_brightness`).
+    A dark face has dark skin or little light. A fit with the mean albedo would explain all of it by light, and give
+    everybody the same skin. Here both have priors: the coefficients are standard normal, and the logarithm of the light
+    towards the camera (`front_level`) is normal around half the logarithm of the picture's white, the 97th percentile
+    of its luminance. Half, because cameras make pictures of all scenes nearly, but not quite, equally bright. Its
+    standard deviations are `priors.log_light` and, for each channel, `priors.log_tint`. The most probable coefficients,
+    given the light that the mean albedo needs, follow from three numbers (`share_brightness`).
 
     The ambiguity is that of Feng et al., "Towards racially unbiased skin tone estimation via scene disambiguation",
-    ECCV 2022, who resolve it by the whole scene; the white is Land's (Retinex, 1977); the rest is ours.
+    ECCV 2022, who resolve it with the whole scene; the white is Land's (Retinex, 1977); the rest is ours.
+
+    Args:
+        model, params: the face; its light and albedo are ignored.
+        seen: its photograph.
+        priors: standard deviations of the light.
     """
     own, evenly_lit = own_albedo(model), _evenly_lit(model, params, seen)
     lit = _with_light(params, evenly_lit(params), seen)
@@ -62,10 +70,16 @@ def solve_skin(model: FaceModel, params: FaceParams, seen: Observation, *, prior
 def share_brightness(
     mean: Float[Array, " 3"], moves: Float[Array, "A 3"], surplus: Float[Array, " 3"], priors: Priors
 ) -> Float[Array, " A"]:
-    """The most probable coefficients of an albedo whose light is this much stronger than expected (logarithms).
+    """The most probable albedo coefficients when the mean albedo needs a stronger or weaker light than expected.
 
-    By Gauss-Newton steps; zeros where those do not lead to something more probable. A surplus beyond `MOST` is the
-    light's alone: a coloured lamp, light from behind.
+    Gauss-Newton steps; zeros if those find nothing more probable. The part of a surplus beyond `MOST` is left to the
+    light: a coloured lamp, light from behind.
+
+    Args:
+        mean: the mean colour of the skin, display values.
+        moves: how each coefficient moves it.
+        surplus: logarithm of the light over the expected one, per channel.
+        priors: standard deviations of the light.
     """
     spread = priors.log_light**2 + priors.log_tint**2 * jnp.eye(3, dtype=mean.dtype)
     none, surplus = jnp.zeros(len(moves), mean.dtype), jnp.clip(surplus, -MOST, MOST)
@@ -88,11 +102,11 @@ def share_brightness(
 
 
 def skin_color(model: FaceModel, albedo: LinearAlbedo) -> tuple[Float[Array, " 3"], Float[Array, "A 3"]]:
-    """The mean colour of the face, display values, and how each coefficient moves it."""
+    """The mean colour of the face, display values, and its derivative by each coefficient."""
     region = next(model.regions[name] for name in FACE if name in model.regions)
     if albedo.per_vertex:
         weight, mean, basis = region, albedo.mean, albedo.basis
-    else:  # a texel for each triangle, its middle
+    else:  # one texel per triangle, at its centre
         height, width, _ = albedo.mean.shape
         u, v = jnp.mean(model.uv[model.topology.uv_faces], axis=1).T
         column, row = (jnp.clip(x, 0.0, 1.0 - 1e-6) for x in (u, 1.0 - v))
@@ -104,7 +118,7 @@ def skin_color(model: FaceModel, albedo: LinearAlbedo) -> tuple[Float[Array, " 3
 
 
 def _white(seen: Observation) -> Float[Array, ""]:
-    """The linear luminance that few pixels of the photograph exceed."""
+    """The linear luminance that only few pixels of the photograph exceed."""
     bright = luminance(srgb_to_linear(jnp.clip(seen.image, 0.0, 1.0)))
     white = jnp.nanquantile(jnp.where(seen.valid > 0.5, bright, jnp.nan), WHITE)
     return jnp.maximum(white, 1e-3).astype(bright.dtype)
@@ -113,14 +127,14 @@ def _white(seen: Observation) -> Float[Array, ""]:
 def _evenly_lit(
     model: FaceModel, params: FaceParams, seen: Observation, appearance: Appearance | None = None
 ) -> Callable[[FaceParams], Scene]:
-    """From parameters of the same geometry to the albedo as it is seen."""
+    """A function that draws the albedo of parameters with the same geometry under uniform light."""
     appearance = own_appearance(model) if appearance is None else appearance
     see = observe(model, params, seen, appearance, moving=("albedo", "light"))
     return lambda face: see(replace(face, light=uniform_light()))
 
 
 def _with_light(params: FaceParams, scene: Scene, seen: Observation) -> FaceParams:
-    own = partial(jnp.asarray, dtype=seen.image.dtype)  # whatever type jax gives to numbers by itself
+    own = partial(jnp.asarray, dtype=seen.image.dtype)  # not jax's default type, which may be float64
     view, mask = jax.lax.stop_gradient(scene.rendering), own(scene.mask).reshape(-1)
     basis = own(sh_basis(view.normal)).reshape(-1, 9)
     albedo = own(srgb_to_linear(jnp.clip(view.color, 0.0, 1.0))).reshape(-1, 3)

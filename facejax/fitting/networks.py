@@ -1,6 +1,6 @@
-"""Networks that a fit may compare pictures through: `Ingredients(networks={"perceptual": ..., "recognition": ...})`.
+"""Networks for comparing pictures in a fit: `Ingredients(networks={"perceptual": ..., "recognition": ...})`.
 
-Released weights are the user's to get (docs/weights.md); the project's own encoder needs none.
+Users download released weights themselves (docs/weights.md); the project's own encoder needs none.
 """
 
 from dataclasses import dataclass, field
@@ -17,25 +17,25 @@ from facejax.objectives import cosine_distance, feature_distance, lpips_distance
 
 
 def lpips_network(released: Released) -> FeatureNetwork:
-    """LPIPS, for "perceptual": what `facejax.checkpoints.import_lpips` returns. Raises ValueError for another network.
+    """LPIPS, for "perceptual", from `facejax.checkpoints.import_lpips`. Raises ValueError for another network.
 
-    Render and photograph differ where the render lies over the photograph only, so no mask is needed.
+    The render is laid over the photograph and differs from it only there, so no mask is needed.
     """
     _expect(released, VGG16Config, "import_lpips")
     return FeatureNetwork(released, _see_lpips, _compare_lpips, "LPIPS (VGG16)")
 
 
 def arcface_network(released: Released) -> FeatureNetwork:
-    """ArcFace on aligned faces, for "recognition": what `facejax.checkpoints.import_arcface` returns.
+    """ArcFace on aligned faces, for "recognition", from `facejax.checkpoints.import_arcface`.
 
-    The crop follows the landmarks, which get no gradient from it. Raises ValueError for another network.
+    The crop follows the landmarks, but sends them no gradient. Raises ValueError for another network.
     """
     _expect(released, IResNetConfig, "import_arcface")
     return FeatureNetwork(released, _see_arcface, _compare_arcface, "ArcFace (IResNet)")
 
 
 def encoder_network(config: EncoderConfig, params: Any) -> FeatureNetwork:
-    """The shipped regressor's encoder, for "perceptual" where there is no LPIPS: `feature_distance` of its maps.
+    """The shipped regressor's encoder, for "perceptual" without LPIPS: `feature_distance` of its maps.
 
     Pictures need sides that are multiples of 16.
     """

@@ -80,14 +80,14 @@ DEFAULT = Recipe(
     stages=(replace(_colour, steps=30), replace(_all, steps=40), _texture, _everything),
 )
 """FFHQ-UV's order with the package's own decoder, short enough for a processor: the linear albedo finds light and
-shape; the decoder's latents go on from it, first alone, then with everything else and details in its noise maps."""
+shape, then the decoder's latents continue, first alone, then with everything else and details in its noise maps."""
 
 ACCELERATOR = Recipe(
     name="accelerator",
     stages=(_colour, _all, replace(_texture, steps=100), replace(_everything, steps=200)),
     size=256,
 )
-"""The same with FFHQ-UV's number of steps (100 and 200) and larger crops: for many faces at once, and larger
+"""The same with FFHQ-UV's number of steps (100 and 200) and larger crops: for many faces at once and larger
 decoders."""
 
 GAR = Recipe(
@@ -129,8 +129,8 @@ GAR = Recipe(
     size=128,
     margin=0.52,
 )
-"""GAR's inversion: the picture is painted by a generator from the head's normals. The encoder's latents and the noise
-are refined with the geometry held, then everything together."""
+"""GAR's inversion: a generator paints the picture from the head's normals. First the encoder's latents and the noise
+are refined with fixed geometry, then everything together."""
 
 RECIPES = {
     recipe.name: recipe

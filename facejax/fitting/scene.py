@@ -1,4 +1,4 @@
-"""What a loss term sees: the observation, the current parameters, and the picture they make."""
+"""The input of a loss term: the observation, the current parameters, and their picture."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -31,11 +31,11 @@ class Observation:
     landmark_weights: Float[Array, "*B 68"]
     size: Float[Array, "*B"]  # square root of the area of the landmarks' box, pixels
     moving: Bool[Array, "*B"]  # the jaw landmarks follow the visible outline
-    data: FaceData = NO_DATA  # what came with the user's own terms
+    data: FaceData = NO_DATA  # of the user's own terms
 
 
 class Scene(NamedTuple):
-    """What a loss term may look at: the parameters, what they look like, and the photograph. One face."""
+    """The input of a loss term: the parameters, their rendering, and the photograph. One face."""
 
     model: FaceModel
     priors: Priors
@@ -55,7 +55,7 @@ class Scene(NamedTuple):
 
     @property
     def data(self) -> dict[str, Array]:
-        """What came with the user's own terms, by the term's name: maps and points of this picture, numbers."""
+        """The data of the user's own terms, by the term's name: maps and points of this picture, and numbers."""
         return {**self.seen.data.maps, **self.seen.data.points, **self.seen.data.numbers}
 
 
@@ -70,13 +70,13 @@ def observe(
     ingredients: Ingredients = NO_INGREDIENTS,
     targets: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[[FaceParams], Scene]:
-    """A function from parameters to the `Scene` that they make, one face.
+    """A function from parameters to their `Scene`, one face.
 
     Args:
-        model, params, seen, appearance: where the face is now, and what colours it.
-        moving: the blocks in which the parameters will differ from `params`; all else is decoded, drawn and projected
-            once.
-        priors, ingredients, targets: handed on to the scenes.
+        model, params, seen, appearance: the face now, its photograph, and what colours it.
+        moving: the blocks in which the parameters will differ from `params`; everything else is decoded, drawn and
+            projected once.
+        priors, ingredients, targets: passed on to the scenes.
     """
     side = seen.image.shape[-2]
     draw = appearance.drawing(model, params, size=(side, side), background=seen.image, moving=moving, edges=False)
@@ -98,12 +98,16 @@ def observe(
 def look(
     model: FaceModel, params: FaceParams, seen: Observation, appearance: Appearance, *, priors: Priors = PRIORS
 ) -> Scene:
-    """The scene that parameters make, one face."""
+    """The scene of parameters, one face.
+
+    Args:
+        model, params, seen, appearance, priors: as for `observe`.
+    """
     return observe(model, params, seen, appearance, moving=GEOMETRY, priors=priors)(params)
 
 
 def resize(seen: Observation, params: FaceParams, side: int) -> tuple[Observation, FaceParams]:
-    """The same photograph with another number of pixels, and the parameters with the camera that belongs to it."""
+    """The same photograph at another resolution, and the parameters with the camera for it."""
     scale = side / seen.image.shape[-2]
     small = replace(
         seen,
@@ -127,10 +131,10 @@ def project_landmarks(model: FaceModel, params: FaceParams, moving: Bool[Array, 
 
 
 def face_mask(model: FaceModel, rendering: Rendering, regions: tuple[str, ...] | None = None) -> Float[Array, "H W"]:
-    """Where regions of the model are seen, in [0, 1]; no gradient. Regions that the model lacks are left out.
+    """Where regions of the model are visible, in [0, 1]; no gradient. Regions that the model lacks are left out.
 
     By default what a photograph usually shows of a face: the eyes, and the face without hairline and temples
-    ("face_inner"), or all of "face" in a model that does not tell them apart.
+    ("face_inner"), or all of "face" in a model without that region.
     """
     if regions is None:
         regions = ("face_inner" if "face_inner" in model.regions else "face", "eyeballs")
@@ -143,7 +147,7 @@ def face_mask(model: FaceModel, rendering: Rendering, regions: tuple[str, ...] |
     return jax.lax.stop_gradient(jnp.where(rendering.triangle >= 0, inside, 0.0))
 
 
-# Functions of their own, so that a program traces them once for all stages.
+# Separate functions, so that a program traces them once for all stages.
 
 _mask = jax.jit(face_mask)
 _project = jax.jit(project_landmarks)

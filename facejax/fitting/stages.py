@@ -56,12 +56,12 @@ class StageTrace(NamedTuple):
 
     losses: Float[Array, " T"]  # weighted total before each step
     terms: dict[str, Float[Array, " T"]]  # the weighted terms that make it up
-    diverged_at: Int[Array, ""]  # step from which on the face stayed as it was, since it diverged; -1: it never did
+    diverged_at: Int[Array, ""]  # step at which a diverging face was frozen; -1: it did not diverge
     converged: Bool[Array, ""]  # the last tenth of the steps lowered the loss by less than 2 %
 
 
 class _State(NamedTuple):
-    """What a step hands to the next."""
+    """The state that a step passes to the next."""
 
     offsets: Offsets
     sound: Offsets  # the last ones whose loss and gradient were sound
@@ -73,7 +73,7 @@ class _State(NamedTuple):
 def describe_stage(
     stage: Stage, ingredients: Ingredients = NO_INGREDIENTS, terms: Mapping[str, Term] = TERMS
 ) -> dict[str, object]:
-    """What a stage does, for a summary: its blocks, appearance and terms, and the networks that they look through."""
+    """A stage in words, for a summary: its blocks, appearance and terms, and the networks that the terms use."""
     known = {name: terms[name].network for name, _ in stage.weights if name in terms}  # the user's own are not
     roles = {name: role for name, role in known.items() if role is not None}
     networks = ingredients.networks
@@ -87,14 +87,14 @@ def describe_stage(
 
 
 def zero_offsets(params: FaceParams, moving: Collection[str]) -> Offsets:
-    """Where a stage begins that moves these blocks: nothing added."""
+    """Zero offsets for these blocks: the start of a stage that moves them."""
     shapes = {name: getattr(params, name) for name in ("identity", "expression", "light")} | dict(params.appearance)
     shapes |= {"rotation": jnp.zeros(3), "translation": params.pose.translation}
     return {name: jnp.zeros_like(shapes[name]) for name in shapes if name in moving}
 
 
 def add_offsets(params: FaceParams, offsets: Offsets) -> FaceParams:
-    """The parameters after it; the rotation is turned in camera space, the translation moved by millimetres."""
+    """Add offsets to parameters; the rotation is turned in camera space, the translation moves in millimetres."""
     plus = lambda name, block: block + offsets[name] if name in offsets else block  # noqa: E731
     rotation = params.pose.rotation
     if "rotation" in offsets:
@@ -116,10 +116,10 @@ def change_appearance(
     photo: Float[Array, "S S 3"],
     start: Literal["near", "normal"] = "near",
 ) -> FaceParams:
-    """The parameters in another appearance.
+    """The parameters with the blocks of another appearance.
 
     Args:
-        params: of the appearance `old`.
+        params: with the blocks of the appearance `old`.
         old, new: the appearances.
         photo: the crop that is fitted, display values.
         start: "near" the old albedo (`Appearance.init`), or always the same "normal" random numbers.
@@ -145,17 +145,17 @@ def run_stage(
     """Run one stage on one face.
 
     A face whose loss or gradient stops being finite, or whose loss grows beyond `DIVERGED` times its first, goes back
-    to its last sound state and stays there; the others of a batch do not notice.
+    to its last sound state and stays there; the other faces of a batch are not affected.
 
     Args:
         model, params, seen: the face as the stage before left it, and its photograph.
         appearance: what colours it; `params` has its blocks (`change_appearance`).
-        stage: what to do.
+        stage: the steps, blocks and terms.
         priors: what is expected of a face.
-        ingredients: holds the networks that the stage's terms look through.
+        ingredients: holds the networks that the stage's terms use.
         terms: the loss terms by name.
 
-    Returns: the parameters after the last step, and what happened.
+    Returns: the parameters after the last step, and the stage's losses.
     """
     check_stage(stage, appearance, ingredients, terms)
     camera = params.camera
@@ -202,9 +202,10 @@ def run_stage(
 
 
 def _of_this_face(state: _State, seen: Observation) -> _State:
-    """The same numbers, one of each for every face under `jax.vmap`.
+    """The same state, but one per face under `jax.vmap`.
 
-    A scan whose start is shared by all faces is traced again once they part: this halves what a stage takes to trace.
+    If all faces share the start of a scan, jax traces the scan again when their states differ. This halves the time to
+    trace a stage.
     """
     zero = jnp.where(jnp.isfinite(seen.size), 0, 0)
     return jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype), state)
@@ -218,13 +219,13 @@ def schedule(stage: Stage) -> optax.Schedule:
 
 
 def _targets(stage: Stage, seen: Observation, ingredients: Ingredients, terms: Mapping[str, Term]) -> dict[str, Any]:
-    """The photograph's features, for every network that a term of the stage looks through."""
+    """The photograph's features, for every network that a term of the stage uses."""
     roles = {role for name, _ in stage.weights if (role := terms[name].network) is not None}
     return {role: ingredients.networks[role].see(seen.image, seen.landmarks) for role in sorted(roles)}
 
 
 def _allowed(model: FaceModel, params: FaceParams, offsets: Offsets, stage: Stage) -> Offsets:
-    """The nearest offsets with blendshape weights in [0, 1] and latents where the stage's constraint has them."""
+    """The nearest offsets with blendshape weights in [0, 1] and latents that satisfy the stage's constraint."""
     if model.blendshapes and "expression" in offsets:
         clipped = jnp.clip(params.expression + offsets["expression"], 0.0, 1.0)
         offsets = offsets | {"expression": clipped - params.expression}
@@ -239,7 +240,14 @@ def _allowed(model: FaceModel, params: FaceParams, offsets: Offsets, stage: Stag
 def check_stage(
     stage: Stage, appearance: Appearance, ingredients: Ingredients, terms: Mapping[str, Term] = TERMS
 ) -> None:
-    """Raises ValueError unless every block, term and network that a stage names exists."""
+    """Raises ValueError unless every block, term and network that a stage names exists.
+
+    Args:
+        stage: the stage.
+        appearance: has the blocks that the stage may move.
+        ingredients: have the networks that its terms use.
+        terms: the loss terms by name.
+    """
     for name, _ in stage.weights:
         if name not in terms:
             raise ValueError(f"stage {stage.name!r} names the unknown loss term {name!r}: known are {sorted(terms)}")

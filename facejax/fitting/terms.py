@@ -29,19 +29,19 @@ from facejax.objectives import (
 class Term:
     """A loss term: a function of the scene.
 
-    Your own goes into `facejax.fit(..., terms={"name": Term(function, ...)})`. The function must be hashable and the
-    same object from call to call, or every call compiles anew.
+    Pass your own with `facejax.fit(..., terms={"name": Term(function, ...)})`. The function must be hashable and the
+    same object from call to call, or every call compiles again.
     """
 
     value: Callable[[Scene], Float[Array, ""]]
-    network: str | None = None  # the role of the network that it looks through (see `Ingredients`)
-    block: str | None = None  # of the appearance's parameters, which it cannot do without
-    weight: float = 1.0  # in all stages of a recipe none of which names the term
-    data: PhotoData | None = None  # one array a photograph, which it finds in `scene.data` under its own name
+    network: str | None = None  # the role of the network that it uses (see `Ingredients`)
+    block: str | None = None  # the block of the appearance's parameters that it needs
+    weight: float = 1.0  # in all stages, if no stage of the recipe names the term
+    data: PhotoData | None = None  # one array per photograph, found in `scene.data` under the term's name
 
 
 def _through(role: str) -> Term:
-    """The distance of the render, laid over the photograph, to the photograph, as a network sees them."""
+    """The distance between the photograph with the render laid over it and the photograph, in a network's features."""
 
     def value(s: Scene) -> Float[Array, ""]:
         network = s.ingredients.networks[role]
