@@ -1,4 +1,4 @@
-"""What a fit takes if nothing else is said: the recipe, and the appearances and networks that its stages name.
+"""The defaults of a fit: the recipe, and the appearances and networks that its stages name.
 
 `register_appearance` adds a name that stages can use.
 """
@@ -31,10 +31,10 @@ HEAD = "facejax-head"  # the name of the default head, whose texture layout the 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where appearances take their weights from; nothing is read before it is asked for."""
+    """Where appearances get their weights; files are read only when they are needed."""
 
-    model: FaceModel | None = None  # what is fitted
-    decoder: TextureDecoder | str | Path = "default"  # or the folder of one; "default": the package's own
+    model: FaceModel | None = None  # the face model that is fitted
+    decoder: TextureDecoder | str | Path = "default"  # or its folder; "default": the package's own
     renderer: GenerativeRenderer | str | Path = "default"
 
     def load_decoder(self) -> TextureDecoder:
@@ -64,8 +64,8 @@ APPEARANCES: dict[str, Callable[[Sources], Appearance]] = {
 def register_appearance(name: str, make: Callable[[Sources], Appearance]) -> None:
     """Let stages name an appearance of your own: `Stage(..., appearance=name)`.
 
-    Fits make it with `make(sources)` where a recipe draws it, and `facejax.load_face` where a file was fitted with it.
-    Raises ValueError for a name that is taken.
+    A fit whose recipe names it calls `make(sources)`, and so does `facejax.load_face` for a file that was fitted with
+    it. Raises ValueError for a name that is taken.
     """
     if name == OWN or name in APPEARANCES:
         raise ValueError(f"there is an appearance {name!r} already: choose another name")
@@ -73,12 +73,12 @@ def register_appearance(name: str, make: Callable[[Sources], Appearance]) -> Non
 
 
 def recipe_for(model: FaceModel) -> Recipe:
-    """The default recipe for the default head; the linear one for models whose layout no decoder of ours has."""
+    """The default recipe for the default head; the linear one for models whose layout none of our decoders has."""
     return DEFAULT if model.name == HEAD else LINEAR
 
 
 def own_encoder() -> FeatureNetwork:
-    """The shipped regressor's encoder, for "perceptual". Raises ValueError when it sees more than colours."""
+    """The shipped regressor's encoder, for "perceptual". Raises ValueError if its input is more than colours."""
     regressor = load_regressor()
     if regressor.config.encoder.channels != 3:
         raise ValueError("the shipped regressor sees more than colours: give the weights of LPIPS")
@@ -86,9 +86,9 @@ def own_encoder() -> FeatureNetwork:
 
 
 def read_lpips(files: tuple[Path, ...]) -> FeatureNetwork:
-    """LPIPS from one file, from VGG16's and its own, or from the folder that `facejax convert` wrote.
+    """LPIPS from one file, from two (VGG16's and its own), or from the folder that `facejax convert` wrote.
 
-    Raises ValueError, and like `checkpoints.import_lpips` and `load_released`.
+    Raises ValueError for another number of files, and the errors of `checkpoints.import_lpips` and `load_released`.
     """
     if len(files) not in (1, 2):
         raise ValueError(f"LPIPS is one file or two, not {len(files)}: see facejax.checkpoints.import_lpips")
@@ -97,7 +97,7 @@ def read_lpips(files: tuple[Path, ...]) -> FeatureNetwork:
 
 
 def read_arcface(file: Path) -> FeatureNetwork:
-    """ArcFace from its authors' file, or from the folder that `facejax convert` wrote; raises like the importers."""
+    """ArcFace from its authors' file, or from the folder that `facejax convert` wrote. Raises like the importers."""
     return arcface_network(_converted(file, "iresnet") or import_arcface(file))
 
 
@@ -115,18 +115,18 @@ def ingredients_for(
     arcface: Path | None = None,
     renderer: GenerativeRenderer | str | Path = "default",
 ) -> Ingredients:
-    """What the stages of a recipe name, and nothing else.
+    """The appearances and networks that the stages of a recipe name, and no others.
 
     Args:
         recipe: the stages.
-        decoder: a texture decoder, the folder of one, or "default" for the package's own.
-        model: what is fitted, to check that the package's own decoder has its texture layout.
+        decoder: a texture decoder, its folder, or "default" for the package's own.
+        model: the face model that is fitted, to check that the package's own decoder has its texture layout.
         lpips: weights of LPIPS for "perceptual" (docs/weights.md), one file or two, or the folder that
-            `facejax convert` made of them; without them it is the shipped regressor's encoder.
-        arcface: weights of ArcFace for "recognition", a file or such a folder; they have no substitute.
-        renderer: a generative renderer, the folder of one, or "default" for the package's own.
+            `facejax convert` made of them; without them the shipped regressor's encoder takes its place.
+        arcface: weights of ArcFace for "recognition", a file or such a folder; there is no substitute.
+        renderer: a generative renderer, its folder, or "default" for the package's own.
 
-    Raises ValueError for a recipe that needs something else, and like the loaders.
+    Raises ValueError for a recipe that needs anything else, and the errors of the loaders.
     """
     sources = Sources(model, decoder, renderer)
     names = sorted({stage.appearance for stage in recipe.stages} - {OWN})
@@ -146,7 +146,7 @@ def ingredients_for(
 
 
 def make_appearance(name: str, sources: Sources) -> Appearance:
-    """What stages call so. Raises ValueError for a name that nobody registered."""
+    """The appearance that stages call `name`. Raises ValueError for a name that is not registered."""
     if name not in APPEARANCES:
         known = ", ".join(sorted({OWN, *APPEARANCES}))
         raise ValueError(

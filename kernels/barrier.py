@@ -1,4 +1,4 @@
-"""Steps that shall not be computed again inside each of their uses."""
+"""Barriers around steps that must not be computed again inside each of their uses."""
 
 from typing import TypeVar
 
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 def once(values: T) -> T:
-    """The same values, computed once where the program runs on a processor.
+    """The same values, computed only once on a processor.
 
-    XLA:CPU fuses a gather, and what leads to it, into every use and repeats it there. The barrier reaches its code
-    generator only in programs compiled with `facejax.programs.jit`. Programs lowered for accelerators have none: there
-    fusing is what makes programs fast, and barriers would send every step through memory.
+    XLA:CPU fuses a gather, and the steps before it, into every use and repeats them there. The barrier reaches its code
+    generator only in programs compiled with `facejax.programs.jit`. Programs lowered for accelerators have no barrier:
+    there fusion makes programs fast, and barriers would send every step through memory.
     """
     leaves, tree = jax.tree.flatten(values)
     return jax.tree.unflatten(tree, _once.bind(*leaves))
@@ -23,7 +23,7 @@ def once(values: T) -> T:
 def stored(values: T) -> T:
     """The same values, written to memory before anything uses them, on every platform, forward and backward.
 
-    For a step that many later ones read from several places: fused into them it would be computed at each place again.
+    For a step that many later ones read at several places: fused into them, it would be computed again at each place.
     """
     return jax.lax.optimization_barrier(values)
 
@@ -55,7 +55,7 @@ def _transposed(cotangents, *_):
 
 
 def _where_any(changes):
-    """Of changes those that are not known to be zero, computed once; the others stay as they are."""
+    """Put a barrier around the changes that are not known to be zero; the others stay as they are."""
     some = iter(_once.bind(*[one for one in changes if not isinstance(one, ad.Zero)]))
     return [one if isinstance(one, ad.Zero) else next(some) for one in changes]
 

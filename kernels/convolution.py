@@ -1,12 +1,12 @@
-"""Convolutions whose gradients are convolutions and matrix products that processors have programs for.
+"""Convolutions whose gradients run fast inside loops on processors.
 
-JAX writes both gradients of a convolution as convolutions of unusual axes. XLA:CPU brings those into the usual order,
-for which it has library calls, in the entry computation of a program only: inside a loop (a `jax.lax.scan` of steps)
-they become plain nests of loops, 20 to 75 times slower. Here the axes are brought into order first, in programs lowered
-for a processor; in others the gradients are JAX's own.
+JAX writes both gradients of a convolution as convolutions with an unusual order of axes. XLA:CPU has library calls for
+the usual order, and restores it only in the entry computation of a program: inside a loop (a `jax.lax.scan` of steps)
+the gradients become plain nests of loops, 20 to 75 times slower. Here programs lowered for a processor put the axes in
+order first; in others the gradients are JAX's own.
 
 A convolution of pictures x with a kernel k, multiplied with a cotangent y and summed, is linear in each of the three.
-So there are three primitives, its derivatives by y, by x and by k, each linear in both of its arguments, and the
+So there are three primitives, the derivatives by y, by x and by k. Each is linear in both of its arguments, and the
 transposes of each are the other two.
 """
 
@@ -24,13 +24,13 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 class _How(NamedTuple):
-    """What a convolution and its gradients depend on beside the arrays."""
+    """What a convolution and its gradients depend on besides the arrays."""
 
     strides: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]
     side: tuple[int, ...]  # pixels of the pictures: rows, columns
     window: tuple[int, ...]  # of the kernel
-    precision: str | None  # jax's setting where the program is written, not where it is lowered
+    precision: str | None  # jax's setting when the program is traced, not when it is lowered
 
 
 def conv_general_dilated(
@@ -45,10 +45,19 @@ def conv_general_dilated(
     feature_group_count: int = 1,
     precision: Any = None,
 ) -> Shaped[Array, "_ _ _ _"]:
-    """`jax.lax.conv_general_dilated`, its gradients as quick in a loop as outside of one; for flax's `nn.Conv` too.
+    """`jax.lax.conv_general_dilated`, with gradients as fast inside a loop as outside; also for flax's `nn.Conv`.
 
-    Pictures (N, H, W, I) and a kernel (K, L, I, O) to (N, H', W', O); with other axes, dilations, groups or precisions,
-    it is JAX's own, and so are its errors. It can be differentiated forward, backward, and again.
+    With other axes, dilations, groups or precisions than the defaults it is JAX's own function. Errors are JAX's own
+    too. It can be differentiated forward, backward, and again.
+
+    Args:
+      lhs: pictures (N, H, W, I).
+      rhs: a kernel (K, L, I, O).
+      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision: as for
+        `jax.lax.conv_general_dilated`.
+
+    Returns:
+      Pictures (N, H', W', O).
     """
     whole = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     usual = whole == jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, _LAYOUT)
@@ -96,7 +105,7 @@ def _jaxs_by_kernel(x, y, *, how):
 
 
 def _ordered_by_x(y, kernel, *, how):
-    """Zeros between the pixels of the cotangent, correlation with the kernel turned by half a turn."""
+    """Put zeros between the pixels of the cotangent, and correlate with the kernel rotated by 180 degrees."""
     spread = []
     for side, taps, seen, stride, (low, _) in zip(
         how.side, how.window, y.shape[1:3], how.strides, how.pads, strict=True
@@ -109,7 +118,7 @@ def _ordered_by_x(y, kernel, *, how):
 
 
 def _ordered_by_kernel(x, y, *, how):
-    """For each tap, the pixels it met times the cotangent: a matrix product over all pixels."""
+    """For each tap, its input pixels times the cotangent: a matrix product over all pixels."""
     wide = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pad, 0) for pad in how.pads), (0, 0, 0)])
     (height, width), inputs, outputs = how.window, x.shape[3], y.shape[3]
     rows, columns = y.shape[1:3]
@@ -141,7 +150,7 @@ def _shape_of_kernel(x, y, *, how):
 
 
 def _long_batch(primitive: Primitive, on_each):
-    """Of pictures that share a kernel vmap makes one longer list; kernels that differ are JAX's to deal with."""
+    """Under vmap, concatenate pictures that share a kernel into one longer batch; leave different kernels to JAX."""
 
     def batched(values, axes, *, how):
         (pictures, kernel), (of_pictures, of_kernel) = values, axes
@@ -155,14 +164,14 @@ def _long_batch(primitive: Primitive, on_each):
 
 
 def _chosen(ordered, jaxs):
-    """One of two programs, by the platform that it is lowered for."""
+    """Choose one of two programs when it is lowered for its platform."""
     return lambda *pair, how: jax.lax.platform_dependent(
         *pair, cpu=partial(ordered, how=how), default=partial(jaxs, how=how)
     )
 
 
 def _kernel_of_each(values, axes, *, how):
-    """A gradient to a kernel for each of a batch."""
+    """The kernel's gradient for each element of a batch."""
     return jax.vmap(partial(_chosen(_ordered_by_kernel, _jaxs_by_kernel), how=how), axes)(*values), 0
 
 

@@ -1,9 +1,9 @@
-"""Rows of a table: gathered, and summed back. Two primitives, each the transpose of the other.
+"""Gather the rows of a table, and sum rows back into it: two primitives, each the transpose of the other.
 
-JAX's own gather and scatter give every row of a batch a second index, the table's, for which processors and GPUs have
-slower programs, and with one set of rows for many tables they stride through all tables at once. Here vmap makes one
-longer table of a batch. Forward-mode, reverse-mode and higher derivatives work as with JAX's own. How the rows are read
-and summed is decided when a program is lowered for its platform.
+In a batch, JAX's own gather and scatter give every row a second index, the number of its table. Processors and GPUs
+have slower programs for that, and with one set of rows for many tables they stride through all tables at once. Here
+vmap concatenates the tables of a batch. Forward-mode, reverse-mode and higher derivatives work as with JAX's own. How
+rows are read and summed is decided when a program is lowered for its platform.
 """
 
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def gather_rows(table: Shaped[Array, "V ..."], rows: Int[Array, "*N"]) -> Shaped
 
 
 def add_rows(updates: Num[Array, "N ..."], rows: Int[Array, " N"], count: int) -> Num[Array, "V ..."]:
-    """A table of `count` rows, each the sum of the updates for it; those for rows outside the table are dropped.
+    """A table of `count` rows, each the sum of its updates; updates for rows outside the table are dropped.
 
     Linear in `updates`; the transpose is `gather_rows`.
     """
@@ -69,7 +69,7 @@ def _add_in_sectors(updates, rows, *, count):
 
 
 def _in_sectors(table):
-    """Rows of five to seven numbers as rows of eight: on accelerators those lie in one sector of memory each."""
+    """Pad rows of five to seven numbers to eight: on accelerators each then lies in one sector of memory."""
     spare = 8 - table.shape[1] if 4 < table.shape[1] < 8 else 0
     return jnp.pad(table, ((0, 0), (0, spare))) if spare else table
 
@@ -129,7 +129,7 @@ def _add_batched(values, axes, *, count):
 
 
 def _in_a_row(rows, axis, batch: int, count: int):
-    """Row numbers of `batch` tables of `count` rows each, put one below the other."""
+    """Row numbers for `batch` tables of `count` rows each, concatenated."""
     if batch * count >= 2**31:
         raise ValueError(f"{batch} tables of {count} rows are too long for 32-bit row numbers: use a smaller batch")
     rows = _in_front(rows, axis, batch)

@@ -1,9 +1,9 @@
-"""Which triangle is seen at each pixel centre: hard visibility, without a gradient, in plain XLA.
+"""Which triangle is visible at each pixel centre: hard visibility, without a gradient, in plain XLA.
 
-Every triangle's pixel box is cut into square tiles; the (triangle, tile) pairs form one work list, made without
-sorting, and each pair tests its tile's pixel centres and competes for them with a 31-bit key (nearness above, triangle
-number below) through a scatter-min. Triangles that span many tiles use a second list with larger tiles. A list longer
-than its capacity is worked off in passes, so the result never depends on the capacity.
+Every triangle's pixel box is cut into square tiles. The (triangle, tile) pairs form one work list, made without
+sorting. Each pair tests its tile's pixel centres and competes for them through a scatter-min, with a 31-bit key that
+has depth in its high bits and the triangle number in its low bits. Triangles that span many tiles use a second list
+with larger tiles. A list longer than its capacity is processed in passes, so the result never depends on the capacity.
 
 NVIDIA GPUs have a program of their own in `visibility_triton`, which shares the mathematics below.
 """
@@ -20,7 +20,7 @@ from facejax.kernels.barrier import once
 
 Implementation = Literal["xla", "triton", "interpreted"]
 EMPTY = -1
-NO_KEY = 0x7F800000  # keys are below it, so that their bits are those of positive finite floats too, in the same order
+NO_KEY = 0x7F800000  # keys are smaller, so that their bits, read as floats, are finite, positive and in the same order
 SMALL_TILE, LARGE_TILE = 4, 32  # pixels
 LARGE_TILES_PER_PASS = 16
 MAX_SMALL_TILES = 48  # a triangle with more tiles than this goes to the list of large ones
@@ -33,7 +33,7 @@ Box = tuple[Int[Array, "*F"], ...]  # first and last pixel column, first and las
 
 
 class _View(NamedTuple):
-    """What decides how triangles are seen, but for where they are."""
+    """Everything that decides visibility besides the triangles themselves."""
 
     size: tuple[int, int]
     perspective: bool
@@ -50,7 +50,7 @@ class _Setup(NamedTuple):
 
 
 def default_capacity(size: tuple[int, int], triangles: int) -> int:
-    """Pairs a pass handles: enough for one pass over a head that fills the image."""
+    """Number of pairs per pass: enough for a single pass over a head that fills the image."""
     return 16384 * -(-(triangles + size[0] * size[1] // 8) // 16384)
 
 
@@ -66,14 +66,21 @@ def nearest_triangle(
 ) -> Int[Array, "H W"]:
     """The front-facing triangle nearest to the camera at each pixel centre, `EMPTY` where there is none.
 
-    `points` are (x, y, depth): pixels, y down, and depth in front of the camera. Front faces are counter-clockwise to
-    the viewer. Not drawn: back faces, triangles thinner than `MIN_AREA`, with a corner that is not finite, or, with
-    `perspective`, with a corner nearer than `near`. Depths that agree to about 2^-(31 - bits of the triangle count) of
-    the range in view count as equal; then the lower triangle number wins. `capacity` is the number of (triangle, tile)
-    pairs a pass handles: memory and time, never the result.
+    Front faces are counter-clockwise to the viewer. Not drawn: back faces, triangles thinner than `MIN_AREA`, with a
+    corner that is not finite, or, with `perspective`, with a corner nearer than `near`. Depths that agree to about
+    2^-(31 - bits of the triangle count) of the range in view count as equal; then the lower triangle number wins.
 
-    `implementation`: "triton" (NVIDIA GPUs), "xla" (everything), "interpreted" (the former step by step, for tests);
-    None: "triton" where the program is lowered for a GPU, else "xla".
+    Args:
+      points: (x, y, depth): pixels, y down, and depth in front of the camera.
+      faces: triangles.
+      size: height and width of the picture, pixels.
+      perspective: whether the camera is a perspective one.
+      near: smallest depth with `perspective`.
+      capacity: (triangle, tile) pairs in a pass; affects memory and time, never the result.
+      implementation: "triton" (NVIDIA GPUs), "xla" (all platforms), or "interpreted" ("triton" step by step, for
+        tests). None: "triton" if the program is lowered for a GPU, else "xla".
+
+    Raises ValueError for too many triangles.
     """
     count = faces.shape[0]
     id_bits = count.bit_length()
@@ -88,9 +95,9 @@ def nearest_triangle(
 
 
 def _merging(find: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """`find(points (B, V, 3), faces (B or 1, F, 3))`, of which vmap makes a longer batch.
+    """Make vmap of `find(points (B, V, 3), faces (B or 1, F, 3))` one call with a longer batch.
 
-    By itself vmap would give every gather and scatter one more index, for which processors and GPUs have slower code
+    By default vmap would give every gather and scatter one more index, for which processors and GPUs have slower code
     than for a longer table.
     """
     batch = jax.custom_batching.custom_vmap(find)
@@ -107,7 +114,7 @@ def _merging(find: Callable[[Array, Array], Array]) -> Callable[[Array, Array], 
 
 
 def _nearest(points: Array, faces: Array, *, view: _View, chunk: int, implementation) -> Int[Array, "B H W"]:
-    """All meshes as one: their vertices, triangles and pixels in a row."""
+    """Process all meshes as one, with their vertices, triangles and pixels concatenated."""
     images, vertices, _ = points.shape
     own = faces + vertices * jnp.arange(images, dtype=jnp.int32)[:, None, None]
     mesh = points.reshape(-1, 3), own.reshape(-1, 3).astype(jnp.int32)
@@ -124,7 +131,7 @@ def _nearest(points: Array, faces: Array, *, view: _View, chunk: int, implementa
 
 @cache
 def _has_triton() -> bool:
-    """Pallas's way through Triton is deprecated in jax 0.11: where it is gone, GPUs run the plain program."""
+    """Whether jax has Pallas through Triton, deprecated since 0.11; without it GPUs run the plain program."""
     try:
         import facejax.kernels.visibility_triton  # noqa: F401
     except (ImportError, AttributeError):
@@ -138,7 +145,7 @@ def _corners(points: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> tuple[Cor
 
 
 def _in_view(x: Corners, y: Corners, z: Corners, view: _View) -> tuple[Array, Array, Box]:
-    """Of triangles given by their corners: twice the signed area, whether they can be seen, and their pixel boxes."""
+    """Twice the signed areas of triangles, whether they can be visible, and their pixel boxes."""
     height, width = view.size
     area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
     # Front faces turn clockwise in pixels (y down), so their signed area is negative; NaN compares false.
@@ -152,13 +159,13 @@ def _in_view(x: Corners, y: Corners, z: Corners, view: _View) -> tuple[Array, Ar
 
 
 def _far(z: Corners, drawn: Array, view: _View) -> list[Array]:
-    """What grows away from the camera and is affine in the image: minus inverse depth under perspective, else depth."""
+    """A measure of distance that is affine in the image: minus inverse depth under perspective, else depth."""
     z = [jnp.where(drawn, one, 1.0) for one in z]
     return [-1.0 / one for one in z] if view.perspective else z
 
 
 def _levels_in_view(x: Corners, y: Corners, z: Corners, images: int, view: _View) -> tuple[Array, Array]:
-    """Of each image the least `_far` in view, and the levels of a key that one unit of it takes."""
+    """For each image the least `_far` in view, and the number of key levels per unit of it."""
     _, drawn, _ = _in_view(x, y, z, view)
     far = _far(z, drawn, view)
     lowest = jnp.min(jnp.where(drawn, _lowest(far), jnp.inf).reshape(images, -1), axis=1)
@@ -168,7 +175,7 @@ def _levels_in_view(x: Corners, y: Corners, z: Corners, images: int, view: _View
 
 
 def _setup(x: Corners, y: Corners, z: Corners, lowest: Array, scale: Array, *, view: _View) -> _Setup:
-    """What `cover` needs of triangles given by their corners; `lowest` and `scale` are `_levels_in_view`'s."""
+    """Prepare triangles for `cover`; `lowest` and `scale` come from `_levels_in_view`."""
     area, drawn, box = _in_view(x, y, z, view)
     safe = jnp.where(drawn, area, -1.0)
     grad_b = (y[2] - y[0]) / safe, -(x[2] - x[0]) / safe
@@ -187,17 +194,17 @@ def _highest(corners):
 
 
 def _first(low, side):
-    """First pixel whose centre is not below `low`, within the image."""
+    """The first pixel in the image whose centre is not below `low`."""
     return jnp.ceil(jnp.clip(low - 0.5, 0, side)).astype(jnp.int32)
 
 
 def _last(high, side):
-    """Last pixel whose centre is not above `high`, within the image; -1 where there is none."""
+    """The last pixel in the image whose centre is not above `high`; -1 if there is none."""
     return jnp.floor(jnp.clip(high - 0.5, -1, side - 1)).astype(jnp.int32)
 
 
 def _levels(id_bits: int) -> float:
-    """Depth levels above the triangle number in a key; no more than float32 counts exactly."""
+    """Number of depth levels in a key; no more than float32 counts exactly."""
     return float(min(NO_KEY >> id_bits, 2**24))
 
 
@@ -206,7 +213,13 @@ def _empty_keys(images: int, size: tuple[int, int]) -> Array:
 
 
 def cover(plane: Sequence[Any], x: Array, y: Array, *, id_bits: int) -> tuple[Array, Array]:
-    """Whether triangles cover the centres of pixels, and their levels there; `plane` is `_Setup.plane`."""
+    """Whether triangles cover pixel centres, and their depth levels there.
+
+    Args:
+      plane: `_Setup.plane`.
+      x, y: columns and rows of the pixels.
+      id_bits: bits of a key for the triangle's number.
+    """
     px, py = x.astype(jnp.float32) + 0.5 - plane[0], y.astype(jnp.float32) + 0.5 - plane[1]
     wb = plane[2] * px + plane[3] * py
     wc = plane[4] * px + plane[5] * py
@@ -246,7 +259,7 @@ def _tile_counts(box: Int[Array, "F 4"], tile: int) -> Int[Array, " F"]:
 def _draw_list(
     planes: Array, boxes: Array, keys: Array, counts: Array, *, images: int, view: _View, tile: int, chunk: int
 ) -> Array:
-    """Compete for the pixels with `counts` tiles of each triangle, `chunk` (triangle, tile) pairs a pass."""
+    """Compete for the pixels with `counts` tiles of each triangle, `chunk` (triangle, tile) pairs per pass."""
     ends = jnp.cumsum(counts)
     starts, total = ends - counts, ends[-1]
     order = jnp.arange(counts.shape[0], dtype=jnp.int32)

@@ -1,7 +1,7 @@
-"""The visibility pass as one program on GPUs (Pallas through Triton): a lane a triangle, walking through its pixels.
+"""The visibility pass as one program on GPUs (Pallas through Triton): each lane walks through one triangle's pixels.
 
-A triangle of a face covers a handful of pixels, so a lane is done after some twenty steps and no list has to be made.
-Boxes of more pixels are walked by all lanes of a block together.
+A triangle of a face covers a handful of pixels, so a lane finishes after about twenty steps, and no list is needed. All
+lanes of a block walk through larger boxes together.
 """
 
 from collections.abc import Callable
@@ -33,11 +33,24 @@ def draw_triangles(
     id_bits: int,
     interpret: bool = False,
 ) -> Int[Array, " P"]:
-    """`keys` after every triangle competed for the pixels of its box, the nearest one (the least key) winning.
+    """Let every triangle compete for the pixels of its box; the nearest one (the least key) wins.
 
-    Each of the B images has as many triangles and pixels, one image's after the other's. `setup(x, y, z, *levels)`
-    turns a triangle's corners, rows of `points` (x, y, depth), into what `cover(plane, x, y)` needs to say whether it
-    covers a pixel centre, and its level there (`visibility._setup`, `visibility.cover`).
+    The B images have equal numbers of triangles and of pixels, and are concatenated.
+
+    Args:
+      points: (x, y, depth) of the vertices.
+      faces: triangles.
+      levels: the arguments of `setup` for each image, see `visibility._levels_in_view`.
+      keys: of the pixels before.
+      setup: `setup(x, y, z, *levels)` prepares a triangle from its corners (`visibility._setup`).
+      cover: `cover(plane, x, y)` says whether a triangle covers a pixel centre, and its level there
+        (`visibility.cover`).
+      size: height and width of the pictures, pixels.
+      id_bits: bits of a key for the triangle's number.
+      interpret: run in Pallas's interpreter, for tests.
+
+    Returns:
+      The keys after.
     """
     planes = [*points.T, *faces.T, *levels]
     walk = partial(_walk, setup=setup, cover=cover, size=size, id_bits=id_bits, interpret=interpret)
@@ -98,12 +111,12 @@ def _walk(*refs, setup: Setup, cover: Cover, size: tuple[int, int], id_bits: int
 
 
 def _atomic_minimum(ref, index, key, mask):
-    """By the bits of floats: for vectors of integers Pallas has no atomic minimum."""
+    """An atomic minimum on the bits as floats, because Pallas has none for vectors of integers."""
     plgpu.atomic_min(ref, (index,), jax.lax.bitcast_convert_type(key, jnp.float32), mask=mask)
 
 
 def _written_minimum(ref, index, key, mask):
-    """The same where lanes run one after the other: the interpreter has no masked atomics."""
+    """The same for lanes that run one after the other, because the interpreter has no masked atomics."""
     keys = jax.lax.bitcast_convert_type(ref[...], jnp.int32)
     keys = keys.at[jnp.where(mask, index, keys.shape[0])].min(key, mode="drop")
     ref[...] = jax.lax.bitcast_convert_type(keys, jnp.float32)

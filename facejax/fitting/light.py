@@ -33,7 +33,7 @@ def solve_light(
     brighter.
 
     Args:
-        model, params: the face; its light is ignored.
+        model, params: the face; its light stays if the solution is not finite.
         seen: its photograph.
         appearance: what colours the face; None: the model's own albedo.
     """
@@ -54,7 +54,7 @@ def solve_skin(model: FaceModel, params: FaceParams, seen: Observation, *, prior
     ECCV 2022, who resolve it with the whole scene; the white is Land's (Retinex, 1977); the rest is ours.
 
     Args:
-        model, params: the face; its light and albedo are ignored.
+        model, params: the face with the mean albedo; its light stays if the solution is not finite.
         seen: its photograph.
         priors: standard deviations of the light.
     """

@@ -1,12 +1,12 @@
-"""GAR: pictures painted from the normals of a posed head by a generator, and its inversion.
+"""GAR: a generator that paints pictures from the normals of a posed head, and its inversion.
 
 Piao et al., "Inverting generative adversarial renderer for face reconstruction", CVPR 2021.
 
 | file | what lives there |
 |---|---|
 | `normals.py` | camera-space normals of the posed head at every resolution, with soft outlines |
-| `appearance.py` | `GARAppearance`, the renderer in a fit: the painter of the recipe "gar" |
-| `renderer.py` | `GenerativeRenderer`: normals and latents to a picture, a picture to the latents it may come from |
+| `appearance.py` | `GARAppearance`, the appearance of the recipe "gar" |
+| `renderer.py` | `GenerativeRenderer`: from normals and latents to a picture, from a picture to a guess of latents |
 """
 
 from facejax.generative_renderer.appearance import GARAppearance as GARAppearance

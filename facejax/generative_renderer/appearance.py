@@ -22,7 +22,7 @@ from facejax.texture.detailed import UNIT, add_details, count_details
 from facejax.unwrap import Texels, cut_out, face_layout, unwrap_view
 
 TEXTURE = 512  # texels along a side of the unwrapped photograph
-FREEDOM = (1.0, 1.0)  # of the first layer's latents and of the last's, in standard deviations a coefficient
+FREEDOM = (1.0, 1.0)  # of the first layer's latents and of the last's, in standard deviations per coefficient
 
 
 @jax.tree_util.register_dataclass
@@ -30,10 +30,10 @@ FREEDOM = (1.0, 1.0)  # of the first layer's latents and of the last's, in stand
 class GARAppearance:
     """The `facejax.appearance.Appearance` that paints the whole picture of a posed head: hair, light, background.
 
-    There is no albedo, and `FaceParams.light` has no effect. Its blocks count from the mean latent: "latents" (L, W),
-    where a 1 is as many standard deviations as the layer's `freedom`, and "details" (D,) of the noise maps. `freedom`
-    goes evenly from the first layer's to the last's: the less, the less an optimiser that takes equal steps changes
-    there (the article's per-layer latents).
+    It has no albedo, and `FaceParams.light` has no effect. Its blocks are "latents" (L, W), relative to the mean latent
+    and in units of the layer's `freedom` times the standard deviation, and "details" (D,) of the noise maps. `freedom`
+    is interpolated from the first layer to the last: where it is small, an optimiser with equal steps changes less (the
+    article's per-layer latents).
     """
 
     renderer: GenerativeRenderer
@@ -58,7 +58,7 @@ class GARAppearance:
         """None: light and hair are in the picture too."""
 
     def init(self, photo: Float[Array, "S S 3"], previous: Float[Array, "*S 3"] | None) -> dict[str, Array]:
-        """What the encoder sees in a crop, without details. An albedo says nothing of hair and light."""
+        """The encoder's guess for a crop, without details. The previous albedo is ignored: it lacks hair and light."""
         gar, side = self.renderer, self.renderer.config.side
         if photo.shape[0] != side:
             photo = jax.image.resize(photo, (side, side, 3), "linear")
@@ -78,10 +78,10 @@ class GARAppearance:
         moving: Collection[str] = GEOMETRY,
         edges: bool = True,
     ) -> Callable[[FaceParams], Rendering]:
-        """See `Appearance.drawing`. The picture is resized where the generator's is of another size.
+        """See `Appearance.drawing`. The picture is resized if the generator's has another size.
 
-        `background` and `edges` have no effect: the background is painted, outlines are soft. Raises ValueError unless
-        the picture is square.
+        `background` and `edges` have no effect: the background is painted, outlines are soft. Raises ValueError for a
+        picture that is not square.
         """
         height, width = size
         if height != width:
@@ -104,7 +104,7 @@ class GARAppearance:
         photo: Float[np.ndarray, "H W 3"],
         landmarks: Float[np.ndarray, "68 2"],
     ) -> Float[np.ndarray, "T T 3"]:
-        """The photograph looked up through the fitted geometry, light and all; its mean where nothing is seen."""
+        """See `Appearance.texture`. The unwrapped photograph, with its light; its mean colour where nothing is seen."""
         layout = face_layout(model, TEXTURE)
         cut = cut_out(photo, landmarks, layout)
         camera = transform_camera(params.camera, jnp.asarray(cut.scale), jnp.asarray(cut.offset))
@@ -138,7 +138,7 @@ class GARAppearance:
 
 
 def normals_network(gar: GenerativeRenderer) -> FeatureNetwork:
-    """The reader of normals, for the terms "normals" and "outline": it sees a photograph's normals and coverage."""
+    """The reader of normals, for the terms "normals" and "outline": a photograph's normals and coverage."""
     return FeatureNetwork(gar, _read, _compare, "GAR's reader of normals")
 
 

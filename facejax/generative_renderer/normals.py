@@ -1,7 +1,7 @@
-"""The generator's view of a face: camera-space normals of the posed head at every resolution, and nothing else.
+"""The generator's input: camera-space normals of the posed head at every resolution.
 
-Piao et al., CVPR 2021, section 3.1; the steps are those of the released code: vertex normals of the posed mesh, their
-barycentric mean (not made unit again), zero beside the head.
+Piao et al., CVPR 2021, section 3.1. The steps follow the released code: vertex normals of the posed mesh, interpolated
+with barycentric weights (not normalised again), zero beside the head.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ Filtering = Literal["area", "raster"]
 
 
 def render_normals(model: FaceModel, params: FaceParams, *, size: tuple[int, int]) -> Rendering:
-    """The posed head whose colour is its normal times coverage, in [-1, 1]: +x right, +y up, +z towards the camera.
+    """The posed head, coloured by its normals times coverage in [-1, 1]: +x right, +y up, +z towards the camera.
 
     The camera is in pixels of that `size` (height, width), perspective or orthographic. Coverage is soft at the
     outline, which carries its gradient. One face; vmap for many.
@@ -35,10 +35,13 @@ def render_normals(model: FaceModel, params: FaceParams, *, size: tuple[int, int
 def normal_pyramid(
     model: FaceModel, params: FaceParams, side: int, *, filtering: Filtering = "area"
 ) -> dict[str, Float[Array, "_ _ 3"]]:
-    """Normals times coverage of one face at 4, 8, ..., `side` pixels (a power of two): {"b4": (4, 4, 3), ...}.
+    """Normals times coverage of one face at 4, 8, ..., `side` pixels: {"b4": (4, 4, 3), ...}.
 
-    "area": drawn at `side` and averaged. "raster": drawn anew at every resolution, as the released code does, which
-    aliases where triangles are smaller than pixels and costs a third more.
+    Args:
+        model, params: the face; its camera is in pixels of a picture with `side` pixels.
+        side: of the largest map, pixels; a power of two.
+        filtering: "area" draws at `side` and averages. "raster" draws at every resolution, as the released code does;
+            this aliases where triangles are smaller than pixels, and costs a third more.
     """
     if filtering == "area":
         return shrink_normals(render_normals(model, params, size=(side, side)).color)
@@ -50,7 +53,7 @@ def normal_pyramid(
 
 
 def shrink_normals(normals: Float[Array, "*B S S 3"]) -> dict[str, Float[Array, "*B _ _ 3"]]:
-    """The pyramid of one map by means of 2 x 2 pixels, down to 4."""
+    """The pyramid of one map: means of 2 x 2 pixels, down to 4 x 4."""
     pyramid, side = {}, normals.shape[-2]
     for _ in _sides(side):
         pyramid[f"b{side}"] = normals

@@ -1,7 +1,7 @@
 """GAR: a generator that turns the normals of a posed head, and a latent, into a photograph.
 
 Piao et al., "Inverting generative adversarial renderer for face reconstruction", CVPR 2021: image = G(n, z, eps). The
-latent holds skin, hair, background and light; the geometry is in the normals alone.
+latent determines skin, hair, background and light; the normals alone determine the geometry.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -40,7 +40,7 @@ class GARConfig:
     """Sizes. Static and hashable."""
 
     generator: StyleGANConfig
-    encoder: StyleGANConfig  # of the network that guesses a photograph's latents; it may look at fewer pixels
+    encoder: StyleGANConfig  # of the network that guesses a photograph's latents; its pictures may be smaller
     reader: NormalNetConfig = field(default_factory=NormalNetConfig)  # of the network that reads normals from pictures
     filtering: Filtering = "area"  # of the normal pyramid
 
@@ -51,7 +51,7 @@ class GARConfig:
 
 
 class GARWeights(NamedTuple):
-    """What is trained, as plain trees."""
+    """The trained weights, as plain trees."""
 
     generator: Generator
     injection: Any
@@ -71,9 +71,9 @@ class GenerativeRenderer:
 
 
 class Guess(NamedTuple):
-    """The encoder's answer to a batch of pictures."""
+    """The encoder's output for a batch of pictures."""
 
-    z: Float[Array, "N W"]  # of the length that the mapping network sees
+    z: Float[Array, "N W"]  # normalised to the length that the mapping network uses
     offsets: Float[Array, "N L W"]  # to be added to each layer's w
 
 
@@ -97,16 +97,23 @@ def paint(
     noise: NoiseMode = "none",
     key: Key[Array, ""] | None = None,
 ) -> Float[Array, "N R R 3"]:
-    """Pictures (display values, 0 at -1 and white at 1, not clamped) of faces with these normals and latents.
+    """Paint faces with these normals and latents.
 
-    `normals` as `normal_pyramid` gives them, batched; `noise` and `key` as in `apply_synthesis`.
+    Args:
+        config, weights: the renderer.
+        ws: one latent for each layer.
+        normals: a batch of what `normal_pyramid` gives.
+        noise, key: as in `apply_synthesis`.
+
+    Returns:
+        Display values from -1 (black) to 1 (white), not clamped.
     """
     places = place_maps(weights.injection, normals)
     return apply_synthesis(config.generator, weights.generator, ws, noise=noise, key=key, places=places)
 
 
 def guess_latents(config: GARConfig, weights: GARWeights, images: Float[Array, "N R R 3"]) -> Guess:
-    """Which latents pictures in [-1, 1] may have been painted with: what the encoder was trained for."""
+    """The encoder's guess of the latents that pictures in [-1, 1] were painted with."""
     while images.shape[1] > config.encoder.resolution:
         images = downsample(images)
     found = apply_inverter(config.encoder, weights.encoder, images)
@@ -116,14 +123,21 @@ def guess_latents(config: GARConfig, weights: GARWeights, images: Float[Array, "
 
 
 def to_ws(config: GARConfig, weights: GARWeights, guess: Guess) -> Float[Array, "N L W"]:
-    """A guess as the latents that `paint` takes."""
+    """Turn a guess into the latents that `paint` takes."""
     return to_layers(config.generator, apply_mapping(config.generator, weights.generator, guess.z)) + guess.offsets
 
 
 def generative_renderer(
     config: GARConfig, weights: GARWeights, reader: Any, *, count: int = 10_000, seed: int = 123
 ) -> GenerativeRenderer:
-    """A renderer of these weights; the statistics are those of `count` draws."""
+    """A renderer with these weights.
+
+    Args:
+        config, weights: the generator and the encoder.
+        reader: weights of the network that reads normals.
+        count: random latents for the mean and standard deviation.
+        seed: of the random numbers.
+    """
     statistics = jax.jit(lambda weights, key: latent_statistics(config.generator, weights, key, count=count))
     mean, std = statistics(weights.generator, jax.random.key(seed))
     return GenerativeRenderer(weights, reader, mean, std, config)
@@ -132,7 +146,7 @@ def generative_renderer(
 def read_normals(
     gar: GenerativeRenderer, images: Float[Array, "N S S 3"]
 ) -> tuple[Float[Array, "N S S 3"], Float[Array, "N S S"]]:
-    """Normals times coverage, and coverage, of the head in pictures (display values in [0, 1]), hair looked through."""
+    """Read normals times coverage, and coverage, of the head under its hair in pictures (display values in [0, 1])."""
     return apply_normal_net(gar.config.reader, gar.reader, images)
 
 
@@ -142,7 +156,7 @@ def save_gar(path: str | Path, gar: GenerativeRenderer, *, half: bool = True) ->
 
 
 def load_gar(path: str | Path = "default") -> GenerativeRenderer:
-    """What `save_gar` wrote, or the package's own, which is read once. Raises like `checkpoints.load`."""
+    """Read what `save_gar` wrote, or the package's own renderer (only once). Raises like `checkpoints.load`."""
     return _shipped() if path == "default" else _read(path)
 
 

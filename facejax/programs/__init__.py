@@ -2,12 +2,12 @@
 
 | file | what lives there |
 |---|---|
-| `compiler.py` | `jit`: `jax.jit` with the compiler options that the renderer wants |
-| `cache.py` | `compile_cached`, `cached_jit`: a process compiles each program once, and keeps those that it used last |
-| `traces.py` | what programs were traced to, on disk, so that the next start need not trace them again |
-| `keys.py` | what tells one program from another, in a process and on disk |
+| `compiler.py` | `jit`: `jax.jit` with the compiler options that the renderer needs |
+| `cache.py` | `compile_cached`, `cached_jit`: a process compiles each program once, and keeps those used last |
+| `traces.py` | traced programs on disk, so that the next start need not trace them again |
+| `keys.py` | what distinguishes programs, in a process and on disk |
 | `folders.py` | `cache_compilations`: where programs are kept on disk |
-| `promotion.py` | what lets programs be traced under jax's strict promotion of ranks and types |
+| `promotion.py` | helpers for tracing under jax's strict promotion of ranks and types |
 """
 
 from facejax.programs.cache import cached_jit, compile_cached, forget_programs

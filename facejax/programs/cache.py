@@ -1,8 +1,8 @@
-"""Compiled programs that a process keeps: one way to ask for a program, and each is compiled once.
+"""The compiled programs of a process: there is one way to get a program, and each is compiled once.
 
-A program is told from others by its name, by what its function closes over, and by the kinds of its arguments. Only the
-`MOST` programs that were used last stay in memory. One that was dropped is compiled again when it is asked for, which
-takes seconds rather than minutes where `cache_compilations` keeps it on disk.
+A program is identified by its name, by what its function closes over, and by the kinds of its arguments. Only the
+`MOST` programs that were used last stay in memory. A dropped one is compiled again when it is needed, which takes
+seconds rather than minutes if `cache_compilations` keeps it on disk.
 """
 
 import functools
@@ -24,7 +24,7 @@ MOST = 16  # a photo takes six: regressor, fit, four for the files. `linear`'s f
 
 
 class ProgramCache:
-    """The programs used last. Threads may share it: one of those that want the same program compiles it."""
+    """The programs used last. Threads may share it: when several need the same program, one of them compiles it."""
 
     def __init__(self, most: int):
         self.most = most
@@ -32,7 +32,7 @@ class ProgramCache:
         self._places: OrderedDict[Hashable, _Place] = OrderedDict()  # the one used last at the end
 
     def get(self, key: Hashable, compile: Callable[[], Any]) -> Any:
-        """The program of this key, made by `compile()` unless it is there; what that raises is raised."""
+        """The program of this key, made by `compile()` if it is not in the cache; its errors pass through."""
         with self._turn:
             place = self._places.setdefault(key, _Place())
             self._places.move_to_end(key)
@@ -52,7 +52,7 @@ class ProgramCache:
 
 
 class _Place:
-    """Of one program: whoever holds `turn` may compile it."""
+    """The entry of one program: whoever holds `turn` may compile it."""
 
     def __init__(self):
         self.turn = threading.Lock()
@@ -65,20 +65,20 @@ _programs = ProgramCache(MOST)
 def compile_cached(
     function: Callable[..., R], *arguments: Any, name: str, closes_over: Hashable = (), results: Sequence[type] = ()
 ) -> Callable[..., R]:
-    """The compiled program of a function for arguments of these kinds, from memory where it is there.
+    """The compiled program of a function for arguments of these kinds, from memory if it is there.
 
-    Compiled with `facejax.programs.jit`'s options, and traced only if no program is kept on disk that it was traced to
-    before (`facejax.programs.traces`).
+    It is compiled with the options of `facejax.programs.jit`, and traced only if its trace is not on disk
+    (`facejax.programs.traces`).
 
     Args:
         function: pure, and of this library.
         arguments: arrays and trees of them, or `jax.ShapeDtypeStruct` in their place; no tracers.
-        name: of the function; no two have the same.
-        closes_over: what the function's result depends on beside its arguments; hashable.
-        results: the dataclasses that its result is made of, which have no static fields.
+        name: of the function; unique.
+        closes_over: what the function's result depends on besides its arguments; hashable.
+        results: the dataclasses in its result, which have no static fields.
 
     Returns:
-        What takes arguments of the same kinds, all by position.
+        A function of arguments of the same kinds, all by position.
     """
 
     def compile():
@@ -91,7 +91,7 @@ def compile_cached(
 def cached_jit(name: str, *, results: Sequence[type] = ()) -> Callable[[Callable[A, R]], Callable[A, R]]:
     """`facejax.programs.jit` through `compile_cached`, for functions at the top of one of this library's modules.
 
-    `name`, `results` and the arguments as there. What the function raises when it is traced is raised as it is.
+    `name`, `results` and the arguments are as there. Errors of the function while it is traced pass through unchanged.
     """
 
     def decorate(function: Callable[A, R]) -> Callable[A, R]:
@@ -105,5 +105,5 @@ def cached_jit(name: str, *, results: Sequence[type] = ()) -> Callable[[Callable
 
 
 def forget_programs() -> None:
-    """Lets go of all programs in memory; those on disk stay."""
+    """Drop all programs in memory; those on disk stay."""
     _programs.clear()

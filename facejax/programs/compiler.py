@@ -1,4 +1,4 @@
-"""`jax.jit` with the compiler options that the renderer wants."""
+"""`jax.jit` with the compiler options that the renderer needs."""
 
 import functools
 from collections.abc import Callable
@@ -16,12 +16,12 @@ _CPU_OPTIONS = {"xla_disable_hlo_passes": "opt-barrier-expander,cse_barrier_expa
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit(function, **options)` with this library's compiler options for the default back end.
 
-    The options only reach programs that are compiled as a whole. Inside another transformation (its arguments are
-    tracers) it is a plain `jax.jit`, because jax refuses compiler options there. The back end is looked up at the first
-    call, so decorating a function does not start one. `lower` works as on `jax.jit`.
+    The options apply only to programs that are compiled as a whole. Inside another transformation (with tracers as
+    arguments) it is a plain `jax.jit`, because jax refuses compiler options there. The back end is looked up at the
+    first call, so decorating a function does not start one. `lower` works as on `jax.jit`.
 
-    Not for programs with `jax.checkpoint` (`rendering.softras` has it): it puts barriers around tuples, on which the
-    CPU back end of jaxlib 0.12 aborts when they are left in. Use `jax.jit` for those.
+    Do not use it for programs with `jax.checkpoint` (as in `rendering.softras`): that puts barriers around tuples, and
+    the CPU back end of jaxlib 0.12 aborts when they are left in. Use `jax.jit` for those.
     """
     inner = jax.jit(function, **options)
 
@@ -40,7 +40,7 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def compiler_options() -> dict[str, str] | None:
-    """Options for `jax.jit` or `.compile()` on the default back end; None where there are none or they are unknown."""
+    """Options for `jax.jit` or `.compile()` on the default back end; None if there are none or XLA lacks them."""
     return dict(_CPU_OPTIONS) if jax.default_backend() == "cpu" and _known() else None
 
 

@@ -1,4 +1,4 @@
-"""Where programs are kept on disk, and since when: only after `cache_compilations`."""
+"""Where programs are kept on disk; nothing is kept before `cache_compilations` is called."""
 
 import os
 from pathlib import Path
@@ -11,9 +11,9 @@ _traced: Path | None = None
 def cache_compilations() -> None:
     """Keep compiled programs in FACEJAX_CACHE (default: the user's cache folder), so a second run starts at once.
 
-    There too, in `traced`, what the larger ones were traced to (`facejax.programs.traces`). An environment variable of
-    jax's own for this (JAX_COMPILATION_CACHE_DIR) wins, and keeps compiled programs only; an empty FACEJAX_CACHE
-    switches it off.
+    The traces of the larger ones are kept in its folder `traced` (`facejax.programs.traces`). jax's own environment
+    variable JAX_COMPILATION_CACHE_DIR takes precedence, and keeps compiled programs only. An empty FACEJAX_CACHE
+    switches the cache off.
     """
     global _traced
     folder = cache_folder()
@@ -24,12 +24,12 @@ def cache_compilations() -> None:
 
 
 def traced_folder() -> Path | None:
-    """Where traced programs are kept; None until `cache_compilations` says so."""
+    """Where traced programs are kept; None before `cache_compilations` is called."""
     return _traced
 
 
 def cache_folder() -> Path | None:
-    """Where compiled programs are kept; None where that is switched off."""
+    """Where compiled programs are kept; None if that is switched off."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     own = os.environ.get("FACEJAX_CACHE", str(Path(base) / "facejax"))
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", own)

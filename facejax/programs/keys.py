@@ -1,9 +1,9 @@
-"""What tells one program from another: `argument_kinds` within a process, `program_key` on disk.
+"""What distinguishes programs: `argument_kinds` within a process, `program_key` on disk.
 
-On disk it is a digest of all that a program is traced from: its arguments, what it closes over, the source code, jax.
-Only what is wholly this library's can be described: of a function or a class from elsewhere nobody knows whether it
-still does what it did when a program was kept. `Unknown` is raised for those, and nothing is kept. A process that
-replaces functions or constants inside this library's modules must not keep programs: nothing here would notice.
+The key on disk is a digest of everything that a program is traced from: its arguments, what it closes over, the source
+code, jax. Only this library's own functions and classes can be described: one from elsewhere may have changed since a
+program was kept. `Unknown` is raised for those, and nothing is kept. A process that replaces functions or constants
+inside this library's modules must not keep programs: nothing here would notice.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ _IMPORTED = time.time()
 
 
 class Unknown(Exception):
-    """Something that may change without its description changing."""
+    """For anything that may change while its description stays the same."""
 
 
 def argument_kinds(arguments: Any) -> Hashable:
-    """What arguments have to share to share a compiled program: tree, shapes, types, places, and jax's settings."""
+    """What arguments must have in common to share a program: tree, shapes, types, devices, and jax's settings."""
     leaves, tree = jax.tree.flatten(arguments)
     kinds = tuple((jnp.shape(leaf), str(jnp.result_type(leaf)), getattr(leaf, "sharding", None)) for leaf in leaves)
     set_now: Any = jax.config
@@ -39,14 +39,14 @@ def argument_kinds(arguments: Any) -> Hashable:
 
 
 def program_key(*deciding: Any) -> str:
-    """A digest of `deciding` (see `describe`) and of all else that a program is traced from; raises `Unknown`."""
+    """A digest of `deciding` (see `describe`), the source code and jax. Raises `Unknown`."""
     return hashlib.sha256("\n".join([describe(deciding), _surroundings(), _sources()]).encode()).hexdigest()
 
 
 def describe(value: Any) -> str:
     """Arrays by shape and type, this library's functions and classes by name, everything else by its value.
 
-    So arrays may only be what a program takes as arguments, not what it holds: whatever can be hashed has no others.
+    So arrays may only be arguments of a program, never its constants. Hashable values hold no arrays.
 
     >>> from facejax.fitting import Stage
     >>> describe((np.zeros((2, 3)), Stage.__name__, describe))
@@ -57,7 +57,7 @@ def describe(value: Any) -> str:
         return repr(value)
     if kind in (tuple, list):
         return f"{kind.__name__}({', '.join(map(describe, value))})"
-    if kind is dict:  # in its own order, in which a program may go through it
+    if kind is dict:  # in its own order, because a program may iterate over it
         return f"dict({', '.join(f'{describe(key)}: {describe(one)}' for key, one in value.items())})"
     if isinstance(value, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
         return _describe_array(value)
@@ -79,7 +79,7 @@ def _describe_array(value: Any) -> str:
 
 
 def _own_name(value: Any) -> str:
-    """Where a function or class is found, which has to be the top of one of this library's modules."""
+    """The module and name of a function or class, which must be at the top level of one of this library's modules."""
     module, name = value.__module__, value.__qualname__
     if module.split(".")[0] != "facejax" or getattr(sys.modules.get(module), name, None) is not value:
         raise Unknown(f"{module}.{name}")
@@ -87,7 +87,7 @@ def _own_name(value: Any) -> str:
 
 
 def _surroundings() -> str:
-    """jax, its settings where they are not about caches, and the devices."""
+    """The version of jax, its settings except for those about caches, and the devices."""
     settings = {name: getattr(jax.config, name, None) for name in sorted(jax.config.values) if "cache" not in name}
     device = jax.devices()[0]
     machine = device.client.platform_version, device.device_kind, jax.device_count(), jax.process_count()
@@ -96,7 +96,7 @@ def _surroundings() -> str:
 
 
 def _sources() -> str:
-    """A digest of this package's modules; raises `Unknown` where they are not those that were imported."""
+    """A digest of this package's modules. Raises `Unknown` if the files are not those that were imported."""
     top = Path(__file__).parents[1]
     files = [Path(folder, name) for folder, _, names in os.walk(top, followlinks=True) for name in names]
     files = sorted(path for path in files if path.suffix == ".py")

@@ -1,7 +1,7 @@
-"""For jax's strict promotion, which a caller may have switched on: what meets what is said, not guessed by jax.
+"""Explicit promotion of ranks and types, because a caller may have switched on jax's strict promotion.
 
-With `jax_numpy_rank_promotion="raise"` arrays of different ranks do not meet, and with
-`jax_numpy_dtype_promotion="strict"` neither do floats and integers.
+With `jax_numpy_rank_promotion="raise"` jax refuses to combine arrays of different ranks, and with
+`jax_numpy_dtype_promotion="strict"` floats and integers.
 """
 
 import functools
@@ -16,12 +16,12 @@ R = TypeVar("R")
 
 
 def along_last(values: Shaped[Array, " _"], like: Shaped[Array, "... _"]) -> Shaped[Array, "... _"]:
-    """`values`, one for each channel or one for all, with as many axes as `like`, whose last are the channels."""
+    """Give `values` (one per channel, or one for all) as many axes as `like`, whose last axis is the channels."""
     return values.reshape((1,) * (like.ndim - 1) + values.shape)
 
 
 def standard_promotion(function: Callable[A, R]) -> Callable[A, R]:
-    """`function` of another library, called or traced under jax's standard promotion of types.
+    """Wrap a function of another library so that it runs under jax's standard promotion of types.
 
     optax and flax divide floats by their int32 counts.
 

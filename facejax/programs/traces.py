@@ -1,9 +1,9 @@
-"""What programs were traced to, kept on disk, so that the next start of Python need not trace them again.
+"""Traced programs, kept on disk so that the next start of Python need not trace them again.
 
-jax's own cache keeps compiled programs, but finds them by what was traced, and tracing a fit takes longer than reading
-its compiled program. Here its StableHLO (`jax.export`) is kept under a digest of everything that it was traced from.
-Where that cannot be told (`keys.Unknown`), where it cannot be read or written, and on accelerators, where this
-was never tried, programs are traced as ever: it makes a start quicker, and changes nothing else.
+jax's own cache keeps compiled programs, but finds them by their traces, and tracing a fit takes longer than reading its
+compiled program. So the StableHLO (`jax.export`) is kept under a digest of everything that it was traced from. Programs
+are traced as usual if that is not known (`keys.Unknown`), if the file cannot be read or written, and on accelerators,
+where this was never tried. A start becomes quicker; nothing else changes.
 """
 
 import functools
@@ -27,9 +27,12 @@ log: logging.Logger = logging.getLogger(__name__)
 def compile_program(
     function: Callable[..., Any], *arguments: Any, name: str, closes_over: Any = (), results: Sequence[type] = ()
 ) -> Any:
-    """`jit(function).lower(*arguments).compile()`, traced only if no program is kept that it was traced to before.
+    """`jit(function).lower(*arguments).compile()`, traced only if its trace is not on disk.
 
-    The arguments are described in `facejax.programs.compile_cached`, through which everybody else comes here.
+    Call `facejax.programs.compile_cached`, which uses this function.
+
+    Args:
+        function, arguments, name, closes_over, results: as for `compile_cached`.
     """
     try:
         path = _path(name, closes_over, arguments)
@@ -40,13 +43,13 @@ def compile_program(
             return jit(lambda *some: program.call(*jax.tree.leaves(some))).lower(*arguments).compile()
     except Unknown as reason:
         log.info("%s is not kept: it depends on %s", name, reason)
-    except Exception as error:  # whatever it is, the way below does without
+    except Exception as error:  # of any kind: the line below needs no file
         log.warning("%s is traced anew: %s", name, error)
     return jit(function).lower(*arguments).compile()
 
 
 def _path(name: str, closes_over: Any, arguments: Any) -> Path | None:
-    """The file of a program; None where none are kept. Raises `Unknown`."""
+    """The file of a program; None if none are kept. Raises `Unknown`."""
     folder = traced_folder()
     if folder is None or jax.default_backend() != "cpu":
         return None
@@ -54,7 +57,7 @@ def _path(name: str, closes_over: Any, arguments: Any) -> Path | None:
 
 
 def _read(path: Path) -> export.Exported | None:
-    """None for a file that is not there, is damaged, or is another program's."""
+    """Read a trace; None if the file is missing, damaged, or another program's."""
     if not path.is_file():
         return None
     data = path.read_bytes()
@@ -63,7 +66,7 @@ def _read(path: Path) -> export.Exported | None:
 
 
 def _trace(path: Path, function: Callable[..., Any], arguments: Any) -> export.Exported:
-    """The program as it will be read; written, if that is possible."""
+    """Trace a program as it will be read again, and write it if that is possible."""
     leaves, tree = jax.tree.flatten(arguments)
     traced = export.export(jax.jit(lambda *leaves: function(*jax.tree.unflatten(tree, leaves))))(*leaves)
     program = bytes(traced.serialize())
@@ -76,13 +79,13 @@ def _trace(path: Path, function: Callable[..., Any], arguments: Any) -> export.E
 
 
 def _digest(path: Path, program: bytes) -> bytes:
-    """Of what a file of that name holds, so that neither damage nor another name goes unnoticed."""
+    """A digest of a file's content and name, so that damage or a wrong name is noticed."""
     return hashlib.sha256(path.name.encode() + program).digest()
 
 
 @functools.cache
 def _register(kind: type) -> None:
-    """Lets `jax.export` write a dataclass in a program's result."""
+    """Let `jax.export` write a dataclass in a program's result."""
     name = f"{kind.__module__}.{kind.__qualname__}"
     export.register_pytree_node_serialization(
         kind, serialized_name=name, serialize_auxdata=lambda static: b"", deserialize_auxdata=lambda data: ()

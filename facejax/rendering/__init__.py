@@ -5,11 +5,11 @@
 | `interpolate.py` | perspective-correct barycentrics, depth and attributes at each pixel |
 | `texture.py` | bilinear texture lookup |
 | `edges.py` | outline crossings and the blending across them: the gradient of silhouettes and self-occlusions |
-| `mesh.py` | `render_mesh`, from camera-space vertices to a `Rendering`; `repaint` gives one another albedo and light |
+| `mesh.py` | `render_mesh`, from camera-space vertices to a `Rendering`; `repaint` changes its albedo and light |
 | `face.py` | `render`, from `FaceModel` and `FaceParams` to a `Rendering` |
 | `softras.py` | the SoftRas formula, a slow reference |
 
-Which triangle is seen comes from `facejax.kernels`.
+`facejax.kernels` finds the visible triangles.
 """
 
 from facejax.rendering.edges import antialias, find_crossings

@@ -6,7 +6,7 @@ that the two pixels happen to show: at portrait sizes a triangle is smaller than
 
 An outline edge has a face turned to the camera on one side and none on the other. It crosses each pixel row (column)
 that it spans once, between two horizontally (vertically) neighbouring centres: a crossing. Crossings are found without
-a gradient; their places, differentiable in the edge's two vertices, move colour and alpha across the pixel boundary.
+a gradient; their positions, differentiable in the edge's two vertices, move colour and alpha across the pixel boundary.
 """
 
 from collections.abc import Sequence
@@ -42,12 +42,20 @@ def find_crossings(
     perspective: bool,
     capacity: int | None = None,
 ) -> Crossings:
-    """All visible outline crossings between neighbouring pixel centres, at most one a pair.
+    """All visible outline crossings between neighbouring pixel centres, at most one per pair.
 
     A crossing is visible when the two pixels show different triangles, the pixel on the surface's side is the nearer
     one, and the edge is in front of what the other pixel shows. Only steep edges move horizontal pairs, and only
-    shallow ones vertical pairs, so that no stretch of the outline counts twice. `capacity` defaults to 16 x the longer
-    side of the image.
+    shallow ones vertical pairs, so that no stretch of the outline counts twice.
+
+    Args:
+      points: (x, y, depth) as from `camera.project`.
+      faces: triangles.
+      neighbors: as from `facejax.mesh.face_neighbors`.
+      triangle: the visible triangle of each pixel, as from `rasterize`.
+      depth: of each pixel, mm.
+      perspective: whether the camera is a perspective one.
+      capacity: length of the list; None: 16 x the longer side of the image.
     """
     height, width = triangle.shape
     capacity = capacity or 16 * max(height, width)
@@ -72,7 +80,7 @@ def find_crossings(
 
 
 def _row_and_column_counts(x, y, z, neighbors, shape, perspective) -> Int[Array, "6 F"]:
-    """How many pixel rows, then columns, the outline edges among each face's three edges cross."""
+    """How many pixel rows, then columns, the outline edges of each face cross."""
     area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
     front = area < 0
     for value in (*x, *y, *z):
@@ -89,7 +97,7 @@ def _row_and_column_counts(x, y, z, neighbors, shape, perspective) -> Int[Array,
 
 
 def _lines_below(value: Array, side: int | Array) -> Array:
-    """How many of the image's pixel-centre lines 0.5, 1.5, ... are at or below a coordinate; 0 for NaN."""
+    """How many of the image's pixel-centre lines 0.5, 1.5, ... lie at or below a coordinate; 0 for NaN."""
     return jnp.floor(jnp.clip(jnp.nan_to_num(value) + 0.5, 0, side)).astype(jnp.int32)
 
 
@@ -161,11 +169,11 @@ def _share(va, vb, line):
 def antialias(
     images: Sequence[Float[Array, "H W _"]], points: Float[Array, "V 3"], crossings: Crossings
 ) -> list[Float[Array, "H W _"]]:
-    """Blend images' pixels across the outline; differentiable in the images and, through the places, in `points`.
+    """Blend pixels across the outline; differentiable in the images and, through the crossings, in `points`.
 
     Between the centres of a pair the first pixel's colour reaches to the crossing at t in [0, 1], the second's from
-    there on, and the pixels meet at 1/2: so the second pixel takes t - 1/2 of the first's colour, or the first 1/2 - t
-    of the second's. A pixel that would give away more than all of itself gives in proportion.
+    there on, and the pixels meet at 1/2. So the second pixel takes t - 1/2 of the first's colour, or the first takes
+    1/2 - t of the second's. Where the shares taken from a pixel would exceed 1, they are scaled down.
     """
     height, width = images[0].shape[:2]
     vertical, used = crossings.vertical, crossings.used

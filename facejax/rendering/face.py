@@ -46,10 +46,10 @@ def render(
         model, params: the face; its camera is in pixels of the picture.
         appearance: what colours it, as `FitResult.appearance` and `load_face` give it; None: the model's own albedo.
         size: height and width of the picture, pixels.
-        texture: display values in the place of the albedo, as a map in the model's UV layout (row 0 on top) or one
-            colour for each vertex.
+        texture: display values in place of the albedo, as a map in the model's UV layout (row 0 on top) or one colour
+            per vertex.
         background: display values, one colour or a picture; black by default.
-        linear: multiply light in linear RGB; not with an `appearance`.
+        linear: multiply by the light in linear RGB; not with an `appearance`.
         edges: blend silhouettes, which gives them their gradient.
         capacity: see `render_mesh`; not with an `appearance`.
 

@@ -1,4 +1,4 @@
-"""Values at the seen surface point of each pixel: differentiable perspective-correct barycentrics and attributes."""
+"""Values at the visible surface point of each pixel: differentiable perspective-correct barycentrics and attributes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Plane = Float[Array, " N"]  # one number a pixel: pictures are computed plane by
 
 
 class Surface(NamedTuple):
-    """What is seen at each pixel centre; zeros where nothing is."""
+    """The visible surface at each pixel centre; zeros where there is none."""
 
     barycentric: Float[Array, "H W 3"]  # weights of the triangle's corners on the surface (not in the image)
     depth: Float[Array, "H W"]  # mm in front of the camera
@@ -30,9 +30,15 @@ def interpolate(
 ) -> Surface:
     """Interpolate vertex attributes at the pixel centres of the triangles found by `rasterize`.
 
-    `points` are (x, y, depth) as from `camera.project`. With b_k the barycentrics in the image and z_k the corners'
-    depths, the weights on the surface are b_k / z_k over their sum (perspective) or b_k (without). Differentiable in
-    points and attributes; which triangle is seen is held fixed.
+    With b_k the barycentrics in the image and z_k the corners' depths, the weights on the surface are b_k / z_k over
+    their sum (perspective) or b_k (without). Differentiable in points and attributes; the visible triangles are fixed.
+
+    Args:
+      points: (x, y, depth) as from `camera.project`.
+      attributes: of the vertices.
+      faces: triangles.
+      triangle: the visible triangle of each pixel, -1 where there is none.
+      perspective: whether the camera is a perspective one.
     """
     height, width = triangle.shape
     seen = triangle.reshape(-1) >= 0
@@ -53,7 +59,14 @@ def interpolate_corners(
     triangle: Int[Array, "H W"],
     barycentric: Float[Array, "H W 3"],
 ) -> Float[Array, "H W C"]:
-    """Interpolate values that have their own corner indices, such as UV coordinates with seams."""
+    """Interpolate values that have their own corner indices, such as UV coordinates with seams.
+
+    Args:
+      values: one row per value.
+      value_faces: the rows at each triangle's corners.
+      triangle: the visible triangle of each pixel, -1 where there is none.
+      barycentric: weights of its corners on the surface, as in `Surface`.
+    """
     corners = corner_rows(value_faces, triangle, values.shape[0])
     weights = [weight.reshape(-1) for weight in jnp.unstack(barycentric, axis=-1)]
     a, b, c = (jnp.unstack(gather_rows(values, corners[:, k]), axis=1) for k in range(3))
@@ -78,8 +91,8 @@ def _picture(planes: Sequence[Plane], shape: tuple[int, ...]) -> Float[Array, "H
 def _weights(
     corners: Sequence[Sequence[Plane]], centre: Sequence[Plane], seen: Bool[Array, " N"], perspective: bool
 ) -> list[Plane]:
-    """Barycentrics at the pixel centres, from corners taken relative to the centre (precision near the centre)."""
-    # Empty pixels take a harmless triangle before any division, so that no NaN can reach a gradient.
+    """Barycentrics at the pixel centres, from corners relative to the centre (for precision near it)."""
+    # Empty pixels get a dummy triangle before any division, so that no NaN can reach a gradient.
     harmless = ((0.0, 0.0, 1.0), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0))
     relative, depths = [], []
     for (x, y, depth), (u, v, one) in zip(corners, harmless, strict=True):

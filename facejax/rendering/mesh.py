@@ -20,7 +20,7 @@ DARK = 0.02  # shading below this fades out exponentially, so that light never g
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Rendering:
-    """What the renderer saw. Zeros (-1 for `triangle`) where nothing is seen, except the colour: the background."""
+    """The rendered pictures. Where nothing is seen they are zero, `triangle` is -1 and the colour is the background."""
 
     color: Float[Array, "*B H W 3"]  # display values over the background, edges blended
     alpha: Float[Array, "*B H W"]  # coverage in [0, 1], soft within a pixel of the silhouette
@@ -29,7 +29,7 @@ class Rendering:
     uv: Float[Array, "*B H W 2"]
     triangle: Int[Array, "*B H W"]  # row of `faces`, or -1
     barycentric: Float[Array, "*B H W 3"]  # of the triangle's corners, on the surface
-    overflow: Int[Array, "*B"]  # edge crossings that found no room and were left unblended; 0 when all is well
+    overflow: Int[Array, "*B"]  # edge crossings beyond the capacity, which stay unblended; normally 0
 
 
 def rasterize(
@@ -42,8 +42,14 @@ def rasterize(
 ) -> Int[Array, "H W"]:
     """Row of the front-facing triangle nearest to the camera at each pixel centre, -1 where there is none.
 
-    `points` are (x, y, depth) as from `camera.project`. No gradient: it says what is seen, `interpolate` where exactly.
-    See `facejax.kernels.nearest_triangle`.
+    Without a gradient: `interpolate` gives the exact point of the surface. See `facejax.kernels.nearest_triangle`.
+
+    Args:
+      points: (x, y, depth) as from `camera.project`.
+      faces: triangles.
+      size: height and width of the picture, pixels.
+      perspective: whether the camera is a perspective one.
+      capacity: (triangle, tile) pairs in a pass; affects speed and memory only.
     """
     return nearest_triangle(points, faces, size=size, perspective=perspective, near=NEAR, capacity=capacity)
 
@@ -67,22 +73,37 @@ def render_mesh(
     capacity: int | None = None,
     crossings: int | None = None,
 ) -> Rendering:
-    """Render one mesh, differentiable in everything but the topology; vmap for many.
+    """Render one mesh, differentiable in everything but the topology; vmap for many. Back faces are not drawn.
 
-    `vertices` are in camera space (mm). The albedo, in display values, comes from `texture` (with `uv` and `uv_faces`;
-    without the latter uv has one row a vertex), else from `vertex_colors`, else it is 0.6 grey. The colour is
-    `albedo * shade(normal, light)`, computed in linear light unless `linear` is False; no `light`: the albedo.
-    `normals` default to the mesh's vertex normals. `background` (black by default) is one colour or an image. Back
-    faces are not drawn. `edges=False` leaves out the blending at silhouettes and with it their gradient; `neighbors`
-    (`facejax.mesh.face_neighbors`) saves finding them again in programs where `faces` is an argument. `capacity`
-    is how many (triangle, tile) pairs a pass of the visibility handles (speed and memory only), `crossings` how many
-    places where outlines pass between pixel centres there is room for (default 16 x the longer side); what finds no
-    room is left unblended and counted in `overflow`.
+    The albedo, in display values, comes from `texture`, else from `vertex_colors`, else it is 0.6 grey. The colour is
+    `albedo * shade(normal, light)`.
+
+    Args:
+      vertices: camera space, mm.
+      faces: triangles.
+      camera: in pixels of the picture.
+      size: height and width of the picture, pixels.
+      uv: texture coordinates, v up.
+      uv_faces: their triangles; None: uv has one row per vertex.
+      texture: display values, row 0 on top; needs `uv`.
+      vertex_colors: display values.
+      light: spherical harmonics, see `facejax.lighting`; None: the colour is the albedo.
+      normals: of the vertices; None: the mesh's own.
+      background: one colour or a picture, display values; None: black.
+      linear: multiply by the light in linear RGB, see `lit`.
+      edges: blend silhouettes, which gives them their gradient.
+      neighbors: of `facejax.mesh.face_neighbors`; give them in programs where `faces` is an argument, or they are
+        computed each time.
+      capacity: (triangle, tile) pairs in a pass of the visibility; affects speed and memory only.
+      crossings: the most places where outlines pass between pixel centres; None: 16 x the longer side. The rest stays
+        unblended and is counted in `overflow`.
+
+    Raises ValueError for a texture without uv.
     """
     finite = jnp.isfinite(vertices).all(axis=1, keepdims=True)
     triangle = rasterize(
         project(camera, vertices), faces, size=size, perspective=camera.perspective, capacity=capacity
-    )  # triangles with a corner that is not finite are never seen, so zeros may stand in for those corners below
+    )  # triangles with a corner that is not finite are never seen, so zeros may replace those corners below
     vertices = jnp.where(finite, vertices, 0.0)
     points = project(camera, vertices)
     normals = vertex_normals(vertices, faces) if normals is None else normals
@@ -131,10 +152,16 @@ def repaint(
     light: Float[Array, "9 3"],
     background: Float[Array, "*H 3"],
 ) -> Rendering:
-    """What `render_mesh(edges=False)` saw, in another albedo and light: visibility and places are not found again.
+    """A result of `render_mesh(edges=False)` with another albedo and light; visibility is not computed again.
 
-    `albedo` holds display values, of each vertex (V, 3) or as a texture (T, T, 3); `background` as in `render_mesh`.
     A program that repaints several times traces it once.
+
+    Args:
+      rendering: without blended edges.
+      faces: triangles.
+      albedo: display values per vertex (V, 3) or as a texture (T, T, 3).
+      light: spherical harmonics, see `facejax.lighting`.
+      background: one colour or a picture, display values.
     """
     covered = rendering.triangle >= 0
     if albedo.ndim == 3:
@@ -158,10 +185,16 @@ def lit(
     *,
     linear: bool = True,
 ) -> Float[Array, "*N 3"]:
-    """Display colour of a surface with display-valued albedo; the light is multiplied in linear values if `linear`.
+    """Display colour of a lit surface.
 
     In linear light, shading s below `DARK` becomes DARK exp(s / DARK - 1): positive and continuously differentiable, so
-    a light that goes negative somewhere still learns. Without `linear` the product is left as it is.
+    a light that is negative somewhere still has a gradient.
+
+    Args:
+      albedo: display values.
+      normal: unit, camera space.
+      light: spherical harmonics, see `facejax.lighting`; None: the result is the albedo.
+      linear: multiply in linear RGB; False multiplies display values, and leaves the product unchanged.
     """
     if light is None:
         return albedo

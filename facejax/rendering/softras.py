@@ -24,12 +24,24 @@ def render_softras(
     gamma: float = 1e-4,
     epsilon: float = 1e-3,
 ) -> tuple[Float[Array, "H W C"], Float[Array, "H W"]]:
-    """Colour and silhouette of a mesh given by (x, y, depth) points, as from `camera.project`.
+    """Colour and silhouette of a mesh.
 
     Triangle j covers pixel i with D = sigmoid(+-d^2 / sigma), d its distance to the triangle's border in units of half
     the image (eq. 1); colours are mixed with weights D exp(z / gamma) against a background of weight
     exp(epsilon / gamma) (eq. 2, 3), with z = 1 at `near` and 0 at `far`; the silhouette is 1 - prod(1 - D)
     (eq. 5). Back faces take part as in the paper. One row of pixels is in memory at a time.
+
+    Args:
+      points: (x, y, depth) as from `camera.project`.
+      faces: triangles.
+      colors: of the vertices.
+      size: height and width of the picture, pixels.
+      background: its colour.
+      near, far: depths, mm.
+      sigma, gamma, epsilon: of the formulas above.
+
+    Returns:
+      The colours, and the silhouette.
     """
     height, width = size
     unit = 2.0 / max(size)

@@ -11,10 +11,10 @@ def sample_texture(
 ) -> Float[Array, "*N C"]:
     """Bilinear lookup: u right, v up, (0, 0) the lower-left corner of the image, whose row 0 is on top.
 
-    Texel centres are at half-integers; beyond the outermost centres the border texel goes on. Differentiable in the
-    texture and in uv (piecewise; zero beyond the border). Where `seen` is false the result is zero and nothing reaches
-    the texture: without it, all pixels beside a head would send their gradients to the one texel at uv (0, 0), which on
-    an accelerator costs ten times what the rest does.
+    Texel centres are at half-integers; beyond the outermost centres the border texel is repeated. Differentiable in the
+    texture and in uv (piecewise; zero beyond the border). Where `seen` is false the result is zero and the texture gets
+    no gradient: else all pixels beside a head would send their gradients to the one texel at uv (0, 0), which on an
+    accelerator costs ten times as much as everything else.
     """
     height, width, channels = texture.shape
     limit = jnp.array([width - 1, height - 1], uv.dtype).reshape((1,) * (uv.ndim - 1) + (2,))

@@ -1,7 +1,7 @@
 """A StyleGAN2 generator as a nonlinear basis of albedo maps: latents in, a map in the default head's UV layout out.
 
-As in FFHQ-UV (Bai et al., CVPR 2023): a fit moves one latent for each layer, counted in standard deviations of what the
-mapping network makes of normal random numbers.
+As in FFHQ-UV (Bai et al., CVPR 2023), a fit moves one latent for each layer, in standard deviations of the mapping
+network's output for normal random numbers.
 """
 
 from collections.abc import Mapping
@@ -47,8 +47,8 @@ class TextureDecoder:
 
     weights: Generator
     w_avg: Float[Array, " W"]  # mean of w over many draws
-    w_std: Float[Array, " W"]  # its standard deviation, each number on its own
-    glimpse: Float[Array, "G W"] | None  # a small copy of a map, and 1, to the latent it may come from; None: unknown
+    w_std: Float[Array, " W"]  # its standard deviation, per component
+    glimpse: Float[Array, "G W"] | None  # regression from a small copy of a map, and 1, to a latent; None: not learned
     config: StyleGANConfig = field(metadata={"static": True})
 
     @property
@@ -60,9 +60,9 @@ class TextureDecoder:
         return decode_texture(self, from_standard(self, blocks["latents"]), linear=False)
 
     def encode(self, albedo: Float[Array, "*S 3"]) -> dict[str, Array]:
-        """One latent for all layers, regressed from a small copy of a map (T, T, 3); the mean map's for other albedos.
+        """One latent for all layers, regressed from a small copy of a map (T, T, 3); other albedos give the mean map's.
 
-        It is a start, not an inverse: skin, brows and lips have about the right colour.
+        It is a start, not an inverse: the colours of skin, brows and lips are about right.
         """
         if self.glimpse is None or albedo.ndim != 3:
             return {"latents": jnp.zeros(self.blocks["latents"])}
@@ -72,10 +72,10 @@ class TextureDecoder:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MappedTexture:
-    """The same decoder steered by one z, which the mapping network takes to the latents of all layers.
+    """The same decoder controlled by one z, which the mapping network turns into the latents of all layers.
 
-    Its maps are those that the generator was trained to make, and no others. An `AlbedoModel` whose one block,
-    "latents" (1, W), holds normal random numbers, of which the mapping network sees the direction only.
+    It makes only maps that the generator was trained to make. An `AlbedoModel` whose one block, "latents" (1, W), holds
+    normal random numbers; the mapping network uses only their direction.
     """
 
     decoder: TextureDecoder
@@ -90,16 +90,20 @@ class MappedTexture:
         return decode_texture(self.decoder, to_layers(self.decoder.config, w), linear=False)
 
     def encode(self, albedo: Float[Array, "*S 3"]) -> dict[str, Array]:
-        """Always the same normal numbers: no z is the mean map's, and at zero there is no direction."""
+        """Always the same normal numbers, because no z gives the mean map, and zero has no direction."""
         return {"latents": jax.random.normal(jax.random.key(123), self.blocks["latents"])}
 
 
 def texture_decoder(
     config: StyleGANConfig, weights: Generator, *, count: int = 100_000, glimpses: int = 0, seed: int = 123
 ) -> TextureDecoder:
-    """A decoder of these weights; the statistics are those of `count` draws.
+    """A decoder with these weights.
 
-    Of `glimpses` maps more, `TextureDecoder.encode` learns what latent a map may come from; at 0 it never knows.
+    Args:
+        config, weights: the generator.
+        count: random latents for the mean and standard deviation.
+        glimpses: random maps from which `TextureDecoder.encode` learns to guess latents; 0: it gives the mean map's.
+        seed: of the random numbers.
     """
     statistics = jax.jit(lambda weights, key: latent_statistics(config, weights, key, count=count))
     mean, std = statistics(weights, jax.random.key(seed))
@@ -141,10 +145,18 @@ def decode_texture(
     linear: bool = True,
     key: Key[Array, ""] | None = None,
 ) -> Float[Array, "T T 3"]:
-    """The albedo map of one latent for each layer: linear RGB, or display values if not `linear`; row 0 on top.
+    """Decode one latent per layer to an albedo map, row 0 on top.
 
-    For one face; under `jax.vmap` all faces go through the same convolutions. The network makes display values, which
-    are not clamped: a map may leave [0, 1] a little, and the gradient lives there. `noise` as in `apply_synthesis`.
+    For one face; under `jax.vmap` all faces share the convolutions. The network's display values are not clamped: a map
+    may leave [0, 1] a little, and keeps its gradient there.
+
+    Args:
+        decoder: the generator.
+        w: one latent for each layer.
+        noise: as in `apply_synthesis`.
+        linear: linear RGB; False: display values.
+        key: for random noise.
+
     Raises ValueError when the decoder has another number of layers.
     """
     picture = apply_synthesis(decoder.config, decoder.weights, w[None], noise=noise, key=key)[0]
@@ -153,12 +165,12 @@ def decode_texture(
 
 
 def mean_latents(decoder: TextureDecoder) -> Float[Array, "L W"]:
-    """Where a fit without other knowledge starts: the mean latent in every layer."""
+    """The mean latent in every layer: where a fit starts by default."""
     return to_layers(decoder.config, decoder.w_avg)
 
 
 def from_standard(decoder: TextureDecoder, z: Float[Array, "*B L W"]) -> Float[Array, "*B L W"]:
-    """Latents counted in standard deviations from their mean, to those that the decoder takes (FFHQ-UV's "z" to w)."""
+    """Convert latents in standard deviations from their mean to the decoder's own (from FFHQ-UV's "z" to w)."""
     return along_last(decoder.w_avg, z) + z * along_last(decoder.w_std, z)
 
 
@@ -175,7 +187,15 @@ def sample_latents(
     psi: float = 1.0,
     cutoff: int | None = None,
 ) -> Float[Array, "N L W"]:
-    """Latents of `count` random maps, drawn towards the mean by `psi` < 1 in the first `cutoff` layers or in all."""
+    """Latents of random maps.
+
+    Args:
+        decoder: the generator.
+        key: of the random numbers.
+        count: of the maps, N.
+        psi: truncation: below 1 it moves latents towards the mean.
+        cutoff: truncate the first layers only; None: all.
+    """
     z = jax.random.normal(key, (count, decoder.config.latent))
     ws = to_layers(decoder.config, apply_mapping(decoder.config, decoder.weights, z))
     return truncate(ws, decoder.w_avg, psi, cutoff=cutoff)
@@ -184,7 +204,11 @@ def sample_latents(
 def sample_textures(
     decoder: TextureDecoder, key: Key[Array, ""], count: int, *, psi: float = 1.0
 ) -> Float[Array, "N T T 3"]:
-    """`count` random albedo maps, linear RGB."""
+    """Random albedo maps, linear RGB.
+
+    Args:
+        decoder, key, count, psi: as for `sample_latents`.
+    """
     return jax.vmap(lambda w: decode_texture(decoder, w))(sample_latents(decoder, key, count, psi=psi))
 
 
@@ -198,7 +222,7 @@ def save_decoder(path: str | Path, decoder: TextureDecoder, *, half: bool = True
 
 
 def load_decoder(path: str | Path = "default") -> TextureDecoder:
-    """What `save_decoder` wrote, or the package's own decoder, which is read once. Raises like `checkpoints.load`."""
+    """Read what `save_decoder` wrote, or the package's own decoder (only once). Raises like `checkpoints.load`."""
     return _shipped() if path == "default" else _read(path)
 
 
@@ -211,7 +235,7 @@ def _read(path: str | Path) -> TextureDecoder:
     tree, about = load(path, schema=SCHEMA, version=VERSION)
     config = StyleGANConfig(**about["config"])
     shapes = generator_shapes(config)
-    leaves = jax.device_put(tree)  # at once: `jnp.asarray` compiles a program for every shape
+    leaves = jax.device_put(tree)  # all together: `jnp.asarray` compiles a program for every shape
     weights = Generator(leaves["weights"]["params"], leaves["weights"]["noise"], leaves["weights"]["w_avg"])
     if jax.tree.map(jnp.shape, weights) != jax.tree.map(jnp.shape, shapes):
         raise ValueError(f"{path}: its arrays are not those of its configuration; write or download it again")
@@ -221,8 +245,8 @@ def _read(path: str | Path) -> TextureDecoder:
 def import_decoder(path: str | Path, statistics: str | Path | None = None) -> TextureDecoder:
     """FFHQ-UV's decoder, or another generator of stylegan2-ada-pytorch, from its state dict.
 
-    `statistics` is the file with `w_avg` and `w_std` beside it; without one they are computed. Maps of FFHQ-UV's are
-    in the layout of its own head, not in the default head's. Raises like `facejax.checkpoints.import_stylegan2`.
+    `statistics` is the file with `w_avg` and `w_std` that comes with it; without it they are computed. FFHQ-UV's maps
+    have the layout of its own head, not the default head's. Raises like `facejax.checkpoints.import_stylegan2`.
     """
     config, weights = import_stylegan2(path)
     if statistics is None:
@@ -233,7 +257,7 @@ def import_decoder(path: str | Path, statistics: str | Path | None = None) -> Te
     return TextureDecoder(weights, mean, std, None, config)
 
 
-# Two that are light enough for fits on a processor (0.9 and 3 GFLOP a map), and two for accelerators (47 and 187); see
+# Two configurations for fits on a processor (0.9 and 3 GFLOP per map), and two for accelerators (47 and 187); see
 # docs/texture.md.
 SMALL = StyleGANConfig(resolution=256, channel_base=2048, channel_max=256, latent=256, mapping_layers=4, clamp=None)
 LIGHT = StyleGANConfig(resolution=256, channel_base=4096, channel_max=256, latent=256, mapping_layers=4, clamp=None)

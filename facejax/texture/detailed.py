@@ -1,7 +1,7 @@
-"""What a decoder's latents cannot say, said by its noise maps: wrinkles, moles, make-up, a parting.
+"""Details that a decoder's latents cannot express, in its noise maps: wrinkles, moles, make-up, a parting.
 
-StyleGAN2's noise inputs hold what is different at every texel and nowhere else. Abdal et al. ("Image2StyleGAN++", CVPR
-2020) move them to embed a picture after its latents; here they move with the latents, under a prior.
+StyleGAN2's noise inputs control single texels. Abdal et al. ("Image2StyleGAN++", CVPR 2020) optimise them after the
+latents to embed a picture; here they move together with the latents, under a prior.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from facejax.nets.stylegan2 import StyleGANConfig, noise_shapes
 from facejax.texture.decoder import TextureDecoder
 
-UNIT = 0.1  # a detail of 1, in the noise that a generator is trained with
+UNIT = 0.1  # what a detail of 1 adds to the noise that a generator is trained with
 
 
 @jax.tree_util.register_dataclass
@@ -25,7 +25,7 @@ class DetailedTexture:
     """A texture decoder whose finer noise maps move too: an `AlbedoModel` with details.
 
     Its blocks are the decoder's "latents", and "details" (D,): what is added to each texel of the noise maps of
-    `coarsest` texels a side and finer, in tenths. Shade and hue of whole cheeks are left to the latents.
+    `coarsest` texels per side and finer, in tenths. Shade and hue of whole cheeks are left to the latents.
     """
 
     decoder: TextureDecoder
@@ -47,7 +47,7 @@ class DetailedTexture:
 
 
 def count_details(config: StyleGANConfig, coarsest: int) -> int:
-    """Texels of all noise maps of `coarsest` texels a side and finer."""
+    """The number of texels in all noise maps of `coarsest` texels per side and finer."""
     return sum(leaf.size for leaf in jax.tree.leaves(_fine(noise_shapes(config), coarsest)))
 
 

@@ -1,6 +1,6 @@
-"""How good a set of texture maps is: evenly lit maps, people who differ (FFHQ-UV, Bai et al., CVPR 2023).
+"""How good a set of texture maps is: how evenly lit, and how diverse (FFHQ-UV, Bai et al., CVPR 2023).
 
-Both are pure functions of one map or of one set of vectors.
+Both are pure functions, of one map or of one set of vectors.
 """
 
 import jax.numpy as jnp
@@ -22,11 +22,15 @@ def brightness_symmetry_error(
 ) -> Float[Array, ""]:
     """BS error: how much the blurred luma differs from its mirror image, the mean over texels on the 0 to 255 scale.
 
-    `BS(T) = || B(T^Y) - F_h B(T^Y) ||_1` (FFHQ-UV, section 4.2), which the paper gives as a mean. `texture` holds
-    display values in [0, 1], in a layout that is symmetric about u = 1/2. `kernel` is the odd side of the Gaussian in
-    texels (scale it with the map: 27 at 512); `sigma` defaults to the one that OpenCV derives from it, since the paper
-    names none. `where` restricts the mean to texels that are set on both sides. Raises ValueError for an even kernel,
-    or one that reaches beyond the map.
+    `BS(T) = || B(T^Y) - F_h B(T^Y) ||_1` (FFHQ-UV, section 4.2), which the paper gives as a mean.
+
+    Args:
+        texture: display values in [0, 1], in a layout that is symmetric about u = 1/2.
+        kernel: side of the Gaussian in texels, odd; scale it with the map (27 at 512).
+        sigma: its width; None: the one that OpenCV derives from the side, since the paper gives none.
+        where: restricts the mean to texels that are set on both sides.
+
+    Raises ValueError for an even kernel, or one that reaches beyond the map.
     """
     height, width, _ = texture.shape
     reach = kernel // 2
@@ -53,7 +57,7 @@ def _gaussian(kernel: int, sigma: float | None) -> Float[Array, " K"]:
 def identity_spread(vectors: Float[Array, "N D"]) -> Float[Array, ""]:
     """How much the people of a set differ: the standard deviation of each dimension, averaged over dimensions.
 
-    `vectors` are one identity vector a map, by one network for all sets that are compared; the ratio of two sets'
-    spreads is FFHQ-UV's "identity std relative to FFHQ". The paper does not say how it reduces over dimensions.
+    `vectors` has one identity vector per map, from the same network for all sets that are compared; the ratio of two
+    sets' spreads is FFHQ-UV's "identity std relative to FFHQ". The paper does not say how it reduces over dimensions.
     """
     return jnp.std(vectors, axis=0).mean()
