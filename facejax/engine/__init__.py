@@ -1,14 +1,14 @@
-"""Many photographs: groups that are read, worked on and written; runs that can be stopped and resumed; a cluster.
+"""Runs over many photographs: in groups, here or on a cluster; they can be stopped and resumed.
 
-- `job`: what is done with a group of photographs, in three steps; the engine of this process
-- `pipeline`: the next group is read and the last one written while one is worked on
+- `job`: the protocol of a job, which treats a group of photographs in three steps; the engine of this process
+- `pipeline`: reads the next group and writes the last one while one is computed
 - `faces`: from photographs to faces that can be fitted, and why others cannot
-- `fitter`: faces fitted, as many at once as the device holds
+- `fitter`: fits faces, as many at once as the device holds
 - `fits`: the job of `facejax fit`
 - `textures`, `uv_dataset`: the jobs of `facejax unwrap` and `facejax build-uv-dataset`
-- `run`: what a run is, what of it is done, and how it goes on
+- `run`: the state of a run, and how it continues
 - `batches`: how many faces one compiled program takes
-- `store`, `remote`: where results lie: a folder, or a URL
+- `store`, `remote`: where results are written: a folder, or a URL
 - `ray_cluster`: the engine of a Ray cluster
 - `signals`: stopping between groups, and progress
 """

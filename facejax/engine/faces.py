@@ -1,4 +1,4 @@
-"""The faces of photographs, and why others cannot be used: a line of text for each of those."""
+"""Find the faces in photographs; each photograph that cannot be used gets a line of text that says why."""
 
 import time
 from collections import Counter
@@ -25,7 +25,7 @@ class Face(NamedTuple):
 
     photo: Photo
     folder: str  # of its results
-    image: Pixels  # bytes where its file has bytes: it is held until its results are written
+    image: Pixels  # bytes if the file has bytes, because it is held in memory until its results are written
     landmarks: np.ndarray
     start: RegressResult | None  # of this face alone; None: the landmarks were given
     mask: Float[np.ndarray, "H W"] | None = None  # 1 where the photograph may be taken as skin; None: anywhere
@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 
 class _Inputs(NamedTuple):
-    """What belongs to one photograph."""
+    """The inputs of one photograph."""
 
     image: Pixels
     landmarks: np.ndarray | None
@@ -51,10 +51,10 @@ class _Inputs(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FaceFinder:
-    """Reads photographs with what belongs to each, and finds their faces."""
+    """Reads photographs with their inputs, and finds their faces."""
 
     regressor: Regressor | None = None
-    """looks for the faces, where `landmarks` does not say where they are"""
+    """finds the faces if there are no `landmarks`"""
     landmarks: Path | None = None
     """one file, or a folder of them"""
     boxes: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class FaceFinder:
         return faces, failures | unseen
 
     def _read(self, photo: Photo) -> _Inputs:
-        """Whatever is wrong with one photograph's inputs is raised here, and fails that photograph alone."""
+        """Read one photograph's inputs. Errors are raised here, and only that photograph fails."""
         image = read_pixels(photo)
         points = None
         if self.landmarks is not None:
@@ -115,7 +115,16 @@ def load_finder(
     single: bool = False,
     batch: int,
 ) -> FaceFinder:
-    """A `FaceFinder` of these files. Without `landmarks` it has the shipped regressor."""
+    """A `FaceFinder` for these files. Without `landmarks` it uses the shipped regressor.
+
+    Args:
+        landmarks: one file, or a folder of them; None: the faces are looked for.
+        boxes: a JSON file of boxes.
+        masks: folder with the photographs' masks.
+        faces: which of the faces found in a photograph: the "largest", or "all".
+        single: use only the largest of several boxes of a photograph.
+        batch: faces that the regressor takes at once.
+    """
     return FaceFinder(
         regressor=load_regressor() if landmarks is None else None,
         landmarks=landmarks,
@@ -130,7 +139,16 @@ def load_finder(
 def check_source(
     photos: Sequence[Photo], *, landmarks: Path | None, boxes: Path | None, recipe: str | None, batch: int
 ) -> None:
-    """What can be wrong with what the commands share, before anything is read."""
+    """Check the options that the commands share, before any photograph is read.
+
+    Args:
+        photos: all of them.
+        landmarks, boxes: files, as for `load_finder`.
+        recipe: its name; None: the default.
+        batch: faces at once.
+
+    Raises ValueError, one line.
+    """
     if not photos:
         raise ValueError("no photos: name at least one")
     if recipe is not None and recipe not in RECIPES:
@@ -148,7 +166,7 @@ def check_source(
 
 
 def boxes_of(photos: Sequence[Photo], file: Path) -> list[np.ndarray | None]:
-    """The boxes of each photo, None for those the file does not name; a file that names none of them is a mistake."""
+    """The boxes of each photo, None if the file does not name it. Raises ValueError for a file that names none."""
     boxes = read_boxes(file)
     mine = [box_of(photo, boxes) for photo in photos]
     if boxes and all(one is None for one in mine):
@@ -170,7 +188,7 @@ def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.nd
 
 
 def _inside(points: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """The points, if most of them lie in the photo; others were made for it at another size."""
+    """Return the points if most of them lie in the photo; else they were made for another size of it."""
     height, width = image.shape[:2]
     inside = ((points >= 0) & (points <= [width, height])).all(axis=1)
     if inside.mean() < 0.5:
@@ -183,7 +201,7 @@ def _inside(points: np.ndarray, image: np.ndarray) -> np.ndarray:
 def _regress(
     read: Mapping[Photo, _Inputs], regressor: Regressor, faces: Faces, batch: int
 ) -> tuple[list[Face], dict[Photo, str]]:
-    """The faces of photos that were read, each photo's largest first, and a line for each photo without one."""
+    """Regress the faces of photos that were read, each photo's largest first; a line for each photo without a face."""
     photos, inputs = list(read), list(read.values())
     names, boxes = [photo.name for photo in photos], [one.boxes for one in inputs]
     images = [one.image for one in inputs]

@@ -1,4 +1,4 @@
-"""The job of `facejax fit`: faces are fitted, and each gets a folder."""
+"""The job of `facejax fit`: it fits faces, and writes a folder for each."""
 
 import time
 from collections import Counter
@@ -71,7 +71,7 @@ class Worked(NamedTuple):
     group: Group
     fitted: list[Fitted]
     failures: dict[Photo, str]
-    seconds: float  # that reading and fitting took, without the time in between
+    seconds: float  # for reading and fitting, without the time in between
 
 
 class FitJob:
@@ -90,8 +90,8 @@ class FitJob:
         return describe_options(self.options, FitOptions)
 
     def folders(self, photo: Photo) -> Sequence[str]:
-        """One for each of its faces, as far as the boxes say; with `faces="all"` each face has a number, so that none
-        meets another's."""
+        """One for each face, as far as the boxes tell; with `faces="all"` each face has a number, so that folders
+        never collide."""
         return photo.folders(box_count(photo, self._boxes))
 
     @cached_property
@@ -120,7 +120,7 @@ class FitJob:
         return Worked(found.group, fitted, found.failures | failures, seconds)
 
     def write(self, worked: Worked) -> tuple[int, list[Line]]:
-        """Each line has an equal share of the seconds that the group was read, fitted and written in."""
+        """See `Job.write`. Each line gets an equal share of the group's seconds."""
         begin, group = time.perf_counter(), worked.group
         with ThreadPoolExecutor(WRITERS) as pool:
             written = list(pool.map(self.write_one, worked.fitted))
@@ -132,7 +132,7 @@ class FitJob:
         return group.number, [line | {"seconds": round(seconds, 3)} for line in lines]
 
     def write_one(self, one: Fitted) -> dict[str, Any]:
-        """The folder of one face, and what the manifest says of it."""
+        """Write the folder of one face, and return its entry in the manifest."""
         face, result, row = one
         with self.store.face(face.folder) as folder:
             result.save_one(
@@ -152,14 +152,14 @@ class FitJob:
 
 
 def about_start(face: Face) -> dict[str, object] | None:
-    """What the summary says of a face that was found, not given."""
+    """The summary's entry about a face that was detected; None if its landmarks were given."""
     if face.start is None:
         return None
     return {"regressed": {"box": face.start.boxes[0], "confidence": face.start.confidence[0]}}
 
 
 def count_fits(lines: Sequence[Line]) -> dict[str, Any]:
-    """Photographs by how they ended, and failures by cause."""
+    """Count photographs by status, and failures by cause."""
     causes = Counter(line["cause"] for line in lines if line["status"] == FAILED)
     return {
         "photos": len(lines),

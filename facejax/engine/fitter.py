@@ -1,4 +1,4 @@
-"""Fits faces, as many at once as the device holds."""
+"""Fit faces, as many at once as fit into the device's memory."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ UNSOUND = "{}: the fit did not stay finite; check that the landmarks are its own
 
 
 class Fitted(NamedTuple):
-    """One face, and where its fit is."""
+    """One face, and its row in the result of a fit."""
 
     face: Face
     result: FitResult
@@ -31,17 +31,17 @@ class Fitted(NamedTuple):
 
     @property
     def params(self) -> FaceParams:
-        """Of this face, on the host."""
+        """This face's parameters, on the host."""
         return jax.tree.map(lambda leaf: np.asarray(leaf)[self.row], self.result.params)
 
     @property
     def landmarks(self) -> Float[np.ndarray, "68 2"]:
-        """The fit's, pixels of the photograph."""
+        """The fit's landmarks, pixels of the photograph."""
         return self.result.landmarks[self.row]
 
 
 class Fitter:
-    """A face model and a recipe with all that it draws on."""
+    """A face model and a recipe with its ingredients."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Fitter:
         *,
         fov: float | None = None,
     ):
-        """Nothing is compiled yet.
+        """Make a fitter; it compiles at the first fit.
 
         Args:
             model, recipe, ingredients: as for `facejax.fit`.
@@ -62,7 +62,10 @@ class Fitter:
         self.model, self.recipe, self.ingredients, self.together, self.fov = model, recipe, ingredients, together, fov
 
     def fit(self, faces: Sequence[Face]) -> tuple[list[Fitted], dict[Photo, str]]:
-        """Those that could be fitted, in their order, and a line for each photograph with one that could not."""
+        """Fit faces.
+
+        Returns: the fitted faces in the given order, and a line for each photograph with a face that failed.
+        """
         while True:
             try:
                 return self._fit(faces)
@@ -80,7 +83,7 @@ class Fitter:
         except ValueError as error:
             if len(faces) == 1:
                 return [], {faces[0].photo: _line(faces[0].photo, 0, error)}
-            parts = [self._fit([face]) for face in faces]  # none can be fitted: each says why
+            parts = [self._fit([face]) for face in faces]  # none can be fitted: one by one, each tells why
             return [one for some, _ in parts for one in some], {k: v for _, failed in parts for k, v in failed.items()}
         failures = {}
         for k, error in zip(result.failed, result.failures, strict=True):
@@ -95,7 +98,7 @@ class Fitter:
 
 
 def fit_faces(fitter: Fitter, faces: Sequence[Face]) -> FitResult:
-    """One call of `facejax.fit`."""
+    """Fit some faces in one call of `facejax.fit`."""
     focal = None
     if fitter.fov is not None:
         focal = [focal_from_fov(fitter.fov, max(face.image.shape[:2])) for face in faces]
@@ -113,6 +116,6 @@ def fit_faces(fitter: Fitter, faces: Sequence[Face]) -> FitResult:
 
 
 def _line(photo: Photo, index: int, error: object) -> str:
-    """What `facejax.fit` says of the photograph at a position, with the photograph's own name."""
+    """An error of `facejax.fit` about the photograph at a position, with the photograph's name instead."""
     line = re.sub(rf"\bphoto {index}\b", lambda _: str(photo), " ".join(str(error).split()))
     return line if str(photo) in line else f"{photo}: {line}"

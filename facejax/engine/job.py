@@ -1,4 +1,4 @@
-"""What is done with the photographs of a run: a job, which finds, works and writes one group of them after another."""
+"""The work of a run is a job, which finds faces, works on them and writes results, one group after the other."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,20 +14,20 @@ TAKEN = "{}: its folder is taken (by {}); rename it"
 
 
 class Group(NamedTuple):
-    """Photographs that are worked on together, always the same ones."""
+    """Photographs that are processed together; a resumed run has the same groups."""
 
     number: int
     photos: Sequence[Photo]
-    taken: Mapping[str, str]  # of those whose folder is something else's: their name to what has it
+    taken: Mapping[str, str]  # photographs whose folder is taken, by name, and by what
 
 
 @runtime_checkable
 class Job(Protocol):
     """What is done with photographs, such as fitting their faces.
 
-    `find`, `work` and `write` hand a group from one to the next and are called in a thread each, so that one group is
-    read and another written while a third is on the device. Before `load` a job is no more than its options, and can
-    be sent to another process.
+    `find`, `work` and `write` pass a group from one to the next. Each runs in its own thread, so that one group is read
+    and another written while a third is on the device. Before `load` a job consists only of its options, and can be
+    sent to another process.
     """
 
     def __init__(self, options: Any): ...
@@ -39,20 +39,20 @@ class Job(Protocol):
 
     @property
     def reserved(self) -> Collection[str]:
-        """Names in `out` that no photograph's folder can have."""
+        """Names in `out` that no photograph's folder may have."""
         ...
 
     @property
     def several(self) -> bool:
-        """Whether a photograph may give more faces than one, so that a group has more faces than photographs."""
+        """Whether a photograph may have several faces, so that a group has more faces than photographs."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """The options that must stay as they are when a run goes on."""
+        """The options that must stay the same when a run is resumed."""
         ...
 
     def folders(self, photo: Photo) -> Sequence[str]:
-        """Where the results of a photograph lie, relative to `out`."""
+        """The folders with a photograph's results, relative to `out`."""
         ...
 
     def load(self, together: int) -> None:
@@ -64,19 +64,19 @@ class Job(Protocol):
         ...
 
     def work(self, found: Any) -> Any:
-        """What the device does."""
+        """Do the work on the device."""
         ...
 
     def write(self, worked: Any) -> tuple[int, list[Line]]:
-        """Write all files of the group; its number, and a line of the manifest for each photograph in their order."""
+        """Write all files of the group. Returns its number, and the manifest's line of each photograph in order."""
         ...
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Does a job with groups of photographs and gives their lines, in whatever order the groups are done.
+    """Runs a job on groups of photographs and yields their lines, in the order in which the groups are finished.
 
-    `together`: faces at once. No more groups are begun when `stopped` says so.
+    `together` is the number of faces at once. No further group is begun once `stopped` returns True.
     """
 
     def __call__(
@@ -87,18 +87,27 @@ class Engine(Protocol):
 def work_here(
     job: Job, groups: Sequence[Group], together: int, stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[tuple[int, list[Line]]]:
-    """The `Engine` of this process, on all of its devices."""
+    """The `Engine` of this process, on all of its devices.
+
+    Args:
+        job: the job.
+        groups: what to do, in this order.
+        together: faces at once.
+        stopped: once it returns True, no further group is begun.
+
+    Yields: the number and lines of each group.
+    """
     job.load(together)
     yield from overlapped((group for group in groups if not stopped()), job.find, job.work, job.write)
 
 
 def describe_options(options: Any, kind: type) -> dict[str, Any]:
-    """The options that a dataclass `kind` has, but for where the results lie and the batch, which the run describes."""
+    """The options of a dataclass `kind`, without the results' place and the batch, which the run describes."""
     return {one.name: getattr(options, one.name) for one in fields(kind) if one.name not in ("out", "batch")}
 
 
 def make_groups(photos: Sequence[Photo], size: int, taken: Mapping[Photo, str] | None = None) -> list[Group]:
-    """All photographs, `size` to a group. `taken`: those that cannot have their folder, and what has it."""
+    """Split photographs into groups of `size`. `taken` are those whose folder is taken, and by what."""
     some = [photos[begin : begin + size] for begin in range(0, len(photos), size)]
     mine = [{photo.file: (taken or {})[photo] for photo in each if photo in (taken or {})} for each in some]
     return [Group(number, *each) for number, each in enumerate(zip(some, mine, strict=True))]
@@ -110,7 +119,8 @@ def lines_of(
     """The manifest's lines of a group, in the order of its photographs.
 
     Args:
-        results: what is said of the photographs that have results, which may have failures besides.
+        group: the group.
+        results: the entries of photographs with results; those may have failures too.
         failures: a line of text for each of the others.
         given: options that name places, see `failure`.
     """
@@ -124,9 +134,9 @@ def lines_of(
 
 
 def failure(photo: Photo, error: str, given: Mapping[str, Path | None] | None = None) -> dict[str, str]:
-    """`error` as a manifest has it, and its `cause`: the same without what is this photo's own.
+    """The manifest's `error`, and its `cause`: the same without what is specific to this photo.
 
-    Nothing in it says where files lie: the photo goes by its name, and what options have `given` by the option.
+    Neither contains paths: the photo appears by its name, and places `given` by options appear as the option.
     """
     error = error.replace(str(photo), photo.file)
     for option, place in (given or {}).items():

@@ -1,4 +1,4 @@
-"""Reading, computing and writing at the same time, in bounded memory and in order."""
+"""Read, compute and write at the same time, in bounded memory and in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,10 +20,15 @@ def overlapped(
     *,
     ahead: int = 1,
 ) -> Iterator[Result]:
-    """`finish(work(prepare(item)))` of every item, in order; `work` runs in this thread, the others in one each.
+    """Yield `finish(work(prepare(item)))` of every item, in order.
 
-    At most `ahead` items are prepared or finished beside the one that is worked on. An exception ends it where that
-    item's result would have come: after the results of the items before it.
+    An exception is raised where that item's result would have come: after the results of the items before it.
+
+    Args:
+        items: taken only as needed.
+        prepare, finish: each runs in a thread of its own.
+        work: runs in this thread.
+        ahead: the most items that are prepared, and that are finished, besides the one in `work`.
     """
     rest = iter(items)
     with ThreadPoolExecutor(1, "prepare") as before, ThreadPoolExecutor(1, "finish") as after:

@@ -1,8 +1,8 @@
 """The groups of a run on the workers of a Ray cluster (Ray Data, the extra `facejax[ray]`).
 
-Each worker is an actor with one accelerator, or with a core where there is none. It reads photographs and writes or
-sends folders itself, so OUT and the photographs must be where every worker can reach them, such as at URLs; only names
-and lines of the manifest travel. A group whose worker dies is given to another one, which writes the same files.
+Each worker is an actor with one accelerator, or with one core if there is none. It reads photographs and writes or
+uploads folders itself, so every worker must be able to reach OUT and the photographs, for instance at URLs; only names
+and lines of the manifest are exchanged. If a worker dies, another one takes its group and writes the same files.
 """
 
 import json
@@ -46,7 +46,7 @@ class RayCluster:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         workers = min(self.workers or max(gpus, 1), len(groups))
         rows = [{"group": one.number, "what": _to_text(one)} for one in groups]
-        blocks = ray.data.from_items(rows, override_num_blocks=len(rows))  # a group that is lost is done again alone
+        blocks = ray.data.from_items(rows, override_num_blocks=len(rows))  # so that only a lost group is done again
         lines = blocks.map_batches(
             _Worker,
             fn_constructor_args=(_anywhere(job), together, os.environ.get("JAX_PLATFORMS")),
@@ -66,14 +66,14 @@ class RayCluster:
 
 
 def _to_text(group: Group) -> str:
-    """A group's photographs, where any worker finds them."""
+    """A group as text, with absolute paths, so that any worker finds its photographs."""
     photos = [photo if is_url(photo.source) else replace(photo, source=os.path.abspath(photo.source))
               for photo in group.photos]  # fmt: skip
     return json.dumps([[asdict(photo) for photo in photos], dict(group.taken)])
 
 
 def _anywhere(job: Job) -> Job:
-    """The same with absolute paths: workers may run in another folder."""
+    """The job with absolute paths, because workers may run in another folder."""
     options = job.options
     given = {field.name: _absolute(getattr(options, field.name)) for field in fields(options) if field.init}
     given["model"] = options.model if options.model == "default" else os.path.abspath(options.model)
@@ -82,14 +82,14 @@ def _anywhere(job: Job) -> Job:
 
 
 def _absolute(value: Any) -> Any:
-    """A path, or a tuple of them; anything else as it is."""
+    """Make a path, or a tuple of them, absolute; return anything else unchanged."""
     if isinstance(value, tuple):
         return tuple(map(_absolute, value))
     return value.absolute() if isinstance(value, Path) else value
 
 
 class _Worker:
-    """One process of the cluster."""
+    """One worker process of the cluster."""
 
     def __init__(self, job: Job, together: int, platforms: str | None):
         if platforms is not None:
@@ -105,6 +105,6 @@ class _Worker:
             group = Group(int(number), [Photo(**photo) for photo in photos], taken)
             try:
                 done.append(self.job.write(self.job.work(self.job.find(group))))
-            except (ValueError, OSError) as error:  # such as a full disk; a line for whoever started the run
+            except (ValueError, OSError) as error:  # such as a full disk; becomes a line for the user
                 done.append((group.number, str(error)))
         return {"group": [number for number, _ in done], "lines": [json.dumps(lines) for _, lines in done]}

@@ -1,8 +1,8 @@
 """Results at a URL that fsspec can write to: s3://, gs://, az://, sftp://, ... (fsspec comes with `facejax[ray]`).
 
-A store of objects takes whole files, at once or not at all. So the files of a face are made in a temporary folder and
-then sent, `summary.json` last, and the manifest's lines of every group are an object of their own,
-`manifest/<group>.jsonl`; a finished run joins them into `manifest.jsonl`.
+An object store only takes whole files. So the files of a face are made in a temporary folder and then uploaded,
+`summary.json` last. The manifest's lines of each group are a separate object, `manifest/<group>.jsonl`; a finished run
+joins them into `manifest.jsonl`.
 """
 
 import threading
@@ -22,7 +22,7 @@ REQUESTS = 16  # for small objects, at once
 
 
 class Remote:
-    """What `facejax.engine.store.Folder` is, at a URL. Whatever fsspec raises becomes an OSError that names the URL."""
+    """Like `facejax.engine.store.Folder`, at a URL. Every error of fsspec becomes an OSError that names the URL."""
 
     def __init__(self, url: str):
         if not url.partition("://")[2].strip("/"):
@@ -44,7 +44,7 @@ class Remote:
         self.system.invalidate_cache()  # others write here too
 
     def address(self, name: str = "") -> str:
-        """The URL of a file, or of all."""
+        """The URL of a file, or of the whole place."""
         return f"{self.url}/{name}" if name else self.url
 
     def check(self) -> None:
@@ -62,7 +62,7 @@ class Remote:
 
     @contextmanager
     def file(self, name: str) -> Iterator[Path]:
-        """A temporary path; the file is sent when the block ends well."""
+        """A temporary path; the file is uploaded if the block ends without an error."""
         with TemporaryDirectory() as temporary:
             path = Path(temporary, name)
             yield path
@@ -70,14 +70,14 @@ class Remote:
 
     @contextmanager
     def face(self, name: str, own: Callable[[str], bool] = is_face_file) -> Iterator[Path]:
-        """A temporary folder; its files take the place of an earlier run's when the block ends well, `summary.json`
-        last. `own`: whether a name in the folder is one of a face's files."""
+        """A temporary folder; its files replace an earlier run's if the block ends without an error, `summary.json`
+        last. `own` says whether a name in the folder is one of a face's files."""
         with TemporaryDirectory() as temporary:
             folder = Path(temporary)
             yield folder
             last = folder / "summary.json"
             with suppress(FileNotFoundError):
-                self._remove(f"{name}/summary.json")  # of an earlier run: it would say that the folder is whole
+                self._remove(f"{name}/summary.json")  # of an earlier run: it would mark the folder as complete
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             left = self._earlier(name, own) - {path.relative_to(folder).as_posix() for path in files}
             self._each(self._remove, [f"{name}/{one}" for one in sorted(left)])
@@ -87,11 +87,11 @@ class Remote:
     def remove_face(self, name: str, own: Callable[[str], bool] = is_face_file) -> None:
         """Remove a face's files."""
         left = self._earlier(name, own)
-        for one in sorted(left, key=lambda one: one != "summary.json"):  # it goes first
+        for one in sorted(left, key=lambda one: one != "summary.json"):  # first
             self._remove(f"{name}/{one}")
 
     def names(self, folder: str = "") -> list[str]:
-        """Of what lies in a folder, relative to it; hidden files are left out."""
+        """The names in a folder, relative to it, without hidden files."""
         place = self._path(folder).rstrip("/")
         found = {str(path)[len(place) + 1 :].split("/")[0] for path in self._call(folder, self.system.find, place)}
         return sorted(name for name in found if not name.startswith("."))
@@ -102,7 +102,7 @@ class Remote:
             self._remove(name)
 
     def lines(self, manifest: str) -> list[bytes]:
-        """Of a manifest, joined or not; where a join was broken off there are some in both."""
+        """The lines of a manifest, joined or not; after an interrupted join some appear twice."""
         contents = self._contents(manifest)
         lines = (line for content in contents for line in content.splitlines(keepends=True) if line.endswith(b"\n"))
         return list(dict.fromkeys(lines))
@@ -125,7 +125,7 @@ class Remote:
         self._write(f"{_folder(manifest)}/{number:08d}.jsonl", lines_to_text(lines).encode())
 
     def finish(self, manifest: str) -> None:
-        """Join the groups; when it is killed it can be done again."""
+        """Join the groups; if it is interrupted it can be repeated."""
         if parts := self._parts(manifest):
             self._write(manifest, b"".join(self.lines(manifest)))
             self._each(self._remove, parts)
@@ -134,7 +134,7 @@ class Remote:
                     self._call("", self.system.rmdir, self._path(_folder(manifest)))
 
     def _contents(self, manifest: str) -> list[bytes]:
-        """Of the joined manifest, then of each group that is noted alone."""
+        """The contents of the joined manifest, then of each group's object."""
         try:
             joined = [self.read(manifest)]
         except FileNotFoundError:
@@ -147,7 +147,7 @@ class Remote:
         return sorted(f"{folder}/{name}" for name in found if name.endswith(".jsonl"))
 
     def _earlier(self, name: str, own: Callable[[str], bool]) -> set[str]:
-        """Files of a face that lie in its folder, by their names in it."""
+        """The names of a face's files that are in its folder."""
         place = self._path(name)
         found = [str(path)[len(place) + 1 :] for path in self._call(name, self.system.find, place)]
         return set(filter(own, found))
@@ -160,13 +160,13 @@ class Remote:
         self._call(name, self.system.rm_file, self._path(name))
 
     def _send(self, files: Sequence[Path], base: Path, prefix: str) -> None:
-        """Copies local files; their names are what follows `base`, with the prefix."""
+        """Upload local files; their names are the prefix and their paths relative to `base`."""
         to = [self._path(prefix + path.relative_to(base).as_posix()) for path in files]
         self._make_folders(to)
         self._call(prefix, self.system.put, [str(path) for path in files], to)
 
     def _make_folders(self, paths: Sequence[str]) -> None:
-        """For the files; not in a store of objects, which has none and would make a bucket of a slip of the pen."""
+        """Make the folders of files; not in an object store, which has none and would create a bucket for a typo."""
         for folder in set() if self.objects else {path.rpartition("/")[0] for path in paths}:
             self._call("", self.system.makedirs, folder, exist_ok=True)
 

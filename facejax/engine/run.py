@@ -1,4 +1,4 @@
-"""Many photographs through a job: in groups, noted in a manifest, here or on the workers of a Ray cluster."""
+"""Run a job on many photographs: in groups, with a manifest, here or on the workers of a Ray cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,18 +13,17 @@ from facejax.images.sources import taken_folders
 
 
 class Run:
-    """A run in a folder or at a URL: its photographs, its groups, and what is done.
+    """A run in a folder or at a URL: its photographs, its groups, and which of them are done.
 
     Args:
         job: what is done with the photographs.
         photos: all of them, in an order that does not change.
-        batch: photographs in a group, and faces at once; None: that of the run that is resumed, or what the memory is
-            good for.
-        shard: (k, n): this process takes every n-th photograph, beginning with the k-th, and keeps a manifest of its
-            own.
-        resume: go on with the run that was begun there, if there is one.
+        batch: photographs in a group, and faces at once; None: that of the resumed run, or as many as the memory
+            allows.
+        shard: (k, n): this process takes every n-th photograph, beginning with the k-th, and keeps its own manifest.
+        resume: continue the run that was begun there, if there is one.
 
-    Raises ValueError where an unfinished run lies that is not to be resumed, or another one that is.
+    Raises ValueError if there is an unfinished run and `resume` is not set, or if the resumed run is another one.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Run:
         self.done = self.store.groups(self.manifest, self.names, self.batch) if self.resumed else {}
 
     def name(self, name: str) -> str:
-        """Of a file that each shard has for itself: `a.json` is `a.0-of-2.json` in the first of two."""
+        """The name of a file that each shard has: `a.json` is `a.0-of-2.json` in the first of two."""
         path = Path(name)
         return f"{path.stem}{self.part}{path.suffix}"
 
@@ -73,14 +72,14 @@ class Run:
         return before if given is None or given > before == count else given  # all of them in one group, as before
 
     def _begun(self) -> dict[str, Any] | None:
-        """What the run is that was begun here, if there is one."""
+        """The description of the run that was begun here, if there is one."""
         try:
             return parse_run(self.store.read(self.about), self.store.address(self.about))
         except FileNotFoundError:
             return None
 
     def _begin(self) -> None:
-        """Note what this run is: when its first group is done, so that a wrong command leaves an older run alone."""
+        """Write this run's description. Called after the first group, so that a wrong command spares an older run."""
         if not self.resumed:
             self.store.begin(self.manifest, self.names)
             with self.store.file(self.about) as path:
@@ -92,20 +91,20 @@ class Run:
         return {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
 
     def _lines_there(self) -> int:
-        """Of the run that was begun here, not of earlier ones."""
+        """The number of lines of the run that was begun here, without those of earlier runs."""
         return sum(b'"group": null' not in line for line in self.store.lines(self.manifest))
 
     @property
     def finished(self) -> int:
-        """Photographs with a line."""
+        """The number of photographs with a line."""
         return sum(map(len, self.done.values()))
 
     def rest(self) -> list[Group]:
-        """What is still to do."""
+        """The groups that are still to do."""
         return [one for one in make_groups(self.photos, self.batch, self.taken) if one.number not in self.done]
 
     def go_on(self, engine: Engine, stopped: Callable[[], bool]) -> Iterator[list[Line]]:
-        """Do what is left; the lines of every group, when they are in the manifest."""
+        """Do what is left; yields the lines of every group after they are in the manifest."""
         if rest := self.rest():
             self.store.check()
             together = self.batch if self.job.several else min(self.batch, len(self.photos))
@@ -119,7 +118,7 @@ class Run:
             self.store.finish(self.manifest)
 
     def lines(self) -> list[Line]:
-        """Of the photographs that are done, in their order."""
+        """The lines of the photographs that are done, in their order."""
         return [line for number in sorted(self.done) for line in self.done[number]]
 
 

@@ -1,4 +1,4 @@
-"""What a long run shows, and how it ends when it is asked to."""
+"""Progress of a long run, and how it stops when it is asked to."""
 
 import signal
 import sys
@@ -13,7 +13,7 @@ STOPPED = 128 + signal.SIGTERM  # exit status
 
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
-    """Filled when the process is asked to end (SIGTERM, or Ctrl-C once): the group at hand is finished first."""
+    """A list that is filled when the process is asked to end (SIGTERM, one Ctrl-C), so that a run stops after a group."""
     asked: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -30,5 +30,5 @@ def stop_on_signal() -> Iterator[list[int]]:
 
 
 def progress(total: int, done: int) -> tqdm:
-    """A bar with the rate of this run."""
+    """A progress bar with the rate of this run."""
     return tqdm(total=total, initial=done, unit="photo", disable=not sys.stderr.isatty(), leave=False)

@@ -1,4 +1,4 @@
-"""Where the results of a run lie: in a folder, or at a URL (`facejax.engine.remote`)."""
+"""Where the results of a run are written: in a folder, or at a URL (`facejax.engine.remote`)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,11 +17,11 @@ class Folder:
         self.place = place
 
     def address(self, name: str = "") -> str:
-        """Of a file, or of all, for people."""
+        """The path of a file, or of the folder, for messages."""
         return str(self.place / name)
 
     def check(self) -> None:
-        """Raises OSError where a trial shows that nothing can be written; a folder shows it by itself."""
+        """Does nothing: a folder fails by itself when something is written. (A URL raises OSError after a trial.)"""
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError where there is none."""
@@ -37,15 +37,15 @@ class Folder:
 
     @contextmanager
     def face(self, name: str, own: Callable[[str], bool] = is_face_file) -> Iterator[Path]:
-        """A folder to write a face's files to, without those of an earlier run; where it has its `summary.json`, it is
-        whole. `own`: whether a name in the folder is one of a face's files."""
+        """A folder to write a face's files to, without those of an earlier run; it is complete once it has
+        `summary.json`. `own` says whether a name in the folder is one of a face's files."""
         self.remove_face(name, own)
         yield self.place / name
 
     def remove_face(self, name: str, own: Callable[[str], bool] = is_face_file) -> None:
         """Remove a face's files, and its folder where nothing else is in it."""
         folder = self.place / name
-        (folder / "summary.json").unlink(missing_ok=True)  # first: it says that the folder is whole
+        (folder / "summary.json").unlink(missing_ok=True)  # first: it marks the folder as complete
         for path in (*folder.glob("stages/*/*"), *folder.glob("stages/*"), *folder.glob("*")):
             name = path.relative_to(folder).as_posix()
             left = path.parent == folder and path.match(".*.tmp*")  # by a process that was killed
@@ -56,7 +56,7 @@ class Folder:
         _remove_empty(folder)
 
     def names(self, folder: str = "") -> list[str]:
-        """Of what lies in a folder, relative to it; hidden files are left out."""
+        """The names in a folder, relative to it, without hidden files."""
         place = self.place / folder
         return sorted(path.name for path in place.glob("*") if not path.name.startswith("."))
 
@@ -65,7 +65,7 @@ class Folder:
         (self.place / name).unlink(missing_ok=True)
 
     def lines(self, manifest: str) -> list[bytes]:
-        """Of a manifest, as they are written; the last may be torn. None where there is no manifest."""
+        """The lines of a manifest as they are; the last may be incomplete. Empty if there is no manifest."""
         path = self.place / manifest
         return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
@@ -94,5 +94,5 @@ Store = Folder | Remote
 
 
 def open_store(out: str | Path) -> Store:
-    """Of a path or a URL; nothing is read or written. Raises ValueError for a URL that fsspec has nothing for."""
+    """The store for a path or URL; nothing is read or written. Raises ValueError for a URL unknown to fsspec."""
     return Remote(str(out)) if is_url(out) else Folder(Path(out))

@@ -1,4 +1,4 @@
-"""Photographs to textures: the job of `facejax unwrap`, and what the one of `facejax build-uv-dataset` shares."""
+"""From photographs to textures: the job of `facejax unwrap`, and the base of that of `facejax build-uv-dataset`."""
 
 import re
 import time
@@ -67,10 +67,10 @@ class Texture(NamedTuple):
     """The texture of one photograph's face, on the host."""
 
     face: Face
-    pictures: dict[str, np.ndarray]  # by the name of the file; bytes
+    pictures: dict[str, np.ndarray]  # by file name; bytes
     fit: dict[str, float | None]  # figures
     quality: dict[str, float | None]
-    seconds: float  # that unwrapping took
+    seconds: float  # for unwrapping
 
 
 class Worked(NamedTuple):
@@ -79,11 +79,11 @@ class Worked(NamedTuple):
     group: Group
     textures: list[Texture]
     failures: dict[Photo, str]
-    seconds: float  # of each face: reading and fitting
+    seconds: float  # per face, for reading and fitting
 
 
 class TextureJob:
-    """A `Job` (`facejax.engine.job`): a folder for the largest face of each photograph."""
+    """A `Job` (`facejax.engine.job`) that writes a folder for the largest face of each photograph."""
 
     reserved: Collection[str] = ()
     several = False
@@ -148,7 +148,7 @@ class TextureJob:
         return pictures(unwrapped, ["seen"])
 
     def write_one(self, one: Texture, seconds: float) -> Line:
-        """The folder of one texture, and what its photograph's line says of it."""
+        """Write the folder of one texture, and return its photograph's line."""
         summary = {
             "image": one.face.photo.name,
             **self.about(),
@@ -160,14 +160,14 @@ class TextureJob:
         return {"folder": one.face.folder, "figures": one.quality}
 
     def save(self, folder: str, pictures: Mapping[str, np.ndarray], summary: dict[str, Any]) -> None:
-        """The pictures, then `summary.json`: where it is, the folder is complete."""
+        """Write the pictures, then `summary.json`, which marks the folder as complete."""
         with self.store.face(folder, is_texture_file) as place:
             for name, picture in pictures.items():
                 write_pixels(place / name, picture)
             write_summary(place / "summary.json", summary)
 
     def about(self) -> dict[str, Any]:
-        """What a summary says of how a texture was made."""
+        """The summary's entries about how a texture was made."""
         options = self.options
         return {
             "model": self.fitter.model.name,
@@ -185,7 +185,7 @@ class TextureJob:
 
 
 def pictures(unwrapped: Unwrapped, seen: Sequence[str]) -> dict[str, np.ndarray]:
-    """The files of one texture by name; `seen` names those of the views."""
+    """The files of one texture by name; `seen` has the names of the views' files."""
     completed = unwrapped.completed
     found = {"albedo": completed.texture, "filled": completed.filled, "repaired": completed.repaired}
     found |= {name: unwrapped.views.valid[k] for k, name in enumerate(seen)}
@@ -193,13 +193,13 @@ def pictures(unwrapped: Unwrapped, seen: Sequence[str]) -> dict[str, np.ndarray]
 
 
 def is_texture_file(name: str) -> bool:
-    """Whether a name in a texture's folder is one that an earlier run may have written."""
+    """Whether a file in a texture's folder may be from an earlier run."""
     names = r"(albedo|filled|repaired|seen|seen_.+)\.png|photo\.jpg|summary\.json"
     return re.fullmatch(names, name) is not None
 
 
 def fit_figures(one: Fitted) -> dict[str, float | None]:
-    """How well one photograph was fitted."""
+    """Figures of how well one photograph was fitted."""
     face, result, row = one
     sure = {} if face.start is None else {"confidence": float(np.mean(face.start.confidence))}
     found = {
@@ -212,7 +212,7 @@ def fit_figures(one: Fitted) -> dict[str, float | None]:
 
 
 def figures(unwrapped: Unwrapped) -> dict[str, float | None]:
-    """How good the texture is, see `facejax.unwrap.photos.Quality`."""
+    """Figures of how good a texture is, see `facejax.unwrap.photos.Quality`."""
     return {name: _short(float(value)) for name, value in unwrapped.quality._asdict().items()}
 
 

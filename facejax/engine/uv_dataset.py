@@ -1,4 +1,4 @@
-"""The job of `facejax build-uv-dataset`: a set of textures, and what did not pass its filters."""
+"""The job of `facejax build-uv-dataset`: a set of textures, and those that did not pass its filters."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ class DatasetOptions(TextureOptions, Filters):
 
 
 class DatasetJob(TextureJob):
-    """A `Job` (`facejax.engine.job`): OUT/<stem> of each photograph, or OUT/filtered/<stem>. No file holds a time."""
+    """A `Job` (`facejax.engine.job`) that writes OUT/<stem> or OUT/filtered/<stem> per photograph, without times."""
 
     reserved: Collection[str] = ("filtered", "sheets", MANIFEST, RUN, "summary.json", "index.html")
 
@@ -46,7 +46,7 @@ class DatasetJob(TextureJob):
         return {"photo.jpg": small_picture(cut.image)} | maps
 
     def write(self, worked: Worked) -> tuple[int, list[Line]]:
-        for photo in worked.group.photos:  # what an earlier run made of it; of a photograph that fails now, too
+        for photo in worked.group.photos:  # results of an earlier run, also of a photograph that fails now
             if photo.file not in worked.group.taken:
                 for folder in (photo.stem, f"filtered/{photo.stem}"):
                     self.store.remove_face(folder, is_texture_file)
@@ -63,7 +63,7 @@ class DatasetJob(TextureJob):
 
 
 def count_textures(lines: Sequence[Line]) -> dict[str, Any]:
-    """Counts by status and by cause, and each figure's mean, over the set and over all photographs with a face."""
+    """Counts by status and cause, and the means of all figures over the set and over all photographs with a face."""
     reasons = Counter(reason for line in lines for reason in line.get("reasons", ()))
     causes = Counter(line["cause"] for line in lines if line["status"] == FAILED)
     kept = [line["figures"] for line in lines if line["status"] == OK]
