@@ -1,1 +1,1 @@
-"""What the commands do, a file each; `runs` holds what those with many photographs share."""
+"""The commands, one module each; `runs` has the shared parts of those for many photographs."""

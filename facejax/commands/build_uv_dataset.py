@@ -49,9 +49,9 @@ def run_build_uv_dataset(command: BuildUvDataset) -> int:
 
 
 def check_empty(run: Run, command: BuildUvDataset) -> None:
-    """Raises ValueError where OUT holds something, but no set: it may be somebody's folder, named by mistake.
+    """Raises ValueError if OUT has content but no set: it may be somebody's folder, named by mistake.
 
-    Not asked for one of several shards, of which the first has begun the set.
+    Not called for one of several shards, because the first may have begun the set.
     """
     names = [] if command.resume or run.part else run.store.names()
     if names and RUN not in names:
@@ -61,7 +61,7 @@ def check_empty(run: Run, command: BuildUvDataset) -> None:
 
 
 def report(run: Run) -> int:
-    """Sheets, index and summary of a set whose photos are all accounted for; the exit status."""
+    """Write sheets, index and summary of a set whose photos are all done. Returns the exit status."""
     lines = run.lines()
     counts = count_textures(lines)
     sheets = write_sheets(run, lines)
@@ -74,7 +74,7 @@ def report(run: Run) -> int:
 
 
 def write_sheets(run: Run, lines: list[Line]) -> list[str]:
-    """The set's sheets, in place of those of an earlier run; their names."""
+    """Write the set's sheets in place of an earlier run's. Returns their names."""
     mine = rf"(filtered_)?\d+{re.escape(run.part)}\.jpg"
     for name in run.store.names("sheets"):
         if re.fullmatch(mine, name):
@@ -87,7 +87,7 @@ def write_sheets(run: Run, lines: list[Line]) -> list[str]:
 
 
 def describe(place: str, counts: dict[str, Any]) -> str:
-    """What became of the photos, in words."""
+    """How many photos succeeded, were filtered, and failed, in words."""
     why = Counter(counts["filtered_by"]) + Counter(counts["failed_by"])
     return (
         f"{place}: {counts['ok']} textures from {counts['photos']} photos; {counts['filtered']} filtered, "

@@ -1,4 +1,4 @@
-"""`facejax convert`: other people's face models and weights into files of this library."""
+"""`facejax convert`: turns other people's face models and weights into files of this library."""
 
 import zipfile
 from collections.abc import Callable
@@ -146,10 +146,10 @@ CONVERSIONS: dict[str, type[Conversion]] = {
 
 
 def run_convert(command: Convert) -> int:
-    """Face models and released weights of other projects, once, into files that load at once and without PyTorch.
+    """Convert face models and released weights of other projects into files that load fast and without PyTorch.
 
-    facejax brings none of them: get a file from its authors and read their terms. What stands at OUT is replaced if
-    this command wrote it, and kept otherwise. Example:
+    facejax ships none of them: get a file from its authors and read their terms. An existing OUT is replaced only if
+    this command wrote it. Example:
 
         facejax convert model 01_MorphableModel.mat bfm.npz
     """
@@ -171,7 +171,7 @@ def run_convert(command: Convert) -> int:
 
 
 def convert_model(what: ConvertModel) -> str:
-    """Writes the file; returns what is in it."""
+    """Write the file. Returns a description of its content."""
     if what.out.suffix != ".npz":
         raise ValueError(f"{what.out}: name a .npz file to write")
     keep_others(what.out, _my_model)
@@ -183,7 +183,7 @@ def convert_model(what: ConvertModel) -> str:
 
 
 def import_network(what: ConvertLpips | ConvertArcface | ConvertNetwork) -> Released:
-    """Raises ValueError like the importers, and for a whitening file that is missing or not asked for."""
+    """Import a released network. Raises ValueError like the importers, and for a missing or needless whitening file."""
     if isinstance(what, ConvertLpips):
         return checkpoints.import_lpips(what.source, what.weights)
     if isinstance(what, ConvertArcface):
@@ -196,14 +196,14 @@ def import_network(what: ConvertLpips | ConvertArcface | ConvertNetwork) -> Rele
 
 
 def describe(released: Released) -> str:
-    """Its kind, and how many numbers it has."""
+    """The kind of a network, and how many numbers it has."""
     kind = next(kind for kind, config in CONFIGS.items() if isinstance(released.config, config))
     count = sum(leaf.size for leaf in jax.tree.leaves(released.network))
     return f"a network of the kind {kind}, {count / 1e6:.1f} million numbers"
 
 
 def describe_model(model: FaceModel) -> str:
-    """Its name and sizes."""
+    """The name and sizes of a face model."""
     colour = f"{model.albedo.count} albedo components" if isinstance(model, MorphableModel) else "no albedo"
     marks = len(model.topology.landmark_faces)
     return (
@@ -213,7 +213,7 @@ def describe_model(model: FaceModel) -> str:
 
 
 def read_model_landmarks(path: Path) -> Any:
-    """What `load_face_model` takes as landmarks, from a .npy, .txt or .npz file. Raises ValueError for another file."""
+    """Read landmarks for `load_face_model` from a .npy, .txt or .npz file. Raises ValueError for another file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of landmarks")
     try:
@@ -228,7 +228,7 @@ def read_model_landmarks(path: Path) -> Any:
 
 
 def keep_others(out: Path, is_mine: Callable[[Path], bool]) -> None:
-    """Refuse to replace what this command did not write."""
+    """Raises ValueError if OUT exists and this command did not write it."""
     try:
         mine = not out.exists() or is_mine(out)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):

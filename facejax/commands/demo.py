@@ -1,4 +1,4 @@
-"""`facejax demo`: a synthetic portrait with known truth, fitted from scratch; needs no file from outside."""
+"""`facejax demo`: fits a synthetic portrait with known truth; needs no other files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +84,7 @@ def random_face(model: FaceModel, *, key: Key[Array, ""]) -> FaceParams:
 def portrait(
     model: FaceModel, truth: FaceParams, *, key: Key[Array, ""]
 ) -> tuple[Float[np.ndarray, "S S 3"], Float[np.ndarray, "68 2"]]:
-    """A photograph of the face before a soft backdrop, with sensor noise, and landmarks as a detector gives them."""
+    """A photograph of the face before a soft backdrop, with sensor noise, and landmarks with a detector's noise."""
     pixel_key, point_key = jax.random.split(key)
     ramp = jnp.linspace(0.55, 0.25, SIZE)[:, None, None]
     backdrop = jnp.broadcast_to(ramp * jnp.array([[[0.85, 0.95, 1.1]]]), (SIZE, SIZE, 3))
@@ -109,7 +109,7 @@ def errors_against(model: FaceModel, truth: FaceParams, result: FitResult) -> di
     target, source = decode(model, truth)[face], decode(model, fitted)[face]
     scale, rotation, shift = align_similarity(source, target)
     distance = np.linalg.norm(np.asarray(scale * source @ rotation.T + shift[None] - target), axis=-1)
-    # The alignment's rotation belongs to the shape, not to the pose: take it out before comparing poses.
+    # The alignment's rotation belongs to the shape, not to the pose: remove it before comparing poses.
     turned = quaternion_to_matrix(fitted.pose.rotation) @ rotation.T
     between = turned @ quaternion_to_matrix(truth.pose.rotation).T
     angle = np.degrees(np.arccos(np.clip((np.trace(np.asarray(between)) - 1) / 2, -1, 1)))

@@ -1,4 +1,4 @@
-"""`facejax evaluate`: the landmark benchmarks, with every choice of the protocol printed beside the numbers."""
+"""`facejax evaluate`: the landmark benchmarks; every choice of the protocol is printed with the numbers."""
 
 import sys
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ def read_benchmark(command: Evaluate) -> AnnotatedFaces:
 
 
 def regressor_predictor(checkpoint: str) -> Predictor:
-    """The landmarks of a regressor, one pass on the crop that its own rule cuts around each box."""
+    """A function that predicts landmarks with a regressor, in one pass on its own crop around each box."""
     from facejax.regression.regressor import Regressor, box_crop, load_regressor, regress_crops
 
     regressor = load_regressor(checkpoint)
@@ -115,7 +115,7 @@ def regressor_predictor(checkpoint: str) -> Predictor:
 
 
 def describe(faces: AnnotatedFaces, reports: dict[str, PointReport], checkpoint: str) -> str:
-    """The choices, then a table with a row a point set."""
+    """The choices of the protocol, then a table with one row per point set."""
     choices = faces.choices | {"mean": MEAN, "regressor": checkpoint}
     width = max(len(name) for name in choices) + 2
     counts = next(iter(reports.values())).table.counts
@@ -126,13 +126,13 @@ def describe(faces: AnnotatedFaces, reports: dict[str, PointReport], checkpoint:
 
 
 def describe_groups(one: PointReport, shown: str) -> str:
-    """Errors by group of points, and the offsets of the points where the benchmark knows the heads' rotations."""
+    """Errors by group of points, and the points' offsets if the benchmark has the heads' rotations."""
     text = format_tables({f"{name} ({shown} points)": table for name, table in one.groups.items()})
     return text if one.offsets is None else f"{text}\n\n{format_offsets(one.offsets)}"
 
 
 def summary(faces: AnnotatedFaces, reports: dict[str, PointReport], checkpoint: str) -> dict[str, Any]:
-    """Everything that was printed and every face's errors, for the JSON file."""
+    """Everything that is printed, and every face's errors, for the JSON file."""
     return {
         "protocol": faces.choices | {"mean": MEAN},
         "regressor": checkpoint,
@@ -151,7 +151,7 @@ def summary(faces: AnnotatedFaces, reports: dict[str, PointReport], checkpoint: 
 
 
 def curves(faces: AnnotatedFaces, one: PointReport) -> dict[str, np.ndarray]:
-    """Errors of all faces and of each bin, named with their number and mean."""
+    """The errors of all faces and of each bin, by a name that gives their number and mean."""
     angle = np.abs(faces.yaw)
     chosen = {"0-30": angle <= 30, "30-60": (angle > 30) & (angle <= 60), "60-90": angle > 60}
     named = {"all": np.ones(len(faces), bool), **chosen}

@@ -1,4 +1,4 @@
-"""`facejax fit`: photographs to folders of faces; a long run notes what is done and can be stopped and resumed."""
+"""`facejax fit`: fits the faces of photographs, one folder each; a long run can be stopped and resumed."""
 
 import sys
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from facejax.export.manifest import FAILED, OK, Line
 from facejax.images import Photo, list_photos
 from facejax.images.sources import check_folders, is_collection
 
-FEW = 20  # photos, of which each gets a line on the screen
+FEW = 20  # up to this many photos, each gets a line on the screen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Fit(FitOptions, RunOptions):
 def run_fit(command: Fit) -> int:
     """Returns the exit status: 0, 1 when some photos failed, 143 when it was asked to stop."""
     shard = parse_shard(command.shard)
-    check_out(command.out, command.engine)  # a URL that cannot be is known before anything is read
+    check_out(command.out, command.engine)  # an impossible URL fails before anything is read
     photos = list_photos(command.sources, without=command.out)
     check_command(command, photos)
     batch = None if command.batch == "auto" else command.batch
@@ -50,7 +50,7 @@ def run_fit(command: Fit) -> int:
 
 
 def describe(run: Run, line: Line) -> tuple[list[str], list[str]]:
-    """What is said of a photo: a line for each face, and one for what failed."""
+    """The messages about a photo: a line for each face, and one for an error."""
     faces = line.get("faces", ()) if len(run.photos) <= FEW else ()
     said = [
         f"{run.store.address(face['folder'])}: landmarks {face['landmark_nme_percent']:.2f} % of the face, "
@@ -61,7 +61,7 @@ def describe(run: Run, line: Line) -> tuple[list[str], list[str]]:
 
 
 def report(run: Run) -> int:
-    """What became of the photos, on the screen and in OUT/summary.json; the exit status."""
+    """Report how the photos ended, on the screen and in OUT/summary.json. Returns the exit status."""
     lines = run.lines()
     counts = count_fits(lines)
     with run.store.file(run.name("summary.json")) as path:
@@ -76,7 +76,7 @@ def report(run: Run) -> int:
 
 
 def check_command(command: Fit, photos: list[Photo]) -> None:
-    """What can be wrong before a photo is read."""
+    """Check the options before a photo is read. Raises ValueError."""
     check_source(
         photos,
         landmarks=command.landmarks,

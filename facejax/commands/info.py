@@ -1,4 +1,4 @@
-"""`facejax info`: what is here: versions, devices, assets with their licences, the cache of compiled programs."""
+"""`facejax info`: prints versions, devices, assets with their licences, and the cache of compiled programs."""
 
 import importlib.util
 import os
@@ -41,7 +41,7 @@ def run_info(command: Info) -> int:
 
 
 def sections() -> dict[str, dict[str, str]]:
-    """What is printed, by section."""
+    """The printed values by section."""
     devices = {f"{one.platform} {one.id}": _device(one) for one in jax.local_devices()}
     extras = {name: _installed(module) for name, module in EXTRAS.items()}
     return {

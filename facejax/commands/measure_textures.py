@@ -1,4 +1,4 @@
-"""`facejax measure-textures`: how evenly lit texture maps are, how much of them was seen, how much a set differs."""
+"""`facejax measure-textures`: how evenly lit texture maps are, how much of them was seen, how diverse a set is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def run_measure_textures(command: MeasureTextures) -> int:
 
 
 def list_maps(paths: Sequence[Path]) -> list[Path]:
-    """The files; for a folder its own albedo.png, or those of the folders in it (not of filtered/)."""
+    """List the files; a folder stands for its own albedo.png, or for those of the folders in it (not filtered/)."""
     if not paths:
         raise ValueError("no maps: name at least one")
     found = []
@@ -115,7 +115,7 @@ def valid_ratio(path: Path, texture: np.ndarray) -> float | None:
 
 
 def appearance_of(name: str) -> Any:
-    """A function from a map to its vector."""
+    """A function from a map to its identity vector."""
     model, regressor = load_face_model(name), load_regressor()
     params = frontal_params(model, regressor)
     compiled = jit(appearance)
@@ -123,7 +123,7 @@ def appearance_of(name: str) -> Any:
 
 
 def table(rows: Sequence[dict[str, Any]], spread: float | None) -> str:
-    """A line a map, their mean, and the spread."""
+    """One line per map, their mean, and the spread."""
     width = max(len(row["map"]) for row in rows)
     lines = [f"{'map':<{width}}  size      BS  valid"]
     lines += [_line(row["map"], f"{row['size']:d}", row["bs"], row["valid"], width) for row in rows]

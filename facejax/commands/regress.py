@@ -1,4 +1,4 @@
-"""`facejax regress`: find faces, regress them in one pass of the network, write one file for all."""
+"""`facejax regress`: finds faces, regresses them in one pass of the network, and writes one file for all."""
 
 import sys
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def run_regress(command: Regress) -> int:
 
 
 def check_command(command: Regress) -> None:
-    """What can be wrong before anything is read."""
+    """Check the options before anything is read. Raises ValueError."""
     if not command.photos:
         raise ValueError("no photos: name at least one")
     if command.out.suffix != ".npz":
@@ -64,7 +64,7 @@ def check_command(command: Regress) -> None:
 
 
 def report_failures(found: RegressedPhotos, count: int) -> None:
-    """A line on stderr for each photo without a face, and how many have one."""
+    """Print to stderr a line for each photo without a face, and how many photos have one."""
     for failure in found.failures:
         print(f"facejax: error: {failure}", file=sys.stderr)
     if found.failures:

@@ -1,4 +1,4 @@
-"""What the commands with a run share: its options, its progress, and how it ends."""
+"""Shared by the commands with a run: its options, its progress, and its end."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from facejax.export.manifest import Line
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How many photographs are gone through."""
+    """How a run goes through many photographs."""
 
     resume: bool = False
     """go on with the run in OUT where it was stopped"""
@@ -27,14 +27,14 @@ class RunOptions:
 
 
 def check_out(out: object, engine: str) -> None:
-    """Raises ValueError for a place of results that cannot be; nothing is read or written."""
+    """Raises ValueError if results cannot be written to `out`; nothing is read or written."""
     open_store(str(out))
     if engine == "ray" and str(out).startswith("memory://"):
         raise ValueError(f"--out {out}: the memory of one process is no place for several: take another URL")
 
 
 def choose_engine(options: RunOptions) -> Engine:
-    """Where the work is done: in this process, or by Ray's workers."""
+    """The engine that does the work: this process, or Ray's workers."""
     if options.engine == "local":
         return work_here
     from facejax.engine.ray_cluster import RayCluster
@@ -43,9 +43,9 @@ def choose_engine(options: RunOptions) -> Engine:
 
 
 def finish_run(run: Run, engine: Engine, tell: Callable[[Line], tuple[list[str], list[str]]]) -> bool:
-    """Go on with a run until all is done (True), or until the process is asked to stop.
+    """Continue a run until everything is done (True), or until the process is asked to stop (False).
 
-    `tell` gives what is said of a photograph's line, on stdout and on stderr.
+    `tell` turns a photograph's line into messages for stdout and for stderr.
     """
     with stop_on_signal() as stopped, progress(len(run.photos), run.finished) as bar:
         for lines in run.go_on(engine, lambda: bool(stopped)):

@@ -1,4 +1,4 @@
-"""`facejax unwrap`: the texture of each photograph's face, or one texture from several views of one face."""
+"""`facejax unwrap`: makes the texture of each photograph's face, or one texture from several views of one face."""
 
 import math
 import sys
@@ -65,7 +65,7 @@ def run_unwrap(command: Unwrap) -> int:
 
 
 def check_command(command: Unwrap) -> list[Photo]:
-    """What can be wrong before anything is read; returns the photographs."""
+    """Check the options before anything is read. Returns the photographs; raises ValueError."""
     if command.photos and command.views:
         raise ValueError("photos and --views: name photos of a face each, or --views of one face, not both")
     photos = [photo_file(path) for path in command.views or command.photos]
@@ -75,7 +75,7 @@ def check_command(command: Unwrap) -> list[Photo]:
 
 
 def check_options(photos: Sequence[Photo], options: TextureOptions) -> None:
-    """What can be wrong with textures before anything is read."""
+    """Check the options of textures before anything is read. Raises ValueError."""
     check_source(
         photos,
         landmarks=options.landmarks,
@@ -88,7 +88,7 @@ def check_options(photos: Sequence[Photo], options: TextureOptions) -> None:
 
 
 def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: float) -> list[str]:
-    """Unwrap and write one face from all of the photos, or return a line for each that stands in the way."""
+    """Unwrap and write one face from all of the photos. Returns a line for each photo that prevents it."""
     job.load(len(photos))
     begin = time.perf_counter()
     faces, failures = job.finder.find_faces(photos)
@@ -116,7 +116,7 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
 
 
 def describe(place: str, quality: dict[str, float | None]) -> str:
-    """One line for people."""
+    """The quality of a texture, in one line."""
     known = {name: math.nan if value is None else value for name, value in quality.items()}
     return (
         f"{place}: {100 * known['seen']:.0f} % of the face from photos, {100 * known['strange']:.0f} % of what they "

@@ -1,4 +1,4 @@
-"""`facejax view`: results of a fit in the browser."""
+"""`facejax view`: shows the results of a fit in the browser."""
 
 import time
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class View:
 
 
 def run_view(command: View) -> int:
-    """Serves until it is interrupted."""
+    """Serve until interrupted."""
     viewer = view_results(command.folder, with_layout(load_face_model(command.model)), port=command.port)
     print(f"{viewer.address}  (Ctrl-C ends it)", flush=True)
     try:

@@ -13,7 +13,7 @@ STOPPED = 128 + signal.SIGTERM  # exit status
 
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
-    """A list that is filled when the process is asked to end (SIGTERM, one Ctrl-C), so that a run stops after a group."""
+    """A list that is filled when the process is asked to end (SIGTERM, one Ctrl-C); a run stops after its group."""
     asked: list[int] = []
 
     def note(number: int, frame: Any) -> None:

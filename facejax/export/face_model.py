@@ -10,15 +10,15 @@ from facejax.face_model.formats.plain import BASES, model_arrays
 
 
 def save_face_model(path: str | Path, model: FaceModel, *, half: bool = False, made_from: str = "") -> Path:
-    """Write a complete face model: arrays, names, regions, landmarks. `load_face_model` gives the same model again.
+    """Write a complete face model: arrays, names, regions, landmarks. `load_face_model` reads the same model again.
 
-    Replaces the file atomically.
+    An existing file is replaced atomically.
 
     Args:
       path: of the file.
       model: the face model.
       half: store the bases in 16 bits (11 bits of precision, up to 65504 mm), which halves the size.
-      made_from: a note.
+      made_from: a note about the model's source.
 
     Raises ValueError for an albedo that is no `LinearAlbedo`, and for numbers beyond 16 bits.
     """

@@ -1,4 +1,4 @@
-"""`report.html` of a run of `facejax fit`: every face's pictures and figures on one page, failures first."""
+"""`report.html` of a run of `facejax fit`: the pictures and figures of all faces on one page, failures first."""
 
 import base64
 import html
@@ -14,17 +14,21 @@ from PIL import Image
 from facejax.export.page import Row, write_page
 
 WIDTH = 720  # pixels of a face's panels on the page
-MANY = 300  # faces from which on the panels are half as wide
-READERS = 8  # lines of the manifest, at once
+MANY = 300  # from this number of faces on, the panels are half as wide
+READERS = 8  # lines of the manifest that are read at once
 NUMBERS = ("landmarks, %", "pixels, dB", "seconds")
 
 
 def write_fit_report(
     path: Path, lines: Sequence[dict[str, Any]], counts: dict[str, Any], *, read: Callable[[str], bytes]
 ) -> None:
-    """From the lines of a manifest; the pictures are inside of the page.
+    """Write the page from the lines of a manifest, with its pictures embedded.
 
-    `read` gives the content of a file beside the manifest by its name, or raises FileNotFoundError.
+    Args:
+        path: of the page.
+        lines: of the manifest.
+        counts: the result of `facejax.engine.fits.count_fits`.
+        read: gives the content of a file by its name relative to the manifest's folder, or raises FileNotFoundError.
     """
     width = WIDTH if counts["faces"] <= MANY else WIDTH // 2
     ordered = sorted(lines, key=lambda line: line["status"] != "failed")  # stable: by name within a status
@@ -45,7 +49,7 @@ def write_fit_report(
 
 
 def _rows(read: Callable[[str], bytes], line: dict[str, Any], width: int) -> Iterator[Row]:
-    """A row for each face of a photo, or one that says why there is none."""
+    """One row per face of a photo, or one that says why there is none."""
     if not line.get("faces"):
         yield Row("failed", [], (line["file"], "failed", line.get("error", "")), [None, None, line.get("seconds")])
     for face in line.get("faces", ()):
@@ -61,7 +65,7 @@ def _texts(read: Callable[[str], bytes], line: dict[str, Any], folder: str) -> t
 
 
 def _panels(read: Callable[[str], bytes], name: str, width: int) -> str:
-    """A smaller copy of the picture as a data address; empty where it was not written."""
+    """A smaller copy of the picture as a data URL; empty if the picture was not written."""
     try:
         content = read(name)
     except FileNotFoundError:

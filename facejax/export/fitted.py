@@ -37,9 +37,9 @@ File = Literal["mesh", "glb", "neutral", "overlay", "params", "ply"]
 FILES: tuple[File, ...] = ("mesh", "glb", "neutral", "overlay", "params")  # unless others are asked for
 NAMES = ("mesh.obj", "mesh.mtl", "albedo.png", "face.glb", "neutral.obj", "overlay.png", "params.npz", "mesh.ply")
 PICTURE = 512  # side of each panel of the overlay, pixels
-WHOLE = GAR.margin  # of an overlay whose second panel is a whole painted picture
+WHOLE = GAR.margin  # crop margin of an overlay whose second panel is a whole painted picture
 CLAY = 0.72  # display value of the untextured geometry
-DARK = 0.13  # and of what is behind it, as a mouth is
+DARK = 0.13  # display value of what lies behind it, such as the inside of a mouth
 
 
 def write_fitted_face(
@@ -57,7 +57,7 @@ def write_fitted_face(
     extra: dict[str, object] | None = None,
     files: Collection[File] = FILES,
 ) -> None:
-    """Write one face (no batch axis). `summary.json` comes last: where it is, the folder is complete.
+    """Write one face (no batch axis). `summary.json` comes last: a folder with it is complete.
 
     Args:
         folder: where to.
@@ -68,7 +68,7 @@ def write_fitted_face(
         observed: the landmarks that were given, pixels.
         recipe, ingredients: what the face was fitted with.
         image: the photograph's name, for the summary.
-        seconds: what took how long, for the summary.
+        seconds: how long each step took, for the summary.
         extra: what else the summary says.
         files: "mesh" (with its texture), "glb" (the same as glTF, with the expressions as morph targets), "neutral"
             (the mesh without the expression), "overlay", "params" and "ply" (the mesh in the model's own order of
@@ -122,9 +122,9 @@ def write_fitted_face(
 
 
 def is_face_file(name: str) -> bool:
-    """Whether a name in a face's folder ("/" between folders) is one that a fit may have written, its stages included.
+    """Whether a fit may have written a file of this name ("/" between folders) in a face's folder, stages included.
 
-    An earlier fit's files are known by it; whatever else lies there is somebody's own.
+    So an earlier fit's files are told from the user's own.
     """
     folder, _, last = name.rpartition("/")
     if folder == "stages":
@@ -135,9 +135,15 @@ def is_face_file(name: str) -> bool:
 def write_face_glb(
     path: str | Path, model: FaceModel, params: FaceParams, *, texture: Array | np.ndarray | None, posed: bool = False
 ) -> Path:
-    """One face as binary glTF: the neutral mesh, every expression a morph target, set as the face has it.
+    """Write one face as binary glTF: the neutral mesh, with every expression as a morph target at the face's weight.
 
-    `posed`: the node stands where the camera sees it; otherwise at the origin, upright.
+    Args:
+        path: of the file.
+        model, params: the face.
+        texture: display values in the model's UV layout, row 0 on top; None: none.
+        posed: place the node as the camera sees it; otherwise it is at the origin, upright.
+
+    Returns: the path.
     """
     _, neutral = _shapes(model, replace(params, appearance={}))
     normals, turns = _normals(model, neutral)
@@ -166,7 +172,7 @@ def _shapes(model: FaceModel, params: FaceParams) -> tuple[Float[Array, "V 3"], 
 
 @cached_jit("face-normals")
 def _normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> tuple[Float[Array, "V 3"], Float[Array, "E V 3"]]:
-    """Of the neutral face, and how each blendshape alone, at its full weight, changes them (E = 0 without any)."""
+    """The normals of the neutral face, and how each blendshape at full weight changes them (E = 0 without any)."""
     normals = vertex_normals(neutral, model.faces)
     if not model.blendshapes:
         return normals, jnp.zeros((0, *normals.shape))
@@ -177,9 +183,13 @@ def _normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> tuple[Float[Arra
 def vertex_colors(
     model: FaceModel, params: FaceParams, appearance: Appearance, texture: Float[np.ndarray, "T S 3"]
 ) -> Float[np.ndarray, "V 3"]:
-    """The albedo at the vertices, display values: as the appearance has it, or looked up in its texture (bilinear).
+    """The albedo at the vertices, display values: the appearance's own, or looked up in its texture (bilinear).
 
     A vertex on a seam takes the colour of its first corner.
+
+    Args:
+        model, params, appearance: the face.
+        texture: the result of `appearance.texture`.
     """
     albedo = jax.eval_shape(appearance.decode, params.appearance)
     if albedo is not None and albedo.ndim == 2:
@@ -201,7 +211,11 @@ def overlay(
     texture: Float[np.ndarray, "T T 3"],
     fitted: Float[Array, "68 2"] | None = None,
 ) -> Float[np.ndarray, "_ _ 3"]:
-    """The `fit_pictures` side by side."""
+    """The pictures of `fit_pictures` side by side.
+
+    Args:
+        model, params, appearance, photo, observed, texture, fitted: as for `fit_pictures`.
+    """
     pictures = fit_pictures(model, params, appearance, photo, observed, texture, fitted)
     return panels(list(pictures.values()), list(pictures), height=PICTURE)
 
@@ -215,13 +229,13 @@ def fit_pictures(
     texture: Float[np.ndarray, "T T 3"],
     fitted: Float[Array, "68 2"] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Photo with landmarks, the face's render over the photo, shaded geometry, and texture, by their captions.
+    """The photo with landmarks, the render over the photo, the shaded geometry, and the texture, by caption.
 
     Args:
         model, params, appearance: the face; its camera is in pixels of the photo.
         photo: display values.
         observed: the landmarks that were given, pixels.
-        texture: what `appearance.texture` returned.
+        texture: the result of `appearance.texture`.
         fitted: the fit's own landmarks, pixels; None: they are not drawn.
     """
     whole = appearance.whole_picture
@@ -231,7 +245,7 @@ def fit_pictures(
     textured, clay = _draw(model, replace(params, appearance={}), *arrays)
     shown = _whole_picture(model, params, appearance, crop) if whole else np.asarray(textured)
     marked = background
-    if fitted is not None:  # a rim around the given points where both agree
+    if fitted is not None:  # shows as a rim around the given points where both agree
         marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=4.0)
     marked = draw_landmarks(marked, crop.apply_points(observed), color=(0.2, 1.0, 0.3), radius=2.0)
     return {
@@ -245,7 +259,7 @@ def fit_pictures(
 def _whole_picture(
     model: FaceModel, params: FaceParams, appearance: Appearance, crop: Crop
 ) -> Float[np.ndarray, "_ _ 3"]:
-    """The picture of a crop, display values, by an appearance that paints hair and background too."""
+    """The picture of a crop, display values, from an appearance that paints hair and background too."""
     camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
     params = jax.tree.map(jnp.asarray, replace(params, camera=camera))
     return np.clip(np.asarray(_paint(model, params, appearance)), 0.0, 1.0)
@@ -265,9 +279,9 @@ def _draw(
     scale: Float[Array, ""],
     offset: Float[Array, " 2"],
 ) -> tuple[Float[Array, "S S 3"], Float[Array, "S S 3"]]:
-    """The albedo comes as a map, so that nothing is decoded.
+    """Draw a crop with the albedo given as a map, so that nothing is decoded.
 
-    `scale` and `offset`: of the crop in the photograph.
+    `scale` and `offset` place the crop in the photograph.
     """
     side = background.shape[0]
     params = replace(params, camera=transform_camera(params.camera, scale, offset))
@@ -284,7 +298,13 @@ def render_clay(
     size: tuple[int, int],
     background: Float[Array, "H W 3"] | Float[Array, " 3"] | None = None,
 ) -> Rendering:
-    """The bare geometry in grey under a soft light from above left; one face."""
+    """Render the bare geometry in grey under a soft light from above left; one face.
+
+    Args:
+        model, params: the face; its camera is in pixels of the picture.
+        size: height and width of the picture, pixels.
+        background: one colour or a picture, display values; None: black.
+    """
     light = uniform_light(0.22).at[1].set(0.9).at[2].set(1.7).at[3].set(-0.6)
     vertices = to_camera(params.pose, decode(model, params))
     colors = jnp.full_like(vertices, CLAY)

@@ -24,7 +24,7 @@ FLOAT, UINT = 5126, 5125  # component types
 ARRAY, ELEMENTS = 34962, 34963  # buffer views' targets
 LEAST = 1e-3  # mm: smaller displacements of a blendshape are left out
 TURN = 0.02  # radians: smaller rotations of a normal are left out
-SPARSE = 0.6  # below this share of moved vertices only those are stored
+SPARSE = 0.6  # below this share of moved vertices, only those are stored
 
 
 def write_glb(path: str | Path, vertices: Float[Array | np.ndarray, "V 3"], *rest: Any, **options: Any) -> Path:
@@ -64,7 +64,7 @@ def glb_bytes(
       uv_faces: may be left out when uv has one row per vertex.
       texture: display values, row 0 on top.
       targets: offsets in mm by name.
-      turns: for every target, what it adds to `normals`; without them viewers light the face as if it were neutral.
+      turns: what every target adds to `normals`; without them viewers shade the face as if it were neutral.
       weights: how much of each target the face shows (0 where left out).
       rotation: quaternion w, x, y, z of the mesh's node.
       translation: of the node, mm.

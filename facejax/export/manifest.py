@@ -1,8 +1,8 @@
-"""Runs over many photographs that survive being killed: what a run is, and which of its photographs are done.
+"""Runs over many photographs that survive being killed: a run's description, and which photographs are done.
 
-Photographs are taken in fixed groups, in an order that does not change. OUT/manifest.jsonl has a line for each, added a
-group at a time when all files of the group are written. What a killed process left beyond the last whole group is cut
-off and that group is made again, so an interrupted run ends like an unbroken one.
+Photographs are processed in fixed groups, in a fixed order. OUT/manifest.jsonl has a line for each, added one group at
+a time when all files of the group are written. Lines of an incomplete group that a killed process left are cut off, and
+that group is done again, so an interrupted run gives the same result as an uninterrupted one.
 """
 
 import json
@@ -14,20 +14,24 @@ from typing import Any
 from facejax.atomic import write_text
 from facejax.export.summary import versions, write_summary
 
-Line = dict[str, Any]  # of a manifest: file, group, status, and what there is to say
+Line = dict[str, Any]  # of a manifest: file, group, status, and further entries
 MANIFEST, RUN = "manifest.jsonl", "run.json"
 OK, FILTERED, FAILED = "ok", "filtered", "failed"  # status of a line
 
 
 def describe_run(path: Path, options: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Write what a run is: its options, the versions, its photographs."""
+    """Write the description of a run: its options, the versions, its photographs."""
     write_summary(path, _description(options, names))
 
 
 def check_begun(begun: Mapping[str, Any], options: Mapping[str, Any], names: Sequence[str], place: str) -> None:
-    """Raises ValueError, in words, when the run that was begun is another one than that of `options` and `names`.
+    """Raises ValueError, with the difference, if a run with these options and photographs is not the one begun.
 
-    `begun` is what `parse_run` gives; `place` says where it lies, for the message.
+    Args:
+        begun: the result of `parse_run`.
+        options: of the new run.
+        names: of its photographs.
+        place: where the run lies, for the error.
     """
     new = _description(options, names)
     for part in ("options", "versions"):
@@ -42,7 +46,7 @@ def check_begun(begun: Mapping[str, Any], options: Mapping[str, Any], names: Seq
 
 
 def parse_run(content: bytes, place: str) -> dict[str, Any]:
-    """What `describe_run` wrote at `place`. Raises ValueError when it is damaged."""
+    """Read what `describe_run` wrote at `place`. Raises ValueError if it is damaged."""
     try:
         return json.loads(content)
     except ValueError as error:
@@ -54,7 +58,7 @@ def _description(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, 
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """The first entry in which two runs' descriptions differ, in words; None where they are equal."""
+    """The first entry in which the descriptions of two runs differ, in words; None if they are equal."""
     for name in [*old, *(name for name in new if name not in old)]:
         if old.get(name) != new.get(name):
             return f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
@@ -62,9 +66,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
 
 
 def read_manifest(path: Path, names: Sequence[str], batch: int) -> dict[int, list[Line]]:
-    """The whole groups, by their number; what follows them in the file is cut off. No file: none.
+    """Read the complete groups of a manifest, by number, and cut off the rest of the file. No file gives no groups.
 
-    Raises ValueError for a manifest that is not of these photographs.
+    Raises ValueError for a manifest of other photographs.
     """
     if not path.exists():
         return {}
@@ -78,16 +82,16 @@ def read_manifest(path: Path, names: Sequence[str], batch: int) -> dict[int, lis
 
 
 def whole_groups(content: bytes, names: Sequence[str], batch: int) -> tuple[dict[int, list[Line]], int]:
-    """A manifest's whole groups, in whatever order they were finished, and how many bytes they take.
+    """A manifest's complete groups, in the order in which they were finished, and their length in bytes.
 
-    Lines whose group is null are of earlier runs, and stay.
+    Lines whose group is null are from earlier runs, and stay.
     """
     groups: dict[int, list[Line]] = {}
     open_group: list[Line] = []
     length = whole = 0
     for number, raw in enumerate(content.splitlines(keepends=True), 1):
         line = _parsed(raw)
-        if line is None:  # torn; nothing after it can be trusted
+        if line is None:  # incomplete; nothing after it can be trusted
             break
         length += len(raw)
         if line.get("group") is not None:
@@ -112,7 +116,7 @@ def _parsed(raw: bytes) -> Line | None:
 
 
 def append_group(path: Path, lines: Iterable[Line]) -> None:
-    """Add a group's lines in one write, and wait until they are on the disk."""
+    """Append a group's lines in one write, and wait until they are on the disk."""
     with path.open("ab") as file:
         file.write(lines_to_text(lines).encode())
         file.flush()
@@ -120,18 +124,18 @@ def append_group(path: Path, lines: Iterable[Line]) -> None:
 
 
 def keep_others(path: Path, names: Iterable[str]) -> None:
-    """Begin a manifest anew: only the lines of photographs that this run has not are kept, as of an earlier run."""
+    """Begin a new manifest, and keep the lines of photographs that are not in this run as an earlier run's."""
     if path.exists():
         write_text(path, other_lines(path.read_bytes(), names))
 
 
 def other_lines(content: bytes, names: Iterable[str]) -> str:
-    """Of a manifest the lines of photographs that are not in `names`, as of an earlier run."""
+    """The lines of photographs that are not in `names`, marked as an earlier run's."""
     mine = set(names)
     lines = filter(None, map(_parsed, content.splitlines(keepends=True)))
     return lines_to_text(line | {"group": None} for line in lines if line.get("file") not in mine)
 
 
 def lines_to_text(lines: Iterable[Line]) -> str:
-    """A line of JSON for each."""
+    """One line of JSON for each line of the manifest."""
     return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)

@@ -23,14 +23,20 @@ class SavedParams(NamedTuple):
     """What a parameter file holds."""
 
     params: FaceParams
-    model: str  # the name of the face model that they belong to
-    appearance: str  # and of the appearance, as the stages of a recipe name it; "linear": the face model's own albedo
+    model: str  # the name of their face model
+    appearance: str  # the name of their appearance in a recipe's stages; "linear": the face model's own albedo
 
 
 def save_params(path: str | Path, params: FaceParams, model: str, appearance: str = LINEAR) -> None:
-    """Write the parameters of one face or a batch, and the names of what they belong to (`SavedParams`), atomically.
+    """Write the parameters of one face or a batch, with the names of their model and appearance, atomically.
 
-    The appearance's blocks lie in the array "albedo", one after the other; "blocks" says how to part them.
+    The array "albedo" holds the appearance's blocks, one after the other; "blocks" says how to split it.
+
+    Args:
+        path: of the .npz file.
+        params: what to write.
+        model: the name of their face model.
+        appearance: the name of their appearance in a recipe's stages; "linear" is the face model's own albedo.
     """
     camera = params.camera
     perspective = isinstance(camera, PerspectiveCamera)
@@ -55,11 +61,11 @@ def save_params(path: str | Path, params: FaceParams, model: str, appearance: st
 
 
 def load_params(path: str | Path) -> SavedParams:
-    """The parameters, exactly as saved, and what they belong to. `facejax.load_face` brings model and appearance along.
+    """Read parameters exactly as saved. `facejax.load_face` also gives the face model and the appearance.
 
-    Files of before 0.1.0 do not say how to part the appearance's blocks: its one block is then "albedo".
+    Files written before version 0.1.0 do not say how to split the appearance's blocks: they give one block, "albedo".
 
-    Raises FileNotFoundError, or ValueError when the file is no parameter file of a version this library reads.
+    Raises FileNotFoundError, or ValueError if the file is no parameter file of a version that this library reads.
     """
     path = Path(path)
     if not path.is_file():
@@ -110,7 +116,7 @@ def _block_lines(params: FaceParams) -> list[str]:
 
 
 def _blocks(row: Float[Array, "*B A"], lines: list[str]) -> dict[str, Array]:
-    """The blocks in a row of numbers, as `_block_lines` describe them."""
+    """Split a row of numbers into blocks, as `_block_lines` describes them."""
     found, begin = {}, 0
     for line in lines:
         name, *shape = line.split()

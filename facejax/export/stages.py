@@ -1,4 +1,4 @@
-"""What each stage of a fit did: its face, and the losses as a table and a plot."""
+"""Files about the stages of a fit: the face after each, and the losses as a table and a plot."""
 
 import csv
 import io

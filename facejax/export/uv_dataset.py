@@ -1,4 +1,4 @@
-"""What people look at in a set of textures: contact sheets, and an index page that can be sorted."""
+"""Pages for looking at a set of textures: contact sheets, and an index that can be sorted."""
 
 import html
 import io
@@ -25,9 +25,9 @@ READERS = 8  # faces, at once
 
 
 def sheet_folders(lines: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """The sheets of a set by their names, and the folders of the textures on each: 00, 01, ... of the set.
+    """The folders of the textures on each sheet, by the sheet's name: 00, 01, ...
 
-    Those that the filters left out are on sheets of their own, filtered_00 and so on.
+    Textures that the filters left out are on separate sheets: filtered_00, ...
     """
     sheets = {}
     for status, prefix in ((OK, ""), (FILTERED, "filtered_")):
@@ -38,7 +38,7 @@ def sheet_folders(lines: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def write_sheet(path: Path, folders: Sequence[str], read: Callable[[str], bytes]) -> None:
-    """At most `ROWS * COLUMNS` faces, row by row: the photo beside the albedo, named by the folder.
+    """Write a sheet of at most `ROWS * COLUMNS` faces, row by row: photo and albedo, labelled with the folder.
 
     `read` gives the content of a file of the set by its name.
     """
@@ -70,12 +70,19 @@ def _cell(content: bytes) -> Image.Image:
 
 
 def small_picture(image: Float[np.ndarray, "P P 3"], side: int = 2 * CELL) -> UInt8[np.ndarray, "{side} {side} 3"]:
-    """A small picture of the photo around the face, for sheets and index."""
+    """A small picture of the face in the photo, for sheets and index."""
     return np.asarray(Image.fromarray(to_uint8(image)).resize((side, side), Image.Resampling.BOX))
 
 
 def write_index(path: Path, lines: Sequence[dict[str, Any]], counts: dict[str, Any], sheets: Sequence[str]) -> None:
-    """One row a photo, failures first. `sheets` are their names in the set."""
+    """Write the index page: one row per photo, failures first.
+
+    Args:
+        path: of the page.
+        lines: of the manifest.
+        counts: the result of `facejax.engine.uv_dataset.count_textures`.
+        sheets: their names in the set.
+    """
     figures = list(dict.fromkeys(name for line in lines for name in line.get("figures", {})))
     ordered = sorted(lines, key=lambda line: STATUSES.index(line["status"]))  # stable: by name within a status
     why = {**counts["filtered_by"], **counts["failed_by"]}

@@ -22,7 +22,7 @@ class Filters:
     """BS error: brightness against the mirror image, on the 0 to 255 scale"""
 
     def reasons(self, figures: Mapping[str, float | None]) -> list[str]:
-        """Why a texture with these figures is left out; those that are not there are not asked."""
+        """The reasons why a texture with these figures is left out; missing figures are not checked."""
         limits = {
             "fit error": ("landmark_nme_percent", self.max_landmark_nme, -1),
             "landmarks not sure": ("confidence", self.min_confidence, 1),

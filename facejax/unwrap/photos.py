@@ -1,6 +1,6 @@
-"""From fitted photographs to the texture of their face: one compiled program for a layout, whatever the photos' sizes.
+"""From fitted photographs to the texture of their face: one compiled program per layout, for photos of any size.
 
-Each photograph is first cut to a square of a fixed number of pixels around the face, at least as fine as the map.
+Each photograph is first cropped to a square with a fixed number of pixels around the face, at least as fine as the map.
 """
 
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ from facejax.unwrap.regions import Regions, face_regions, template_map
 from facejax.unwrap.texels import Texels, mesh_texels
 from facejax.unwrap.views import View, unwrap_view
 
-CUT = 1.5  # pixels of a cut-out for each texel of the map, along a side
-MARGIN = 0.45  # round the landmarks' box, as a share of its longer side
+CUT = 1.5  # pixels of a cut-out per texel of the map, along a side
+MARGIN = 0.45  # around the landmarks' box, as a share of its longer side
 STRANGE = 0.2  # distance of display values from the fit beyond which a texel does not look like the face's skin
-STRANGE_BLUR = 9  # texels of a 1024 map over which that distance is averaged
+STRANGE_BLUR = 9  # width in texels of a 1024 map over which that distance is averaged
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Layout:
-    """What all faces of one model share at one map size."""
+    """The data that all faces of one model share at one map size."""
 
     texels: Texels
     regions: Regions
@@ -63,7 +63,7 @@ class Quality(NamedTuple):
 
 
 class Unwrapped(NamedTuple):
-    """What `unwrap_photos` makes."""
+    """The result of `unwrap_photos`."""
 
     views: View  # leading axis: the photographs
     completed: Completed
@@ -85,9 +85,15 @@ def cut_out(
     *,
     mask: Float[np.ndarray, "H2 W2"] | None = None,
 ) -> CutOut:
-    """The part of a photograph that holds the face. `mask` is 1 where it shows skin that may be taken.
+    """Cut the square around the face out of a photograph.
 
-    Raises ValueError for a mask that is not of the photograph's size.
+    Args:
+        photo: display values.
+        landmarks: pixels.
+        layout: its size decides the number of pixels.
+        mask: 1 where the photograph shows skin that may be used; None: everywhere.
+
+    Raises ValueError for a mask of another size than the photograph.
     """
     side = round(CUT * layout.size)
     crop = face_crop(landmarks, side, margin=MARGIN)
@@ -110,9 +116,15 @@ def unwrap_face(
     skin_only: bool = True,
     blending: Literal["full", "naive"] = "full",
 ) -> Unwrapped:
-    """`unwrap_photos`, compiled, of one face's photographs in a list: what was fitted to each, and its cut-out.
+    """`unwrap_photos`, compiled, for lists of one face's photographs.
 
     The parameters of the appearance are left out, so that one program serves the fits of all recipes.
+
+    Args:
+        model: the face model.
+        params: the fit to each photograph.
+        cuts: the cut-out of each photograph.
+        layout, template, delight, skin_only, blending: as for `unwrap_photos`.
     """
     each = [replace(one, appearance={}) for one in params]
     stacked, squares = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (each, cuts))
@@ -121,7 +133,7 @@ def unwrap_face(
 
 
 def most_frontal(poses: Sequence[Pose]) -> int:
-    """Which of several poses turns the face to the camera most."""
+    """The index of the pose that turns the face most towards the camera."""
     forward = np.stack([np.asarray(quaternion_to_matrix(jnp.asarray(pose.rotation)))[:, 2] for pose in poses])
     place = np.stack([np.asarray(pose.translation) for pose in poses])
     return int(np.argmax(-np.sum(forward * place, axis=-1) / np.linalg.norm(place, axis=-1)))
@@ -131,7 +143,13 @@ def most_frontal(poses: Sequence[Pose]) -> int:
 def fitted_template(
     model: FaceModel, appearance: Appearance, blocks: dict[str, Array], texels: Texels
 ) -> Float[Array, "S S 3"]:
-    """The albedo that an appearance has with these blocks as the template of a layout, display values.
+    """The albedo of an appearance as the template of a layout, display values.
+
+    Args:
+        model: the face model.
+        appearance: what colours the face.
+        blocks: its parameters.
+        texels: of the layout.
 
     Raises ValueError for an appearance without an albedo.
     """
@@ -152,10 +170,17 @@ def unwrap_photos(
     skin_only: bool = True,
     blending: Literal["full", "naive"] = "full",
 ) -> Unwrapped:
-    """One face from its photographs (leaves of `params` and `cuts` with a leading axis), their cameras in photo pixels.
+    """The texture of one face from its photographs. For jit, and `jax.lax.map` over faces.
 
-    `template` fills what no photograph shows, see `complete_texture`. `skin_only` leaves out what does not look like
-    the fitted face (`looks_like_skin`). For jit, and `jax.lax.map` over faces.
+    Args:
+        model: the face model.
+        params: the fit to each photograph, with a leading axis; cameras are in pixels of the photographs.
+        cuts: the cut-out of each photograph, with a leading axis.
+        layout: of the texture.
+        template: fills what no photograph shows, see `complete_texture`; display values.
+        delight: divide out the fitted light; False keeps the photographs' light.
+        skin_only: leave out what does not look like the fitted face (`looks_like_skin`).
+        blending: as for `complete_texture`.
     """
     params = replace(params, camera=jax.vmap(transform_camera)(params.camera, cuts.scale, cuts.offset))
 
@@ -185,10 +210,10 @@ _unwrap_photos = jit(unwrap_photos, static_argnames=("delight", "skin_only", "bl
 
 
 def looks_like_skin(view: View, template: Float[Array, "S S 3"]) -> Float[Array, "S S"]:
-    """1 where a view looks like the template under the fitted light, fading to 0 where it is far from it.
+    """1 where a view looks like the template under the fitted light, falling to 0 where it differs.
 
-    It stands in for a face parser's mask where there is none: hair, hands, glasses and hard shadows go, and with a
-    plain template so do beards. In a dark photograph less is far.
+    It replaces a face parser's mask: it removes hair, hands, glasses and hard shadows, and with a plain template also
+    beards. In a dark photograph smaller differences count.
     """
     lit = linear_to_srgb(srgb_to_linear(jnp.clip(template, 0.0, 1.0)) * jnp.maximum(view.shading, 0.0))
     valid = (view.valid > 0).astype(lit.dtype)
