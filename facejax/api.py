@@ -41,7 +41,7 @@ class FitResult:
     observed: list[np.ndarray]  # the landmarks that were given, (68, 2) each, pixels
     faces: FittedFaces  # every leaf with a leading axis N
     seconds: dict[str, float]  # compile, fit
-    ingredients: Ingredients  # the appearances and networks that the recipe drew on
+    ingredients: Ingredients  # the appearances and networks that the recipe used
     photo: list[int]  # each face's position among the photographs that were passed
     failures: list[str]  # a line for each photograph that could not be fitted
     failed: list[int]  # the positions of those photographs
@@ -140,7 +140,7 @@ class RegressResult:
     regressor: Regressor
     images: list[str]  # file name of each face's photograph
     photo: list[int]  # its position among the photographs
-    boxes: Float[np.ndarray, "N 4"]  # where the detector or the caller saw the face; left, top, right, bottom; pixels
+    boxes: Float[np.ndarray, "N 4"]  # from the detector or the caller: left, top, right, bottom; pixels
     faces: Regression  # in pixels of the photographs
     failures: list[str]  # a line for each photograph without a face
 

@@ -38,7 +38,7 @@ class Appearance(Protocol):
         ...
 
     def init(self, photo: Float[Array, "S S 3"], previous: Float[Array, "*S 3"] | None) -> dict[str, Array]:
-        """Where a fit begins.
+        """The blocks with which a fit begins.
 
         Args:
             photo: the crop that is fitted, display values.

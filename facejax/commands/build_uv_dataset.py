@@ -24,7 +24,7 @@ class BuildUvDataset(DatasetOptions, RunOptions):
     """A set of textures from all photos of a folder: OUT/<stem>/albedo.png, filled.png, photo.jpg and summary.json.
 
     Also OUT/manifest.jsonl (every photo with its figures), index.html, sheets/ to look through, and summary.json with
-    the counts. What the filters leave out goes to OUT/filtered/. A run that was stopped goes on with --resume. Example:
+    the counts. What the filters leave out goes to OUT/filtered/. --resume continues a run that was stopped. Example:
 
         facejax build-uv-dataset photos --out set --size 1024
     """

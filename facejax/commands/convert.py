@@ -35,7 +35,7 @@ WHITENED = ("3ddfa", "2dasl")
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What all conversions take."""
+    """Options of all conversions."""
 
     half: bool = False
     """store it in 16 bits: half the size, three digits"""

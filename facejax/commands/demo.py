@@ -47,7 +47,7 @@ def run_demo(command: Demo) -> int:
     truth = random_face(model, key=jax.random.key(command.seed))
     photo, points = portrait(model, truth, key=jax.random.key(command.seed + 1))
     print("fitting a synthetic portrait of the default head (the first run compiles up to a minute) ...", flush=True)
-    result = fit(model, photo, points, recipe=LINEAR)  # whose albedo the portrait has
+    result = fit(model, photo, points, recipe=LINEAR)  # the portrait has a linear albedo
     errors = errors_against(model, truth, result)
     command.out.mkdir(parents=True, exist_ok=True)
     write_png(command.out / "truth.png", photo)

@@ -25,7 +25,7 @@ class Fit(FitOptions, RunOptions):
     """Fit the faces of photographs: a textured 3D face, pose and light for each, under OUT/<stem of the photo>/.
 
     Without --landmarks the faces are found and a network gives the first landmarks and coefficients. OUT/manifest.jsonl
-    has a line for every photo, OUT/report.html their pictures; a run that was stopped goes on with --resume. Example:
+    has a line for every photo, OUT/report.html their pictures; --resume continues a run that was stopped. Example:
 
         facejax fit photos/ more.tar --out faces --files params mesh
     """

@@ -25,8 +25,8 @@ class Unwrap(TextureOptions):
     """Textures in the UV layout of the face model: of each photo's largest face, or of one face seen in --views.
 
     Writes OUT/<stem>/albedo.png, filled.png and repaired.png, seen.png (or seen_<stem>.png of each view) and
-    summary.json. Of --views the folder bears the first one's stem; a view without a face, or of another person,
-    refuses them all. Example:
+    summary.json. With --views the folder is named by the first one's stem; nothing is written if a view shows no face
+    or another person. Example:
 
         facejax unwrap --views front.jpg left.jpg right.jpg --out textures
     """

@@ -1,4 +1,4 @@
-"""How many faces at once."""
+"""How many faces are fitted at once."""
 
 import os
 from collections.abc import Sequence

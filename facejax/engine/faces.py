@@ -28,7 +28,7 @@ class Face(NamedTuple):
     image: Pixels  # bytes if the file has bytes, because it is held in memory until its results are written
     landmarks: np.ndarray
     start: RegressResult | None  # of this face alone; None: the landmarks were given
-    mask: Float[np.ndarray, "H W"] | None = None  # 1 where the photograph may be taken as skin; None: anywhere
+    mask: Float[np.ndarray, "H W"] | None = None  # 1 where the photograph shows skin that may be used; None: everywhere
 
 
 class Found(NamedTuple):
@@ -37,7 +37,7 @@ class Found(NamedTuple):
     group: Group
     faces: list[Face]
     failures: dict[Photo, str]
-    seconds: float  # that reading took
+    seconds: float  # for reading
 
 
 class _Inputs(NamedTuple):
@@ -78,7 +78,7 @@ class FaceFinder:
         return Found(group, faces, failures, time.perf_counter() - begin)
 
     def find_faces(self, photos: Sequence[Photo]) -> tuple[list[Face], dict[Photo, str]]:
-        """The same without a group."""
+        """Like `find`, for photographs without a group."""
         read: dict[Photo, _Inputs] = {}
         failures: dict[Photo, str] = {}
         for photo in photos:

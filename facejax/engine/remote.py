@@ -18,7 +18,7 @@ from facejax.export.manifest import Line, lines_to_text, other_lines, whole_grou
 
 Result = TypeVar("Result")
 TRIAL = ".facejax"  # an object that is written and removed again
-REQUESTS = 16  # for small objects, at once
+REQUESTS = 16  # simultaneous requests for small objects
 
 
 class Remote:
@@ -108,20 +108,20 @@ class Remote:
         return list(dict.fromkeys(lines))
 
     def groups(self, manifest: str, names: Sequence[str], batch: int) -> dict[int, list[Line]]:
-        """The whole groups of a manifest, by their number."""
+        """The complete groups of a manifest, by number."""
         groups: dict[int, list[Line]] = {}
         for content in self._contents(manifest):
             groups |= whole_groups(content, names, batch)[0]
         return groups
 
     def begin(self, manifest: str, names: Iterable[str]) -> None:
-        """Begin a manifest anew: only lines of photographs that are not in `names` are kept."""
+        """Begin a new manifest; keep only the lines of photographs that are not in `names`."""
         self.finish(manifest)  # of an earlier run that was killed just before
         if before := b"".join(self.lines(manifest)):
             self._write(manifest, other_lines(before, names).encode())
 
     def append(self, manifest: str, number: int, lines: Sequence[Line]) -> None:
-        """Note a group whose files are all written."""
+        """Add the lines of a group whose files are all written."""
         self._write(f"{_folder(manifest)}/{number:08d}.jsonl", lines_to_text(lines).encode())
 
     def finish(self, manifest: str) -> None:

@@ -70,19 +70,19 @@ class Folder:
         return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
     def groups(self, manifest: str, names: Sequence[str], batch: int) -> dict[int, list[Line]]:
-        """The whole groups of a manifest, by their number; see `facejax.export.manifest.read_manifest`."""
+        """The complete groups of a manifest, by number; see `facejax.export.manifest.read_manifest`."""
         return read_manifest(self.place / manifest, names, batch)
 
     def begin(self, manifest: str, names: Iterable[str]) -> None:
-        """Begin a manifest anew: only lines of photographs that are not in `names` are kept."""
+        """Begin a new manifest; keep only the lines of photographs that are not in `names`."""
         keep_others(self.place / manifest, names)
 
     def append(self, manifest: str, number: int, lines: Sequence[Line]) -> None:
-        """Note a group whose files are all written."""
+        """Add the lines of a group whose files are all written."""
         append_group(self.place / manifest, lines)
 
     def finish(self, manifest: str) -> None:
-        """Called when all groups are noted."""
+        """Called when the lines of all groups are written."""
 
 
 def _remove_empty(folder: Path) -> None:

@@ -20,7 +20,7 @@ VERSION = 1
 
 
 class SavedParams(NamedTuple):
-    """What a parameter file holds."""
+    """The content of a parameter file."""
 
     params: FaceParams
     model: str  # the name of their face model

@@ -17,11 +17,11 @@ from facejax.export.manifest import FAILED, FILTERED, OK
 from facejax.export.page import Row, write_page
 from facejax.export.pictures import to_uint8
 
-CELL = 128  # pixels a side of each picture on a sheet
+CELL = 128  # side of each picture on a sheet, pixels
 ROWS, COLUMNS = 8, 8  # faces on a sheet, two pictures each
 PICTURES = ("photo.jpg", "albedo.png")
 STATUSES = (FAILED, FILTERED, OK)
-READERS = 8  # faces, at once
+READERS = 8  # faces that are read at once
 
 
 def sheet_folders(lines: Sequence[dict[str, Any]]) -> dict[str, list[str]]:

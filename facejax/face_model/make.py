@@ -77,7 +77,7 @@ def make_face_model(
         landmark_faces, landmark_weights = np.zeros(0, np.int32), np.zeros((0, 3))
     marks = len(landmark_faces)
     if contour_faces is None or contour_weights is None or contour_direction is None:
-        jaw = JAW if marks == 68 else 0  # each jaw landmark is then its own only candidate
+        jaw = JAW if marks == 68 else 0  # each jaw landmark is then its only candidate
         contour_faces, contour_weights = landmark_faces[:jaw, None], landmark_weights[:jaw, None]
         contour_direction = np.zeros((jaw, 2))
     jaw, choices = contour_faces.shape
@@ -105,7 +105,7 @@ def make_face_model(
         "regions": {key: check.floats(f"region {key}", regions[key], (count,)) for key in sorted(regions)},
     }
     parts = dict(
-        jax.device_put(numbers),  # at once: `jnp.asarray` compiles a program for every shape
+        jax.device_put(numbers),  # all together: `jnp.asarray` compiles a program for every shape
         topology=Topology(**jax.device_put(indices), neighbors=face_neighbors(faces)),
         name=name,
         part_names=tuple(part_names),

@@ -63,7 +63,7 @@ class FaceModel:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FaceParams:
-    """What this face is. Every leaf may carry leading batch axes; the functions below take one face."""
+    """The parameters of a face. Every leaf may have leading batch axes; the functions below take one face."""
 
     identity: Float[Array, "*B K"]  # standard deviations
     expression: Float[Array, "*B E"]  # standard deviations, or weights in [0, 1]

@@ -54,7 +54,7 @@ class LinearAlbedo:
 
     @property
     def count(self) -> int:
-        """How many components it has."""
+        """The number of components."""
         return self.basis.shape[0]
 
     @property

@@ -23,6 +23,7 @@ class Maps:
     kind: ClassVar = "maps"
 
     def cut(self, index: int, crop: Crop, side: int, photo: tuple[int, int]) -> np.ndarray:
+        """The map of one photograph, cropped and resampled. See `cut_data`."""
         value = np.asarray(self.values[index], np.float32)
         if value.ndim not in (2, 3) or value.shape[:2] != photo:
             raise ValueError(f"a map of shape {value.shape}: give one of the photograph's size {photo}")
@@ -38,6 +39,7 @@ class Points:
     kind: ClassVar = "points"
 
     def cut(self, index: int, crop: Crop, side: int, photo: tuple[int, int]) -> np.ndarray:
+        """The points of one photograph, in pixels of its crop. See `cut_data`."""
         value = np.asarray(self.values[index], np.float32)
         if value.ndim != 2 or value.shape[1] != 2:
             raise ValueError(f"points of shape {value.shape}: give (K, 2) pixels of the photograph")
@@ -52,6 +54,7 @@ class Numbers:
     kind: ClassVar = "numbers"
 
     def cut(self, index: int, crop: Crop, side: int, photo: tuple[int, int]) -> np.ndarray:
+        """The numbers of one photograph, unchanged. See `cut_data`."""
         return np.asarray(self.values[index], np.float32)
 
 

@@ -36,7 +36,7 @@ class FittedFaces:
     losses: dict[str, Float[Array, "*N T"]]  # per stage: the weighted total before each step
     terms: dict[str, dict[str, Float[Array, "*N T"]]]  # per stage: the weighted terms that make it up
     converged: dict[str, Bool[Array, "*N"]]
-    diverged_at: dict[str, Int[Array, "*N"]]  # per stage: the step from which on a diverging face was held; or -1
+    diverged_at: dict[str, Int[Array, "*N"]]  # per stage: the step at which a diverging face was frozen; or -1
     finite: Bool[Array, "*N"]  # parameters are finite, and no stage diverged
     stages: dict[str, FaceParams]  # per stage: the parameters after it, as `params`
 

@@ -36,7 +36,7 @@ class FaceStart(NamedTuple):
 
 
 class LandmarkFit(NamedTuple):
-    """What `fit_landmarks` finds, one face."""
+    """The result of `fit_landmarks`, one face."""
 
     params: FaceParams
     landmarks: Float[Array, "L 2"]  # projected, pixels

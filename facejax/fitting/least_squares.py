@@ -11,7 +11,7 @@ ACTIVE_SET_ROUNDS = 4
 
 
 class Solution(NamedTuple):
-    """Where `levenberg_marquardt` ended."""
+    """The result of `levenberg_marquardt`."""
 
     x: Float[Array, " N"]
     cost: Float[Array, ""]  # half the sum of squared residuals at x

@@ -18,7 +18,7 @@ from facejax.fitting.scene import Observation, observe, resize
 from facejax.fitting.terms import TERMS, Term
 from facejax.programs.promotion import standard_promotion
 
-DIVERGED = 4.0  # a loss this many times the first one (in absolute value) is not followed any further
+DIVERGED = 4.0  # a face has diverged when its loss is this many times the first one (in absolute value)
 
 Offsets = dict[str, Array]  # what a stage adds to the parameters it starts from, by block
 
@@ -48,11 +48,11 @@ class Stage:
     floor: float = 0.05  # of the schedule
     betas: tuple[float, float] = (0.9, 0.99)  # Adam's
     constraint: Literal["none", "sphere"] = "none"  # sphere: every row of "latents" keeps its length
-    start: Literal["near", "normal"] = "near"  # of another appearance: near the last one, or random numbers
+    start: Literal["near", "normal"] = "near"  # blocks of a new appearance: near the last albedo, or random numbers
 
 
 class StageTrace(NamedTuple):
-    """What a stage did, one face."""
+    """The course of a stage, one face."""
 
     losses: Float[Array, " T"]  # weighted total before each step
     terms: dict[str, Float[Array, " T"]]  # the weighted terms that make it up

@@ -37,7 +37,7 @@ class GARAppearance:
     """
 
     renderer: GenerativeRenderer
-    coarsest: int = field(default=32, metadata={"static": True})  # pixels a side of the first noise map that moves
+    coarsest: int = field(default=32, metadata={"static": True})  # pixels per side of the first noise map that moves
     freedom: tuple[float, float] = field(default=FREEDOM, metadata={"static": True})
 
     @property
@@ -55,7 +55,7 @@ class GARAppearance:
         return self.renderer.config.side
 
     def decode(self, blocks: Mapping[str, Array]) -> None:
-        """None: light and hair are in the picture too."""
+        """Always None: the picture contains light and hair, so there is no albedo."""
 
     def init(self, photo: Float[Array, "S S 3"], previous: Float[Array, "*S 3"] | None) -> dict[str, Array]:
         """The encoder's guess for a crop, without details. The previous albedo is ignored: it lacks hair and light."""

@@ -102,7 +102,7 @@ def _lines_below(value: Array, side: int | Array) -> Array:
 
 
 def _list(counts: Array, ends: Array, capacity: int) -> tuple[Array, Array]:
-    """(owner, entry within owner) of each slot of a list in which row i takes counts[i] slots, without sorting."""
+    """(owner, entry within owner) of each slot of a list in which row i has counts[i] slots, without sorting."""
     starts = ends - counts
     order = jnp.arange(counts.shape[0], dtype=jnp.int32)
     marked = jnp.zeros(capacity, jnp.int32).at[jnp.where(counts > 0, starts, capacity)].max(order, mode="drop")
@@ -160,7 +160,7 @@ def _along_across(a, b, vertical):
 
 
 def _share(va, vb, line):
-    """Where between the edge's ends (0 to 1) it crosses the line; 0 for an edge along it."""
+    """The position between the edge's ends (0 to 1) at which it crosses the line; 0 for an edge along it."""
     span = vb - va
     flat = jnp.abs(span) < 1e-9
     return jnp.where(flat, 0.0, (line - va) / jnp.where(flat, 1.0, span))

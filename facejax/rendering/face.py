@@ -12,7 +12,7 @@ from facejax.rendering.mesh import Rendering, render_mesh
 
 @runtime_checkable
 class Draws(Protocol):
-    """What `render` asks of an appearance (`facejax.appearance.Appearance`)."""
+    """The part of an appearance that `render` needs (`facejax.appearance.Appearance`)."""
 
     def drawing(
         self,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from facejax.kernels import gather_rows
 from facejax.kernels.barrier import once
 
-Plane = Float[Array, " N"]  # one number a pixel: pictures are computed plane by plane and stacked at the end
+Plane = Float[Array, " N"]  # one number per pixel: pictures are computed plane by plane and stacked at the end
 
 
 class Surface(NamedTuple):

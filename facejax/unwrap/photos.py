@@ -48,7 +48,7 @@ class CutOut(NamedTuple):
     """A square of a photograph around a face."""
 
     image: Float[np.ndarray, "P P 3"]  # display values
-    inside: Float[np.ndarray, "P P"]  # 1 where the photograph is (times a mask that came with it)
+    inside: Float[np.ndarray, "P P"]  # 1 inside the photograph (times its mask)
     scale: Float[Array | np.ndarray, ""]  # cut-out pixel = scale * photo pixel + offset
     offset: Float[Array | np.ndarray, " 2"]
 

@@ -1,4 +1,4 @@
-"""What every file format shares: reading containers, checking arrays, winding, landmarks, assembly.
+"""Shared by all file formats: reading containers, checking arrays, winding, landmarks, assembly.
 
 Every failure is a ValueError (FileNotFoundError for a missing file) of one line: the file, what is wrong, the fix.
 """

@@ -4,7 +4,7 @@ import numpy as np
 
 JAW = 17
 CANDIDATES = 13
-_BACK, _FRONT_CHIN, _FRONT_SIDE = 0.07, 0.1, 0.35  # reach along a section, in widths of the face (about 140 mm)
+_BACK, _FRONT_CHIN, _FRONT_SIDE = 0.07, 0.1, 0.35  # length of a section, in widths of the face (about 140 mm)
 
 
 def moving_contour(

@@ -35,8 +35,8 @@ def load_bfm2009(path: Path, data: Mapping[str, Any], options: Options) -> FaceM
     P. Paysan et al., "A 3D Face Model for Pose and Illumination Invariant Face Recognition", AVSS 2009. Micrometres
     become millimetres; `shapeEV` and `texEV` are standard deviations; colours 0..255 become 0..1; the triangles are
     1-based and clockwise in the file. The model has no expressions: those of Guo et al. ("CNN-based real-time dense
-    face reconstruction", PAMI 2018) are added when `Exp_Pca.bin` and `std_exp.txt` lie beside the file, with
-    `BFM_exp_idx.mat`, which tells which 53,215 of the 53,490 vertices they cover; the model is cut to those.
+    face reconstruction", PAMI 2018) are added if `Exp_Pca.bin` and `std_exp.txt` are in the same folder, together with
+    `BFM_exp_idx.mat`, which lists the 53,215 of the 53,490 vertices that they cover; the model is cut to those.
     Landmarks: none in the file.
     """
     require(path, data, ["shapeMU", "shapePC", "shapeEV", "texMU", "texPC", "texEV", "tl"], "BFM 2009")

@@ -20,7 +20,7 @@ def load_gnm(path: Path, data: Mapping[str, Any], options: Options) -> FaceModel
     bases (K, V, 3) hold their standard deviations. Vertex groups become regions, mesh components become parts, names
     are kept. The UVs of all components share the unit square, as in the file. The joints are IGNORED (skinning, pose
     correctives, joint regressor): neck and eyeballs do not turn. No albedo. The 68 landmarks are a text file of the
-    GNM repository (`head_sparse_68.txt`: three vertices and weights a row), used when it lies beside the model or in
+    GNM repository (`head_sparse_68.txt`: three vertices and weights per row), used if it is in the model's folder or in
     the repository's `data/landmarks`.
     """
     arrays = ["template_vertex_positions", "vertex_identity_basis", "expression_basis", "triangles", "triangle_uvs"]
@@ -74,7 +74,7 @@ def _groups(path: Path, data: Mapping[str, Any], count: int) -> dict[str, np.nda
 def _parts(
     data: Mapping[str, Any], groups: dict[str, np.ndarray], faces: np.ndarray
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Each triangle belongs to the mesh component whose vertex group covers its corners most."""
+    """Assign each triangle to the mesh component whose vertex group covers its corners most."""
     names = tuple(str(name) for name in np.asarray(data["mesh_component_names"]).reshape(-1))
     if not names or not set(names) <= set(groups):
         return ("head",), np.zeros(len(faces), np.int32)

@@ -14,15 +14,15 @@ _CENTIMETRES = 10.0
 
 
 def load_hifi3dpp(path: Path, data: Mapping[str, Any], options: Options) -> FaceModel:
-    """HiFi3D++ (Z. Chai et al., "REALY", ECCV 2022), whichever of the two files it is.
+    """HiFi3D++ (Z. Chai et al., "REALY", ECCV 2022), from either of its two files.
 
     FFHQ-UV's `hifi3dpp_model_info.mat`: keys as in Deep3D's model plus the full head (`head_tri`), its UVs and an
     albedo; the unit of about 100 mm becomes millimetres, everything is 1-based, the mean vertex moves to the origin
     as in FFHQ-UV's code, `keypoints` are the 68 landmarks. Region "face": vertices of the facial triangles `tri`.
 
-    REALY's `HIFI3D++.mat`: `mu_shape`, `basis_shape`, `basis_exp` with one component a row, 0-based triangles, about
-    centimetres; no albedo, and 86 keypoints of another scheme, so no landmarks. Its `EVs` are not used: public code
-    applies coefficients to the bases as they are. Its expressions are much larger than one standard deviation.
+    REALY's `HIFI3D++.mat`: `mu_shape`, `basis_shape`, `basis_exp` with one component per row, 0-based triangles, about
+    centimetres; no albedo, and 86 keypoints of another scheme, so no landmarks. Its `EVs` are not used, because public
+    code applies coefficients to the bases directly. Its expressions are much larger than one standard deviation.
     """
     return _ffhq_uv(path, data, options) if "idBase" in data else _realy(path, data, options)
 
