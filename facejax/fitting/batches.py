@@ -51,7 +51,7 @@ def fit_batches(
     count, devices = len(crops.scale), jax.local_devices()
     size = batch or count
     if jax.default_backend() == "cpu":
-        size = min(size, busy_faces() * len(devices)) if recipe.stages else min(size, count)
+        size = min(size, busy_faces() * len(devices))
     results, seconds = [], {"compile": 0.0, "fit": 0.0}
     for begin in range(0, count, size):
         rows = np.minimum(np.arange(begin, begin + size), count - 1)
