@@ -55,7 +55,7 @@ class ConvertModel(Conversion):
     out: tyro.conf.Positional[Target]
     """the .npz file to write"""
     format: str | None = None
-    """what IN is, where its content does not tell"""
+    """format of IN, if its content does not tell"""
     identity: int | None = None
     """keep that many first identity components"""
     expression: int | None = None
@@ -132,7 +132,7 @@ class ConvertNetwork(Conversion):
     out: tyro.conf.Positional[Target]
     """the folder to write"""
     whitening: Path | None = None
-    """of 3ddfa and 2dasl: their file with the means and deviations of the coefficients"""
+    """for 3ddfa and 2dasl: their file with the means and deviations of the coefficients"""
 
 
 Convert = ConvertModel | ConvertDecoder | ConvertLpips | ConvertArcface | ConvertNetwork

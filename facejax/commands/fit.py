@@ -34,7 +34,7 @@ class Fit(FitOptions, RunOptions):
     """photographs, folders of them, lists (.txt, a path a line), archives (.tar), tables with encoded images
     (.parquet), or URLs of those that fsspec can read"""
     batch: int | Literal["auto"] = "auto"
-    """faces fitted at once in one compiled program; auto: as many as the device's memory is good for"""
+    """faces fitted at once in one compiled program; auto: as many as fit into the device's memory"""
 
 
 def run_fit(command: Fit) -> int:

@@ -30,11 +30,11 @@ class Regress:
     boxes: Path | None = None
     """JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes; other photos are searched"""
     faces: Faces = "largest"
-    """of the faces found in a photo: the largest, or all"""
+    """which of the faces found in a photo: the largest, or all"""
     checkpoint: str = "default"
     """the regressor: "default", or the folder of a trained one"""
     batch: int = 8
-    """faces the compiled program takes at once"""
+    """faces that the compiled program takes at once"""
 
 
 def run_regress(command: Regress) -> int:

@@ -17,13 +17,13 @@ class RunOptions:
     """How a run goes through many photographs."""
 
     resume: bool = False
-    """go on with the run in OUT where it was stopped"""
+    """continue the run in OUT where it was stopped"""
     shard: str = "0/1"
     """k/n: only every n-th photo, beginning with the k-th, for several processes or a job array with one OUT"""
     engine: Literal["local", "ray"] = "local"
     """ray: spread over the workers of a Ray cluster, or those of this machine (pip install 'facejax[ray]')"""
     workers: int | None = None
-    """of ray; default: one for each accelerator of the cluster, or one where there is none"""
+    """number of Ray workers; default: one for each accelerator of the cluster, or one if there is none"""
 
 
 def check_out(out: object, engine: str) -> None:

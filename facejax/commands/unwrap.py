@@ -36,7 +36,7 @@ class Unwrap(TextureOptions):
     views: tuple[Path, ...] = ()
     """photographs of one face, such as front, left and right, instead"""
     least_agreement: float = LEAST_AGREEMENT
-    """how far the skin in --views must agree to be one person's (a correlation); -1 does not ask"""
+    """least correlation of the skin in --views at which they show one person; -1 does not check"""
 
 
 def run_unwrap(command: Unwrap) -> int:

@@ -25,7 +25,7 @@ class View:
     model: str = "default"
     """face model that the faces are of"""
     port: int = 8080
-    """the next free one is taken where it is in use"""
+    """port of the page; if it is in use, the next free one is taken"""
 
 
 def run_view(command: View) -> int:

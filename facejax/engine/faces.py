@@ -62,9 +62,9 @@ class FaceFinder:
     masks: Path | None = None
     """folder with the photographs' masks"""
     faces: Faces = "largest"
-    """of the faces found in a photo: the largest, or all"""
+    """which of the faces found in a photo: the largest, or all"""
     single: bool = False
-    """of several boxes of a photo only the largest is taken"""
+    """use only the largest of several boxes of a photo"""
     batch: int = 1
     """faces that the regressor takes at once"""
 

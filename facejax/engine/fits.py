@@ -40,7 +40,7 @@ class FitOptions:
     boxes: Path | None = None
     """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
     faces: Faces = "largest"
-    """without landmarks, of the faces found in a photo: the largest, or all (in folders <stem>_0, <stem>_1, ...)"""
+    """without landmarks, which of the faces found in a photo: the largest, or all (folders <stem>_0, <stem>_1, ...)"""
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
     recipe: str | None = None

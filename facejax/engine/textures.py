@@ -49,8 +49,8 @@ class TextureOptions:
     boxes: Path | None = None
     """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
     masks: Path | None = None
-    """folder with <stem>.png of each photo's size (folders in it as the photos' own go first): white is skin that may
-    be taken"""
+    """folder with <stem>.png of each photo's size, in which white is skin that may be used (folders in it that are named
+    like the photos' own are searched first)"""
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
     recipe: str = "linear"
@@ -58,7 +58,7 @@ class TextureOptions:
     delight: bool = True
     """divide the fitted light out: an albedo; without it the texture keeps the photo's light"""
     everything: bool = False
-    """also take what does not look like skin: hair, hands, glasses, hard shadows; also beards"""
+    """also use what does not look like skin: hair, hands, glasses, hard shadows; also beards"""
     batch: int = 8
     """faces fitted at once in one compiled program"""
 
