@@ -49,8 +49,8 @@ class TextureOptions:
     boxes: Path | None = None
     """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
     masks: Path | None = None
-    """folder with <stem>.png of each photo's size, in which white is skin that may be used (folders in it that are named
-    like the photos' own are searched first)"""
+    """folder with <stem>.png of each photo's size (folders in it that are named like the photos' own go first): white
+    is skin that may be used"""
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
     recipe: str = "linear"
