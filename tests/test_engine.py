@@ -7,14 +7,12 @@ import signal
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pytest
 from jax.errors import JaxRuntimeError
@@ -30,12 +28,10 @@ from facejax.engine import batches, fits, fitter
 from facejax.engine.faces import FaceFinder, Found
 from facejax.engine.fits import FitJob, FitOptions
 from facejax.engine.job import Group
-from facejax.engine.pipeline import overlapped
 from facejax.engine.run import Run, parse_shard
 from facejax.engine.uv_dataset import DatasetJob, DatasetOptions
 from facejax.export import versions, write_png
 from facejax.export.manifest import keep_others, read_manifest
-from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR
 from facejax.images import list_photos
 
 pytestmark = pytest.mark.optimized
@@ -371,66 +367,11 @@ def test_a_run_that_an_earlier_version_began_goes_on(command, photos, head, tmp_
         Run(job_of(command, photos, head, tmp_path), names, batch=5, resume=True)
 
 
-def test_the_batch_fits_into_the_memory(monkeypatch):
-    assert batches.choose_batch("landmarks", 3) == 3
-    assert batches.choose_batch("landmarks", 1000) == 16 * jax.local_device_count()
-    monkeypatch.setattr(batches, "free_bytes", lambda device: 5 * batches.FACE_BYTES["landmarks"] / batches.SHARE)
-    assert batches.choose_batch("landmarks", 1000) == 4 * jax.local_device_count()
-    monkeypatch.setattr(batches, "free_bytes", lambda device: 0.0)
-    assert batches.choose_batch("landmarks", 1000) == jax.local_device_count()
-    monkeypatch.undo()
-    devices = jax.local_device_count()
-    monkeypatch.setattr(batches, "host_bytes", lambda: 12e6 * 3 * 3 * 4.5 / batches.PHOTOS * devices)
-    monkeypatch.setattr(batches, "free_bytes", lambda device: 1e12)
-    assert batches.choose_batch("landmarks", 1000, 12_000_000 * 3) == 4 * devices
-    assert batches.choose_batch("landmarks", 1000, 120_000_000 * 3) == devices
-    sizes = [batches.face_bytes(recipe) for recipe in (LANDMARKS, LINEAR, DEFAULT)]
-    assert sizes == sorted(sizes) and batches.face_bytes(GAR) >= sizes[2]
-
-
 def test_photographs_are_held_in_bytes_and_their_sizes_are_looked_at(photos):
     found, failures = FaceFinder(landmarks=photos).find_faces(list_photos([photos]))
     assert {face.image.dtype for face in found} == {np.dtype(np.uint8)} and len(failures) == 2
     assert batches.photo_bytes(list_photos([photos])) == SIDE * SIDE * 3
     assert batches.photo_bytes([]) == 0 == batches.photo_bytes(list_photos([photos / "nowhere.jpg"]))
-
-
-def test_reading_and_writing_go_on_beside_the_work():
-    """In order, at most one item ahead, and faster than one after the other."""
-    running, most, lock = [0], [0], threading.Lock()
-
-    def slow(item):
-        with lock:
-            running[0] += 1
-            most[0] = max(most[0], running[0])
-        time.sleep(0.05)
-        with lock:
-            running[0] -= 1
-        return item
-
-    pulled = []
-
-    def items():
-        for number in range(8):
-            pulled.append(number)
-            yield number
-
-    results = []
-    for result in overlapped(items(), slow, slow, slow):
-        results.append(result)
-        assert len(pulled) <= len(results) + 3
-    assert results == list(range(8)) and most[0] == 3
-
-    def fails(item):
-        if item == 2:
-            raise OSError("disk full")
-        return item
-
-    for prepare, work, finish in ((fails, slow, slow), (slow, fails, slow), (slow, slow, fails)):
-        results = []
-        with pytest.raises(OSError, match="disk full"):
-            results.extend(overlapped(range(5), prepare, work, finish))
-        assert results == [0, 1]  # what was done before it is not lost
 
 
 def test_a_photo_costs_what_its_group_was_read_fitted_and_written_in(photos, tmp_path, monkeypatch):

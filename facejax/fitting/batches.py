@@ -56,11 +56,11 @@ def fit_batches(
     for begin in range(0, count, size):
         rows = np.minimum(np.arange(begin, begin + size), count - 1)
         some = crops if size == count else jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], crops)
-        everywhere = over_devices(model, jax.device_put(some), ingredients)
+        model, some, ingredients = over_devices(model, jax.device_put(some), ingredients)  # moves each of them once
         start = time.perf_counter()
-        program = compile_fit(*everywhere[:2], recipe=recipe, ingredients=everywhere[2], terms=terms)
+        program = compile_fit(model, some, recipe=recipe, ingredients=ingredients, terms=terms)
         compiled = time.perf_counter()
-        results.append(jax.block_until_ready(program(*everywhere)))
+        results.append(jax.block_until_ready(program(model, some, ingredients)))
         seconds["compile"] += compiled - start
         seconds["fit"] += time.perf_counter() - compiled
     if len(results) == 1 and len(results[0]) == count:

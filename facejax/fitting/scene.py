@@ -81,15 +81,17 @@ def observe(
     side = seen.image.shape[-2]
     draw = appearance.drawing(model, params, size=(side, side), background=seen.image, moving=moving, edges=False)
 
-    def where(params: FaceParams, rendering: Rendering) -> tuple[Float[Array, "S S"], Float[Array, "L 2"]]:
+    def where(
+        params: FaceParams, draw: Callable[[FaceParams], Rendering]
+    ) -> tuple[Float[Array, "S S"], Float[Array, "L 2"]]:
         points = _project(model, replace(params, appearance={}), seen.moving)
-        return (seen.valid if appearance.whole_picture else _mask(model, rendering) * seen.valid), points
+        return (seen.valid if appearance.whole_picture else _mask(model, draw(params)) * seen.valid), points
 
-    fixed = None if GEOMETRY & set(moving) else where(params, draw(params))
+    fixed = None if GEOMETRY & set(moving) else where(params, draw)
 
     def scene(now: FaceParams) -> Scene:
         rendering = draw(now)
-        mask, points = where(now, rendering) if fixed is None else fixed
+        mask, points = where(now, lambda _: rendering) if fixed is None else fixed
         return Scene(model, priors, now, seen, rendering, mask, points, ingredients, targets)
 
     return scene
