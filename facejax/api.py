@@ -23,6 +23,7 @@ from facejax.fitting import TERMS, FaceStart, FittedFaces, Ingredients, Recipe, 
 from facejax.fitting.crops import one_each, prepare_crop, stack_crops
 from facejax.fitting.face_data import PhotoData, check_data
 from facejax.fitting.ingredients import LINEAR as OWN
+from facejax.fitting.landmark_check import check_landmarks, mean_landmarks
 from facejax.generative_renderer import GenerativeRenderer
 from facejax.images.read import as_photo, read_pixels
 from facejax.ingredients import Sources, ingredients_for, make_appearance, recipe_for
@@ -271,7 +272,8 @@ def fit(
         images: one photograph or a sequence of them: files, or arrays (H, W, 3) of display (sRGB) values in [0, 1],
             or of 8 or 16 bits; sizes may differ.
         landmarks: 68 points in the iBUG order, (68, 2) for one photograph or one set each, pixels with (0, 0) at the
-            image's top-left corner. None: those of `start`.
+            image's top-left corner. None: those of `start`. Those that cannot be a face's, because they are mirrored,
+            upside down, in another order or in other units, fail their photograph.
         recipe: the stages to run, see `facejax.fitting.recipes`; None: `DEFAULT` for the default head, `LINEAR` for
             other models. The recipe "gar" runs at its generator's own picture size.
         focal: focal length in pixels of the photographs, where it is known; one for all or one each.
@@ -309,7 +311,10 @@ def fit(
     crops = {}
     for k in (k for k in photos if k in points):
         try:
-            crops[k] = prepare_crop(k, photos[k], points[k], focals[k], recipe=recipe, data=data, name=names[k])
+            crop = prepare_crop(k, photos[k], points[k], focals[k], recipe=recipe, data=data, name=names[k])
+            if landmarks is not None:
+                check_landmarks(points[k], photos[k].shape, mean_landmarks(model), names[k])
+            crops[k] = crop
         except ValueError as error:
             failures[k] = str(error)
     if not crops:

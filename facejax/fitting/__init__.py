@@ -5,6 +5,7 @@
 - `crops`: `prepare_crops`, `Crops`
 - `priors`: `Priors`
 - `landmarks`: `fit_landmarks`, `FaceStart`
+- `landmark_check`: `check_landmarks`, whether given points can be a face's
 - `light`: `solve_light`, `solve_skin`
 - `stages`: `Stage`, `run_stage`
 - `scene`: `Scene`, what a loss term sees
