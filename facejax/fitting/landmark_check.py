@@ -113,8 +113,8 @@ def _wrong_direction(points: Float[np.ndarray, "68 2"], height: int, mean: Float
     if roll > 45:
         return "its landmarks look as if x and y were exchanged: give (x, y), which is (column, row)"
     return (
-        "its landmarks look mirrored, with left and right exchanged: points 0 and 36 belong to the person's right, which "
-        "is on the left of an upright photo"
+        "its landmarks look mirrored, with left and right exchanged: points 0 and 36 belong to the person's right, on "
+        "the left of an upright photo"
     )
 
 
