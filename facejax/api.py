@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from facejax.appearance import Appearance, block_count, own_appearance, split_blocks
 from facejax.camera import quaternion_to_euler
@@ -27,6 +27,7 @@ from facejax.fitting.landmark_check import check_landmarks, mean_landmarks
 from facejax.generative_renderer import GenerativeRenderer
 from facejax.images.read import as_photo, read_pixels
 from facejax.ingredients import Sources, ingredients_for, make_appearance, recipe_for
+from facejax.regression.candidates import SURE_CONFIDENCE
 from facejax.regression.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regression.regressor import Regression, Regressor, load_regressor
 from facejax.texture import TextureDecoder
@@ -143,7 +144,8 @@ class RegressResult:
     photo: list[int]  # its position among the photographs
     boxes: Float[np.ndarray, "N 4"]  # from the detector or the caller: left, top, right, bottom; pixels
     faces: Regression  # in pixels of the photographs
-    failures: list[str]  # a line for each photograph without a face
+    failures: list[str]  # a line for each photograph without a face, or with a box that cannot be used
+    turns: list[int]  # quarter turns counter-clockwise after which the network saw each face; 0: as the photograph is
 
     def __len__(self) -> int:
         return len(self.images)
@@ -152,7 +154,8 @@ class RegressResult:
         """One face, with a leading axis of length 1."""
         one = slice(index, index + 1)
         faces = jax.tree.map(lambda leaf: leaf[one], self.faces)
-        return replace(self, images=self.images[one], photo=self.photo[one], boxes=self.boxes[one], faces=faces)
+        rows = {"images": self.images[one], "photo": self.photo[one], "turns": self.turns[one]}
+        return replace(self, **rows, boxes=self.boxes[one], faces=faces)
 
     @property
     def params(self) -> FaceParams:
@@ -168,6 +171,11 @@ class RegressResult:
     def confidence(self) -> Float[np.ndarray, "N 68"]:
         """The network's own estimate of the chance that a point is within 5 % of the face's size of the truth."""
         return np.asarray(self.faces.confidence)
+
+    @property
+    def doubtful(self) -> Bool[np.ndarray, " N"]:
+        """The faces whose landmarks the network itself doubts: their mean confidence is below `SURE_CONFIDENCE`."""
+        return ~(self.confidence.mean(axis=1) >= SURE_CONFIDENCE)
 
     @property
     def pose_degrees(self) -> Float[np.ndarray, "N 3"]:
@@ -189,6 +197,7 @@ def join(results: Sequence[RegressResult]) -> RegressResult:
         boxes=np.concatenate([result.boxes for result in results]),
         faces=jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(result.faces for result in results)),
         failures=[line for result in results for line in result.failures],
+        turns=[turn for result in results for turn in result.turns],
     )
 
 
@@ -211,8 +220,8 @@ def regress(
         regressor: the shipped one by default, see `facejax.regression.regressor.load_regressor`.
         batch: faces that the compiled program takes at once.
 
-    A photograph that cannot be read or shows no face becomes a line of `failures`. Raises ValueError when no photograph
-    gives a face.
+    A photograph that cannot be read, shows no face or has a wrong box becomes a line of `failures`. Raises ValueError
+    when no photograph gives a face.
     """
     sources = _several(images)
     if not sources:
@@ -235,6 +244,7 @@ def collect(regressor: Regressor, found: RegressedPhotos) -> RegressResult:
         boxes=np.stack([face.box for face in found.faces]),
         faces=stack_regressions([face.regression for face in found.faces]),
         failures=found.failures,
+        turns=[face.turn for face in found.faces],
     )
 
 

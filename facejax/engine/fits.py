@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from facejax.engine.faces import Face, Found, load_finder
+from facejax.engine.faces import Face, Found, about_doubt, load_finder
 from facejax.engine.fitter import Fitted, Fitter
 from facejax.engine.job import Group, describe_options, lines_of
 from facejax.engine.store import open_store
@@ -127,6 +127,9 @@ class FitJob:
         results: dict[Photo, Line] = {}
         for one, entry in zip(worked.fitted, written, strict=True):
             results.setdefault(one.face.photo, {"faces": []})["faces"].append(entry)
+        for line in results.values():
+            if doubts := [face["doubtful"] for face in line["faces"] if "doubtful" in face]:
+                line["doubtful"] = "; ".join(dict.fromkeys(doubts))
         lines = lines_of(group, results, worked.failures, {"--landmarks": self.options.landmarks})
         seconds = (worked.seconds + time.perf_counter() - begin) / len(group.photos)
         return group.number, [line | {"seconds": round(seconds, 3)} for line in lines]
@@ -139,7 +142,7 @@ class FitJob:
                 row,
                 folder,
                 image=face.photo.name,
-                extra=about_start(face),
+                extra=about_face(face),
                 keep_stages=self.options.keep_stages,
                 files=self.options.files,
             )
@@ -148,22 +151,33 @@ class FitJob:
             "landmark_nme_percent": _figure(result.landmark_nme(row)),
             "psnr_face": _figure(result.faces.psnr_face[row]),
             "converged": bool(all(flags[row] for flags in result.faces.converged.values())),
+            **about_doubt(face),
         }
 
 
-def about_start(face: Face) -> dict[str, object] | None:
-    """The summary's entry about a face that was detected; None if its landmarks were given."""
-    if face.start is None:
-        return None
-    return {"regressed": {"box": face.start.boxes[0], "confidence": face.start.confidence[0]}}
+def about_face(face: Face) -> dict[str, object]:
+    """The summary's entries about how a face was found, if its landmarks were not given, and why it is doubtful.
+
+    `turned_degrees` is how far the photograph was turned counter-clockwise for the network.
+    """
+    start = face.start
+    if start is None:
+        return {**about_doubt(face)}
+    found = {"box": start.boxes[0], "confidence": start.confidence[0], "turned_degrees": 90 * start.turns[0]}
+    return {"regressed": found, **about_doubt(face)}
 
 
 def count_fits(lines: Sequence[Line]) -> dict[str, Any]:
-    """Count photographs by status, and failures by cause."""
-    causes = Counter(line["cause"] for line in lines if line["status"] == FAILED)
+    """Count photographs by status, and failures by cause.
+
+    `partly` are those of status ok with a face that failed, and `doubtful` those with a face that is.
+    """
+    causes = Counter(line["cause"] for line in lines if "cause" in line)
     return {
         "photos": len(lines),
         **{status: sum(line["status"] == status for line in lines) for status in (OK, FAILED)},
+        "partly": sum(line["status"] == OK and "error" in line for line in lines),
+        "doubtful": sum("doubtful" in line for line in lines),
         "faces": sum(len(line.get("faces", ())) for line in lines),
         "failed_by": dict(causes.most_common()),
     }
