@@ -10,7 +10,7 @@ import tyro
 from facejax.api import RegressResult, collect
 from facejax.commands.runs import describe_doubts, note_unused
 from facejax.engine.faces import boxes_of
-from facejax.engine.signals import progress
+from facejax.engine.progress import progress
 from facejax.images.sources import photo_file
 from facejax.regression.photos import Faces, RegressedPhotos, regress_photos
 from facejax.regression.regressor import load_regressor

@@ -8,8 +8,9 @@ from typing import Literal
 
 from facejax.engine.faces import unused_inputs
 from facejax.engine.job import Engine, work_here
+from facejax.engine.progress import progress
 from facejax.engine.run import Run
-from facejax.engine.signals import progress, stop_on_signal
+from facejax.engine.signals import stop_on_signal
 from facejax.engine.store import open_store
 from facejax.export.manifest import Line
 from facejax.images import Photo
@@ -71,7 +72,7 @@ def finish_run(run: Run, engine: Engine, tell: Callable[[Line], tuple[list[str],
                     bar.write(text, file=sys.stderr)
                 for text in said:
                     bar.write(text, file=sys.stdout)
-            bar.update(len(lines))
+            bar.update(len(lines), sum("error" in line for line in lines))
     if run.finished < len(run.photos):
         print(f"stopped after {run.finished} of {len(run.photos)} photos; --resume goes on", file=sys.stderr)
     return run.finished == len(run.photos)

@@ -13,7 +13,7 @@ import tyro
 from facejax.commands.runs import describe_doubts, note_unused
 from facejax.engine.faces import check_source
 from facejax.engine.job import make_groups, work_here
-from facejax.engine.signals import progress
+from facejax.engine.progress import progress
 from facejax.engine.textures import TextureJob, TextureOptions, figures, fit_figures, pictures
 from facejax.export.manifest import OK
 from facejax.images import Photo
@@ -60,7 +60,7 @@ def run_unwrap(command: Unwrap) -> int:
                 bar.write(f"facejax: error: {error}", file=sys.stderr)
             failed += len(errors)
             doubtful += [line["file"] for line in lines if "doubtful" in line]
-            bar.update(len(lines))
+            bar.update(len(lines), len(errors))
     if failed or doubtful:
         doubts = f"; {describe_doubts(doubtful)}" if doubtful else ""
         print(f"{len(photos) - failed} of {len(photos)} photos unwrapped{doubts}", file=sys.stderr)

@@ -62,7 +62,7 @@ def regress_photos(
     faces: Faces = "largest",
     names: Sequence[str] | None = None,
     batch: int = 8,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> RegressedPhotos:
     """Find and regress the faces of photos.
 
@@ -79,7 +79,7 @@ def regress_photos(
       faces: "largest" for only the largest face of a photo, or "all". All given boxes are used.
       names: of the photos; by default the files' names, and "photo 0" and so on for arrays.
       batch: faces that a compiled program takes at once; smaller batches are padded.
-      progress: called with the number of photos done since the last call.
+      progress: called with the numbers of photos done, and of those that failed, since the last call.
 
     Returns:
       The faces.
@@ -106,7 +106,7 @@ def regress_photos(
             if not chosen and index not in failures:
                 failures[index] = _named(ValueError(NOT_FOUND), photos[index], names[index])
         if progress is not None:
-            progress(len(group))
+            progress(len(group), sum(index in failures for index in group))
     for failure in failures.values():
         log.info("%s", failure)
     failed = sorted(failures)
