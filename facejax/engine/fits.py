@@ -20,7 +20,7 @@ from facejax.export.manifest import FAILED, OK, Line
 from facejax.face_model.load import load_face_model
 from facejax.fitting import RECIPES
 from facejax.images import Photo, read_boxes
-from facejax.images.box_files import box_count
+from facejax.images.box_files import Boxes, box_count
 from facejax.ingredients import ingredients_for, recipe_for
 from facejax.regression.photos import Faces
 
@@ -95,7 +95,7 @@ class FitJob:
         return photo.folders(box_count(photo, self._boxes))
 
     @cached_property
-    def _boxes(self) -> dict[str, np.ndarray]:
+    def _boxes(self) -> dict[str, Boxes]:
         return {} if self.several or self.options.boxes is None else read_boxes(self.options.boxes)
 
     def load(self, together: int) -> None:

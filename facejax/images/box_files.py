@@ -40,18 +40,18 @@ def check_boxes(boxes: Any, where: str) -> Float[np.ndarray, "K 4"]:
     """One box or a list of boxes as an array of rows. Raises ValueError, beginning with `where`, for anything else."""
     if isinstance(boxes, ValueError):
         raise boxes
-    if np.size(boxes) == 0:
-        raise ValueError(f"{where}: no box; expected {EXPECTED}, or leave the photo out to have its face looked for")
     rows = _numbers(boxes)
     if rows is None:
         raise ValueError(f"{where}: not a box; expected {EXPECTED}, or a list of such boxes")
+    if rows.size == 0:
+        raise ValueError(f"{where}: no box; expected {EXPECTED}, or leave the photo out to have its face looked for")
     rows = rows[None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or rows.shape[1] != 4:
         raise ValueError(f"{where}: boxes of shape {rows.shape}; expected {EXPECTED}, or a list of such boxes")
     for row in rows:
         if (problem := _wrong(row)) is not None:
             numbers = [round(float(number), 2) for number in row]
-            raise ValueError(f"{where}: the box {numbers} {problem}; expected {EXPECTED}")
+            raise ValueError(f"{where}: its box {problem}: {numbers}; expected {EXPECTED}")
     return rows
 
 

@@ -97,7 +97,7 @@ def check_inside(box: Float[np.ndarray, " 4"], shape: tuple[int, int]) -> None:
     near = -0.5 * width < middle[0] < 1.5 * width and -0.5 * height < middle[1] < 1.5 * height
     if not near or box_area(part) < LEAST_INSIDE * min(box_area(box), width * height):
         numbers = [round(float(number), 1) for number in box]
-        raise ValueError(f"the box {numbers} lies outside of the photo of {width} x {height} pixels")
+        raise ValueError(f"its box lies outside of the photo ({width} x {height} pixels): {numbers}")
 
 
 def cut(regressor: Regressor, image: np.ndarray, box: Float[np.ndarray, " 4"]) -> tuple[np.ndarray, Crop]:
