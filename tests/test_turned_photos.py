@@ -18,11 +18,12 @@ from facejax.export import write_png
 from facejax.fitting.scene import project_landmarks
 from facejax.images.detect import Candidate
 from facejax.lighting import shade
+from facejax.nets.encoder import EncoderConfig
 from facejax.programs import forget_programs
 from facejax.regression import candidates
 from facejax.regression import photos as whole
 from facejax.regression.candidates import LEAST_CONFIDENCE, SURE_CONFIDENCE, Seen, distinct_faces
-from facejax.regression.regressor import Regression
+from facejax.regression.regressor import Regression, RegressorConfig
 from facejax.regression.turned import turn_box, turn_points, turn_regression, turned_shape
 
 TURNS = range(4)
@@ -131,7 +132,8 @@ def red_and_blue(regressor, images):
 @pytest.fixture
 def network(monkeypatch):
     """The fake in the network's place; the detector sees only upright faces."""
-    fake = fake_regressor(toy_model())
+    # of another size than elsewhere, so that no program traced there is taken for this one
+    fake = replace(fake_regressor(toy_model()), config=RegressorConfig(encoder=EncoderConfig(size=80)))
     forget_programs()
     monkeypatch.setenv("FACEJAX_CACHE", "")
     monkeypatch.setattr(whole, "regress_crops", red_and_blue)
