@@ -15,7 +15,8 @@ from facejax.fitting import RECIPES
 from facejax.images import Photo, box_of, find_landmarks, read_boxes, read_image, read_landmarks
 from facejax.images.box_files import Boxes, entry_of, unused_boxes
 from facejax.images.detect import box_area
-from facejax.images.read import Pixels, read_pixels
+from facejax.images.lens import Lens
+from facejax.images.read import Pixels, read_with_lens
 from facejax.regression.given import doubt_given
 from facejax.regression.photos import Faces, regress_photos
 from facejax.regression.regressor import Regressor, load_regressor
@@ -32,6 +33,7 @@ class Face(NamedTuple):
     landmarks: np.ndarray
     start: RegressResult | None  # of this face alone; None: the landmarks were given
     mask: Float[np.ndarray, "H W"] | None = None  # 1 where the photograph shows skin that may be used; None: everywhere
+    lens: Lens | None = None  # what the file says of it
     doubt: str | None = None  # why its landmarks are doubtful, if they are
 
 
@@ -51,6 +53,7 @@ class _Inputs(NamedTuple):
     landmarks: np.ndarray | None
     boxes: np.ndarray | None
     mask: np.ndarray | None
+    lens: Lens | None
     doubt: str | None  # about given landmarks
 
 
@@ -93,16 +96,13 @@ class FaceFinder:
                 line = " ".join(str(error).split())
                 failures[photo] = line if photo.name in line else f"{photo}: {line}"
         if self.regressor is None:
-            return [
-                Face(photo, photo.folder, has.image, has.landmarks, None, has.mask, has.doubt)  # type: ignore[arg-type]
-                for photo, has in read.items()
-            ], failures
+            return [_given(photo, inputs) for photo, inputs in read.items()], failures
         faces, unseen = _regress(read, self.regressor, self.faces, self.batch)
         return faces, failures | unseen
 
     def _read(self, photo: Photo) -> _Inputs:
         """Read one photograph's inputs. Errors are raised here, and only that photograph fails."""
-        image = read_pixels(photo)
+        image, lens = read_with_lens(photo)
         points, doubt = None, None
         if self.landmarks is not None:
             points = read_landmarks(find_landmarks(self.landmarks, photo))
@@ -111,7 +111,7 @@ class FaceFinder:
         if self.single and boxes is not None:
             boxes = boxes[[np.argmax([box_area(box) for box in boxes])]]
         mask = None if self.masks is None else read_mask(self.masks, photo, image.shape[:2])
-        return _Inputs(image, points, boxes, mask, doubt)
+        return _Inputs(image, points, boxes, mask, lens, doubt)
 
 
 def about_doubt(face: Face) -> dict[str, str]:
@@ -219,6 +219,12 @@ def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.nd
     return mask
 
 
+def _given(photo: Photo, inputs: _Inputs) -> Face:
+    """The face of a photograph whose landmarks were given."""
+    assert inputs.landmarks is not None
+    return Face(photo, photo.folder, inputs.image, inputs.landmarks, None, inputs.mask, inputs.lens, inputs.doubt)
+
+
 def _regress(
     read: Mapping[Photo, _Inputs], regressor: Regressor, faces: Faces, batch: int
 ) -> tuple[list[Face], dict[Photo, str]]:
@@ -235,7 +241,7 @@ def _regress(
         photo, mine, one = photos[face.photo], inputs[face.photo], result[row]
         given = 1 if mine.boxes is None else len(mine.boxes)
         folder = f"{photo.folder}_{face.number}" if faces == "all" else photo.folders(given)[face.number]
-        found.append(Face(photo, folder, mine.image, result.landmarks[row], one, mine.mask, _doubt(one)))
+        found.append(Face(photo, folder, mine.image, result.landmarks[row], one, mine.mask, mine.lens, _doubt(one)))
     return found, failures
 
 
