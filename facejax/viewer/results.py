@@ -62,8 +62,9 @@ class ShownFace:
             "photo": summary["image"],
             "recipe": summary["recipe"],
             "landmarks": f"{summary['landmark_nme_percent']:.2f} % of the face",
-            "pixels": f"{summary['psnr_face'] or 0:.1f} dB",
+            "pixels": "-" if summary["psnr_face"] is None else f"{summary['psnr_face']:.1f} dB",
             "pitch, yaw, roll": ", ".join(f"{turn[name]:.0f}" for name in ("pitch", "yaw", "roll")),
+            **({"doubtful": summary["doubtful"]} if "doubtful" in summary else {}),
         }
 
 
