@@ -16,10 +16,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from facejax.images import detect_faces, read_image
-from facejax.images.detect import Candidate, box_overlap
+from facejax.images import read_image
+from facejax.images.boxes import box_overlap
 from facejax.images.sources import SUFFIXES
 from facejax.regression.candidates import landmark_box
+from facejax.regression.detector import Candidate, detect_faces
 from facejax.regression.photos import regress_photos
 from facejax.regression.regressor import Regressor, load_regressor
 

@@ -17,6 +17,8 @@ _C2 = (1 / 4) * math.sqrt(15 / (4 * math.pi))
 _C20 = (1 / 4) * math.sqrt(5 / (16 * math.pi))
 
 Values = TypeVar("Values", Array, np.ndarray)  # what a function takes it returns
+# Linear sRGB to CIE XYZ, a row for each primary (IEC 61966-2-1); the columns add up to white (D65).
+_SRGB_TO_XYZ = np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
 LUMA = (0.299, 0.587, 0.114)  # shares of display red, green and blue in their grey, ITU-R BT.601
 _CB, _CR = 0.5 / (1 - LUMA[2]), 0.5 / (1 - LUMA[0])  # scale blue and red minus grey to [-0.5, 0.5]
 
@@ -75,6 +77,16 @@ def luma(display: Float[Values, "*S 3"]) -> Float[Values, "*S"]:
     """The grey of display values: Y of YUV and YCbCr (ITU-R BT.601)."""
     red, green, blue = LUMA
     return red * display[..., 0] + green * display[..., 1] + blue * display[..., 2]
+
+
+def rgb_to_lab(display: Float[Values, "*S 3"]) -> Float[Values, "*S 3"]:
+    """sRGB display values in [0, 1] to CIE 1976 L*a*b*, L* from 0 to 100, white point D65 (IEC 61966-2-1)."""
+    xp: Any = np if isinstance(display, np.ndarray) else jnp
+    xyz = srgb_to_linear(display) @ (xp.asarray(_SRGB_TO_XYZ / _SRGB_TO_XYZ.sum(axis=0), display.dtype))
+    low = xyz <= 216 / 24389
+    root = xp.where(low, xyz * (841 / 108) + 4 / 29, xp.cbrt(xp.where(low, 1.0, xyz)))
+    x, y, z = (root[..., k] for k in range(3))
+    return xp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def rgb_to_ycbcr(display: Float[Array, "*S 3"]) -> Float[Array, "*S 3"]:

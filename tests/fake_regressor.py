@@ -6,6 +6,7 @@ import numpy as np
 from facejax.camera import PerspectiveCamera, Pose
 from facejax.face_model import FaceModel, FaceParams
 from facejax.nets.encoder import EncoderConfig
+from facejax.regression.detector import Candidate
 from facejax.regression.regressor import Regression, Regressor, RegressorConfig
 
 SIZE = 64
@@ -16,6 +17,11 @@ def template() -> np.ndarray:
     turn = np.arange(68) * 2.4
     places = np.stack([np.cos(turn), np.sin(turn)], 1) * np.sqrt(np.arange(68) + 1)[:, None]
     return (places - places.min(0)) / np.ptp(places, axis=0)
+
+
+def candidate(box) -> Candidate:
+    """What a detector finds at a box."""
+    return Candidate(np.array(box, float), 1.0, np.zeros((6, 2)), "short")
 
 
 def fake_regressor(model: FaceModel) -> Regressor:

@@ -11,11 +11,12 @@ import pytest
 
 from facejax.commands.demo import portrait, random_face
 from facejax.face_model.load import load_face_model
+from facejax.images.boxes import box_area, box_overlap
 from facejax.images.read import read_pixels
 from facejax.nets._blaze import Block, Depthwise
 from facejax.nets.blazeface import CONFIGS, anchor_centres, apply_blazeface, decode_anchors
 from facejax.regression import detector as detection
-from facejax.regression.detector import Candidate, box_area, box_overlap, detect_faces, load_detector, merge, tiles
+from facejax.regression.detector import Candidate, detect_faces, load_detector, merge, tiles
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,9 @@ def test_tiles_cover_the_photo_and_overlap_by_half(size):
 def test_candidates_that_overlap_are_one_with_the_best_score():
     points = np.zeros((6, 2))
     boxes = [[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 70, 70]]
-    some = [Candidate(np.array(box, float), s, points + s) for box, s in zip(boxes, [0.9, 0.6, 0.7], strict=True)]
+    some = [
+        Candidate(np.array(box, float), s, points + s, "short") for box, s in zip(boxes, [0.9, 0.6, 0.7], strict=True)
+    ]
     merged = merge(some)
     assert [one.score for one in merged] == [0.9, 0.7]
     np.testing.assert_allclose(merged[0].box, [0.4, 0, 10.4, 10])

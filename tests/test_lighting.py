@@ -11,6 +11,7 @@ from facejax.camera import axis_angle_to_quaternion, quaternion_to_matrix
 from facejax.lighting import (
     linear_to_srgb,
     luma,
+    rgb_to_lab,
     rgb_to_ycbcr,
     roll_light,
     rotate_light,
@@ -187,3 +188,18 @@ def test_a_turned_light_shades_turned_normals_as_before():
     np.testing.assert_allclose(shade(normals @ rotation.T, turned), shade(normals, light), atol=2e-6)
     about_view = quaternion_to_matrix(axis_angle_to_quaternion(jnp.array([0.0, 0.0, 0.6])))
     np.testing.assert_allclose(rotate_light(light, about_view), roll_light(light, jnp.float32(0.6)), atol=2e-6)
+
+
+@pytest.mark.parametrize(("rgb", "lab"), [
+    ((0, 0, 0), (0, 0, 0)), ((1, 1, 1), (100, 0, 0)), ((1, 0, 0), (53.24, 80.09, 67.20)),
+    ((0, 1, 0), (87.74, -86.18, 83.18)), ((0, 0, 1), (32.30, 79.19, -107.86)), ((0.5, 0.5, 0.5), (53.39, 0, 0)),
+])  # fmt: skip
+def test_lab_of_known_colours(rgb, lab):
+    """Published values of the primaries (D65)."""
+    np.testing.assert_allclose(rgb_to_lab(np.array(rgb, np.float64)), lab, atol=0.06)
+    np.testing.assert_allclose(rgb_to_lab(jnp.array(rgb, jnp.float32)), lab, atol=0.06)
+
+
+def test_lab_is_opencvs():
+    image = np.random.default_rng(0).uniform(0, 1, (5, 7, 3)).astype(np.float32)
+    np.testing.assert_allclose(rgb_to_lab(image), cv2.cvtColor(image, cv2.COLOR_RGB2Lab), atol=0.3)  # of a coarse table

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from fake_regressor import fake_regress_crops, fake_regressor
+from fake_regressor import candidate, fake_regress_crops, fake_regressor
 from toy import toy_model
 from toy_photos import write_toy_model, write_toy_photo
 
@@ -12,7 +12,6 @@ import facejax
 from facejax.cli import main
 from facejax.export import write_png
 from facejax.images import read_boxes
-from facejax.images.detect import Candidate
 from facejax.programs import forget_programs
 from facejax.regression import candidates
 from facejax.regression import photos as whole
@@ -36,12 +35,12 @@ def network(monkeypatch):
     forget_programs()
 
 
-def find_red(image):
+def find_red(image, *, every):
     rows, columns = np.nonzero(image[..., 0] - image[..., 1] > 0.5)
     if not len(rows):
         return []
     box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    return [Candidate(np.array(box, float), 1.0)]
+    return [candidate(box)]
 
 
 def photo(*blocks):

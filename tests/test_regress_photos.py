@@ -6,7 +6,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fake_regressor import fake_regress_crops, fake_regressor, template
+from fake_regressor import candidate, fake_regress_crops, fake_regressor, template
 from PIL import Image
 from scipy.stats import rayleigh
 from toy import toy_model
@@ -18,7 +18,6 @@ from facejax.engine.faces import FaceFinder
 from facejax.export import write_png
 from facejax.fitting.landmarks import FaceStart, fit_landmarks, landmark_noise
 from facejax.images import list_photos
-from facejax.images.detect import Candidate
 from facejax.programs import forget_programs, jit
 from facejax.regression import candidates
 from facejax.regression import photos as whole
@@ -52,9 +51,7 @@ def regressor(monkeypatch):
 def found(monkeypatch):
     """What the detector finds, as the test says."""
     boxes: list[tuple] = []
-    monkeypatch.setattr(
-        candidates, "detect_faces", lambda image: [Candidate(np.array(box, float), 1.0) for box in boxes]
-    )
+    monkeypatch.setattr(candidates, "detect_faces", lambda image, *, every: [candidate(box) for box in boxes])
     return boxes
 
 
@@ -174,7 +171,8 @@ def test_wrong_boxes_are_refused(boxes, message):
 
 def test_a_large_photo_is_shrunk_but_its_pixels_are_the_photos(regressor):
     image = photo((1000, 600, 1800, 1500), size=(2400, 3200))
-    portrait = next(candidates.portraits(regressor, image, 0, np.array([[1000.0, 600, 1800, 1500]]), 0))
+    box = np.array([[1000.0, 600, 1800, 1500]])
+    portrait = next(candidates.portraits(regressor, image, 0, box, 0, every=False))
     assert max(portrait.pixels.shape) <= candidates.SURROUNDINGS * candidates.KEPT_PIXELS * regressor.config.side
     result = facejax.regress(image, boxes=[1050, 580, 1900, 1450])
     np.testing.assert_allclose(result.landmarks[0], expected((1000, 600, 1800, 1500)), atol=15)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fake_regressor import fake_regress_crops, fake_regressor, template
+from fake_regressor import candidate, fake_regress_crops, fake_regressor, template
 from toy import toy_model
 from toy_photos import SIDE, write_toy_photo
 
@@ -16,7 +16,6 @@ from facejax.camera import PerspectiveCamera, quaternion_to_euler
 from facejax.cli import main
 from facejax.export import write_png
 from facejax.fitting.scene import project_landmarks
-from facejax.images.detect import Candidate
 from facejax.lighting import shade
 from facejax.nets.encoder import EncoderConfig
 from facejax.programs import forget_programs
@@ -146,14 +145,14 @@ def network(monkeypatch):
     forget_programs()
 
 
-def detect_upright(image):
+def detect_upright(image, *, every=False):
     """The red and blue block, if blue lies below red."""
     masks = [image[..., k] - image[..., 1] > 0.3 for k in (0, 2)]
     if not all(mask.any() for mask in masks):
         return []
     (top, left), (bottom, right) = (edge(np.argwhere(masks[0] | masks[1]), axis=0) for edge in (np.min, np.max))
     upright = np.argwhere(masks[1]).mean(0)[0] - np.argwhere(masks[0]).mean(0)[0] > 5
-    return [Candidate(np.array([left, top, right + 1, bottom + 1], float), 1.0)] if upright else []
+    return [candidate([left, top, right + 1, bottom + 1])] if upright else []
 
 
 def photo(strength=0.9, face=FACE):
@@ -183,7 +182,9 @@ def test_the_right_turn_is_taken(network, turn, given):
 
 def test_turns_cost_nothing_where_the_photo_is_upright(network, monkeypatch):
     looks = []
-    monkeypatch.setattr(candidates, "detect_faces", lambda image: looks.append(image.shape) or detect_upright(image))
+    monkeypatch.setattr(
+        candidates, "detect_faces", lambda image, *, every: looks.append(image.shape) or detect_upright(image)
+    )
     facejax.regress([photo(), photo()])
     assert looks == [(240, 320, 3)] * 2
     facejax.regress(np.rot90(photo(), 2))
@@ -290,8 +291,8 @@ def test_a_face_is_counted_once_and_cloth_is_none(other, count):
 def test_the_largest_face_is_one_that_the_network_trusts(network, monkeypatch):
     large, small = (160, 20, 300, 200), (20, 60, 80, 140)
     image = np.maximum(photo(0.5, large), photo(0.9, small))
-    found = [Candidate(np.array(box, float), 1.0) for box in (large, small)]
-    monkeypatch.setattr(candidates, "detect_faces", lambda image: found)
+    found = [candidate(box) for box in (large, small)]
+    monkeypatch.setattr(candidates, "detect_faces", lambda image, *, every: found)
     assert facejax.regress(image, faces="all").doubtful.tolist() == [True, False]
     largest = facejax.regress(image)
     assert not largest.doubtful[0] and np.allclose(largest.boxes[0], small)

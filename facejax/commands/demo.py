@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +16,7 @@ from facejax.face_model.load import load_face_model
 from facejax.fitting import LINEAR
 from facejax.fitting.light import skin_color
 from facejax.fitting.scene import project_landmarks
-from facejax.lighting import uniform_light
+from facejax.lighting import rgb_to_lab, uniform_light
 from facejax.mesh import align_similarity
 from facejax.programs import jit
 from facejax.rendering import render
@@ -128,4 +127,4 @@ def skin_lab(model: FaceModel, albedo: Float[Array | np.ndarray, "N A"]) -> Floa
     """The mean colour of each face's linear albedo as CIE 1976 L*a*b* (L* from 0 to 100)."""
     mean, moves = skin_color(model, own_albedo(model))
     colors = np.clip(np.asarray(mean[None] + albedo @ moves, np.float32), 0, 1)
-    return cv2.cvtColor(colors[None], cv2.COLOR_RGB2Lab)[0]
+    return rgb_to_lab(colors)

@@ -14,7 +14,7 @@ from facejax.engine.job import TAKEN, Group
 from facejax.fitting import RECIPES
 from facejax.images import Photo, box_of, find_landmarks, read_boxes, read_image, read_landmarks
 from facejax.images.box_files import Boxes, entry_of, unused_boxes
-from facejax.images.detect import box_area
+from facejax.images.boxes import box_area
 from facejax.images.lens import Lens
 from facejax.images.read import Pixels, read_with_lens
 from facejax.regression.given import doubt_given

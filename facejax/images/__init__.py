@@ -4,7 +4,6 @@
 - `sources`: `list_photos` from folders, lists, tar archives, Parquet tables; `Photo`, where one photograph is
 - `landmark_files`: `read_landmarks`, `find_landmarks`
 - `box_files`: `read_boxes`, `box_of`
-- `detect`: `detect_faces`
 - `crop`: `Crop`, `face_crop`, `apply_crop`
 - `lens`: `Lens`, `lens_of`, what a file says of its focal length
 - `align`: `align_face`, a differentiable crop aligned by five points
@@ -13,7 +12,6 @@
 from facejax.images.align import align_face
 from facejax.images.box_files import box_of, read_boxes
 from facejax.images.crop import Crop, apply_crop, face_crop
-from facejax.images.detect import detect_faces
 from facejax.images.landmark_files import find_landmarks, read_landmarks
 from facejax.images.lens import Lens, given_lens, lens_of
 from facejax.images.read import as_photo, read_image
@@ -27,7 +25,6 @@ __all__ = [
     "apply_crop",
     "as_photo",
     "box_of",
-    "detect_faces",
     "face_crop",
     "find_landmarks",
     "given_lens",

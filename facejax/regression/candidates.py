@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from facejax.images import apply_crop
+from facejax.images.boxes import box_area, box_overlap
 from facejax.images.crop import Crop
-from facejax.images.detect import box_area, box_overlap, detect_faces
+from facejax.regression.detector import detect_faces
 from facejax.regression.regressor import Regression, Regressor, box_crop
 from facejax.regression.turned import turn_box, turn_regression, turned_shape
 
@@ -65,7 +66,13 @@ def landmark_box(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, " 4"
 
 
 def portraits(
-    regressor: Regressor, image: np.ndarray, photo: int, given: Float[np.ndarray, "K 4"] | None, turn: int
+    regressor: Regressor,
+    image: np.ndarray,
+    photo: int,
+    given: Float[np.ndarray, "K 4"] | None,
+    turn: int,
+    *,
+    every: bool,
 ) -> Iterator[Portrait | ValueError]:
     """The candidates of one photo that is turned first; for a box outside of the photo the error in its place.
 
@@ -75,10 +82,11 @@ def portraits(
       photo: its index.
       given: boxes in pixels of the photo as it is; None: the detector looks for faces.
       turn: quarter turns.
+      every: look for the small faces of a crowd too.
     """
     turned = np.rot90(image, turn)
     height, width = image.shape[:2]
-    boxes = [one.box for one in detect_faces(turned)] if given is None else list(given)
+    boxes = [one.box for one in detect_faces(turned, every=every)] if given is None else list(given)
     for number, box in enumerate(boxes):
         try:
             if given is not None:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from PIL import Image
 
 from facejax.checkpoints import load
+from facejax.images.boxes import box_area, box_overlap
 from facejax.images.read import Pixels
 from facejax.nets.blazeface import CONFIGS, apply_blazeface, decode_anchors
 from facejax.programs import compile_cached
@@ -30,8 +31,8 @@ TILES = 4  # a photo is searched in tiles down to this part of its longer side
 LEAST_TILE = 96  # pixels; a smaller tile would only be enlarged
 
 # Side of the landmarks' box as a share of the detection's, and how far its centre lies below, in the same unit: medians
-# over 200 photographs of AFLW2000-3D's development half.
-LANDMARK_BOX = {"short": (0.937, 0.047), "full": (0.873, 0.085)}
+# over 1,000 rendered faces, experiments/detector_boxes.py.
+LANDMARK_BOX = {"short": (0.96, 0.051), "full": (0.93, 0.083)}
 
 
 class Candidate(NamedTuple):
@@ -40,6 +41,7 @@ class Candidate(NamedTuple):
     box: Float[np.ndarray, " 4"]  # estimated box of its 68 landmarks: left, top, right, bottom, pixels
     score: float  # probability that it is a face
     points: Float[np.ndarray, "6 2"]  # right and left eye, tip of the nose, mouth, right and left ear, pixels
+    net: str  # that found it first
 
 
 class Detections(NamedTuple):
@@ -86,9 +88,9 @@ def detect_faces(image: Pixels, *, every: bool = False, detector: FaceDetector |
     """
     detector = load_detector() if detector is None else detector
     height, width = image.shape[:2]
-    found = _search(detector, image, [(0, 0, width, height)])
+    found = search_parts(detector, image, [(0, 0, width, height)])
     if every or not found:
-        found += _search(detector, image, tiles(width, height))
+        found += search_parts(detector, image, tiles(width, height))
     return sorted(merge(found), key=lambda face: -box_area(face.box))
 
 
@@ -117,36 +119,23 @@ def merge(found: Sequence[Candidate]) -> list[Candidate]:
         scores = np.array([one.score for one in group])
         weights = scores / scores.sum()
         mean = [np.einsum("n,n...->...", weights, np.stack([one[k] for one in group])) for k in (0, 2)]
-        merged.append(Candidate(mean[0], float(scores.max()), mean[1]))
+        merged.append(Candidate(mean[0], float(scores.max()), mean[1], group[0].net))
     return merged
 
 
-def box_area(box: Float[np.ndarray, " 4"]) -> float:
-    """Area in square pixels; 0 for an empty box."""
-    return float(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0))
-
-
-def box_overlap(one: Float[np.ndarray, " 4"], other: Float[np.ndarray, " 4"]) -> float:
-    """Intersection over union of two boxes."""
-    both = np.concatenate([np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])])
-    shared = box_area(both)
-    return shared / max(box_area(one) + box_area(other) - shared, 1e-9)
-
-
-def _search(detector: FaceDetector, image: Pixels, parts: Sequence[tuple[int, int, int, int]]) -> list[Candidate]:
-    """The faces in some parts of a photo, in its pixels."""
+def search_parts(detector: FaceDetector, image: Pixels, parts: Sequence[tuple[int, int, int, int]]) -> list[Candidate]:
+    """What each net takes for a face in some parts (left, top, right, bottom) of a photo, in its pixels."""
     found = []
-    for part in parts:
-        left, top, right, bottom = part
+    for left, top, right, bottom in parts:
         view = image[top:bottom, left:right]
-        scale = max(view.shape[:2])  # pixels of the photo for the side of the square
-        corner = np.array([left, top]) - (scale - np.array([view.shape[1], view.shape[0]])) / 2
+        side = max(view.shape[:2])  # of the square around the part, pixels of the photo
+        corner = np.array([left, top]) - (side - np.array([view.shape[1], view.shape[0]])) / 2
         pictures = {name: _square(view, config.side)[None] for name, config in CONFIGS.items()}
         for name, seen in _program(detector)(detector, pictures).items():
             score, points = np.asarray(seen.score[0]), np.asarray(seen.points[0], np.float64)
             for k in np.flatnonzero(score > SURE):
-                placed = points[k] * scale + corner
-                found.append(Candidate(_landmark_box(name, placed[:2]), float(score[k]), placed[2:]))
+                placed = points[k] * side + corner
+                found.append(Candidate(_landmark_box(name, placed[:2]), float(score[k]), placed[2:], name))
     return found
 
 

@@ -93,7 +93,7 @@ def regress_photos(
     names = list(names)
     found: list[RegressedFace] = []
     given, failures = _boxes_by_photo(boxes, names)
-    search = _Search(regressor, compile_regressor(regressor, batch), photos, names, given, batch)
+    search = _Search(regressor, compile_regressor(regressor, batch), photos, names, given, batch, faces == "all")
     for start in range(0, len(photos), batch):
         group = range(start, min(start + batch, len(photos)))
         seen = search.look([index for index in group if index not in failures], (0,), failures)
@@ -157,6 +157,7 @@ class _Search:
     names: Sequence[str]
     given: Sequence[np.ndarray | None]
     batch: int
+    every: bool  # look for the small faces of a crowd too
 
     def look(self, indices: Iterable[int], turns: Sequence[int], failures: dict[int, str]) -> dict[int, list[Seen]]:
         """What the network sees in photos that are turned first; adds lines to `failures`.
@@ -170,7 +171,7 @@ class _Search:
             try:
                 image = as_photo(photo, name) if isinstance(photo, ARRAYS) else read_image(photo)
                 for turn in turns:
-                    for one in portraits(self.regressor, image, index, self.given[index], turn):
+                    for one in portraits(self.regressor, image, index, self.given[index], turn, every=self.every):
                         if isinstance(one, Portrait):
                             found.append(one)
                         else:
