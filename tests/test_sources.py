@@ -192,8 +192,6 @@ def test_what_cannot_be_listed_says_why(folder, tmp_path):
             list_photos([tmp_path / name])
     with pytest.raises(FileNotFoundError, match=r"nowhere: no such photo, folder"):
         list_photos([tmp_path / "nowhere"])
-    with pytest.raises(ValueError, match="would both write to a/"):
-        list_photos([folder / "all", folder / "all.tar"])
 
 
 def test_faces_of_one_photograph_and_another_photograph_of_their_name_are_found():

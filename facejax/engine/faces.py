@@ -57,6 +57,8 @@ class FaceFinder:
     """finds the faces if there are no `landmarks`"""
     landmarks: Path | None = None
     """one file, or a folder of them"""
+    landmark_group: str | None = None
+    """which group of landmark files with several"""
     boxes: Mapping[str, np.ndarray] = field(default_factory=dict)
     """by the names of photographs, see `facejax.images.box_of`"""
     masks: Path | None = None
@@ -98,7 +100,7 @@ class FaceFinder:
         image = read_pixels(photo)
         points = None
         if self.landmarks is not None:
-            points = _inside(read_landmarks(find_landmarks(self.landmarks, photo)), image)
+            points = _inside(read_landmarks(find_landmarks(self.landmarks, photo), group=self.landmark_group), image)
         boxes = box_of(photo, self.boxes)
         if self.single and boxes is not None:
             boxes = boxes[[np.argmax([box_area(box) for box in boxes])]]
@@ -109,6 +111,7 @@ class FaceFinder:
 def load_finder(
     *,
     landmarks: Path | None,
+    landmark_group: str | None = None,
     boxes: Path | None,
     masks: Path | None = None,
     faces: Faces = "largest",
@@ -119,6 +122,7 @@ def load_finder(
 
     Args:
         landmarks: one file, or a folder of them; None: the faces are looked for.
+        landmark_group: which group of landmark files with several; None: the only one with 68 points.
         boxes: a JSON file of boxes.
         masks: folder with the photographs' masks.
         faces: which of the faces found in a photograph: the "largest", or "all".
@@ -128,6 +132,7 @@ def load_finder(
     return FaceFinder(
         regressor=load_regressor() if landmarks is None else None,
         landmarks=landmarks,
+        landmark_group=landmark_group,
         boxes={} if boxes is None else read_boxes(boxes),
         masks=masks,
         faces=faces,

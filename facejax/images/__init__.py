@@ -14,11 +14,14 @@ from facejax.images.box_files import box_of, read_boxes
 from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.images.detect import detect_faces
 from facejax.images.landmark_files import find_landmarks, read_landmarks
+from facejax.images.photo import Photo
 from facejax.images.read import as_photo, read_image
-from facejax.images.sources import Photo, list_photos
+from facejax.images.sources import LeftOut, Listing, list_photos, list_sources
 
 __all__ = [
     "Crop",
+    "LeftOut",
+    "Listing",
     "Photo",
     "align_face",
     "apply_crop",
@@ -28,6 +31,7 @@ __all__ = [
     "face_crop",
     "find_landmarks",
     "list_photos",
+    "list_sources",
     "read_boxes",
     "read_image",
     "read_landmarks",
