@@ -35,8 +35,8 @@ class FitOptions:
     """folder for the results, or its URL where fsspec can write (s3://, gs://, ...); each photo gets a folder of its
     own in it"""
     landmarks: Path | None = None
-    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json, .mat, .txt, .csv), or a folder with <stem>.npy and
-    so on; without them the face is looked for and its landmarks are regressed"""
+    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json, .mat, .txt, .csv), or a folder with <stem>.npy
+    and so on; without them the face is looked for and its landmarks are regressed"""
     landmark_group: str | None = None
     """which group of menpo's .ljson files with several (default: the only one with 68 points)"""
     boxes: Path | None = None

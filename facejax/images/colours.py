@@ -97,13 +97,16 @@ def _built(profile: bytes, mode: str) -> tuple[str, Any] | None:
     wanted = _PROFILE_MODES.get(space)
     if wanted is None or (wanted != mode and (mode, wanted) != ("L", "RGB")):
         raise ValueError(f"it is for {space}, the image is {mode}")
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    if wanted == "L":  # its tables would be too coarse for dark values
+        flags |= ImageCms.Flags.NOOPTIMIZE
     transform = ImageCms.buildTransform(
         source,
         _srgb(),
         wanted,
         "RGB",
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        flags=flags,
     )
     return None if wanted != "CMYK" and _changes_nothing(wanted, transform) else (wanted, transform)
 

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from facejax.images.colours import png_chunks
 from facejax.images.levels import declared_white
 
 # Tags of TIFF.
@@ -42,8 +41,6 @@ def read_deep(image: Image.Image, file: Any) -> Deep | None:
     if values is None or values.shape[:2] != (image.height, image.width):
         return None
     white = _declared(tags)
-    if image.format == "PNG":
-        white = declared_white(max(png_chunks(file).get(b"sBIT", b"\0")), None)
     return Deep(values, _orientation(image.getexif()), image.info.get("icc_profile"), white)
 
 

@@ -36,7 +36,7 @@ def whole_to_unit(values: np.ndarray, name: str, declared: int = 0) -> Float[np.
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     if low < 0 or high > 65535:
         raise ValueError(f"{name}: has values from {low} to {high}: save it with 8 or 16 bits, 0 to 65535")
-    white = declared if high <= declared else 65535
+    white = declared if high <= declared != 0 else 65535
     if not declared and 0 < high < _DARK and not _made_for_16(values):
         white = _likely_white(high)
         if white < 65535:
@@ -72,14 +72,14 @@ def float_to_unit(values: np.ndarray, name: str) -> Float[np.ndarray, "..."]:
 
 
 def declared_white(bits: Any, most: Any) -> int:
-    """The value of white by a file's bits per sample and largest value, 0 if they do not tell.
+    """The value of white by a TIFF's bits per sample and largest value, as Pillow reads them; 0 if they do not tell.
 
     Many programs write the largest value that happens to be in the picture, so only ends of whole ranges count.
     """
     whites = [2**one - 1 for one in _BITS]
     if isinstance(most, int | float) and int(most) in whites[1:]:
         return int(most)
-    return 2**bits - 1 if isinstance(bits, int) and 8 < bits < 16 else 0
+    return 4095 << 4 if bits == 12 else 0  # packed samples of 12 bits are widened, without filling up
 
 
 def _likely_white(high: int) -> int:
