@@ -284,15 +284,16 @@ def _apart(photos: list[Photo]) -> list[Photo]:
 
 
 def _archive_names(sources: Sequence[str]) -> dict[str, str]:
-    """The archives' names without suffix, with as many of the folders around them as it takes to tell them apart."""
+    """The archives' names; with their suffix and the folders around them as far as it takes to tell them apart."""
     paths = {source: PurePosixPath(source if is_url(source) else os.path.abspath(source)) for source in sources}
-    parts = {source: [*path.parts[1:-1], path.stem] for source, path in paths.items()}
-    most = max(map(len, parts.values()), default=0)
-    for count in range(1, most + 1):
-        names = {source: readable("/".join(one[-count:])) for source, one in parts.items()}
-        if len(set(names.values())) == len(names):
-            return names
-    return {source: readable("/".join(one)) for source, one in parts.items()}
+    names: dict[str, str] = {}
+    for count in range(1, max((len(path.parts) for path in paths.values()), default=0) + 1):
+        for end in ("stem", "name"):
+            parts = {source: [*path.parts[1:-1], getattr(path, end)] for source, path in paths.items()}
+            names = {source: readable("/".join(one[-count:])) for source, one in parts.items()}
+            if len(set(names.values())) == len(names):
+                return names
+    return names
 
 
 def _unique(photos: list[Photo]) -> list[Photo]:
