@@ -1,6 +1,5 @@
 """Photographs in tar and zip archives. Only their directories are read to list them; the archives are not unpacked."""
 
-import os
 import posixpath
 import tarfile
 import zipfile
@@ -10,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from facejax.images.kinds import ENCRYPTED, LINK, Why, sort_files
-from facejax.images.photo import Photo, is_url, open_file, read_head, readable
+from facejax.images.photo import Photo, file_stamp, is_url, open_file, read_head, readable
 
 Listed = tuple[list[Photo], list[tuple[str, Why]]]  # the photographs of a collection, and what is left out of it
 
@@ -91,8 +90,7 @@ def _zip_head(path: str, photo: Photo) -> bytes:
 def _zip(path: str) -> zipfile.ZipFile:
     """An opened archive; it is kept, because its directory would be read again for every photograph."""
     path = path.removeprefix("file://")
-    stamp = None if is_url(path) else (os.stat(path).st_mtime_ns, os.stat(path).st_size)
-    return _opened_zip(path, stamp)
+    return _opened_zip(path, file_stamp(path))
 
 
 @lru_cache(8)

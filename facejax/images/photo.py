@@ -1,5 +1,6 @@
 """The place of one photograph: a file, a URL, or an entry of an archive or table."""
 
+import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -83,6 +84,14 @@ def place_suffix(place: str | Path) -> str:
 def open_file(path: str) -> Any:
     """Open a local file or a URL for reading."""
     return file_system(path).open(path, "rb") if is_url(path) else open(path, "rb")
+
+
+def file_stamp(path: str) -> tuple[int, int] | None:
+    """What changes when a local file is written anew; None for a URL. Raises OSError."""
+    if is_url(path):
+        return None
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_size
 
 
 def read_head(photo: Photo, count: int = 64) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from facejax.images.kinds import Why, is_photo_name
-from facejax.images.photo import Photo, open_file
+from facejax.images.photo import Photo, file_stamp, open_file
 
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
 IMAGE_COLUMNS += ("img", "photo", "picture", "images", "photos", "img_bytes", "data")
@@ -139,7 +139,13 @@ class Table:
             return table.read_row_group(group, [self.column]).column(0)
 
 
-_table = lru_cache(8)(Table)
+def _table(path: str) -> Table:
+    return _opened_table(path, file_stamp(path))
+
+
+@lru_cache(8)
+def _opened_table(path: str, stamp: object) -> Table:
+    return Table(path)
 
 
 def _is_list(kind: Any) -> bool:
