@@ -92,7 +92,7 @@ def _transform(profile: bytes, mode: str, name: str) -> tuple[str, Any] | None:
 
 @lru_cache(16)
 def _built(profile: bytes, mode: str) -> tuple[str, Any] | None:
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    source: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     space = source.profile.xcolor_space.strip()
     wanted = _PROFILE_MODES.get(space)
     if wanted is None or (wanted != mode and (mode, wanted) != ("L", "RGB")):

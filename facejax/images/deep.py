@@ -71,8 +71,8 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _is_deep_rgb(image: Image.Image) -> bool:
     """By the layout in which Pillow reads each pixel, such as "RGB;16B"."""
-    layouts = (tile[3] if isinstance(tile[3], str) else next(iter(tile[3] or ("",)), "") for tile in image.tile)
-    return image.format in ("PNG", "TIFF") and any(";16" in str(layout) for layout in layouts) and "I" not in image.mode
+    layouts = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+    return image.format in ("PNG", "TIFF") and ";16" in layouts and not image.mode.startswith("I")
 
 
 def _decode(file: Any) -> np.ndarray | None:

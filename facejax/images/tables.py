@@ -1,6 +1,6 @@
 """Photographs in Parquet tables: encoded images (the bytes of JPEG, PNG, ... files) in one of the columns."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -113,13 +113,9 @@ class Table:
         """How many images stand in lists after the first."""
         if not _is_list(kind):
             return 0
-        import pyarrow.compute as compute
-
-        lengths = [
-            compute.list_value_length(table.read_row_group(k, [self._path_of(kind) or self.column]).column(0))
-            for k in range(table.num_row_groups)
-        ]
-        return sum(max(length - 1, 0) for one in lengths for length in one.to_pylist() if length is not None)
+        column = self._path_of(kind) or self.column
+        parts = (table.read_row_group(k, [column]).column(0) for k in range(table.num_row_groups))
+        return sum(max(len(one) - 1, 0) for part in parts for one in part if one.is_valid)
 
     def image(self, row: int) -> bytes:
         """The bytes of a row's image. Raises ValueError when there are none."""
@@ -127,8 +123,8 @@ class Table:
         found: Any = self.images(group)[row - self.starts[group]]
         if _is_list(found.type):
             found = found[0] if found.is_valid and len(found) else None
-        if isinstance(found, Mapping):  # its path is not looked at, because it may not be text
-            found = found.get("bytes") if found.is_valid else None
+        if found is not None and _is_struct(found.type):  # its path is not looked at, because it may not be text
+            found = found["bytes"] if found.is_valid else None
         value = None if found is None else found.as_py()
         if not value:
             raise ValueError(f"{self.path}: {self.names[row]}: the table holds no image there")
