@@ -41,7 +41,7 @@ def read_deep(image: Image.Image, file: Any) -> Deep | None:
     if values is None or values.shape[:2] != (image.height, image.width):
         return None
     white = _declared(tags)
-    return Deep(values, _orientation(image.getexif()), image.info.get("icc_profile"), white)
+    return Deep(values, orientation_of(image), image.info.get("icc_profile"), white)
 
 
 def read_deep_tiff(file: Any) -> Deep | None:
@@ -54,10 +54,19 @@ def read_deep_tiff(file: Any) -> Deep | None:
     return Deep(values, _orientation(tags), profile if isinstance(profile, bytes) else None, _declared(tags))
 
 
+def orientation_of(image: Image.Image) -> int:
+    """The orientation in an image's EXIF block; 1 where that is damaged: the pixels are still good."""
+    try:
+        return _orientation(image.getexif())
+    except Exception:
+        return 1
+
+
 def tiff_size(file: Any) -> tuple[int, int]:
-    """Width and height of a TIFF. Raises KeyError or SyntaxError if it does not tell."""
+    """Width and height of a TIFF, upright. Raises KeyError or SyntaxError if it does not tell."""
     tags = _tags(file)
-    return int(tags[_WIDTH]), int(tags[_HEIGHT])
+    width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
+    return (height, width) if _orientation(tags) in (5, 6, 7, 8) else (width, height)
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -107,9 +116,5 @@ def _first(value: Any) -> Any:
 
 
 def _orientation(tags: Any) -> int:
-    """The orientation; 1 where the tags are damaged: the pixels are still good."""
-    try:
-        found = tags.get(_ORIENTATION, 1)
-    except Exception:
-        return 1
+    found = tags.get(_ORIENTATION, 1)
     return found if isinstance(found, int) and 1 <= found <= 8 else 1

@@ -12,8 +12,18 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from facejax.images.colours import SRGB, Coding, code_to_srgb, deep_to_srgb, profile_to_srgb, read_coding
-from facejax.images.deep import Deep, is_deep, is_tiff, read_deep, read_deep_tiff, tiff_size, turn_upright
+from facejax.images.deep import (
+    Deep,
+    is_deep,
+    is_tiff,
+    orientation_of,
+    read_deep,
+    read_deep_tiff,
+    tiff_size,
+    turn_upright,
+)
 from facejax.images.kinds import HEIF_HINT, is_heif, reads_heif
+from facejax.images.lens import Lens, lens_of
 from facejax.images.levels import float_to_unit, whole_to_unit
 from facejax.images.photo import Photo, is_url, photo_file
 
@@ -38,18 +48,33 @@ def read_image(path: str | Path | Photo) -> Float[np.ndarray, "H W 3"]:
 
 def read_pixels(path: str | Path | Photo) -> Pixels:
     """Like `read_image`, but bytes where the file has 8 bits and no transparency: takes less memory to keep."""
+    return read_with_lens(path)[0]
+
+
+def read_with_lens(path: str | Path | Photo) -> tuple[Pixels, Lens | None]:
+    """`read_pixels`, and what the file's EXIF block says of the lens."""
     with _opened(path) as (image, file, name):
         if image is None:
-            deep, coding = read_deep_tiff(file), None
+            deep = read_deep_tiff(file)
             if deep is None:
                 raise Image.UnidentifiedImageError
-            return _deep_to_rgb(deep, coding, name)
+            return _deep_to_rgb(deep, None, name), None
         coding = read_coding(file, image, name)
         file.seek(0)
         if is_deep(image) and (deep := read_deep(image, file)) is not None:
-            return _deep_to_rgb(deep, coding, name)
+            return _deep_to_rgb(deep, coding, name), lens_of(image)
         image.load()
-        return _bytes_to_rgb(_upright(image, name), coding, name)
+        lens = lens_of(image)
+        return _bytes_to_rgb(_upright(image, name), coding, name), lens
+
+
+def image_size(path: str | Path | Photo) -> tuple[int, int]:
+    """Width and height of a photograph, upright, from the file's header. Raises like `read_image`."""
+    with _opened(path) as (image, file, _):
+        if image is None:
+            return tiff_size(file)
+        turned = orientation_of(image) in (5, 6, 7, 8)
+        return (image.height, image.width) if turned else image.size
 
 
 def held_bytes(path: str | Path | Photo) -> int:
