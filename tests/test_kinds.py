@@ -161,6 +161,30 @@ def test_masks_alone_are_photographs(tmp_path):
     assert len(listing.photos) == 4 and not listing.left_out
 
 
+@pytest.mark.parametrize(
+    ("photo", "mask"),
+    [
+        ("a.jpg", "masks/a.png"),
+        ("a.jpg", "Mask/a.png"),
+        ("images/a.jpg", "masks/a.png"),
+        ("x/images/a.jpg", "x/seg/a.png"),
+        ("x/images/1/a.jpg", "x/segmentation/1/a.png"),
+        ("x/a.jpg", "x/parsing/a.png"),
+        ("sub/a.jpg", "masks/sub/a.png"),
+    ],
+)
+def test_folders_of_masks_are_left_out(photo, mask):
+    kept, left = sort_files([photo, mask, "masks/other.png"])
+    assert kept == [photo, "masks/other.png"] and [name for name, _ in left] == [mask]
+
+
+@pytest.mark.parametrize(
+    "other", ["masks/a.png", "x/masks/b.png", "y/masks/a.png", "masked/a.png", "x/mask.png", "x/alpha/a.jpg"]
+)
+def test_other_folders_are_not(other):
+    assert sort_files(["x/images/a.jpg", other])[0] == ["x/images/a.jpg", other]
+
+
 def test_lists_leave_out_stray_files_and_masks_only(tmp_path):
     lines = ["a/000.jpg", "a/._000.jpg", "__MACOSX/a/000.jpg", "a/000.seg.png", "a/Thumbs.db", ".cache/x.jpg", "y"]
     lines += [f"{tmp_path}/.hidden/z.jpg", "@eaDir/a.jpg", ".DS_Store", "gone.jpg", "s3://b/.well/q.jpg"]

@@ -109,7 +109,7 @@ def test_mat_files_count_from_one(tmp_path, name):
     np.testing.assert_allclose(read_landmarks(tmp_path / "a.mat"), POINTS - shift, atol=1e-3)
 
 
-def test_the_readers_of_a_benchmark_and_of_landmark_files_agree(tmp_path, shared):
+def test_the_readers_of_a_benchmark_and_of_landmark_files_agree(tmp_path):
     """Points of AFLW2000-3D as `evaluate` has them."""
     from facejax.evaluation.aflw2000 import read_aflw2000
 

@@ -188,6 +188,8 @@ def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.nd
     if path is None:
         raise FileNotFoundError(f"{photo}: has no mask; add {paths[-1]}, or leave out --masks")
     mask = read_image(path)[..., 0]
+    if 0 < mask.max() <= 1 / 255:  # of zeros and ones
+        mask = np.minimum(255.0 * mask, 1.0)
     if mask.shape != shape:
         size, wanted = (f"{one[1]} x {one[0]}" for one in (mask.shape, shape))
         raise ValueError(f"{photo}: its mask is of another size ({size} pixels): give one of {wanted}, as the photo")

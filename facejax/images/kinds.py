@@ -5,7 +5,7 @@ Taken are the formats that Pillow reads, except documents, videos, icons and con
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
@@ -53,7 +53,9 @@ _SYSTEM = (
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "system volume information", "icon\r"),
 )
 _BACKUP = re.compile(r"(~|\.bak|\.orig|\.old|\.tmp|\.temp|\.part|\.partial|\.crdownload|_original)$", re.IGNORECASE)
-_MASK_WORDS = "masks?|segs?|segm|segment|segmentation|matte|matting|trimap|parsing|silhouette|alpha|depth|labels"
+_MASK_WORDS = "masks?|segs?|segm|segment|segmentation|matte|matting|trimap|parsing|silhouette|alpha|depth|labels?"
+_MASK_FOLDERS = "masks?|segs?|segmentations?|mattes?|trimaps?|parsing"
+_MASK_FOLDER = re.compile(rf"(?P<root>(.*/)?)({_MASK_FOLDERS})/(?P<rest>.+)", re.IGNORECASE)
 _MASK = re.compile(rf"(?P<a>.+)[-._ ]({_MASK_WORDS})|({_MASK_WORDS})[-._ ](?P<b>.+)", re.IGNORECASE)
 
 
@@ -151,7 +153,7 @@ def sort_files(
             kept.append(name)
         elif why is not NOTHING:
             left.append((name, why))
-    masks = _masks(name for name in kept if listed or suffix_of(name) not in ARCHIVES)
+    masks = _masks([name for name in kept if listed or suffix_of(name) not in ARCHIVES])
     return [name for name in kept if name not in masks], [*left, *((name, MASKS) for name in kept if name in masks)]
 
 
@@ -198,14 +200,35 @@ def _is_hidden(name: str, listed: bool = False) -> bool:
     return any(part.startswith(".") for part in (parts[-1:] if listed else parts))
 
 
-def _masks(names: Iterable[str]) -> set[str]:
-    """Those that are named as the mask of a photograph beside them, such as a.seg.png or a_mask.png beside a.jpg."""
-    masks: dict[str, str] = {}  # to the photograph that it belongs to, with its folder, perhaps without suffix
+def _masks(names: Sequence[str]) -> set[str]:
+    """Those that are named as the mask of a photograph: a.seg.png or a_mask.png beside a.jpg, or masks/a.png beside
+    a.jpg or images/a.jpg.
+    """
+    places: dict[str, str] = {}  # of masks: the photograph that each belongs to, perhaps without suffix
+    roots: dict[str, tuple[str, str]] = {}  # of those in a folder of masks: what is around it, and the rest of the name
     photos: set[str] = set()
     for name in names:
         folder, slash, file = name.rpartition("/")
         stem = PurePosixPath(file).stem
         if found := _MASK.fullmatch(stem):
-            masks[name] = f"{folder}{slash}{found['a'] or found['b']}"
+            places[name] = f"{folder}{slash}{found['a'] or found['b']}"
+        elif found := _MASK_FOLDER.fullmatch(f"{folder}{slash}{stem}"):
+            roots[name] = (found["root"] or "", found["rest"])
         photos |= {name, f"{folder}{slash}{stem}"}
-    return {name for name, photo in masks.items() if photo in photos}
+    masks = {name for name, photo in places.items() if photo in photos}
+    if roots:
+        around = {root for root, _ in roots.values()}
+        others = [name for name in names if name not in roots]
+        beside = {(root, rest) for name in others for root, rest in _without_a_folder(name) if root in around}
+        masks |= {name for name, place in roots.items() if place in beside}
+    return masks
+
+
+def _without_a_folder(name: str) -> Iterator[tuple[str, str]]:
+    """What is around each folder of a file, and the rest of its name without suffix; also without leaving one out."""
+    parts = name.split("/")
+    parts[-1] = PurePosixPath(parts[-1]).stem
+    for k in range(len(parts)):
+        root = "".join(f"{part}/" for part in parts[:k])
+        yield root, "/".join(parts[k:])
+        yield root, "/".join(parts[k + 1 :])
