@@ -264,6 +264,24 @@ def test_heic_is_read_with_its_reader(tmp_path):
         np.testing.assert_allclose(read_image(photo), pixels / 255.0, atol=0.02)
 
 
+def test_at_a_url_only_names_are_looked_at():
+    fsspec = pytest.importorskip("fsspec")
+    files = fsspec.filesystem("memory")
+    for name in ("a.jpg", "IMG_1", "README", "_SUCCESS", "clip.xyz", "a.seg.png", "._a.jpg"):
+        files.pipe(f"/kinds/in/{name}", encode("JPEG"))
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b.png", encode())
+    files.pipe("/kinds/in/0.zip", buffer.getvalue())
+    listing = list_sources(["memory://kinds/in/"])
+    assert [photo.file for photo in listing.photos] == ["b.png", "a.jpg"] and not listing.whole
+    assert all(read_image(photo).shape == (16, 16, 3) for photo in listing.photos)
+    (line,) = map(str, listing.left_out)
+    assert line == (
+        "left out of memory://kinds/in/: 1 without a suffix (give them one), 1 .xyz, 1 hidden (such as ._a.jpg), "
+        "1 named as masks of others (such as a.seg.png)"
+    )
+
+
 def test_many_names_are_sorted():
     names = [f"{k:06d}.{kind}" for k in range(20_000) for kind in ("jpg", "json", "seg.png")]
     kept, left = sort_files(names)

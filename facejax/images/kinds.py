@@ -48,6 +48,7 @@ _BESIDE = _split(
     ".rst .rtf .safetensors .sh .sha1 .sha256 .sqlite .stl .tfevents .toml .tsv .txt .url .wrl .xls .xlsx .xml .xmp",
     ".yaml .yml",
 )
+_NOTES = _split("readme license licence copying notice authors changelog contributing makefile version _success")
 _SYSTEM = (
     *("__macosx", "@eadir", "@__thumb", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found"),
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "system volume information", "icon\r"),
@@ -177,7 +178,8 @@ def _why(name: str, archives: bool, head: Callable[[str], bytes] | None) -> Why 
         return None
     if suffix:
         return Why(suffix)
-    return Why("without a suffix") if head is None else NOTHING
+    known = PurePosixPath(name).name.lower() in _NOTES
+    return NOTHING if known or head is not None else Why("without a suffix", "give them one", True)
 
 
 def _stray(name: str, listed: bool) -> Why | None:
