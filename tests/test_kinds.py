@@ -277,7 +277,7 @@ def test_at_a_url_only_names_are_looked_at():
     assert all(read_image(photo).shape == (16, 16, 3) for photo in listing.photos)
     (line,) = map(str, listing.left_out)
     assert line == (
-        "left out of memory://kinds/in/: 1 without a suffix (give them one), 1 .xyz, 1 hidden (such as ._a.jpg), "
+        "left out of memory://kinds/in/: 1 without a suffix (give them one), 1 hidden (such as ._a.jpg), 1 .xyz, "
         "1 named as masks of others (such as a.seg.png)"
     )
 

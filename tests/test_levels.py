@@ -1,5 +1,7 @@
 """Which value is white, in files and arrays of more than 8 bits."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -195,6 +197,33 @@ def test_twelve_bits_packed_are_twelve_bits(tmp_path):
     head = b"MM\0*\0\0\0\x08" + len(info).to_bytes(2, "big") + entries + b"\0\0\0\0"
     (tmp_path / "a.tif").write_bytes(head.ljust(200, b"\0") + packed)
     np.testing.assert_allclose(read_image(tmp_path / "a.tif")[..., 0], values / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [1023, 4095, 16383, 65535])
+@pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "rgb"])
+def test_netpbm_files_declare_their_white(tmp_path, caplog, most, pixels):
+    values = np.rint(pixels * 0.8 * most).astype(">u2")
+    head = f"P{5 if pixels.ndim == 2 else 6}\n16 12\n{most}\n".encode()
+    (tmp_path / "a.pnm").write_bytes(head + values.tobytes())
+    wanted = values / most if pixels.ndim == 3 else np.repeat(values[..., None] / most, 3, -1)
+    np.testing.assert_allclose(read_image(tmp_path / "a.pnm"), wanted, atol=0.003)
+    assert not caplog.text
+
+
+def test_cmyk_of_16_bits_is_read_in_8(tmp_path):
+    """OpenCV would take it for RGB with transparency."""
+    ink = np.zeros((4, 4, 4), "<u2")
+    ink[..., 1:3] = 65535
+    entries = [(256, 4, 4), (257, 4, 4), (258, 3, 0), (259, 3, 1), (262, 3, 5), (273, 4, 300), (277, 3, 4), (278, 4, 4)]
+    entries += [(279, 4, ink.nbytes), (332, 3, 1)]
+    body = b"".join(
+        struct.pack("<HHII", tag, kind, 4, 200) if tag == 258 else struct.pack("<HHII", tag, kind, 1, value)
+        for tag, kind, value in entries
+    )
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + body + b"\0\0\0\0"
+    content = head.ljust(200, b"\0") + struct.pack("<4H", 16, 16, 16, 16)
+    (tmp_path / "a.tif").write_bytes(content.ljust(300, b"\0") + ink.tobytes())
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif")[0, 0], [1, 0, 0], atol=0.1)
 
 
 def test_an_array_is_named_in_the_warning(caplog):

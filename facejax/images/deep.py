@@ -81,7 +81,7 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _is_deep_rgb(image: Image.Image) -> bool:
     """By the layout in which Pillow reads each pixel, such as "RGB;16B"."""
     layouts = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
-    return image.format in ("PNG", "TIFF") and ";16" in layouts and not image.mode.startswith("I")
+    return image.format in ("PNG", "TIFF") and ";16" in layouts and image.mode in ("RGB", "RGBA", "LA")
 
 
 def _decode(file: Any) -> np.ndarray | None:
