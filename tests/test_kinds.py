@@ -252,6 +252,20 @@ def test_heic_without_its_reader_names_the_extra(tmp_path, head, name, without_h
     assert not is_heif(encode("AVIF")[:64]) and not is_heif(encode("JPEG")[:64])
 
 
+@pytest.mark.parametrize("name", ["a.dng", "a.CR2", "a.nef"])
+def test_the_thumbnail_of_a_raw_file_is_not_taken_for_it(tmp_path, name):
+    (tmp_path / name).write_bytes(encode("TIFF"))
+    with pytest.raises(ValueError, match="camera raw files are not read; convert them to JPEG or TIFF"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.rar", "a.7z", "a.tar.gz", "a.tgz", "a.jpg.gz"])
+def test_a_packed_archive_that_is_named_says_to_unpack_it(tmp_path, name):
+    (tmp_path / name).write_bytes(b"Rar!")
+    with pytest.raises(ValueError, match=f"{name}: photos are read in place, .*: unpack it"):
+        list_sources([tmp_path / name])
+
+
 def test_heic_is_read_with_its_reader(tmp_path):
     heif = pytest.importorskip("pillow_heif")
     pixels = np.full((32, 48, 3), (200, 100, 50), np.uint8)

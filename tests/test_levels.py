@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from facejax.cli import warnings_as_lines
 from facejax.images import as_photo, read_image
 from facejax.images.read import held_bytes, read_pixels
 
@@ -230,3 +231,12 @@ def test_an_array_is_named_in_the_warning(caplog):
     values = np.rint(RGB * 4095).astype(np.uint16)
     np.testing.assert_allclose(as_photo(values, "mine"), RGB, atol=1e-3)
     assert "mine: its brightest value is 4095 of 65535: read as 12 bits" in caplog.text
+
+
+def test_commands_print_such_warnings_as_lines(capsys):
+    with warnings_as_lines():
+        as_photo(np.rint(RGB * 4095).astype(np.uint16), "mine")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "facejax: warning: mine: its brightest value is 4095 of 65535: read as 12 bits"
+    as_photo(np.rint(RGB * 4095).astype(np.uint16), "mine")
+    assert not capsys.readouterr().err

@@ -17,7 +17,6 @@ from facejax.export import save_face_model
 from facejax.face_model import FaceModel, MorphableModel
 from facejax.face_model.formats.plain import KEY
 from facejax.face_model.load import load_face_model
-from facejax.text_files import read_text
 from facejax.texture.decoder import import_decoder, save_decoder
 
 Source = Annotated[Path, tyro.conf.arg(metavar="IN")]
@@ -221,9 +220,7 @@ def read_model_landmarks(path: Path) -> Any:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return file["triangles"], file["weights"]
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        return np.loadtxt(read_text(path).split("\n"), dtype=np.int64)
+        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, dtype=np.int64)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
         raise ValueError(
             f"{path}: no landmarks; give 68 vertex numbers (.npy, .txt), or triangles (68,) and weights (68, 3) (.npz)"

@@ -25,19 +25,21 @@ def _split(*lines: str) -> tuple[str, ...]:
 
 
 _NO_PHOTOGRAPHS = _split("PDF EPS WMF MPEG FLI BUFR GRIB HDF5 FITS IPTC ICO CUR ICNS")  # formats of Pillow
+RAW = _split(
+    ".3fr .arw .bay .cap .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .ori",
+    ".pef .ptx .r3d .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f",
+)
+RAW_HINT = "convert them to JPEG or TIFF"
 # Photographs that are not read, by what helps.
 _UNREAD = {
     HEIF_HINT: HEIF,
     "pip install 'pillow>=11.3'": (".avif", ".avifs"),
-    "convert them to JPEG or TIFF": _split(
-        ".3fr .arw .bay .cap .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .ori",
-        ".pef .ptx .r3d .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f",
-    ),
+    RAW_HINT: RAW,
     "convert them to PNG or TIFF": _split(
         ".bpg .djvu .exr .flif .hdp .hdr .jls .jng .jxl .jxr .jxs .kra .livp .ora .psb .wdp .xcf"
     ),
 }
-_PACKED = _split(
+PACKED = _split(
     ".7z .bz2 .cbz .gz .iso .lz4 .lzma .rar .tar.bz2 .tar.gz .tar.lz4 .tar.xz .tar.zst .tbz .tbz2 .tgz .txz .xz .z .zst"
 )
 # What lies beside photographs and is none: landmarks, tables, notes, programs, meshes.
@@ -169,7 +171,7 @@ def _why(name: str, archives: bool, head: Callable[[str], bytes] | None) -> Why 
         return Why(suffix, hint, True)
     if suffix in _BESIDE or name.endswith((".", "/")):
         return NOTHING
-    if suffix in _PACKED:
+    if suffix in PACKED:
         inner = suffix_of(PurePosixPath(name).stem)
         return NOTHING if inner in _BESIDE else Why(suffix, "unpack it", True)
     if _BACKUP.search(name):

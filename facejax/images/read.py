@@ -22,7 +22,7 @@ from facejax.images.deep import (
     tiff_size,
     turn_upright,
 )
-from facejax.images.kinds import HEIF_HINT, is_heif, reads_heif
+from facejax.images.kinds import HEIF_HINT, RAW, RAW_HINT, is_heif, reads_heif, suffix_of
 from facejax.images.lens import Lens, lens_of
 from facejax.images.levels import float_to_unit, whole_to_unit
 from facejax.images.photo import Photo, is_url, photo_file
@@ -135,6 +135,8 @@ def _opened(path: str | Path | Photo) -> Iterator[_Opened]:
         file.seek(0)
         if is_heif(head) and not reads_heif():
             raise ValueError(f"{name}: is in HEIC, as iPhones write it: {HEIF_HINT}, or convert it to JPEG")
+        if is_tiff(head) and suffix_of(photo.name) in RAW:  # whose first picture is a thumbnail
+            raise ValueError(f"{name}: camera raw files are not read; {RAW_HINT}")
         try:
             image = _identify(file, head)
             if image is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from facejax.images.archives import Listed, list_tar, list_zip
-from facejax.images.kinds import ARCHIVES, Why, is_photo_name, sort_files, suffix_of
+from facejax.images.kinds import ARCHIVES, PACKED, Why, is_photo_name, sort_files, suffix_of
 from facejax.images.photo import Photo, file_system, is_url, open_file, photo_file, place_suffix, read_head, readable
 from facejax.images.tables import list_table
 from facejax.text_files import decode_text, text_lines
@@ -132,7 +132,7 @@ def _photos_of(source: str, without: str | Path | None) -> Listed:
         found, left = _photos_of_list(source)
     elif suffix in ARCHIVES:
         found, left = _READERS[suffix](source)
-    elif suffix_of(source) in (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst"):
+    elif suffix_of(source) in PACKED:
         raise ValueError(f"{source}: photos are read in place, which a compressed archive does not allow: unpack it")
     elif is_collection(source):
         found, left = _photos_of_folder(source, without)
