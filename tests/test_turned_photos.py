@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from facejax.regression import photos as whole
 from facejax.regression.candidates import LEAST_CONFIDENCE, SURE_CONFIDENCE, Seen, distinct_faces
 from facejax.regression.regressor import Regression, RegressorConfig
 from facejax.regression.turned import turn_box, turn_points, turn_regression, turned_shape
+from facejax.viewer.results import ShownFace
 
 TURNS = range(4)
 FACE = (100, 60, 180, 150)
@@ -227,6 +229,8 @@ def test_a_run_tells_its_doubts(network, tmp_path, capfd):
         "doubt": 0,
         "turned": 270,
     }
+    shown = ShownFace.figures(SimpleNamespace(folder=out / "doubt"))  # type: ignore[arg-type]
+    assert shown["doubtful"].startswith(reason) and shown["pixels"].endswith(("dB", "-"))
     counts = json.loads((out / "summary.json").read_text())
     assert (counts["ok"], counts["doubtful"], counts["failed"]) == (3, 1, 0)
     report = (out / "report.html").read_text()
