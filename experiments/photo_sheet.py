@@ -19,7 +19,8 @@ from tqdm import tqdm
 from facejax.images import detect_faces, read_image
 from facejax.images.detect import Candidate, box_overlap
 from facejax.images.kinds import is_photo_name
-from facejax.regression.photos import landmark_box, regress_photos
+from facejax.regression.candidates import landmark_box
+from facejax.regression.photos import regress_photos
 from facejax.regression.regressor import Regressor, load_regressor
 
 CELL = 240  # pixels

@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from facejax.commands.photos import list_command_photos
-from facejax.commands.runs import RunOptions, check_out, choose_engine, finish_run
+from facejax.commands.runs import RunOptions, check_out, choose_engine, describe_doubts, finish_run, note_unused
 from facejax.engine.cameras import CAMERAS, find_cameras
 from facejax.engine.faces import check_source
 from facejax.engine.fits import FitJob, FitOptions, count_fits, load_for_cameras
@@ -40,12 +40,13 @@ class Fit(FitOptions, RunOptions):
 
 
 def run_fit(command: Fit) -> int:
-    """Returns the exit status: 0, 1 when some photos failed or were left out, 143 when it was asked to stop."""
+    """Returns the exit status: 0, 1 when photos or faces failed or photos were left out, 143 when asked to stop."""
     shard = parse_shard(command.shard)
     check_out(command.out, command.engine)  # an impossible URL fails before anything is read
     listing = list_command_photos(command.sources, command.out)
     photos = listing.photos
     check_command(command, photos)
+    note_unused(photos, landmarks=command.landmarks, boxes=command.boxes)
     batch = None if command.batch == "auto" else command.batch
     run = Run(FitJob(command), photos, batch=batch, shard=shard, resume=command.resume)
     if command.same_camera and not (run.resumed and CAMERAS in run.store.names()):
@@ -59,7 +60,8 @@ def describe(run: Run, line: Line) -> tuple[list[str], list[str]]:
     faces = line.get("faces", ()) if len(run.photos) <= FEW else ()
     said = [
         f"{run.store.address(face['folder'])}: landmarks {face['landmark_nme_percent']:.2f} % of the face, "
-        f"pixels {face['psnr_face'] or 0.0:.1f} dB"
+        f"pixels {'-' if face['psnr_face'] is None else format(face['psnr_face'], '.1f')} dB"
+        + (f", doubtful: {face['doubtful']}" if "doubtful" in face else "")
         for face in faces
     ]
     return said, [f"facejax: error: {line['error']}"] if "error" in line else []
@@ -73,11 +75,15 @@ def report(run: Run) -> int:
         write_summary(path, counts)
     with run.store.file(run.name("report.html")) as path:
         write_fit_report(path, lines, counts, read=run.store.read)
-    if counts[FAILED] or counts["photos"] > FEW:
-        print(f"{counts[OK]} of {counts['photos']} photos fitted, {counts['faces']} faces", file=sys.stderr)
+    doubtful = [line["file"] for line in lines if "doubtful" in line]
+    if counts[FAILED] or counts["partly"] or doubtful or counts["photos"] > FEW:
+        said = [f"{counts[OK]} of {counts['photos']} photos fitted, {counts['faces']} faces"]
+        said += [f"{counts['partly']} with a face that failed"] if counts["partly"] else []
+        said += [describe_doubts(doubtful)] if doubtful else []
+        print("; ".join(said), file=sys.stderr)
         for cause, count in counts["failed_by"].items():
             print(f"  {count:6d} {cause}", file=sys.stderr)
-    return 1 if counts[FAILED] else 0
+    return 1 if counts[FAILED] or counts["partly"] else 0
 
 
 def check_command(command: Fit, photos: list[Photo]) -> None:

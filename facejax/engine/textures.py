@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from facejax.engine.faces import Face, Found, load_finder
+from facejax.engine.faces import Face, Found, about_doubt, load_finder
 from facejax.engine.fitter import Fitted, Fitter
 from facejax.engine.job import Group, describe_options, lines_of
 from facejax.engine.store import open_store
@@ -159,12 +159,13 @@ class TextureJob:
         summary = {
             "image": one.face.photo.name,
             **self.about(),
+            **about_doubt(one.face),
             "fit": one.fit,
             "quality": one.quality,
             "seconds": {"fit": seconds, "unwrap": one.seconds},
         }
         self.save(one.face.folder, one.pictures, summary)
-        return {"folder": one.face.folder, "figures": one.quality}
+        return {"folder": one.face.folder, "figures": one.quality, **about_doubt(one.face)}
 
     def save(self, folder: str, pictures: Mapping[str, np.ndarray], summary: dict[str, Any]) -> None:
         """Write the pictures, then `summary.json`, which marks the folder as complete."""

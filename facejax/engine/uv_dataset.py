@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from facejax.engine.faces import about_doubt
 from facejax.engine.job import describe_options
 from facejax.engine.textures import Texture, TextureJob, TextureOptions, Worked, is_texture_file
 from facejax.export import to_uint8
@@ -57,7 +58,7 @@ class DatasetJob(TextureJob):
     def write_one(self, one: Texture, seconds: float) -> Line:
         stem, known = self.folders(one.face.photo)[0], one.fit | one.quality
         reasons = self.filters.reasons(known)
-        why = {"reasons": reasons} if reasons else {}
+        why = ({"reasons": reasons} if reasons else {}) | about_doubt(one.face)
         line = {"status": FILTERED if reasons else OK, "folder": f"filtered/{stem}" if reasons else stem}
         summary = {"file": one.face.photo.file, "status": line["status"], **why, "figures": known, **self.about()}
         self.save(line["folder"], one.pictures, summary)
@@ -75,6 +76,7 @@ def count_textures(lines: Sequence[Line]) -> dict[str, Any]:
         **{status: sum(line["status"] == status for line in lines) for status in (OK, FILTERED, FAILED)},
         "filtered_by": dict(sorted(reasons.items())),  # a photograph may have several
         "failed_by": dict(sorted(causes.items())),
+        "doubtful": sum("doubtful" in line for line in lines),
         "means": _means(kept),
         "means_with_filtered": _means(found),
     }
