@@ -20,8 +20,8 @@ def template() -> np.ndarray:
 
 
 def candidate(box) -> Candidate:
-    """What a detector finds at a box."""
-    return Candidate(np.array(box, float), 1.0, np.zeros((6, 2)), "short")
+    """What a detector finds at a box, not quite sure of it."""
+    return Candidate(np.array(box, float), 0.5, np.zeros((6, 2)), "short")
 
 
 def fake_regressor(model: FaceModel) -> Regressor:

@@ -1,10 +1,11 @@
 """Boxes, landmarks and masks of single photos: a wrong one fails its photo alone, and exit 0 hides nothing."""
 
 import json
+import re
 
 import numpy as np
 import pytest
-from fake_regressor import candidate, fake_regress_crops, fake_regressor
+from fake_regressor import candidate, fake_regress_crops, fake_regressor, template
 from toy import toy_model
 from toy_photos import write_toy_model, write_toy_photo
 
@@ -15,6 +16,7 @@ from facejax.images import read_boxes
 from facejax.programs import forget_programs
 from facejax.regression import candidates
 from facejax.regression import photos as whole
+from facejax.regression.given import doubt_given
 
 FACE = [100, 60, 180, 150]
 
@@ -143,6 +145,40 @@ def test_the_library_takes_what_a_file_says(network, tmp_path):
         write_png(tmp_path / name, photo())
     result = facejax.regress([tmp_path / name for name in boxes], boxes=boxes)
     assert result.images == ["a.png", "b.png", "b.png"] and len(result.failures) == 1 and "c.png" in result.failures[0]
+
+
+# fmt: off
+SIZES = [  # given landmarks as the photo's times a factor plus a shift, and whether they are refused or doubtful
+    (1.0, 0.0, None), (1.02, 0.0, None), (1.0, 4.0, None),
+    (0.5, 0.0, "refused"), (0.25, 0.0, "refused"), (0.6, 0.0, "refused"), (0.4, 0.0, "refused"),
+    (2.0, 0.0, "refused"), (1.7, 0.0, "refused"), (3.0, 0.0, "refused"), (8.0, 0.0, "refused"),
+    ((224 / 320, 224 / 240), 0.0, "refused"),
+    ((128 / 320, 128 / 240), 0.0, "refused"),
+    (0.5, (0.0, 80.0), "doubtful"),  # of no size: of another crop
+    (0.3, (5.0, 90.0), "doubtful"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("factor", "shift", "outcome"), SIZES)
+def test_landmarks_of_another_size_of_the_photo(network, factor, shift, outcome):
+    low, high = np.array(FACE[:2], float), np.array(FACE[2:], float)
+    points = (low + template() * (high - low)) * factor + shift
+    if outcome == "refused":
+        with pytest.raises(ValueError, match="another size of the photo: multiply x by") as error:
+            doubt_given(lambda: network, photo(), points)
+        wanted = 1 / np.broadcast_to(factor, 2)
+        named = re.search(r"x by ([\d.]+) and y by ([\d.]+)", str(error.value))
+        np.testing.assert_allclose([float(number) for number in named.groups()], wanted, rtol=0.1)  # type: ignore[union-attr]
+    else:
+        assert (doubt_given(lambda: network, photo(), points) is not None) == (outcome == "doubtful")
+
+
+def test_the_network_is_not_loaded_for_landmarks_in_their_place():
+    def load():
+        raise AssertionError("not needed")
+
+    assert doubt_given(load, photo(), np.array([120.0, 70.0]) + template() * [100.0, 110.0]) is None
 
 
 # What exit 0 must not hide -------------------------------------------------------------------------------------------

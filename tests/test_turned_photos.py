@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from facejax.regression import photos as whole
 from facejax.regression.candidates import LEAST_CONFIDENCE, SURE_CONFIDENCE, Seen, distinct_faces
 from facejax.regression.regressor import Regression, RegressorConfig
 from facejax.regression.turned import turn_box, turn_points, turn_regression, turned_shape
+from facejax.viewer.results import ShownFace
 
 TURNS = range(4)
 FACE = (100, 60, 180, 150)
@@ -228,6 +230,8 @@ def test_a_run_tells_its_doubts(network, tmp_path, capfd):
         "doubt": 0,
         "turned": 270,
     }
+    shown = ShownFace.figures(SimpleNamespace(folder=out / "doubt"))  # type: ignore[arg-type]
+    assert shown["doubtful"].startswith(reason) and shown["pixels"].endswith(("dB", "-"))
     counts = json.loads((out / "summary.json").read_text())
     assert (counts["ok"], counts["doubtful"], counts["failed"]) == (3, 1, 0)
     report = (out / "report.html").read_text()
@@ -245,11 +249,11 @@ def test_regress_tells_its_doubts(network, tmp_path, capfd):
 # False faces and doubles ---------------------------------------------------------------------------------------------
 
 
-def seen(left, top, right, bottom, confidence) -> Seen:
+def seen(left, top, right, bottom, confidence, score=0.9) -> Seen:
     """A detection whose landmarks fill a box."""
     points = np.array([left, top]) + template() * [right - left, bottom - top]
     regression = Regression(None, points.astype(np.float32), np.full(68, confidence, np.float32))  # type: ignore[arg-type]
-    return Seen(0, 0, np.array([left, top, right, bottom], float), 0, regression)
+    return Seen(0, 0, np.array([left, top, right, bottom], float), score, 0, regression)
 
 
 TRUE = (100, 100, 200, 220, 0.92)
@@ -296,3 +300,16 @@ def test_the_largest_face_is_one_that_the_network_trusts(network, monkeypatch):
     assert facejax.regress(image, faces="all").doubtful.tolist() == [True, False]
     largest = facejax.regress(image)
     assert not largest.doubtful[0] and np.allclose(largest.boxes[0], small)
+
+
+@pytest.mark.parametrize(("score", "faces"), [(0.9, 1), (0.6, 1), (0.54, 0)])
+def test_a_face_that_only_the_detector_trusts_is_doubtful(network, monkeypatch, score, faces):
+    """Where the network trusts nothing: in sunglasses, behind a veil, in the dark."""
+    found = [candidate(FACE)._replace(score=score), candidate((10, 10, 30, 30))._replace(score=0.99, whole=False)]
+    monkeypatch.setattr(candidates, "detect_faces", lambda image, *, every: found)
+    if faces:
+        result = facejax.regress(photo(0.2))
+        assert len(result) == 1 and result.doubtful[0] and np.allclose(result.boxes[0], FACE)
+    else:
+        with pytest.raises(ValueError, match="no face found"):
+            facejax.regress(photo(0.2))

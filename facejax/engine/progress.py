@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tqdm import tqdm
 
@@ -40,7 +41,7 @@ class Bar:
             self.bar.set_postfix(failed=self.failed, refresh=False)
         self.bar.update(done)
 
-    def write(self, text: str, *, file: object) -> None:
+    def write(self, text: str, *, file: Any) -> None:
         """Print a line without disturbing the bar."""
         self.bar.write(text, file=file)
 
@@ -83,8 +84,8 @@ class Lines:
     def update(self, done: int, failed: int = 0) -> None:
         self.done, self.failed = self.done + done, self.failed + failed
 
-    def write(self, text: str, *, file: object) -> None:
-        print(text, file=file, flush=True)  # type: ignore[call-overload]
+    def write(self, text: str, *, file: Any) -> None:
+        print(text, file=file, flush=True)
 
     def line(self) -> str:
         """How far the run is, in words."""

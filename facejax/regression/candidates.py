@@ -20,7 +20,8 @@ PASSES = 2
 SURROUNDINGS = 2.0  # size of the part of a photo kept for the second pass, in sides of the first crop
 KEPT_PIXELS = 4  # the kept part is shrunk to at most this many pixels per pixel of a crop, along a side
 # Mean confidences over the 68 landmarks, see docs/regress.md for the measurement.
-LEAST_CONFIDENCE = 0.45  # below it a detection is no face
+LEAST_CONFIDENCE = 0.45  # below it a detection is no face, unless it is all there is
+LEAST_SCORE = 0.55  # probability, by the detector, of a face that is all there is
 SURE_CONFIDENCE = 0.6  # below it the face is doubtful, and the photo is also looked at turned
 LEAST_INSIDE = 0.1  # share of a given box that must lie in the photo
 SAME_FACE = 0.4  # overlap above which two landmark boxes are one face
@@ -32,6 +33,7 @@ class Portrait(NamedTuple):
     photo: int
     number: int  # of the box among those given for the photo
     box: Float[np.ndarray, " 4"]  # pixels of the turned photo
+    score: float  # the detector's probability of a face in the whole photo; 0 in a tile of it; 1 for a given box
     turn: int  # quarter turns of the photo, see `facejax.regression.turned`
     shape: tuple[int, int]  # height and width of the photo as it is
     pixels: Float[np.ndarray, "h w 3"]
@@ -44,6 +46,7 @@ class Seen(NamedTuple):
     photo: int
     number: int
     box: Float[np.ndarray, " 4"]
+    score: float  # of the detector
     turn: int
     regression: Regression
 
@@ -72,7 +75,7 @@ def portraits(
     given: Float[np.ndarray, "K 4"] | None,
     turn: int,
     *,
-    every: bool,
+    every: bool = False,
 ) -> Iterator[Portrait | ValueError]:
     """The candidates of one photo that is turned first; for a box outside of the photo the error in its place.
 
@@ -86,13 +89,13 @@ def portraits(
     """
     turned = np.rot90(image, turn)
     height, width = image.shape[:2]
-    boxes = [one.box for one in detect_faces(turned, every=every)] if given is None else list(given)
-    for number, box in enumerate(boxes):
+    found = [(one.box, one.score * one.whole) for one in detect_faces(turned, every=every)] if given is None else []
+    for number, (box, score) in enumerate(found if given is None else [(box, 1.0) for box in given]):
         try:
             if given is not None:
                 check_inside(box, (height, width))
                 box = turn_box(box, (height, width), turn)
-            yield Portrait(photo, number, box, turn, (height, width), *cut(regressor, turned, box))
+            yield Portrait(photo, number, box, score, turn, (height, width), *cut(regressor, turned, box))
         except ValueError as error:
             yield error
 
@@ -146,7 +149,7 @@ def _turned_back(portrait: Portrait, one: Regression) -> Seen:
     """A regressed candidate in pixels of the photo as it is."""
     shape, back = turned_shape(portrait.shape, portrait.turn), -portrait.turn % 4
     box, regression = turn_box(portrait.box, shape, back), turn_regression(one, shape, back)
-    return Seen(portrait.photo, portrait.number, box, portrait.turn, regression)
+    return Seen(portrait.photo, portrait.number, box, portrait.score, portrait.turn, regression)
 
 
 def _next_box(box: Float[np.ndarray, " 4"], one: Regression) -> Float[np.ndarray, " 4"]:

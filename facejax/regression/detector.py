@@ -42,6 +42,7 @@ class Candidate(NamedTuple):
     score: float  # probability that it is a face
     points: Float[np.ndarray, "6 2"]  # right and left eye, tip of the nose, mouth, right and left ear, pixels
     net: str  # that found it first
+    whole: bool = True  # in the whole photo, not in a tile of it
 
 
 class Detections(NamedTuple):
@@ -119,7 +120,7 @@ def merge(found: Sequence[Candidate]) -> list[Candidate]:
         scores = np.array([one.score for one in group])
         weights = scores / scores.sum()
         mean = [np.einsum("n,n...->...", weights, np.stack([one[k] for one in group])) for k in (0, 2)]
-        merged.append(Candidate(mean[0], float(scores.max()), mean[1], group[0].net))
+        merged.append(group[0]._replace(box=mean[0], points=mean[1]))
     return merged
 
 
@@ -128,6 +129,7 @@ def search_parts(detector: FaceDetector, image: Pixels, parts: Sequence[tuple[in
     found = []
     for left, top, right, bottom in parts:
         view = image[top:bottom, left:right]
+        whole = view.shape == image.shape
         side = max(view.shape[:2])  # of the square around the part, pixels of the photo
         corner = np.array([left, top]) - (side - np.array([view.shape[1], view.shape[0]])) / 2
         pictures = {name: _square(view, config.side)[None] for name, config in CONFIGS.items()}
@@ -135,7 +137,7 @@ def search_parts(detector: FaceDetector, image: Pixels, parts: Sequence[tuple[in
             score, points = np.asarray(seen.score[0]), np.asarray(seen.points[0], np.float64)
             for k in np.flatnonzero(score > SURE):
                 placed = points[k] * side + corner
-                found.append(Candidate(_landmark_box(name, placed[:2]), float(score[k]), placed[2:], name))
+                found.append(Candidate(_landmark_box(name, placed[:2]), float(score[k]), placed[2:], name, whole))
     return found
 
 

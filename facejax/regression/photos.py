@@ -17,7 +17,15 @@ from facejax.face_model import FaceParams
 from facejax.images import as_photo, read_image
 from facejax.images.box_files import check_boxes
 from facejax.programs import compile_cached
-from facejax.regression.candidates import Portrait, Program, Seen, distinct_faces, portraits, regress_portraits
+from facejax.regression.candidates import (
+    LEAST_SCORE,
+    Portrait,
+    Program,
+    Seen,
+    distinct_faces,
+    portraits,
+    regress_portraits,
+)
 from facejax.regression.regressor import Regression, Regressor, regress_crops
 from facejax.regression.turned import TURNS
 
@@ -193,12 +201,16 @@ def _choose(seen: Sequence[Seen], faces: Faces) -> list[RegressedFace]:
     """The faces among the detections in a photo, the largest first.
 
     Those of the turned photo only if the network is sure of them. The largest face is one of which the network is sure,
-    if there is any.
+    if there is any. Where the network trusts none, but the detector sees a face in the whole photo, it is that one;
+    it is doubtful then.
     """
     turns = [distinct_faces([one for one in seen if one.turn == turn]) for turn in (0, *TURNS)]
     best = max(turns[1:], key=lambda some: max((one.confidence for one in some), default=0.0))
     upright = any(one.sure for one in turns[0]) or not any(one.sure for one in best)
     kept = turns[0] if upright else best
+    if not kept:
+        likely = [one for one in seen if one.turn == 0 and one.score >= LEAST_SCORE]
+        kept = sorted(likely, key=lambda one: -one.confidence)[:1]
     if faces == "largest":
         kept = ([one for one in kept if one.sure] or sorted(kept, key=lambda one: -one.confidence))[:1]
     return [RegressedFace(one.photo, one.box, one.regression, k, one.turn) for k, one in enumerate(kept)]

@@ -25,7 +25,8 @@ TURNS = (1, 2, 3)
 
 def turned_shape(shape: tuple[int, int], turn: int) -> tuple[int, int]:
     """Height and width of a photo of `shape` (height, width) after a turn."""
-    return shape if turn % 2 == 0 else shape[::-1]
+    height, width = shape
+    return (height, width) if turn % 2 == 0 else (width, height)
 
 
 def turn_points(points: Float[np.ndarray, "*N 2"], shape: tuple[int, int], turn: int) -> Float[np.ndarray, "*N 2"]:
