@@ -6,12 +6,17 @@ the unit of the mesh nor a tilted head matters. Farkas, "Anthropometry of the He
 from nasion to hairline as 0.54 +- 0.06 of that height in men, 0.57 +- 0.05 in women.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+
+from facejax.face_model.model import FaceModel
 
 HAIRLINE = 0.56  # height of the mean hairline above the nasion
 LOW_HAIRLINE = 0.46  # two standard deviations below it: hardly anybody has hair under this line
@@ -25,6 +30,21 @@ LIPS, NOSE_BASE = slice(48, 60), slice(31, 36)
 def says_nothing(mask: Float[np.ndarray, " V"]) -> bool:
     """Whether a mask of the face is empty or the whole mesh."""
     return not mask.size or float(np.min(mask)) > 0.5 or float(np.max(mask)) <= 0.5
+
+
+def with_regions(model: FaceModel, masks: Mapping[str, Float[Array | np.ndarray, " V"]]) -> FaceModel:
+    """The model with its authors' masks, "face" among them, and what `derive_regions` adds to them.
+
+    An author's face may go far beyond what a photograph shows of it (ICT-FaceKit's has ears, neck and scalp); so a
+    "face_inner" that is added is the part of that face which stays clear of them.
+    """
+    topology = model.topology
+    arrays = (model.mean, topology.faces, topology.landmark_faces, model.landmark_weights, topology.face_part)
+    found = derive_regions(*map(np.asarray, arrays))
+    if found:
+        found["face_inner"] = np.minimum(found["face_inner"], np.asarray(masks["face"]))
+    both = {name: np.asarray(mask, np.float32) for name, mask in (found | dict(masks)).items()}
+    return replace(model, regions={name: jax.device_put(both[name]) for name in sorted(both)})
 
 
 def derive_regions(
