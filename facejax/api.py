@@ -1,6 +1,6 @@
 """`regress` and `fit`: photographs in, faces out, and their files."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +19,13 @@ from facejax.export.regressed import save_regression
 from facejax.export.stages import write_stages
 from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.load import load_face_model
-from facejax.fitting import TERMS, FaceStart, FittedFaces, Ingredients, Recipe, Scene, Term, fit_batches
+from facejax.fitting import TERMS, FaceStart, FittedFaces, Ingredients, Recipe, Scene, Term, fit_batches, share_focal
 from facejax.fitting.crops import one_each, prepare_crop, stack_crops
 from facejax.fitting.face_data import PhotoData, check_data
 from facejax.fitting.ingredients import LINEAR as OWN
 from facejax.generative_renderer import GenerativeRenderer
-from facejax.images.read import as_photo, read_pixels
+from facejax.images.lens import Lens
+from facejax.images.read import as_photo, read_with_lens
 from facejax.ingredients import Sources, ingredients_for, make_appearance, recipe_for
 from facejax.regression.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regression.regressor import Regression, Regressor, load_regressor
@@ -45,6 +46,7 @@ class FitResult:
     photo: list[int]  # each face's position among the photographs that were passed
     failures: list[str]  # a line for each photograph that could not be fitted
     failed: list[int]  # the positions of those photographs
+    focal_from: list[str]  # what each face's focal length is from: "given", "exif", "shared" or "estimated"
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -122,6 +124,7 @@ class FitResult:
             recipe=self.recipe,
             ingredients=self.ingredients,
             image=image,
+            focal_from=self.focal_from[index],
             seconds=self.seconds,
             extra=extra,
             files=files,
@@ -255,7 +258,8 @@ def fit(
     landmarks: Sequence[np.ndarray] | np.ndarray | None = None,
     *,
     recipe: Recipe | None = None,
-    focal: Sequence[float] | float | None = None,
+    focal: Sequence[float | Lens | None] | float | None = None,
+    cameras: Sequence[Hashable] | None = None,
     start: RegressResult | None = None,
     ingredients: Ingredients | None = None,
     terms: Mapping[str, Term | Callable[[Scene], Any]] | None = None,
@@ -274,7 +278,10 @@ def fit(
             image's top-left corner. None: those of `start`.
         recipe: the stages to run, see `facejax.fitting.recipes`; None: `DEFAULT` for the default head, `LINEAR` for
             other models. The recipe "gar" runs at its generator's own picture size.
-        focal: focal length in pixels of the photographs, where it is known; one for all or one each.
+        focal: focal length in pixels of the photographs, where it is known; one for all or one each. None: that of the
+            file's EXIF block, or else a usual one that the perspective of the face refines.
+        cameras: for each photograph the camera that took it, by any name: photographs (of one size) with the same name
+            share one focal length. None: each has its own.
         start: the result of `regress` for these faces, one for each photograph.
         ingredients: the appearances and networks that the recipe's stages name; by default the package's own
             (`facejax.ingredients.ingredients_for`).
@@ -296,7 +303,9 @@ def fit(
     check_data(data, len(given))
     focals = one_each(focal, len(given))
     names = [Path(one).name if isinstance(one, str | Path) else f"photo {k}" for k, one in enumerate(given)]
-    photos, failures = _read_each(given, names)
+    if cameras is not None and len(cameras) != len(given):
+        raise ValueError(f"{len(cameras)} cameras for {len(given)} photographs: name one for each")
+    photos, lenses, failures = _read_each(given, names)
     if landmarks is None:
         recipe = _without_outline(recipe)
         rows, start = _started(photos, names, failures, start, len(given))
@@ -306,10 +315,12 @@ def fit(
     if ingredients is None:
         ingredients = ingredients_for(recipe, model=model)
     recipe = replace(recipe, size=ingredients.side() or recipe.size)
-    crops = {}
+    crops, sources = {}, {}
     for k in (k for k in photos if k in points):
         try:
-            crops[k] = prepare_crop(k, photos[k], points[k], focals[k], recipe=recipe, data=data, name=names[k])
+            lens = focals[k] if focals[k] is not None else lenses.get(k)
+            crops[k] = prepare_crop(k, photos[k], points[k], lens, recipe=recipe, data=data, name=names[k])
+            sources[k] = "given" if isinstance(lens, float | int) else lens.source if lens else "estimated"
         except ValueError as error:
             failures[k] = str(error)
     if not crops:
@@ -320,6 +331,8 @@ def fit(
         some = [rows[k] if rows else k for k in crops]
         known = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[some]), face_start(model, start))
     stacked = stack_crops(list(crops.values()), known)
+    if cameras is not None:
+        stacked = share_focal(model, stacked, [cameras[k] for k in crops], recipe)
     settings = {"recipe": recipe, "ingredients": ingredients, "terms": {**TERMS, **own}}
     faces, seconds = fit_batches(model, stacked, **settings, batch=batch)
     return FitResult(
@@ -333,6 +346,7 @@ def fit(
         photo=list(crops),
         failures=[failures[k] for k in sorted(failures)],
         failed=sorted(failures),
+        focal_from=[sources[k] for k in crops],
     )
 
 
@@ -422,15 +436,17 @@ def face_start(model: FaceModel, start: RegressResult) -> FaceStart:
     return FaceStart(*(jnp.asarray(part, jnp.float32) for part in (start.confidence, identity, expression)))
 
 
-def _read_each(given: list[Source], names: list[str]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
-    """The pixels of the photographs that can be read, and a line for each of the others, by position."""
-    photos, failures = {}, {}
+def _read_each(
+    given: list[Source], names: list[str]
+) -> tuple[dict[int, np.ndarray], dict[int, Lens | None], dict[int, str]]:
+    """The pixels and lenses of the photographs that can be read, and a line for each of the others, by position."""
+    photos, lenses, failures = {}, {}, {}
     for k, one in enumerate(given):
         try:
-            photos[k] = read_pixels(one) if isinstance(one, str | Path) else np.asarray(one)
+            photos[k], lenses[k] = read_with_lens(one) if isinstance(one, str | Path) else (np.asarray(one), None)
         except (ValueError, OSError) as error:
             failures[k] = " ".join(str(error).split())
-    return photos, failures
+    return photos, lenses, failures
 
 
 def _one_set_each(landmarks: Sequence[np.ndarray] | np.ndarray, count: int) -> list[np.ndarray]:

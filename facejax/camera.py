@@ -124,6 +124,23 @@ def quaternion_to_euler(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 
     return jnp.rad2deg(jnp.stack([pitch, yaw, roll], axis=-1))
 
 
+def facing(direction: Float[Array, "... 3"]) -> Float[Array, "... 4"]:
+    """The quaternion of the smallest rotation from the view axis (0, 0, -1) to a direction in front of the camera."""
+    x, y, z = jnp.moveaxis(direction, -1, 0)
+    length = jnp.sqrt(jnp.maximum(x * x + y * y + z * z, 1e-12))
+    quaternion = jnp.stack([length - z, y, -x, jnp.zeros_like(x)], axis=-1)
+    return quaternion / jnp.sqrt(jnp.sum(quaternion * quaternion, axis=-1, keepdims=True))
+
+
+def seen_rotation(pose: Pose) -> Float[Array, "*B 4"]:
+    """The rotation as seen along the ray to the model's origin; at the centre of a picture it is the pose's own.
+
+    A face at the side of a picture that looks into the camera is turned against the camera's axis; this is not.
+    """
+    back = facing(pose.translation) * jnp.array([1.0, -1.0, -1.0, -1.0])
+    return quaternion_multiply(back, pose.rotation)
+
+
 def to_camera(pose: Pose, points: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
     """Model space (mm) to camera space (mm)."""
     return points @ quaternion_to_matrix(pose.rotation).T + pose.translation[None]

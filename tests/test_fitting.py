@@ -29,6 +29,7 @@ from facejax.fitting import (
     compile_fit,
     fit_crops,
     fit_landmarks,
+    known_focal,
     prepare_crops,
     run_stage,
     solve_light,
@@ -155,7 +156,7 @@ def test_a_known_focal_length_is_kept_and_gives_the_distance():
     params = truth()
     points = project_landmarks(toy_model(), params, jnp.asarray(False))
     found = fit_landmarks(
-        toy_model(), points, focal=jnp.asarray(FOCAL * SIDE), principal=params.camera.principal, contour="static"
+        toy_model(), points, focal=known_focal(FOCAL * SIDE), principal=params.camera.principal, contour="static"
     )
     camera = found.params.camera
     assert isinstance(camera, cam.PerspectiveCamera)

@@ -7,8 +7,9 @@ from typing import Literal
 import tyro
 
 from facejax.commands.runs import RunOptions, check_out, choose_engine, finish_run
+from facejax.engine.cameras import CAMERAS, find_cameras
 from facejax.engine.faces import check_source
-from facejax.engine.fits import FitJob, FitOptions, count_fits
+from facejax.engine.fits import FitJob, FitOptions, count_fits, load_for_cameras
 from facejax.engine.run import Run, parse_shard
 from facejax.engine.signals import STOPPED
 from facejax.export import write_summary
@@ -45,6 +46,8 @@ def run_fit(command: Fit) -> int:
     check_command(command, photos)
     batch = None if command.batch == "auto" else command.batch
     run = Run(FitJob(command), photos, batch=batch, shard=shard, resume=command.resume)
+    if command.same_camera and not (run.resumed and CAMERAS in run.store.names()):
+        find_cameras(*load_for_cameras(command), photos, run.store)
     done = finish_run(run, choose_engine(command), lambda line: describe(run, line))
     return report(run) if done else STOPPED
 
@@ -86,6 +89,8 @@ def check_command(command: Fit, photos: list[Photo]) -> None:
     )
     if command.fov is not None and not 0 < command.fov < 180:
         raise ValueError(f"--fov {command.fov}: an angle between 0 and 180 degrees")
+    if command.fov is not None and command.same_camera:
+        raise ValueError("--fov gives all photos their view already: leave out --same-camera")
     if command.landmarks is not None and command.faces == "all":
         raise ValueError("--landmarks says where the faces are: leave out --boxes and --faces, or --landmarks")
     if not any(map(is_collection, command.sources)):

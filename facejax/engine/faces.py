@@ -15,7 +15,8 @@ from facejax.engine.job import TAKEN, Group
 from facejax.fitting import RECIPES
 from facejax.images import Photo, box_of, find_landmarks, read_boxes, read_image, read_landmarks
 from facejax.images.detect import box_area
-from facejax.images.read import Pixels, read_pixels
+from facejax.images.lens import Lens
+from facejax.images.read import Pixels, read_with_lens
 from facejax.regression.photos import Faces, regress_photos
 from facejax.regression.regressor import Regressor, load_regressor
 
@@ -29,6 +30,7 @@ class Face(NamedTuple):
     landmarks: np.ndarray
     start: RegressResult | None  # of this face alone; None: the landmarks were given
     mask: Float[np.ndarray, "H W"] | None = None  # 1 where the photograph shows skin that may be used; None: everywhere
+    lens: Lens | None = None  # what the file says of it
 
 
 class Found(NamedTuple):
@@ -47,6 +49,7 @@ class _Inputs(NamedTuple):
     landmarks: np.ndarray | None
     boxes: np.ndarray | None
     mask: np.ndarray | None
+    lens: Lens | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +91,13 @@ class FaceFinder:
                 line = " ".join(str(error).split())
                 failures[photo] = line if photo.name in line else f"{photo}: {line}"
         if self.regressor is None:
-            given = read.items()
-            return [Face(it, it.folder, has.image, has.landmarks, None, has.mask) for it, has in given], failures  # type: ignore[arg-type]
+            return [_given(photo, inputs) for photo, inputs in read.items()], failures
         faces, unseen = _regress(read, self.regressor, self.faces, self.batch)
         return faces, failures | unseen
 
     def _read(self, photo: Photo) -> _Inputs:
         """Read one photograph's inputs. Errors are raised here, and only that photograph fails."""
-        image = read_pixels(photo)
+        image, lens = read_with_lens(photo)
         points = None
         if self.landmarks is not None:
             points = _inside(read_landmarks(find_landmarks(self.landmarks, photo)), image)
@@ -103,7 +105,7 @@ class FaceFinder:
         if self.single and boxes is not None:
             boxes = boxes[[np.argmax([box_area(box) for box in boxes])]]
         mask = None if self.masks is None else read_mask(self.masks, photo, image.shape[:2])
-        return _Inputs(image, points, boxes, mask)
+        return _Inputs(image, points, boxes, mask, lens)
 
 
 def load_finder(
@@ -187,6 +189,12 @@ def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.nd
     return mask
 
 
+def _given(photo: Photo, inputs: _Inputs) -> Face:
+    """The face of a photograph whose landmarks were given."""
+    assert inputs.landmarks is not None
+    return Face(photo, photo.folder, inputs.image, inputs.landmarks, None, inputs.mask, inputs.lens)
+
+
 def _inside(points: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Return the points if most of them lie in the photo; else they were made for another size of it."""
     height, width = image.shape[:2]
@@ -215,5 +223,5 @@ def _regress(
         photo, mine, k = photos[face.photo], inputs[face.photo], number[face.photo]
         number[face.photo] += 1
         folder = f"{photo.folder}_{k}" if faces == "all" else photo.folders(count[face.photo])[k]
-        found.append(Face(photo, folder, mine.image, result.landmarks[row], result[row], mine.mask))
+        found.append(Face(photo, folder, mine.image, result.landmarks[row], result[row], mine.mask, mine.lens))
     return found, failures

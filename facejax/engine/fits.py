@@ -11,15 +11,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from facejax.engine.faces import Face, Found, load_finder
+from facejax.camera import focal_from_fov
+from facejax.engine.cameras import LOOK, camera_name, read_cameras
+from facejax.engine.faces import Face, FaceFinder, Found, load_finder
 from facejax.engine.fitter import Fitted, Fitter
 from facejax.engine.job import Group, describe_options, lines_of
 from facejax.engine.store import open_store
 from facejax.export.fitted import FILES, File
 from facejax.export.manifest import FAILED, OK, Line
 from facejax.face_model.load import load_face_model
-from facejax.fitting import RECIPES
-from facejax.images import Photo, read_boxes
+from facejax.fitting import LANDMARKS, RECIPES
+from facejax.fitting.ingredients import NO_INGREDIENTS
+from facejax.images import Lens, Photo, given_lens, read_boxes
 from facejax.images.box_files import box_count
 from facejax.ingredients import ingredients_for, recipe_for
 from facejax.regression.photos import Faces
@@ -58,7 +61,10 @@ class FitOptions:
     contour: Literal["auto", "static", "moving"] = "auto"
     """jaw points: fixed on the surface (3D annotations), on the visible outline (2D detectors), or what fits better"""
     fov: float | None = None
-    """angle in degrees that the longer side of the photos spans, if you know it"""
+    """angle in degrees that the longer side of the photos spans, if you know it; otherwise the photo's EXIF block tells
+    it, or else it is estimated"""
+    same_camera: bool = False
+    """photos of one size in one folder are from one camera, such as the frames of a clip: they share a focal length"""
     keep_stages: bool = False
     """also write the face after every stage, and the losses as a table and a plot, to OUT/<stem>/stages/"""
     files: tuple[File, ...] = FILES
@@ -107,8 +113,17 @@ class FitJob:
         ingredients = ingredients_for(recipe, options.decoder or "default", model=model, **weights)
         recipe = replace(recipe, contour=options.contour)
         self.store = open_store(options.out)
-        self.fitter = Fitter(model, recipe, ingredients, together, fov=options.fov)
+        self.cameras = read_cameras(self.store) if options.same_camera else {}
+        self.fitter = Fitter(model, recipe, ingredients, together, lens=self.lens)
         self.finder = load_finder(landmarks=options.landmarks, boxes=options.boxes, faces=options.faces, batch=together)
+
+    def lens(self, face: Face) -> Lens | None:
+        """What is known of a face's lens: the view that was given, its camera's, or what its file says."""
+        height, width = face.image.shape[:2]
+        if self.options.fov is not None:
+            return given_lens(focal_from_fov(self.options.fov, max(width, height)))
+        shared = self.cameras.get(camera_name(face.photo, width, height))
+        return face.lens if shared is None else given_lens(shared, "shared")
 
     def find(self, group: Group) -> Found:
         return self.finder.find(group)
@@ -149,6 +164,13 @@ class FitJob:
             "psnr_face": _figure(result.faces.psnr_face[row]),
             "converged": bool(all(flags[row] for flags in result.faces.converged.values())),
         }
+
+
+def load_for_cameras(options: FitOptions) -> tuple[FaceFinder, Fitter]:
+    """What `find_cameras` needs: it fits landmarks only."""
+    recipe = replace(LANDMARKS, contour=options.contour)
+    fitter = Fitter(load_face_model(options.model), recipe, NO_INGREDIENTS, LOOK)
+    return load_finder(landmarks=options.landmarks, boxes=options.boxes, faces=options.faces, batch=LOOK), fitter
 
 
 def about_start(face: Face) -> dict[str, object] | None:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,11 +11,10 @@ from jax.errors import JaxRuntimeError
 from jaxtyping import Float
 
 from facejax.api import FitResult, fit, join
-from facejax.camera import focal_from_fov
 from facejax.engine.faces import Face
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import Ingredients, Recipe
-from facejax.images import Photo
+from facejax.images import Lens, Photo
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -50,16 +49,16 @@ class Fitter:
         ingredients: Ingredients,
         together: int,
         *,
-        fov: float | None = None,
+        lens: Callable[[Face], Lens | None] = lambda face: face.lens,
     ):
         """Make a fitter; it compiles at the first fit.
 
         Args:
             model, recipe, ingredients: as for `facejax.fit`.
             together: faces at once on an accelerator; halved when they do not fit into its memory.
-            fov: the angle in degrees that the longer side of each photograph spans, where it is known.
+            lens: what is known of a face's lens; by default what its file says.
         """
-        self.model, self.recipe, self.ingredients, self.together, self.fov = model, recipe, ingredients, together, fov
+        self.model, self.recipe, self.ingredients, self.together, self.lens = model, recipe, ingredients, together, lens
 
     def fit(self, faces: Sequence[Face]) -> tuple[list[Fitted], dict[Photo, str]]:
         """Fit faces.
@@ -97,18 +96,16 @@ class Fitter:
         return fitted, failures
 
 
-def fit_faces(fitter: Fitter, faces: Sequence[Face]) -> FitResult:
-    """Fit some faces in one call of `facejax.fit`."""
-    focal = None
-    if fitter.fov is not None:
-        focal = [focal_from_fov(fitter.fov, max(face.image.shape[:2])) for face in faces]
+def fit_faces(fitter: Fitter, faces: Sequence[Face], *, cameras: Sequence[Hashable] | None = None) -> FitResult:
+    """Fit some faces in one call of `facejax.fit`. Without `cameras`, each photograph has its own."""
     starts = [face.start for face in faces if face.start is not None]
     return fit(
         fitter.model,
         [face.image for face in faces],
         None if starts else [face.landmarks for face in faces],
         recipe=fitter.recipe,
-        focal=focal,
+        focal=[fitter.lens(face) for face in faces],
+        cameras=[face.photo.file for face in faces] if cameras is None else cameras,
         start=join(starts) if starts else None,
         ingredients=fitter.ingredients,
         batch=fitter.together,

@@ -1,5 +1,6 @@
 """The folder of one fitted face: meshes, texture, pictures, parameters, summary."""
 
+import math
 import re
 import time
 from collections.abc import Collection
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float
 from scipy.ndimage import map_coordinates
 
 from facejax.appearance import Appearance, in_order
-from facejax.camera import quaternion_to_euler, to_camera, transform_camera
+from facejax.camera import WeakPerspectiveCamera, quaternion_to_euler, to_camera, transform_camera
 from facejax.evaluation.normalized_error import nme
 from facejax.export.glb import write_glb
 from facejax.export.obj import write_obj
@@ -28,6 +29,7 @@ from facejax.fitting import GAR, FittedFaces, Ingredients, Recipe
 from facejax.fitting.scene import face_mask
 from facejax.fitting.stages import describe_stage
 from facejax.images.crop import Crop, apply_crop, face_crop
+from facejax.images.lens import FULL_FRAME
 from facejax.lighting import uniform_light
 from facejax.mesh import vertex_normals
 from facejax.programs import cached_jit, jit
@@ -53,6 +55,7 @@ def write_fitted_face(
     recipe: Recipe,
     ingredients: Ingredients,
     image: str,
+    focal_from: str = "estimated",
     seconds: dict[str, float],
     extra: dict[str, object] | None = None,
     files: Collection[File] = FILES,
@@ -68,6 +71,7 @@ def write_fitted_face(
         observed: the landmarks that were given, pixels.
         recipe, ingredients: what the face was fitted with.
         image: the photograph's name, for the summary.
+        focal_from: what the focal length is from, for the summary.
         seconds: how long each step took, for the summary.
         extra: what else the summary says.
         files: "mesh" (with its texture), "glb" (the same as glTF, with the expressions as morph targets), "neutral"
@@ -105,6 +109,7 @@ def write_fitted_face(
             "model": model.name,
             "recipe": recipe.name,
             "stages": {stage.name: describe_stage(stage, ingredients) for stage in recipe.stages},
+            "camera": describe_camera(params, photo.shape[1], photo.shape[0], focal_from),
             "landmarks68": face.landmarks,
             "landmark_nme_percent": nme(face.landmarks, observed),
             "jaw_follows_outline": face.moving,
@@ -119,6 +124,29 @@ def write_fitted_face(
         }
         | (extra or {}),
     )
+
+
+def describe_camera(params: FaceParams, width: int, height: int, source: str) -> dict[str, object]:
+    """The summary's entry about the camera: its focal length in pixels and in full-frame terms, its view, its distance.
+
+    Args:
+        params: the face.
+        width, height: of the photograph, pixels.
+        source: what the focal length is from: "given", "exif" (the file's), "shared" (estimated from several
+            photographs) or "estimated" (from this photograph's faces).
+    """
+    camera = params.camera
+    if isinstance(camera, WeakPerspectiveCamera):
+        return {"scale_pixels_per_mm": camera.scale, "principal": camera.principal}
+    focal = float(camera.focal)
+    return {
+        "focal_from": source,
+        "focal_pixels": focal,
+        "focal_35mm": focal / math.hypot(width, height) * FULL_FRAME,
+        "fov_degrees": math.degrees(2 * math.atan(max(width, height) / (2 * focal))),  # as for --fov
+        "principal": camera.principal,
+        "distance_mm": -params.pose.translation[2],
+    }
 
 
 def is_face_file(name: str) -> bool:

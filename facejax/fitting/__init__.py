@@ -3,7 +3,8 @@
 - `fit`: `fit_crops` (pure), `FittedFaces`
 - `batches`: `fit_batches`, `compile_fit`, `over_devices`
 - `crops`: `prepare_crops`, `Crops`
-- `priors`: `Priors`
+- `priors`: `Priors`, `FocalPrior`, `known_focal`, `usual_focal`
+- `cameras`: `share_focal`, of faces that one camera saw
 - `landmarks`: `fit_landmarks`, `FaceStart`
 - `light`: `solve_light`, `solve_skin`
 - `stages`: `Stage`, `run_stage`
@@ -19,6 +20,7 @@
 from facejax.fitting.batches import compile_fit as compile_fit
 from facejax.fitting.batches import fit_batches as fit_batches
 from facejax.fitting.batches import over_devices as over_devices
+from facejax.fitting.cameras import share_focal as share_focal
 from facejax.fitting.crops import Crops as Crops
 from facejax.fitting.crops import prepare_crops as prepare_crops
 from facejax.fitting.face_data import Maps as Maps
@@ -35,7 +37,10 @@ from facejax.fitting.light import solve_skin as solve_skin
 from facejax.fitting.networks import arcface_network as arcface_network
 from facejax.fitting.networks import encoder_network as encoder_network
 from facejax.fitting.networks import lpips_network as lpips_network
+from facejax.fitting.priors import FocalPrior as FocalPrior
 from facejax.fitting.priors import Priors as Priors
+from facejax.fitting.priors import known_focal as known_focal
+from facejax.fitting.priors import usual_focal as usual_focal
 from facejax.fitting.recipe import Recipe as Recipe
 from facejax.fitting.recipes import ACCELERATOR as ACCELERATOR
 from facejax.fitting.recipes import DEFAULT as DEFAULT

@@ -10,9 +10,11 @@ from jaxtyping import Array, Float
 
 from facejax.fitting.face_data import NO_DATA, FaceData, PhotoData, check_data, cut_data
 from facejax.fitting.landmarks import FaceStart
+from facejax.fitting.priors import FocalPrior, usual_focal
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
 from facejax.images.crop import apply_crop, face_crop
+from facejax.images.lens import Lens, given_lens
 from facejax.images.read import as_photo
 
 
@@ -23,7 +25,7 @@ class Crops(NamedTuple):
     valid: Float[Array, "N S S"]
     landmarks: Float[Array, "N 68 2"]  # pixels of the crop
     principal: Float[Array, "N 2"]  # the photograph's centre, pixels of the crop
-    focal: Float[Array, " N"] | None  # pixels of the crop; None: unknown
+    focal: FocalPrior  # pixels of the crop
     scale: Float[Array, " N"]  # crop = scale * photograph + offset
     offset: Float[Array, "N 2"]
     start: FaceStart | None = None  # None: only the landmarks are known
@@ -35,7 +37,7 @@ def prepare_crops(
     landmarks: Sequence[np.ndarray],
     *,
     recipe: Recipe = LINEAR,
-    focal: Sequence[float] | float | None = None,
+    focal: Sequence[float | Lens | None] | float | None = None,
     start: FaceStart | None = None,
     data: Mapping[str, PhotoData] = {},
 ) -> Crops:
@@ -45,7 +47,8 @@ def prepare_crops(
         images: the photographs, each (H, W, 3), see `as_photo`.
         landmarks: (68, 2) each, pixels.
         recipe: gives the size of a crop.
-        focal: the photographs' focal length in their own pixels, one for all or one each; None: unknown.
+        focal: the photographs' focal length in their own pixels, one for all or one each, or what is known of it; None:
+            a usual one.
         start: what else is known of the faces, with a leading axis N.
         data: arrays of the user's own terms, by the term's name.
 
@@ -61,7 +64,7 @@ def prepare_crops(
     return stack_crops(crops, start)
 
 
-def one_each(focal: Sequence[float] | float | None, count: int) -> list[float | None]:
+def one_each(focal: Sequence[float | Lens | None] | float | None, count: int) -> list[float | Lens | None]:
     """The focal length of each photograph. Raises ValueError for a list of another length."""
     if focal is None or isinstance(focal, int | float):
         return [focal] * count
@@ -80,7 +83,7 @@ def prepare_crop(
     index: int,
     image: np.ndarray,
     landmarks: np.ndarray,
-    focal: float | None,
+    focal: float | Lens | None,
     *,
     recipe: Recipe,
     data: Mapping[str, PhotoData] = {},
@@ -103,12 +106,15 @@ def prepare_crop(
     pixels, valid = apply_crop(image, crop, recipe.size)
     centre = np.array([[image.shape[1], image.shape[0]]], np.float32) / 2
     height, width = image.shape[:2]
+    lens = focal if focal is None or isinstance(focal, Lens) else given_lens(focal)
+    known = usual_focal(width, height, recipe.priors) if lens is None else (lens.focal, lens.shorter, lens.longer)
+    known = np.array(known, np.float32) * [crop.scale, 1, 1]
     return Crops(
         images=pixels,  # type: ignore[arg-type]  # numpy's arrays until they are stacked
         valid=valid,  # type: ignore[arg-type]
         landmarks=np.asarray(crop.apply_points(points)),  # type: ignore[arg-type]
         principal=np.asarray(crop.apply_points(centre))[0],  # type: ignore[arg-type]
-        focal=None if focal is None else np.asarray(focal * crop.scale, np.float32),  # type: ignore[arg-type]
+        focal=FocalPrior(*known.astype(np.float32)),  # type: ignore[arg-type]
         scale=np.asarray(crop.scale),  # type: ignore[arg-type]
         offset=np.asarray(crop.offset),  # type: ignore[arg-type]
         data=cut_data(data, index, crop, recipe.size, (height, width)),

@@ -5,6 +5,7 @@ start from the mean face, then all unknowns together under their Gaussian priors
 coefficients, so the bases are first restricted to them and a step costs next to nothing.
 """
 
+import math
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -17,7 +18,7 @@ from facejax.appearance import own_appearance, zero_blocks
 from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.surface_landmarks import choose_landmarks, landmark_candidates, place_landmarks
 from facejax.fitting.least_squares import levenberg_marquardt
-from facejax.fitting.priors import PRIORS, Priors, expression_std
+from facejax.fitting.priors import PRIORS, FocalPrior, Priors, expression_std
 from facejax.lighting import uniform_light
 from facejax.mesh import points_on_faces
 
@@ -42,6 +43,7 @@ class LandmarkFit(NamedTuple):
     landmarks: Float[Array, "L 2"]  # projected, pixels
     moving: Bool[Array, ""]  # the jaw points follow the visible outline
     cost: Float[Array, ""]
+    focal_information: Float[Array, ""]  # of the face about the logarithm of its focal length: 1 / variance
     costs: Float[Array, " S"]
     converged: Bool[Array, ""]
 
@@ -72,11 +74,26 @@ def scaled_orthographic(
     return rotation, scale, offset
 
 
+def likely_distance(scale: Float[Array, ""], focal: FocalPrior, priors: Priors = PRIORS) -> Float[Array, ""]:
+    """The most likely distance, mm, of a face of `scale` pixels per mm, before its perspective is looked at.
+
+    The focal length is `scale * distance`: a small face in a large photograph is far away, and one that fills a
+    photograph is near, or was cut out of a larger one.
+    """
+    by_focal, by_distance = jnp.log(focal.focal / scale), jnp.log(priors.distance)
+    logarithm = by_distance
+    for _ in range(4):  # the mode of two Gaussians whose widths depend on the side
+        length = jnp.where(logarithm < by_focal, focal.shorter, focal.longer) ** -2
+        away = jnp.where(logarithm < by_distance, priors.nearer, priors.farther) ** -2
+        logarithm = (length * by_focal + away * by_distance) / (length + away)
+    return jnp.exp(logarithm)
+
+
 def fit_landmarks(
     model: FaceModel,
     pixels: Float[Array, "68 2"],
     *,
-    focal: Float[Array, ""] | None = None,
+    focal: FocalPrior | None = None,
     principal: Float[Array, " 2"],
     start: FaceStart | None = None,
     contour: Contour = "auto",
@@ -88,8 +105,9 @@ def fit_landmarks(
     Args:
         model: which shapes a face can have.
         pixels: the landmarks in the iBUG order, pixels of the camera's image.
-        focal: focal length in pixels. None: the face is taken to be about `priors.distance` mm away, which gives a
-            focal length; the perspective in the landmarks then refines both.
+        focal: what is known of the focal length, pixels of the camera's image. The perspective in the landmarks, and
+            the usual distances of faces (`priors.distance`), refine it. None: a usual one of pictures cut out of
+            photographs, with their centre at `principal`.
         principal: the optical centre, pixels.
         start: coefficients to expect instead of the mean face's, and how far to trust each landmark.
         contour: the jaw annotations are fixed surface points ("static", as in 3D annotations), follow the visible
@@ -97,6 +115,9 @@ def fit_landmarks(
         priors: what is expected of a face.
         steps: of Levenberg-Marquardt.
     """
+    if focal is None:
+        usual = jnp.linalg.norm(principal) / math.tan(math.radians(priors.cut_view) / 2)
+        focal = FocalPrior(usual, jnp.float32(priors.shorter), jnp.float32(priors.cut_longer))
     if contour == "auto":
         flags = jnp.array([False, True])
         both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, start, flag, priors, steps))(flags)
@@ -113,9 +134,11 @@ def landmark_noise(confidence: Float[Array, "*N 68"]) -> Float[Array, "*N 68"]:
     return NEAR_SHARE / jnp.sqrt(-2.0 * jnp.log1p(-jnp.clip(confidence, 0.01, 1.0 - 1e-6)))
 
 
-def _solve(model, pixels, focal, principal, start: FaceStart | None, moving, priors: Priors, steps: int) -> LandmarkFit:
+def _solve(
+    model, pixels, focal: FocalPrior, principal, start: FaceStart | None, moving, priors: Priors, steps: int
+) -> LandmarkFit:
     problem = _Problem.of(model, pixels, focal, principal, start, moving, priors)
-    rigid, expected = RIGID, problem.prior_mean[2:]
+    rigid, expected = RIGID, problem.prior.mean[2:]
     free = jnp.full(rigid, jnp.inf)
     begin = jnp.concatenate([jnp.zeros(3), problem.base.shift, jnp.zeros(2), expected])
     solve = partial(levenberg_marquardt, problem.residuals, jacobian=problem.jacobian)
@@ -126,7 +149,8 @@ def _solve(model, pixels, focal, principal, start: FaceStart | None, moving, pri
     identity, expression = jnp.split(last.x[rigid:], [len(model.identity_std)])
     params = FaceParams(identity, expression, zero_blocks(own_appearance(model)), pose, camera, uniform_light())
     costs = jnp.concatenate([first.costs, last.costs])
-    return LandmarkFit(params, problem.project(last.x), moving, last.cost, costs, last.converged)
+    information = problem.focal_information(last.x)
+    return LandmarkFit(params, problem.project(last.x), moving, last.cost, information, costs, last.converged)
 
 
 def _fill(coefficients: Float[Array, " n"], count: int) -> Float[Array, " m"]:
@@ -138,11 +162,22 @@ def _fill(coefficients: Float[Array, " n"], count: int) -> Float[Array, " m"]:
 class _Base(NamedTuple):
     """The scaled-orthographic start, which the first seven unknowns change."""
 
-    rotation: Float[Array, " 4"]
-    shift: Float[Array, " 2"]
+    rotation: Float[Array, " 4"]  # as seen along the ray to the model's origin
+    shift: Float[Array, " 2"]  # that ray's x and y where its z is -1
     distance: Float[Array, ""]
     focal: Float[Array, ""]
     principal: Float[Array, " 2"]
+
+
+class _Prior(NamedTuple):
+    """A Gaussian with a width for each side of its mode."""
+
+    mean: Float[Array, " M"]
+    below: Float[Array, " M"]  # standard deviation of what is smaller than the mean
+    above: Float[Array, " M"]
+
+    def std(self, x: Float[Array, " M"]) -> Float[Array, " M"]:
+        return jnp.where(x < self.mean, self.below, self.above)
 
 
 # Separate functions, so that a program traces them once for all residuals and Jacobians.
@@ -150,10 +185,14 @@ class _Base(NamedTuple):
 
 @jax.jit
 def _posed(base: _Base, rigid: Float[Array, " 7"]) -> tuple[cam.Pose, cam.PerspectiveCamera]:
-    rotation = cam.quaternion_multiply(cam.axis_angle_to_quaternion(rigid[:3]), base.rotation)
-    depth = base.distance * jnp.exp(rigid[5])
-    translation = depth * jnp.concatenate([rigid[3:5], -jnp.ones(1)])
-    return cam.Pose(rotation, translation), cam.PerspectiveCamera(base.focal * jnp.exp(rigid[6]), base.principal)
+    """The pose and the camera. Another focal length alone keeps the face's place and size in the picture, and the side
+    that it shows; only its perspective changes."""
+    zoom = jnp.exp(rigid[6])
+    ray = jnp.concatenate([rigid[3:5] / zoom, -jnp.ones(1)])
+    distance = base.distance * jnp.exp(rigid[5]) * zoom
+    seen = cam.quaternion_multiply(cam.axis_angle_to_quaternion(rigid[:3]), base.rotation)
+    pose = cam.Pose(cam.quaternion_multiply(cam.facing(ray), seen), distance * ray)
+    return pose, cam.PerspectiveCamera(base.focal * zoom, base.principal)
 
 
 @jax.jit
@@ -166,8 +205,8 @@ _choose = jax.jit(choose_landmarks)
 
 
 class _Problem(NamedTuple):
-    """The least-squares problem of one face. Unknowns: rotation vector, (X, Y) / depth, log depth, log focal, then
-    identity and expression coefficients."""
+    """The least-squares problem of one face. Unknowns: rotation vector, place in the picture, log (depth / focal), log
+    focal, then identity and expression coefficients."""
 
     model: FaceModel
     mean: Float[Array, "P 3"]  # all landmark candidates
@@ -176,14 +215,13 @@ class _Problem(NamedTuple):
     sigma: Float[Array, " L"]  # of the landmarks, pixels
     base: _Base
     moving: Bool[Array, ""]
-    prior_mean: Float[Array, " M"]  # of log depth, log focal and the coefficients
-    prior_std: Float[Array, " M"]
+    prior: _Prior  # of log depth, log focal and the coefficients
     lower: Float[Array, " X"]
     upper: Float[Array, " X"]
 
     @classmethod
     def of(
-        cls, model: FaceModel, pixels, focal, principal, start: FaceStart | None, moving, priors: Priors
+        cls, model: FaceModel, pixels, focal: FocalPrior, principal, start: FaceStart | None, moving, priors: Priors
     ) -> "_Problem":
         where = landmark_candidates(model)
         on_points = jax.vmap(lambda directions: points_on_faces(directions, model.faces, *where))
@@ -201,15 +239,11 @@ class _Problem(NamedTuple):
             model, mean + jnp.tensordot(expected, jnp.concatenate([identity, expression]), 1), None
         )
         rotation, scale, offset = scaled_orthographic(points, pixels, jnp.where(is_jaw, 0.1, 1.0))
-        known = focal is not None
-        focal = scale * priors.distance if focal is None else focal
-        distance = focal / scale
-        shift = (offset - principal) * jnp.array([1.0, -1.0]) / focal
-
-        # A known focal length gives the distance from the size; else the expected distance gives the focal length.
-        camera_std = (1e3, priors.log_focal) if known else (priors.log_distance, 1e3)
-        prior_mean = jnp.concatenate([-jnp.log(distance / priors.distance)[None], jnp.zeros(1), expected])
+        distance = likely_distance(scale, focal, priors)
+        length = distance * scale
+        shift = (offset - principal) * jnp.array([1.0, -1.0]) / length
         coefficient_std = jnp.concatenate([jnp.full(len(identity), priors.identity), expression_std(model, priors)])
+        near = [jnp.log(priors.distance / distance), jnp.log(focal.focal / length)]
         free = jnp.full(RIGID + len(identity), jnp.inf)
         low, high = (0.0, 1.0) if model.blendshapes else (-3.0, 3.0)
         return cls(
@@ -218,10 +252,13 @@ class _Problem(NamedTuple):
             basis=jnp.concatenate([identity, expression]),
             pixels=pixels,
             sigma=sigma * box_size(pixels),
-            base=_Base(cam.matrix_to_quaternion(rotation), shift, distance, focal, principal),
+            base=_Base(cam.matrix_to_quaternion(rotation), shift, distance, length, principal),
             moving=moving,
-            prior_mean=prior_mean,
-            prior_std=jnp.concatenate([jnp.array(camera_std), coefficient_std]),
+            prior=_Prior(
+                jnp.concatenate([jnp.stack(near), expected]),
+                jnp.concatenate([jnp.stack([jnp.float32(priors.nearer), focal.shorter]), coefficient_std]),
+                jnp.concatenate([jnp.stack([jnp.float32(priors.farther), focal.longer]), coefficient_std]),
+            ),
             lower=jnp.concatenate([-free, jnp.full(len(expression), low)]),
             upper=jnp.concatenate([free, jnp.full(len(expression), high)]),
         )
@@ -229,7 +266,7 @@ class _Problem(NamedTuple):
     def chosen(self, x: Float[Array, " X"]) -> Int[Array, " L"]:
         """The current candidate of each landmark: itself, or for jaw points on the outline the outermost one."""
         points = self.mean + jnp.tensordot(x[RIGID:], self.basis, axes=1)
-        rotation = _posed(self.base, x[:RIGID])[0].rotation
+        rotation = cam.seen_rotation(_posed(self.base, x[:RIGID])[0])
         return jnp.where(self.moving, _choose(self.model, points, rotation), _choose(self.model, points, None))
 
     def points(self, x: Float[Array, " X"], chosen: Int[Array, " L"]) -> Float[Array, "L 3"]:
@@ -240,7 +277,12 @@ class _Problem(NamedTuple):
 
     def residuals(self, x: Float[Array, " X"]) -> Float[Array, " R"]:
         misfit = ((self.project(x) - self.pixels) / self.sigma[:, None]).reshape(-1)
-        return jnp.concatenate([misfit, (x[5:] - self.prior_mean) / self.prior_std])
+        expected = self.expected(x)
+        return jnp.concatenate([misfit, (expected - self.prior.mean) / self.prior.std(expected)])
+
+    def expected(self, x: Float[Array, " X"]) -> Float[Array, " M"]:
+        """What has a prior: log depth, log focal, and the coefficients."""
+        return x[5:].at[0].add(x[6])
 
     def jacobian(self, x: Float[Array, " X"]) -> Float[Array, "R X"]:
         """By the chain rule through the landmarks, which are linear in the coefficients."""
@@ -250,5 +292,14 @@ class _Problem(NamedTuple):
         by_point = jax.vmap(jax.jacfwd(lambda p: _place(self.base, rigid, p[None])[0]))(points)  # (L, 2, 3)
         by_coefficient = jnp.einsum("lij,nlj->lin", by_point, self.basis[:, chosen])
         misfit = jnp.concatenate([by_rigid, by_coefficient], axis=-1) / self.sigma[:, None, None]
-        prior = jnp.eye(x.shape[0])[5:] / self.prior_std[:, None]
+        prior = jnp.eye(x.shape[0])[5:].at[0, 6].set(1.0) / self.prior.std(self.expected(x))[:, None]
         return jnp.concatenate([misfit.reshape(-1, x.shape[0]), prior])
+
+    def focal_information(self, x: Float[Array, " X"]) -> Float[Array, ""]:
+        """What the face tells of log focal, without the focal length's own prior: the Hessian without all others."""
+        jacobian = self.jacobian(x).at[2 * len(self.pixels) + 1].set(0.0)
+        column, others = jacobian[:, 6], jnp.delete(jacobian, 6, axis=1)
+        hessian = others.T @ others
+        hessian = hessian + jnp.diag(1e-6 * jnp.diagonal(hessian) + 1e-9)
+        explained = others @ jax.scipy.linalg.solve(hessian, others.T @ column, assume_a="pos")
+        return jnp.sum(column * (column - explained))

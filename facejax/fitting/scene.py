@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from facejax.appearance import GEOMETRY, Appearance
-from facejax.camera import project, to_camera, transform_camera
+from facejax.camera import project, seen_rotation, to_camera, transform_camera
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.surface_landmarks import landmark_candidates, place_landmarks
 from facejax.fitting.face_data import NO_DATA, FaceData, resize_data
@@ -127,7 +127,7 @@ def project_landmarks(model: FaceModel, params: FaceParams, moving: Bool[Array, 
     """Landmarks of the posed face in pixels of its camera."""
     candidates = points_on_faces(decode(model, params), model.faces, *landmark_candidates(model))
     fixed = place_landmarks(model, candidates, None)
-    outline = place_landmarks(model, candidates, params.pose.rotation)
+    outline = place_landmarks(model, candidates, seen_rotation(params.pose))
     points = jnp.where(moving, outline, fixed)
     return project(params.camera, to_camera(params.pose, points))[:, :2]
 

@@ -6,6 +6,7 @@
 - `box_files`: `read_boxes`, `box_of`
 - `detect`: `detect_faces`
 - `crop`: `Crop`, `face_crop`, `apply_crop`
+- `lens`: `Lens`, `lens_of`, what a file says of its focal length
 - `align`: `align_face`, a differentiable crop aligned by five points
 """
 
@@ -14,11 +15,13 @@ from facejax.images.box_files import box_of, read_boxes
 from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.images.detect import detect_faces
 from facejax.images.landmark_files import find_landmarks, read_landmarks
+from facejax.images.lens import Lens, given_lens, lens_of
 from facejax.images.read import as_photo, read_image
 from facejax.images.sources import Photo, list_photos
 
 __all__ = [
     "Crop",
+    "Lens",
     "Photo",
     "align_face",
     "apply_crop",
@@ -27,6 +30,8 @@ __all__ = [
     "detect_faces",
     "face_crop",
     "find_landmarks",
+    "given_lens",
+    "lens_of",
     "list_photos",
     "read_boxes",
     "read_image",

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageCms, ImageOps
 
+from facejax.images.lens import Lens, lens_of
 from facejax.images.sources import Photo, is_url, photo_file
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -34,9 +35,22 @@ def read_image(path: str | Path | Photo) -> Float[np.ndarray, "H W 3"]:
 
 def read_pixels(path: str | Path | Photo) -> Pixels:
     """Like `read_image`, but bytes where the file has 8 bits and no transparency: takes less memory to keep."""
+    return read_with_lens(path)[0]
+
+
+def read_with_lens(path: str | Path | Photo) -> tuple[Pixels, Lens | None]:
+    """`read_pixels`, and what the file's EXIF block says of the lens."""
     with _opened(path) as image:
         image.load()
-        return _to_rgb(_upright(image))
+        lens = lens_of(image)
+        return _to_rgb(_upright(image)), lens
+
+
+def image_size(path: str | Path | Photo) -> tuple[int, int]:
+    """Width and height of a photograph, upright, from the file's header. Raises like `read_image`."""
+    with _opened(path) as image:
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        return (image.height, image.width) if turned else image.size
 
 
 def held_bytes(path: str | Path | Photo) -> int:
