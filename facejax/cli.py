@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import is_dataclass
 from functools import cache, partial, reduce
@@ -44,7 +45,10 @@ def main(argv: list[str] | None = None) -> int:
     run = next(run for options, run in COMMANDS.values() if type(command) in _classes(options))
     cache_compilations()
     try:
-        return run(command)
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")  # those of numpy, jax and Pillow are for programmers
+            return run(command)
     except (ValueError, OSError) as error:
         print(f"facejax: error: {_one_line(error)}", file=sys.stderr)
         return 2

@@ -1,6 +1,5 @@
 """`facejax unwrap`: makes the texture of each photograph's face, or one texture from several views of one face."""
 
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -12,12 +11,15 @@ import tyro
 
 from facejax.engine.faces import check_source
 from facejax.engine.job import make_groups, work_here
+from facejax.engine.models import load_model
 from facejax.engine.signals import progress
-from facejax.engine.textures import TextureJob, TextureOptions, figures, fit_figures, pictures
+from facejax.engine.textures import UNSOUND, TextureJob, TextureOptions, figures, fit_figures, pictures
 from facejax.export.manifest import OK
 from facejax.images import Photo
 from facejax.images.sources import check_folders, photo_file
 from facejax.unwrap.agreement import LEAST_AGREEMENT, find_stranger, view_agreement_jit
+
+SHARES, ERRORS = ("seen", "strange"), ("bs_photo", "bs")  # figures of a texture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,7 @@ def check_options(photos: Sequence[Photo], options: TextureOptions) -> None:
         recipe=options.recipe,
         batch=options.batch,
     )
+    load_model(options.model)  # one without landmarks, say, fails before a photo is read
     if options.masks is not None and not options.masks.is_dir():
         raise ValueError(f"--masks {options.masks}: no such folder")
 
@@ -101,6 +104,8 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
     if stranger is not None:
         return [f"{photos[stranger.view]}: {stranger.reason}"]
     quality = figures(unwrapped)
+    if quality["seen"] is None:
+        return [UNSOUND.format(photos[0])]
     summary = {
         "images": [photo.name for photo in photos],
         **job.about(),
@@ -117,8 +122,9 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
 
 def describe(place: str, quality: dict[str, float | None]) -> str:
     """The quality of a texture, in one line."""
-    known = {name: math.nan if value is None else value for name, value in quality.items()}
+    percent = {name: "unknown" if quality[name] is None else f"{100 * quality[name]:.0f} %" for name in SHARES}
+    error = {name: "unknown" if quality[name] is None else f"{quality[name]:.1f}" for name in ERRORS}
     return (
-        f"{place}: {100 * known['seen']:.0f} % of the face from photos, {100 * known['strange']:.0f} % of what they "
-        f"show is no skin, BS error {known['bs_photo']:.1f} as unwrapped, {known['bs']:.1f} in the end"
+        f"{place}: {percent['seen']} of the face from photos, {percent['strange']} of what they show is no skin, "
+        f"BS error {error['bs_photo']} as unwrapped, {error['bs']} in the end"
     )

@@ -92,6 +92,11 @@ def derive_regions(
     return found
 
 
+def has_face_frame(marks: Float[np.ndarray, "68 3"]) -> bool:
+    """Whether chin, nasion and both sides are where a face has them."""
+    return _face_frame(np.asarray(marks, np.float64)) is not None
+
+
 def _face_frame(marks: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Origin (the nasion) and axes (columns, of length 1 / the face's height); None if there is no such frame."""
     up = marks[NASION] - marks[CHIN]
