@@ -122,7 +122,8 @@ def _depth(points: np.ndarray, marks: np.ndarray) -> np.ndarray:
     ears = marks[list(BEFORE_EARS)]
     before_ears = points[:, 2] - ears[:, 2].mean() - 0.08
     between_ears = np.abs(ears[:, 0]).max() + 0.03 - np.abs(points[:, 0])
-    return np.min([above_jaw, hairline, before_ears, between_ears], axis=0)
+    above_chest = points[:, 1] - jaw[:, 1].min() + 0.1  # of a body, which goes on in front of the jaw's plane
+    return np.min([above_jaw, hairline, before_ears, between_ears, above_chest], axis=0)
 
 
 def _temples(points: np.ndarray, marks: np.ndarray) -> np.ndarray:

@@ -68,7 +68,15 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes(*nothing: Any) -> bytes:
+    """What empty bytes are in old pickles."""
+    if nothing:
+        raise UnsafePickleError("bytes of another object")
+    return b""
+
+
 _ADMITTED = {
+    ("builtins", "bytes"): _no_bytes,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
