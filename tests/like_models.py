@@ -6,12 +6,12 @@ The head is sampled anew: points spread over its chart become the vertices of a 
 import pickle
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.io import savemat
 from scipy.sparse import csr_matrix
-from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial import Delaunay, KDTree
 
 from facejax.face_model import MorphableModel, landmarks
 from facejax.face_model.formats.default import load_default_head
@@ -19,7 +19,7 @@ from facejax.fitting.priors import PRIORS
 
 
 class Sampled(NamedTuple):
-    weights: csr_matrix  # (N, V): each new vertex is a point on the shipped head
+    weights: Any  # sparse (N, V): each new vertex is a point on the shipped head
     faces: np.ndarray
     marks: np.ndarray  # the new vertex nearest to each landmark
     triangles: np.ndarray  # or the new triangle nearest to it,
@@ -36,11 +36,11 @@ def _head():
 
 def _locate(corners, points):
     """Triangle and barycentric weights of points in the plane; -1 outside of all triangles."""
-    tree = cKDTree(corners.mean(axis=1))
+    tree = KDTree(corners.mean(axis=1))
     found, weights = np.full(len(points), -1), np.zeros((len(points), 3))
     for count in (8, 64):  # long triangles have their middle far away
         left = np.flatnonzero(found < 0)
-        for near in tree.query(points[left], k=count)[1].T:
+        for near in np.asarray(tree.query(points[left], k=count)[1]).T:
             a, b, c = (corners[near, k] for k in range(3))
             p, q, r = b - a, c - a, points[left] - a
             area = p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] + 1e-30
@@ -80,7 +80,7 @@ def _skin(count, keep):
 
     on_rim = tuple(part[keep(places(*on_rim))] for part in on_rim)
     step = np.sqrt(0.67 / count)
-    for _ in range(30):
+    while True:  # the chart covers two thirds of the unit square
         grid = _hexagons([0, 0], [1, 1], step)
         triangle, weights = _locate(corners, grid)
         inside = (triangle >= 0) & (weights.min(axis=1) > 0.02)
@@ -91,9 +91,10 @@ def _skin(count, keep):
     chosen = np.flatnonzero(inside)
     spare = len(chosen) + len(on_rim[0]) - count
     chosen = np.delete(chosen, np.random.default_rng(0).choice(len(chosen), spare, replace=False))
-    triangle, weights = (np.concatenate([a, b[chosen]]) for a, b in zip(on_rim, (triangle, weights), strict=True))
+    triangle = np.concatenate([on_rim[0], triangle[chosen]]).astype(int)
+    weights = np.concatenate([on_rim[1], weights[chosen]])
     flat_places = np.einsum("nk,nkc->nc", weights, corners[triangle])
-    new = Delaunay(flat_places).simplices
+    new = np.asarray(Delaunay(flat_places).simplices)
     a, b, c = (flat_places[new[:, k]] for k in range(3))
     turned = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0] < 0
     new[turned] = new[turned][:, [0, 2, 1]]
@@ -128,7 +129,7 @@ def _lids_closed(triangle, weights, faces):
         at, inner = at[at >= 0], inner[at >= 0]
         flat = np.concatenate([outline, np.einsum("nk,nkc->nc", inner, mean[own[tiles[at]]])[:, :2]])
         ids = np.concatenate([loop, len(triangle) + np.arange(len(at))])
-        cap = Delaunay(flat).simplices
+        cap = np.asarray(Delaunay(flat).simplices)
         cap = cap[_outside(flat[cap].mean(axis=1), outline) < 0]
         a, b, c = (flat[cap[:, k]] for k in range(3))
         turned = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0] < 0
@@ -155,13 +156,13 @@ def _finish(triangle, weights, faces) -> Sampled:
     skin = np.flatnonzero((part[triangle] == 0)[faces].all(axis=1))
     nearest, bary = _project(flat(triangle, weights), faces[skin], marks)
     places = np.where(part[triangle][:, None] == 0, flat(triangle, weights), 9.0)
-    return Sampled(matrix, faces, cKDTree(places).query(marks)[1], skin[nearest], bary)
+    return Sampled(matrix, faces, np.asarray(KDTree(places).query(marks)[1]), skin[nearest], bary)
 
 
 def _project(space, faces, marks):
     """The triangle nearest to each point, and the weights of the nearest place on it."""
     corners = space[faces]
-    near = cKDTree(corners.mean(axis=1)).query(marks, k=8)[1]
+    near = np.asarray(KDTree(corners.mean(axis=1)).query(marks, k=8)[1])
     edges = corners[near][:, :, 1:] - corners[near][:, :, :1]
     inner = np.einsum(
         "mkcd,mkd->mkc", np.linalg.pinv(np.swapaxes(edges, 2, 3)), marks[:, None] - corners[near][:, :, 0]

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,6 @@ from facejax.export.manifest import OK
 from facejax.images import Photo
 from facejax.images.sources import check_folders, photo_file
 from facejax.unwrap.agreement import LEAST_AGREEMENT, find_stranger, view_agreement_jit
-
-SHARES, ERRORS = ("seen", "strange"), ("bs_photo", "bs")  # figures of a texture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +121,13 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
 
 def describe(place: str, quality: dict[str, float | None]) -> str:
     """The quality of a texture, in one line."""
-    percent = {name: "unknown" if quality[name] is None else f"{100 * quality[name]:.0f} %" for name in SHARES}
-    error = {name: "unknown" if quality[name] is None else f"{quality[name]:.1f}" for name in ERRORS}
+    percent, error = (partial(_number, quality, form=form) for form in ("{:.0%}", "{:.1f}"))
     return (
-        f"{place}: {percent['seen']} of the face from photos, {percent['strange']} of what they show is no skin, "
-        f"BS error {error['bs_photo']} as unwrapped, {error['bs']} in the end"
+        f"{place}: {percent('seen')} of the face from photos, {percent('strange')} of what they show is no skin, "
+        f"BS error {error('bs_photo')} as unwrapped, {error('bs')} in the end"
     )
+
+
+def _number(quality: dict[str, float | None], name: str, form: str) -> str:
+    value = quality[name]
+    return "unknown" if value is None else form.format(value).replace("%", " %")
