@@ -15,7 +15,7 @@ from facejax.export import save_face_model
 from facejax.face_model import make_face_model
 from facejax.face_model.formats.default import load_default_head
 from facejax.face_model.load import load_face_model
-from facejax.face_model.regions import derive_regions, has_face_frame, says_nothing
+from facejax.face_model.regions import derive_regions, has_face_frame
 
 
 @cache
@@ -192,6 +192,22 @@ def test_a_face_that_is_everything_or_nothing_is_no_face(regions):
     assert set(model.regions) >= {"face", "face_inner", "eyes", "lips", "nostrils", "eyeballs"} | set(regions or {})
 
 
+def test_all_of_the_skin_is_no_face_either_though_the_eyeballs_are_not_in_it():
+    model = load_default_head(identity=1, expression=0)
+    topology = model.topology
+    fields: dict[str, Any] = {name: np.asarray(getattr(model, name)) for name in ("identity_basis", "identity_std")}
+    made = make_face_model(
+        "mine",
+        np.asarray(model.mean),
+        np.asarray(topology.faces),
+        landmark_faces=np.asarray(topology.landmark_faces),
+        landmark_weights=np.asarray(model.landmark_weights),
+        regions={"face": 1 - np.asarray(model.regions["eyeballs"])},
+        **fields,
+    )
+    assert not (np.asarray(made.regions["face"]) > 0.5)[np.asarray(model.regions["ears"]) > 0.5].any()
+
+
 def test_a_region_of_the_users_own_stays_and_nothing_is_added():
     mine = np.arange(760) < 100
     model = remade(regions={"face": mine})
@@ -206,7 +222,7 @@ def test_without_landmarks_of_a_face_everything_is_the_face(marks):
     else:
         ids = np.zeros(68, int) if marks == "one point" else np.random.default_rng(0).integers(0, 700, 68)
         model = remade(landmark_faces=ids, landmark_weights=np.full((68, 3), 1 / 3))
-    assert set(model.regions) == {"face"} and says_nothing(np.asarray(model.regions["face"]))
+    assert set(model.regions) == {"face"} and bool(jnp.all(model.regions["face"] == 1))
     assert marks != "one point" or not has_face_frame(np.zeros((68, 3)))
 
 

@@ -97,7 +97,7 @@ def make_face_model(
         "contour_faces": check.integers("contour_faces", contour_faces, (jaw, choices), below=triangles),
     }
     regions = {key: check.floats(f"region {key}", mask, (count,)) for key, mask in (regions or {}).items()}
-    if "face" not in regions or says_nothing(regions["face"]):
+    if "face" not in regions or says_nothing(regions["face"], mean, faces, landmark_faces):
         found = derive_regions(mean, faces, landmark_faces, landmark_weights, face_part)
         regions = found | regions | {"face": found.get("face", np.ones(count))}
     numbers = {

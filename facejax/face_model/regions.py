@@ -27,9 +27,24 @@ EYES = (slice(36, 42), slice(42, 48))
 LIPS, NOSE_BASE = slice(48, 60), slice(31, 36)
 
 
-def says_nothing(mask: Float[np.ndarray, " V"]) -> bool:
-    """Whether a mask of the face is empty or the whole mesh."""
-    return not mask.size or float(np.min(mask)) > 0.5 or float(np.max(mask)) <= 0.5
+def says_nothing(
+    mask: Float[np.ndarray, " V"],
+    mean: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    landmark_faces: Int[np.ndarray, " L"],
+) -> bool:
+    """Whether a mask of the face is empty, or the whole mesh, or all of it but for eyeballs, teeth and other pieces.
+
+    Args:
+        mask: of the face.
+        mean, faces, landmark_faces: as for `derive_regions`.
+    """
+    if not mask.size or float(np.max(mask)) <= 0.5 or float(np.min(mask)) > 0.5:
+        return True
+    if len(landmark_faces) != 68:
+        return False
+    skin = _skin(len(mean), faces, _pieces(mean, faces), landmark_faces, np.zeros(len(faces)))
+    return float(np.min(mask, where=skin, initial=1.0)) > 0.5
 
 
 def with_regions(model: FaceModel, masks: Mapping[str, Float[Array | np.ndarray, " V"]]) -> FaceModel:

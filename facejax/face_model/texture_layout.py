@@ -51,7 +51,7 @@ def is_unrolled(model: FaceModel) -> bool:
 
 def _share_of_height(mean: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " V"]:
     y = _centred(mean)[:, 1]
-    return y / np.ptp(y) + 0.5
+    return y / max(float(np.ptp(y)), 1e-9) + 0.5
 
 
 def outward(model: FaceModel) -> Int[np.ndarray, " F"]:
