@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from facejax.appearance import Appearance, block_count, own_appearance, split_blocks
 from facejax.camera import quaternion_to_euler
@@ -23,10 +23,12 @@ from facejax.fitting import TERMS, FaceStart, FittedFaces, Ingredients, Recipe, 
 from facejax.fitting.crops import one_each, prepare_crop, stack_crops
 from facejax.fitting.face_data import PhotoData, check_data
 from facejax.fitting.ingredients import LINEAR as OWN
+from facejax.fitting.landmark_check import check_landmarks, mean_landmarks
 from facejax.generative_renderer import GenerativeRenderer
 from facejax.images.lens import Lens
 from facejax.images.read import as_photo, read_with_lens
 from facejax.ingredients import Sources, ingredients_for, make_appearance, recipe_for
+from facejax.regression.candidates import SURE_CONFIDENCE
 from facejax.regression.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regression.regressor import Regression, Regressor, load_regressor
 from facejax.texture import TextureDecoder
@@ -145,7 +147,8 @@ class RegressResult:
     photo: list[int]  # its position among the photographs
     boxes: Float[np.ndarray, "N 4"]  # from the detector or the caller: left, top, right, bottom; pixels
     faces: Regression  # in pixels of the photographs
-    failures: list[str]  # a line for each photograph without a face
+    failures: list[str]  # a line for each photograph without a face, or with a box that cannot be used
+    turns: list[int]  # quarter turns counter-clockwise after which the network saw each face; 0: as the photograph is
 
     def __len__(self) -> int:
         return len(self.images)
@@ -154,7 +157,8 @@ class RegressResult:
         """One face, with a leading axis of length 1."""
         one = slice(index, index + 1)
         faces = jax.tree.map(lambda leaf: leaf[one], self.faces)
-        return replace(self, images=self.images[one], photo=self.photo[one], boxes=self.boxes[one], faces=faces)
+        rows = {"images": self.images[one], "photo": self.photo[one], "turns": self.turns[one]}
+        return replace(self, **rows, boxes=self.boxes[one], faces=faces)
 
     @property
     def params(self) -> FaceParams:
@@ -170,6 +174,11 @@ class RegressResult:
     def confidence(self) -> Float[np.ndarray, "N 68"]:
         """The network's own estimate of the chance that a point is within 5 % of the face's size of the truth."""
         return np.asarray(self.faces.confidence)
+
+    @property
+    def doubtful(self) -> Bool[np.ndarray, " N"]:
+        """The faces whose landmarks the network itself doubts: their mean confidence is below `SURE_CONFIDENCE`."""
+        return ~(self.confidence.mean(axis=1) >= SURE_CONFIDENCE)
 
     @property
     def pose_degrees(self) -> Float[np.ndarray, "N 3"]:
@@ -191,6 +200,7 @@ def join(results: Sequence[RegressResult]) -> RegressResult:
         boxes=np.concatenate([result.boxes for result in results]),
         faces=jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(result.faces for result in results)),
         failures=[line for result in results for line in result.failures],
+        turns=[turn for result in results for turn in result.turns],
     )
 
 
@@ -213,8 +223,8 @@ def regress(
         regressor: the shipped one by default, see `facejax.regression.regressor.load_regressor`.
         batch: faces that the compiled program takes at once.
 
-    A photograph that cannot be read or shows no face becomes a line of `failures`. Raises ValueError when no photograph
-    gives a face.
+    A photograph that cannot be read, shows no face or has a wrong box becomes a line of `failures`. Raises ValueError
+    when no photograph gives a face.
     """
     sources = _several(images)
     if not sources:
@@ -237,6 +247,7 @@ def collect(regressor: Regressor, found: RegressedPhotos) -> RegressResult:
         boxes=np.stack([face.box for face in found.faces]),
         faces=stack_regressions([face.regression for face in found.faces]),
         failures=found.failures,
+        turns=[face.turn for face in found.faces],
     )
 
 
@@ -275,7 +286,8 @@ def fit(
         images: one photograph or a sequence of them: files, or arrays (H, W, 3) of display (sRGB) values in [0, 1],
             or of 8 or 16 bits; sizes may differ.
         landmarks: 68 points in the iBUG order, (68, 2) for one photograph or one set each, pixels with (0, 0) at the
-            image's top-left corner. None: those of `start`.
+            image's top-left corner. None: those of `start`. Those that cannot be a face's, because they are mirrored,
+            upside down, in another order or in other units, fail their photograph.
         recipe: the stages to run, see `facejax.fitting.recipes`; None: `DEFAULT` for the default head, `LINEAR` for
             other models. The recipe "gar" runs at its generator's own picture size.
         focal: focal length in pixels of the photographs, where it is known; one for all or one each. None: that of the
@@ -319,7 +331,10 @@ def fit(
     for k in (k for k in photos if k in points):
         try:
             lens = focals[k] if focals[k] is not None else lenses.get(k)
-            crops[k] = prepare_crop(k, photos[k], points[k], lens, recipe=recipe, data=data, name=names[k])
+            crop = prepare_crop(k, photos[k], points[k], lens, recipe=recipe, data=data, name=names[k])
+            if landmarks is not None:
+                check_landmarks(points[k], photos[k].shape, mean_landmarks(model), names[k])
+            crops[k] = crop
             sources[k] = "given" if isinstance(lens, float | int) else lens.source if lens else "estimated"
         except ValueError as error:
             failures[k] = str(error)

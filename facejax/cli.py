@@ -1,9 +1,11 @@
 """The command line: its commands are in a table, each has `--help`."""
 
 import inspect
+import logging
 import sys
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import cache, partial, reduce
 from operator import or_
@@ -45,13 +47,32 @@ def main(argv: list[str] | None = None) -> int:
     run = next(run for options, run in COMMANDS.values() if type(command) in _classes(options))
     cache_compilations()
     try:
-        with warnings.catch_warnings():
-            if not sys.warnoptions:
-                warnings.simplefilter("ignore")  # those of numpy, jax and Pillow are for programmers
+        with warnings_as_lines():
             return run(command)
     except (ValueError, OSError) as error:
         print(f"facejax: error: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print what the package logs as warnings, such as what a photo's file leaves open, like errors: a line each.
+
+    Python's own warnings, of numpy, jax and Pillow, are for programmers: they are not shown unless `python -W` or
+    PYTHONWARNINGS asks for them.
+    """
+    logger, handler = logging.getLogger("facejax"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("facejax: warning: %(message)s"))
+    logger.addHandler(handler)
+    before, logger.propagate = logger.propagate, False
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 def parse(argv: Sequence[str]) -> Any:

@@ -1,6 +1,5 @@
 """`facejax evaluate`: the landmark benchmarks; every choice of the protocol is printed with the numbers."""
 
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
-from tqdm import tqdm
 
+from facejax.engine.progress import progress
 from facejax.evaluation.aflw import read_aflw
 from facejax.evaluation.aflw2000 import read_aflw2000
 from facejax.evaluation.annotated import AnnotatedFaces, Predictor, predict_faces
@@ -64,7 +63,7 @@ def run_evaluate(command: Evaluate) -> int:
     if shown not in faces.points:
         raise ValueError(f"{command.data}: has no {shown} points; use --points {next(iter(faces.points))}")
     predict = regressor_predictor(command.checkpoint)
-    with tqdm(total=len(faces), unit="face", disable=not sys.stderr.isatty(), leave=False) as bar:
+    with progress(len(faces), unit="face") as bar:
         predicted = predict_faces(predict, faces, batch=command.batch, progress=bar.update)
     reports = report(predicted, faces)
     print(describe(faces, reports, command.checkpoint))

@@ -6,7 +6,8 @@ from typing import Literal
 
 import tyro
 
-from facejax.commands.runs import RunOptions, check_out, choose_engine, finish_run
+from facejax.commands.photos import list_command_photos
+from facejax.commands.runs import RunOptions, check_out, choose_engine, describe_doubts, finish_run, note_unused
 from facejax.engine.cameras import CAMERAS, find_cameras
 from facejax.engine.faces import check_source
 from facejax.engine.fits import FitJob, FitOptions, count_fits, load_for_cameras
@@ -16,7 +17,7 @@ from facejax.engine.signals import STOPPED
 from facejax.export import write_summary
 from facejax.export.fit_report import write_fit_report
 from facejax.export.manifest import FAILED, OK, Line
-from facejax.images import Photo, list_photos
+from facejax.images import Photo
 from facejax.images.sources import check_folders, is_collection
 
 FEW = 20  # up to this many photos, each gets a line on the screen
@@ -33,24 +34,26 @@ class Fit(FitOptions, RunOptions):
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """photographs, folders of them, lists (.txt, a path a line), archives (.tar), tables with encoded images
+    """photographs, folders of them, lists (.txt, a path a line), archives (.tar, .zip), tables with encoded images
     (.parquet), or URLs of those that fsspec can read"""
     batch: int | Literal["auto"] = "auto"
     """faces fitted at once in one compiled program; auto: as many as fit into the device's memory"""
 
 
 def run_fit(command: Fit) -> int:
-    """Returns the exit status: 0, 1 when some photos failed, 143 when it was asked to stop."""
+    """Returns the exit status: 0, 1 when photos or faces failed or photos were left out, 143 when asked to stop."""
     shard = parse_shard(command.shard)
     check_out(command.out, command.engine)  # an impossible URL fails before anything is read
-    photos = list_photos(command.sources, without=command.out)
+    listing = list_command_photos(command.sources, command.out)
+    photos = listing.photos
     check_command(command, photos)
+    note_unused(photos, landmarks=command.landmarks, boxes=command.boxes)
     batch = None if command.batch == "auto" else command.batch
     run = Run(FitJob(command), photos, batch=batch, shard=shard, resume=command.resume)
     if command.same_camera and not (run.resumed and CAMERAS in run.store.names()):
         find_cameras(*load_for_cameras(command), photos, run.store)
     done = finish_run(run, choose_engine(command), lambda line: describe(run, line))
-    return report(run) if done else STOPPED
+    return report(run) or int(not listing.whole) if done else STOPPED
 
 
 def describe(run: Run, line: Line) -> tuple[list[str], list[str]]:
@@ -58,7 +61,8 @@ def describe(run: Run, line: Line) -> tuple[list[str], list[str]]:
     faces = line.get("faces", ()) if len(run.photos) <= FEW else ()
     said = [
         f"{run.store.address(face['folder'])}: landmarks {face['landmark_nme_percent']:.2f} % of the face, "
-        f"pixels {face['psnr_face'] or 0.0:.1f} dB"
+        f"pixels {'-' if face['psnr_face'] is None else format(face['psnr_face'], '.1f')} dB"
+        + (f", doubtful: {face['doubtful']}" if "doubtful" in face else "")
         for face in faces
     ]
     return said, [f"facejax: error: {line['error']}"] if "error" in line else []
@@ -72,11 +76,15 @@ def report(run: Run) -> int:
         write_summary(path, counts)
     with run.store.file(run.name("report.html")) as path:
         write_fit_report(path, lines, counts, read=run.store.read)
-    if counts[FAILED] or counts["photos"] > FEW:
-        print(f"{counts[OK]} of {counts['photos']} photos fitted, {counts['faces']} faces", file=sys.stderr)
+    doubtful = [line["file"] for line in lines if "doubtful" in line]
+    if counts[FAILED] or counts["partly"] or doubtful or counts["photos"] > FEW:
+        said = [f"{counts[OK]} of {counts['photos']} photos fitted, {counts['faces']} faces"]
+        said += [f"{counts['partly']} with a face that failed"] if counts["partly"] else []
+        said += [describe_doubts(doubtful)] if doubtful else []
+        print("; ".join(said), file=sys.stderr)
         for cause, count in counts["failed_by"].items():
             print(f"  {count:6d} {cause}", file=sys.stderr)
-    return 1 if counts[FAILED] else 0
+    return 1 if counts[FAILED] or counts["partly"] else 0
 
 
 def check_command(command: Fit, photos: list[Photo]) -> None:

@@ -4,11 +4,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tyro
 
-from facejax.api import collect
+from facejax.api import RegressResult, collect
+from facejax.commands.runs import describe_doubts, note_unused
 from facejax.engine.faces import boxes_of
-from facejax.engine.signals import progress
+from facejax.engine.progress import progress
 from facejax.images.sources import photo_file
 from facejax.regression.photos import Faces, RegressedPhotos, regress_photos
 from facejax.regression.regressor import load_regressor
@@ -40,15 +42,17 @@ class Regress:
 def run_regress(command: Regress) -> int:
     """Returns the exit status: 0, or 1 when some photos failed. Without any face nothing is written."""
     check_command(command)
-    boxes = None if command.boxes is None else boxes_of([photo_file(path) for path in command.photos], command.boxes)
+    photos = [photo_file(path) for path in command.photos]
+    boxes = None if command.boxes is None else boxes_of(photos, command.boxes)
+    note_unused(photos, landmarks=None, boxes=command.boxes)
     regressor = load_regressor(command.checkpoint)
     with progress(len(command.photos), 0) as bar:
         found = regress_photos(
             regressor, command.photos, boxes=boxes, faces=command.faces, batch=command.batch, progress=bar.update
         )
-    report_failures(found, len(command.photos))
-    if found.faces:
-        result = collect(regressor, found)
+    result = collect(regressor, found) if found.faces else None
+    report_photos(found, result, len(command.photos))
+    if result is not None:
         print(f"{result.save(command.out)}: {len(result)} faces")
     return 1 if found.failures else 0
 
@@ -63,9 +67,12 @@ def check_command(command: Regress) -> None:
         raise ValueError(f"--batch {command.batch}: at least 1 face at once")
 
 
-def report_failures(found: RegressedPhotos, count: int) -> None:
-    """Print to stderr a line for each photo without a face, and how many photos have one."""
+def report_photos(found: RegressedPhotos, result: RegressResult | None, count: int) -> None:
+    """Print to stderr a line for each photo with a failure, and how many photos have a face, or a doubtful one."""
     for failure in found.failures:
         print(f"facejax: error: {failure}", file=sys.stderr)
-    if found.failures:
-        print(f"{count - len(found.failures)} of {count} photos regressed", file=sys.stderr)
+    doubtful = [] if result is None else [result.images[k] for k in np.flatnonzero(result.doubtful)]
+    if found.failures or doubtful:
+        said = [f"{len({face.photo for face in found.faces})} of {count} photos regressed"]
+        said += [describe_doubts(list(dict.fromkeys(doubtful)))] if doubtful else []
+        print("; ".join(said), file=sys.stderr)

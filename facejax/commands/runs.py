@@ -1,15 +1,21 @@
 """Shared by the commands with a run: its options, its progress, and its end."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from facejax.engine.faces import unused_inputs
 from facejax.engine.job import Engine, work_here
+from facejax.engine.progress import progress
 from facejax.engine.run import Run
-from facejax.engine.signals import progress, stop_on_signal
+from facejax.engine.signals import stop_on_signal
 from facejax.engine.store import open_store
 from facejax.export.manifest import Line
+from facejax.images import Photo
+
+NAMED = 5  # doubtful photos that are named; the manifest names all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,18 @@ def choose_engine(options: RunOptions) -> Engine:
     return RayCluster(options.workers)
 
 
+def note_unused(photos: Sequence[Photo], *, landmarks: Path | None, boxes: Path | None) -> None:
+    """Say on stderr which boxes and landmarks belong to none of the photos."""
+    for line in unused_inputs(photos, landmarks=landmarks, boxes=boxes):
+        print(f"facejax: note: {line}", file=sys.stderr)
+
+
+def describe_doubts(names: Sequence[str]) -> str:
+    """The photos with a doubtful face, in words."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{len(names)} doubtful: {', '.join(names[:NAMED])}{more}"
+
+
 def finish_run(run: Run, engine: Engine, tell: Callable[[Line], tuple[list[str], list[str]]]) -> bool:
     """Continue a run until everything is done (True), or until the process is asked to stop (False).
 
@@ -54,7 +72,7 @@ def finish_run(run: Run, engine: Engine, tell: Callable[[Line], tuple[list[str],
                     bar.write(text, file=sys.stderr)
                 for text in said:
                     bar.write(text, file=sys.stdout)
-            bar.update(len(lines))
+            bar.update(len(lines), sum("error" in line for line in lines))
     if run.finished < len(run.photos):
         print(f"stopped after {run.finished} of {len(run.photos)} photos; --resume goes on", file=sys.stderr)
     return run.finished == len(run.photos)

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from facejax.commands.runs import describe_doubts, note_unused
 from facejax.engine.faces import check_source
 from facejax.engine.job import make_groups, work_here
 from facejax.engine.models import load_model
-from facejax.engine.signals import progress
+from facejax.engine.progress import progress
 from facejax.engine.textures import UNSOUND, TextureJob, TextureOptions, figures, fit_figures, pictures
 from facejax.export.manifest import OK
 from facejax.images import Photo
@@ -49,7 +50,7 @@ def run_unwrap(command: Unwrap) -> int:
         for failure in failures:
             print(f"facejax: error: {failure}", file=sys.stderr)
         return 1 if failures else 0
-    failed = 0
+    failed, doubtful = 0, []
     size = min(command.batch, len(photos))
     with progress(len(photos), 0) as bar:
         for _, lines in work_here(job, make_groups(photos, size), size):
@@ -59,9 +60,11 @@ def run_unwrap(command: Unwrap) -> int:
             for error in errors:
                 bar.write(f"facejax: error: {error}", file=sys.stderr)
             failed += len(errors)
-            bar.update(len(lines))
-    if failed:
-        print(f"{len(photos) - failed} of {len(photos)} photos unwrapped", file=sys.stderr)
+            doubtful += [line["file"] for line in lines if "doubtful" in line]
+            bar.update(len(lines), len(errors))
+    if failed or doubtful:
+        doubts = f"; {describe_doubts(doubtful)}" if doubtful else ""
+        print(f"{len(photos) - failed} of {len(photos)} photos unwrapped{doubts}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -72,6 +75,7 @@ def check_command(command: Unwrap) -> list[Photo]:
     photos = [photo_file(path) for path in command.views or command.photos]
     check_options(photos, command)
     check_folders(photos)
+    note_unused(photos, landmarks=command.landmarks, boxes=command.boxes)
     return photos
 
 
@@ -102,6 +106,9 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
     stranger = find_stranger(agreement, least_agreement)
     if stranger is not None:
         return [f"{photos[stranger.view]}: {stranger.reason}"]
+    doubtful = [face.photo.name for face in faces if face.doubt is not None]
+    if doubtful:
+        print(describe_doubts(doubtful), file=sys.stderr)
     quality = figures(unwrapped)
     if quality["seen"] is None:
         return [UNSOUND.format(photos[0])]

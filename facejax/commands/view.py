@@ -1,5 +1,6 @@
 """`facejax view`: shows the results of a fit in the browser."""
 
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import tyro
 from facejax.face_model.load import load_face_model
 from facejax.face_model.texture_layout import with_layout
 from facejax.viewer import view_results
+from facejax.viewer.results import left_out
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class View:
 def run_view(command: View) -> int:
     """Serve until interrupted."""
     viewer = view_results(command.folder, with_layout(load_face_model(command.model)), port=command.port)
+    if missing := left_out(command.folder):
+        told = (
+            f"{len(missing)} faces are not shown, such as {missing[0]}: they have no albedo.png, see fit --files mesh"
+        )
+        print(f"facejax: note: {told}", file=sys.stderr)
     print(f"{viewer.address}  (Ctrl-C ends it)", flush=True)
     try:
         while True:

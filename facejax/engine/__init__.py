@@ -10,5 +10,6 @@
 - `batches`: how many faces one compiled program takes
 - `store`, `remote`: where results are written: a folder, or a URL
 - `ray_cluster`: the engine of a Ray cluster
-- `signals`: stopping between groups, and progress
+- `signals`: stopping between groups
+- `progress`: how far a run is
 """

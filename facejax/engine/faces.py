@@ -1,7 +1,6 @@
 """Find the faces in photographs; each photograph that cannot be used gets a line of text that says why."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +13,15 @@ from facejax.api import RegressResult, collect
 from facejax.engine.job import TAKEN, Group
 from facejax.fitting import RECIPES
 from facejax.images import Photo, box_of, find_landmarks, read_boxes, read_image, read_landmarks
+from facejax.images.box_files import Boxes, entry_of, unused_boxes
 from facejax.images.detect import box_area
 from facejax.images.lens import Lens
 from facejax.images.read import Pixels, read_with_lens
+from facejax.regression.given import doubt_given
 from facejax.regression.photos import Faces, regress_photos
 from facejax.regression.regressor import Regressor, load_regressor
+
+POINTS_ONLY = (".pts", ".npy", ".ljson")  # suffixes of files that hold landmarks and nothing else
 
 
 class Face(NamedTuple):
@@ -31,6 +34,7 @@ class Face(NamedTuple):
     start: RegressResult | None  # of this face alone; None: the landmarks were given
     mask: Float[np.ndarray, "H W"] | None = None  # 1 where the photograph shows skin that may be used; None: everywhere
     lens: Lens | None = None  # what the file says of it
+    doubt: str | None = None  # why its landmarks are doubtful, if they are
 
 
 class Found(NamedTuple):
@@ -50,6 +54,7 @@ class _Inputs(NamedTuple):
     boxes: np.ndarray | None
     mask: np.ndarray | None
     lens: Lens | None
+    doubt: str | None  # about given landmarks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +65,9 @@ class FaceFinder:
     """finds the faces if there are no `landmarks`"""
     landmarks: Path | None = None
     """one file, or a folder of them"""
-    boxes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    landmark_group: str | None = None
+    """which group of landmark files with several"""
+    boxes: Mapping[str, Boxes] = field(default_factory=dict)
     """by the names of photographs, see `facejax.images.box_of`"""
     masks: Path | None = None
     """folder with the photographs' masks"""
@@ -98,19 +105,26 @@ class FaceFinder:
     def _read(self, photo: Photo) -> _Inputs:
         """Read one photograph's inputs. Errors are raised here, and only that photograph fails."""
         image, lens = read_with_lens(photo)
-        points = None
+        points, doubt = None, None
         if self.landmarks is not None:
-            points = _inside(read_landmarks(find_landmarks(self.landmarks, photo)), image)
+            points = read_landmarks(find_landmarks(self.landmarks, photo), group=self.landmark_group)
+            doubt = doubt_given(load_regressor, image, points)
         boxes = box_of(photo, self.boxes)
         if self.single and boxes is not None:
             boxes = boxes[[np.argmax([box_area(box) for box in boxes])]]
         mask = None if self.masks is None else read_mask(self.masks, photo, image.shape[:2])
-        return _Inputs(image, points, boxes, mask, lens)
+        return _Inputs(image, points, boxes, mask, lens, doubt)
+
+
+def about_doubt(face: Face) -> dict[str, str]:
+    """The entry of a summary or a manifest that says why a face is doubtful; empty if it is not."""
+    return {} if face.doubt is None else {"doubtful": face.doubt}
 
 
 def load_finder(
     *,
     landmarks: Path | None,
+    landmark_group: str | None = None,
     boxes: Path | None,
     masks: Path | None = None,
     faces: Faces = "largest",
@@ -121,6 +135,7 @@ def load_finder(
 
     Args:
         landmarks: one file, or a folder of them; None: the faces are looked for.
+        landmark_group: which group of landmark files with several; None: the only one with 68 points.
         boxes: a JSON file of boxes.
         masks: folder with the photographs' masks.
         faces: which of the faces found in a photograph: the "largest", or "all".
@@ -130,6 +145,7 @@ def load_finder(
     return FaceFinder(
         regressor=load_regressor() if landmarks is None else None,
         landmarks=landmarks,
+        landmark_group=landmark_group,
         boxes={} if boxes is None else read_boxes(boxes),
         masks=masks,
         faces=faces,
@@ -167,13 +183,32 @@ def check_source(
         boxes_of(photos, boxes)
 
 
-def boxes_of(photos: Sequence[Photo], file: Path) -> list[np.ndarray | None]:
+def boxes_of(photos: Sequence[Photo], file: Path) -> list[Boxes | None]:
     """The boxes of each photo, None if the file does not name it. Raises ValueError for a file that names none."""
     boxes = read_boxes(file)
-    mine = [box_of(photo, boxes) for photo in photos]
+    mine = [entry_of(photo, boxes) for photo in photos]
     if boxes and all(one is None for one in mine):
         raise ValueError(f"{file}: names none of the photos; its keys are file names such as {photos[0].name}")
     return mine
+
+
+def unused_inputs(photos: Sequence[Photo], *, landmarks: Path | None, boxes: Path | None) -> list[str]:
+    """A line for each source of boxes or landmarks that has some for other photos too.
+
+    Args:
+        photos: all of them.
+        landmarks, boxes: files, as for `load_finder`.
+    """
+    lines = []
+    if boxes is not None and (others := unused_boxes(photos, read_boxes(boxes))):
+        lines.append(f"{boxes}: {len(others)} of its names are none of the photos, such as {others[0]}")
+    if landmarks is not None and landmarks.is_dir():
+        known = {name for photo in photos for name in (photo.folder, photo.stem)}
+        files = (path.relative_to(landmarks) for path in landmarks.rglob("*") if path.suffix.lower() in POINTS_ONLY)
+        others = sorted(path.as_posix() for path in files if path.with_suffix("").as_posix() not in known)
+        if others:
+            lines.append(f"{landmarks}: {len(others)} of its files belong to none of the photos, such as {others[0]}")
+    return lines
 
 
 def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.ndarray, "H W"]:
@@ -183,6 +218,8 @@ def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.nd
     if path is None:
         raise FileNotFoundError(f"{photo}: has no mask; add {paths[-1]}, or leave out --masks")
     mask = read_image(path)[..., 0]
+    if 0 < mask.max() <= 1 / 255:  # of zeros and ones
+        mask = np.minimum(255.0 * mask, 1.0)
     if mask.shape != shape:
         size, wanted = (f"{one[1]} x {one[0]}" for one in (mask.shape, shape))
         raise ValueError(f"{photo}: its mask is of another size ({size} pixels): give one of {wanted}, as the photo")
@@ -192,36 +229,31 @@ def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.nd
 def _given(photo: Photo, inputs: _Inputs) -> Face:
     """The face of a photograph whose landmarks were given."""
     assert inputs.landmarks is not None
-    return Face(photo, photo.folder, inputs.image, inputs.landmarks, None, inputs.mask, inputs.lens)
-
-
-def _inside(points: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Return the points if most of them lie in the photo; else they were made for another size of it."""
-    height, width = image.shape[:2]
-    inside = ((points >= 0) & (points <= [width, height])).all(axis=1)
-    if inside.mean() < 0.5:
-        raise ValueError(
-            f"most of its landmarks lie outside of the photo ({width} x {height} pixels): give those of this very file"
-        )
-    return points
+    return Face(photo, photo.folder, inputs.image, inputs.landmarks, None, inputs.mask, inputs.lens, inputs.doubt)
 
 
 def _regress(
     read: Mapping[Photo, _Inputs], regressor: Regressor, faces: Faces, batch: int
 ) -> tuple[list[Face], dict[Photo, str]]:
-    """Regress the faces of photos that were read, each photo's largest first; a line for each photo without a face."""
+    """Regress the faces of photos that were read, each photo's largest first; a line for each photo with a failure."""
     photos, inputs = list(read), list(read.values())
     names, boxes = [photo.name for photo in photos], [one.boxes for one in inputs]
     images = [one.image for one in inputs]
     seen = regress_photos(regressor, images, boxes=boxes, faces=faces, names=names, batch=batch)
     failures = {photos[k]: line for k, line in zip(seen.failed, seen.failures, strict=True)}
     result = collect(regressor, seen) if seen.faces else None
-    found, count = [], Counter(face.photo for face in seen.faces)
-    number: Counter[int] = Counter()
+    found = []
     for row, face in enumerate(seen.faces):
         assert result is not None
-        photo, mine, k = photos[face.photo], inputs[face.photo], number[face.photo]
-        number[face.photo] += 1
-        folder = f"{photo.folder}_{k}" if faces == "all" else photo.folders(count[face.photo])[k]
-        found.append(Face(photo, folder, mine.image, result.landmarks[row], result[row], mine.mask, mine.lens))
+        photo, mine, one = photos[face.photo], inputs[face.photo], result[row]
+        given = 1 if mine.boxes is None else len(mine.boxes)
+        folder = f"{photo.folder}_{face.number}" if faces == "all" else photo.folders(given)[face.number]
+        found.append(Face(photo, folder, mine.image, result.landmarks[row], one, mine.mask, mine.lens, _doubt(one)))
     return found, failures
+
+
+def _doubt(one: RegressResult) -> str | None:
+    """Why a regressed face is doubtful, if it is."""
+    if not one.doubtful[0]:
+        return None
+    return f"the network doubts its landmarks (confidence {np.mean(one.confidence):.2f})"

@@ -13,7 +13,7 @@ import numpy as np
 
 from facejax.camera import focal_from_fov
 from facejax.engine.cameras import LOOK, camera_name, read_cameras
-from facejax.engine.faces import Face, FaceFinder, Found, load_finder
+from facejax.engine.faces import Face, FaceFinder, Found, about_doubt, load_finder
 from facejax.engine.fitter import Fitted, Fitter
 from facejax.engine.job import Group, describe_options, lines_of
 from facejax.engine.models import load_model
@@ -23,7 +23,7 @@ from facejax.export.manifest import FAILED, OK, Line
 from facejax.fitting import LANDMARKS, RECIPES
 from facejax.fitting.ingredients import NO_INGREDIENTS
 from facejax.images import Lens, Photo, given_lens, read_boxes
-from facejax.images.box_files import box_count
+from facejax.images.box_files import Boxes, box_count
 from facejax.ingredients import ingredients_for, recipe_for
 from facejax.regression.photos import Faces
 
@@ -38,8 +38,10 @@ class FitOptions:
     """folder for the results, or its URL where fsspec can write (s3://, gs://, ...); each photo gets a folder of its
     own in it"""
     landmarks: Path | None = None
-    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on; without
-    them the face is looked for and its landmarks are regressed"""
+    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json, .mat, .txt, .csv), or a folder with <stem>.npy
+    and so on; without them the face is looked for and its landmarks are regressed"""
+    landmark_group: str | None = None
+    """which group of menpo's .ljson files with several (default: the only one with 68 points)"""
     boxes: Path | None = None
     """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
     faces: Faces = "largest"
@@ -101,7 +103,7 @@ class FitJob:
         return photo.folders(box_count(photo, self._boxes))
 
     @cached_property
-    def _boxes(self) -> dict[str, np.ndarray]:
+    def _boxes(self) -> dict[str, Boxes]:
         return {} if self.several or self.options.boxes is None else read_boxes(self.options.boxes)
 
     def load(self, together: int) -> None:
@@ -115,7 +117,13 @@ class FitJob:
         self.store = open_store(options.out)
         self.cameras = read_cameras(self.store) if options.same_camera else {}
         self.fitter = Fitter(model, recipe, ingredients, together, lens=self.lens)
-        self.finder = load_finder(landmarks=options.landmarks, boxes=options.boxes, faces=options.faces, batch=together)
+        self.finder = load_finder(
+            landmarks=options.landmarks,
+            landmark_group=options.landmark_group,
+            boxes=options.boxes,
+            faces=options.faces,
+            batch=together,
+        )
 
     def lens(self, face: Face) -> Lens | None:
         """What is known of a face's lens: the view that was given, its camera's, or what its file says."""
@@ -142,6 +150,9 @@ class FitJob:
         results: dict[Photo, Line] = {}
         for one, entry in zip(worked.fitted, written, strict=True):
             results.setdefault(one.face.photo, {"faces": []})["faces"].append(entry)
+        for line in results.values():
+            if doubts := [face["doubtful"] for face in line["faces"] if "doubtful" in face]:
+                line["doubtful"] = "; ".join(dict.fromkeys(doubts))
         lines = lines_of(group, results, worked.failures, {"--landmarks": self.options.landmarks})
         seconds = (worked.seconds + time.perf_counter() - begin) / len(group.photos)
         return group.number, [line | {"seconds": round(seconds, 3)} for line in lines]
@@ -154,7 +165,7 @@ class FitJob:
                 row,
                 folder,
                 image=face.photo.name,
-                extra=about_start(face),
+                extra=about_face(face),
                 keep_stages=self.options.keep_stages,
                 files=self.options.files,
             )
@@ -163,6 +174,7 @@ class FitJob:
             "landmark_nme_percent": _figure(result.landmark_nme(row)),
             "psnr_face": _figure(result.faces.psnr_face[row]),
             "converged": bool(all(flags[row] for flags in result.faces.converged.values())),
+            **about_doubt(face),
         }
 
 
@@ -173,19 +185,29 @@ def load_for_cameras(options: FitOptions) -> tuple[FaceFinder, Fitter]:
     return load_finder(landmarks=options.landmarks, boxes=options.boxes, faces=options.faces, batch=LOOK), fitter
 
 
-def about_start(face: Face) -> dict[str, object] | None:
-    """The summary's entry about a face that was detected; None if its landmarks were given."""
-    if face.start is None:
-        return None
-    return {"regressed": {"box": face.start.boxes[0], "confidence": face.start.confidence[0]}}
+def about_face(face: Face) -> dict[str, object]:
+    """The summary's entries about how a face was found, if its landmarks were not given, and why it is doubtful.
+
+    `turned_degrees` is how far the photograph was turned counter-clockwise for the network.
+    """
+    start = face.start
+    if start is None:
+        return {**about_doubt(face)}
+    found = {"box": start.boxes[0], "confidence": start.confidence[0], "turned_degrees": 90 * start.turns[0]}
+    return {"regressed": found, **about_doubt(face)}
 
 
 def count_fits(lines: Sequence[Line]) -> dict[str, Any]:
-    """Count photographs by status, and failures by cause."""
-    causes = Counter(line["cause"] for line in lines if line["status"] == FAILED)
+    """Count photographs by status, and failures by cause.
+
+    `partly` are those of status ok with a face that failed, and `doubtful` those with a face that is.
+    """
+    causes = Counter(line["cause"] for line in lines if "cause" in line)
     return {
         "photos": len(lines),
         **{status: sum(line["status"] == status for line in lines) for status in (OK, FAILED)},
+        "partly": sum(line["status"] == OK and "error" in line for line in lines),
+        "doubtful": sum("doubtful" in line for line in lines),
         "faces": sum(len(line.get("faces", ())) for line in lines),
         "failed_by": dict(causes.most_common()),
     }

@@ -126,6 +126,7 @@ def lines_of(
     """
     lines = []
     for photo in group.photos:
+        # A photograph with several faces may have results and a failure.
         line: Line = {"file": photo.file, "status": OK if photo in results else FAILED}
         if photo in failures:
             line |= failure(photo, failures[photo], given)

@@ -1,12 +1,9 @@
-"""Progress of a long run, and how it stops when it is asked to."""
+"""How a long run stops when it is asked to."""
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-from tqdm import tqdm
 
 STOPPED = 128 + signal.SIGTERM  # exit status
 
@@ -27,8 +24,3 @@ def stop_on_signal() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def progress(total: int, done: int) -> tqdm:
-    """A progress bar with the rate of this run."""
-    return tqdm(total=total, initial=done, unit="photo", disable=not sys.stderr.isatty(), leave=False)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from facejax.engine.faces import Face, Found, load_finder
+from facejax.engine.faces import Face, Found, about_doubt, load_finder
 from facejax.engine.fitter import Fitted, Fitter
 from facejax.engine.job import Group, describe_options, lines_of
 from facejax.engine.models import load_model
@@ -46,8 +46,10 @@ class TextureOptions:
     size: int = 1024
     """texels a side: a power of two from 64 to 4096"""
     landmarks: Path | None = None
-    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on; without
-    them the face is looked for and its landmarks are regressed"""
+    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json, .mat, .txt, .csv), or a folder with <stem>.npy
+    and so on; without them the face is looked for and its landmarks are regressed"""
+    landmark_group: str | None = None
+    """which group of menpo's .ljson files with several (default: the only one with 68 points)"""
     boxes: Path | None = None
     """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
     masks: Path | None = None
@@ -106,7 +108,12 @@ class TextureJob:
         self.layout = face_layout(model, options.size)
         self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model), together)
         self.finder = load_finder(
-            landmarks=options.landmarks, boxes=options.boxes, masks=options.masks, single=True, batch=together
+            landmarks=options.landmarks,
+            landmark_group=options.landmark_group,
+            boxes=options.boxes,
+            masks=options.masks,
+            single=True,
+            batch=together,
         )
 
     def find(self, group: Group) -> Found:
@@ -157,12 +164,13 @@ class TextureJob:
         summary = {
             "image": one.face.photo.name,
             **self.about(),
+            **about_doubt(one.face),
             "fit": one.fit,
             "quality": one.quality,
             "seconds": {"fit": seconds, "unwrap": one.seconds},
         }
         self.save(one.face.folder, one.pictures, summary)
-        return {"folder": one.face.folder, "figures": one.quality}
+        return {"folder": one.face.folder, "figures": one.quality, **about_doubt(one.face)}
 
     def save(self, folder: str, pictures: Mapping[str, np.ndarray], summary: dict[str, Any]) -> None:
         """Write the pictures, then `summary.json`, which marks the folder as complete."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from facejax.engine.faces import about_doubt
 from facejax.engine.job import describe_options
 from facejax.engine.textures import Texture, TextureJob, TextureOptions, Worked, is_texture_file
 from facejax.export import to_uint8
@@ -38,7 +39,8 @@ class DatasetJob(TextureJob):
         return describe_options(self.options, DatasetOptions)
 
     def folders(self, photo: Photo) -> Sequence[str]:
-        return [photo.stem]
+        """One, named by the stem; with its archive in front where several archives have such a photograph."""
+        return [f"{photo.shard.replace('/', '_')}_{photo.stem}" if photo.shard else photo.stem]
 
     def pictures(self, unwrapped: Unwrapped, cut: CutOut) -> dict[str, np.ndarray]:
         completed = unwrapped.completed
@@ -48,14 +50,15 @@ class DatasetJob(TextureJob):
     def write(self, worked: Worked) -> tuple[int, list[Line]]:
         for photo in worked.group.photos:  # results of an earlier run, also of a photograph that fails now
             if photo.file not in worked.group.taken:
-                for folder in (photo.stem, f"filtered/{photo.stem}"):
+                stem = self.folders(photo)[0]
+                for folder in (stem, f"filtered/{stem}"):
                     self.store.remove_face(folder, is_texture_file)
         return super().write(worked)
 
     def write_one(self, one: Texture, seconds: float) -> Line:
-        stem, known = one.face.photo.stem, one.fit | one.quality
+        stem, known = self.folders(one.face.photo)[0], one.fit | one.quality
         reasons = self.filters.reasons(known)
-        why = {"reasons": reasons} if reasons else {}
+        why = ({"reasons": reasons} if reasons else {}) | about_doubt(one.face)
         line = {"status": FILTERED if reasons else OK, "folder": f"filtered/{stem}" if reasons else stem}
         summary = {"file": one.face.photo.file, "status": line["status"], **why, "figures": known, **self.about()}
         self.save(line["folder"], one.pictures, summary)
@@ -73,6 +76,7 @@ def count_textures(lines: Sequence[Line]) -> dict[str, Any]:
         **{status: sum(line["status"] == status for line in lines) for status in (OK, FILTERED, FAILED)},
         "filtered_by": dict(sorted(reasons.items())),  # a photograph may have several
         "failed_by": dict(sorted(causes.items())),
+        "doubtful": sum("doubtful" in line for line in lines),
         "means": _means(kept),
         "means_with_filtered": _means(found),
     }

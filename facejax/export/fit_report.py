@@ -1,4 +1,4 @@
-"""`report.html` of a run of `facejax fit`: the pictures and figures of all faces on one page, failures first."""
+"""`report.html` of a run of `facejax fit`: pictures and figures of all faces on a page, failures and doubts first."""
 
 import base64
 import html
@@ -31,17 +31,18 @@ def write_fit_report(
         read: gives the content of a file by its name relative to the manifest's folder, or raises FileNotFoundError.
     """
     width = WIDTH if counts["faces"] <= MANY else WIDTH // 2
-    ordered = sorted(lines, key=lambda line: line["status"] != "failed")  # stable: by name within a status
+    ordered = sorted(lines, key=lambda line: ("failed", "doubtful", "ok").index(_status(line)))  # stable: then by name
     with ThreadPoolExecutor(READERS) as pool:
         rows = [row for rows in pool.map(lambda line: list(_rows(read, line, width)), ordered) for row in rows]
     causes = "; ".join(f"{cause}: {count}" for cause, count in counts["failed_by"].items())
     write_page(
         path,
         title="facejax fit",
-        heading=f"{counts['photos']} photos: {counts['ok']} fitted, {counts['failed']} failed",
+        heading=f"{counts['photos']} photos: {counts['ok']} fitted, {counts['failed']} failed, "
+        f"{counts['partly']} with a face that failed, {counts['doubtful']} doubtful",
         notes=[html.escape(causes), "A click on a column's name sorts by it; a click on a picture opens its folder."],
         pictures=1,
-        texts=("photo", "status", "not converged, or error"),
+        texts=("photo", "status", "error, doubt, or what has not converged"),
         numbers=NUMBERS,
         rows=rows,
         width=width,
@@ -49,19 +50,27 @@ def write_fit_report(
 
 
 def _rows(read: Callable[[str], bytes], line: dict[str, Any], width: int) -> Iterator[Row]:
-    """One row per face of a photo, or one that says why there is none."""
-    if not line.get("faces"):
+    """One row per face of a photo, and one that says why there is none, or one less."""
+    if not line.get("faces") or "error" in line:
         yield Row("failed", [], (line["file"], "failed", line.get("error", "")), [None, None, line.get("seconds")])
     for face in line.get("faces", ()):
         figures = [face["landmark_nme_percent"], face["psnr_face"], line.get("seconds")]
         pictures = [(_panels(read, f"{face['folder']}/overlay.png", width), f"{face['folder']}/")]
-        yield Row(line["status"], pictures if pictures[0][0] else [], _texts(read, line, face["folder"]), figures)
+        status = "doubtful" if "doubtful" in face else line["status"]
+        texts = line["file"], status, _remark(read, face)
+        yield Row(status, pictures if pictures[0][0] else [], texts, figures)
 
 
-def _texts(read: Callable[[str], bytes], line: dict[str, Any], folder: str) -> tuple[str, str, str]:
-    summary = json.loads(read(f"{folder}/summary.json"))
-    moving = [name for name, flat in summary["converged"].items() if not flat]
-    return line["file"], line["status"], line.get("error", ", ".join(moving))
+def _status(line: dict[str, Any]) -> str:
+    """Failed also if only one of several faces did."""
+    return "failed" if "error" in line else "doubtful" if "doubtful" in line else "ok"
+
+
+def _remark(read: Callable[[str], bytes], face: dict[str, Any]) -> str:
+    """What there is to say about a face."""
+    summary = json.loads(read(f"{face['folder']}/summary.json"))
+    moving = ", ".join(name for name, flat in summary["converged"].items() if not flat)
+    return "; ".join(filter(None, [face.get("doubtful"), moving]))
 
 
 def _panels(read: Callable[[str], bytes], name: str, width: int) -> str:

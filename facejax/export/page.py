@@ -13,7 +13,7 @@ from facejax.atomic import write_text
 class Row:
     """One line of the table."""
 
-    status: str  # ok, filtered or failed; gives the row's colour
+    status: str  # ok, filtered, doubtful or failed; gives the row's colour
     pictures: Sequence[tuple[str, str]]  # picture (a path beside the page, or data:) and the target of a click
     texts: Sequence[str]
     numbers: Sequence[float | None]
@@ -78,7 +78,7 @@ td, th {{ padding: 4px 8px; border-bottom: 1px solid #ddd; text-align: left; ver
 th {{ position: sticky; top: 0; background: #fff; cursor: pointer; }}
 td.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
 td img {{ width: {width}px; display: block; }}
-tr.failed {{ background: #fdeaea; }} tr.filtered {{ background: #fdf6e3; }}
+tr.failed {{ background: #fdeaea; }} tr.filtered, tr.doubtful {{ background: #fdf6e3; }}
 </style></head><body>
 <h1>{heading}</h1>
 {notes}

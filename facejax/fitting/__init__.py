@@ -6,6 +6,7 @@
 - `priors`: `Priors`, `FocalPrior`, `known_focal`, `usual_focal`
 - `cameras`: `share_focal`, of faces that one camera saw
 - `landmarks`: `fit_landmarks`, `FaceStart`
+- `landmark_check`: `check_landmarks`, whether given points can be a face's
 - `light`: `solve_light`, `solve_skin`
 - `stages`: `Stage`, `run_stage`
 - `scene`: `Scene`, what a loss term sees

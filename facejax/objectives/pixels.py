@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 EPS = 1e-6
+LEAST_COVERED = 0.01  # share of an image below which `psnr` says nothing
 
 
 def robust_photometric(
@@ -35,11 +36,15 @@ def absolute_photometric(
 
 
 def psnr(rendered: Float[Array, "H W 3"], image: Float[Array, "H W 3"], mask: Float[Array, "H W"]) -> Float[Array, ""]:
-    """Peak signal-to-noise ratio (dB) over the mask, both images clipped to [0, 1]."""
+    """Peak signal-to-noise ratio (dB) over the mask, both images clipped to [0, 1].
+
+    NaN for a mask that covers less than `LEAST_COVERED` of the image: so few pixels say nothing.
+    """
     _check(rendered, image, mask)
     difference = jnp.clip(rendered, 0.0, 1.0) - jnp.clip(image, 0.0, 1.0)
     mean_square = jnp.sum(difference * difference * mask[..., None]) / jnp.maximum(3.0 * jnp.sum(mask), 1e-6)
-    return -10.0 * jnp.log10(jnp.maximum(mean_square, 1e-10))
+    ratio = -10.0 * jnp.log10(jnp.maximum(mean_square, 1e-10))
+    return jnp.where(jnp.mean(mask) < LEAST_COVERED, jnp.nan, ratio)
 
 
 def _check(rendered: Array, image: Array, mask: Array) -> None:

@@ -10,7 +10,7 @@
 | `promotion.py` | helpers for tracing under jax's strict promotion of ranks and types |
 """
 
-from facejax.programs.cache import cached_jit, compile_cached, forget_programs
+from facejax.programs.cache import cached_jit, compile_cached, forget_programs, programs_in_work
 from facejax.programs.compiler import compiler_options, jit
 from facejax.programs.folders import cache_compilations, cache_folder
 
@@ -22,4 +22,5 @@ __all__ = [
     "compiler_options",
     "forget_programs",
     "jit",
+    "programs_in_work",
 ]

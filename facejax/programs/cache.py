@@ -43,6 +43,11 @@ class ProgramCache:
                 place.program = compile()
             return place.program
 
+    def in_work(self) -> list[Hashable]:
+        """The keys of the programs that are being made now."""
+        with self._turn:
+            return [key for key, place in self._places.items() if place.program is None and place.turn.locked()]
+
     def clear(self) -> None:
         with self._turn:
             self._places.clear()
@@ -102,6 +107,11 @@ def cached_jit(name: str, *, results: Sequence[type] = ()) -> Callable[[Callable
         return call
 
     return decorate
+
+
+def programs_in_work() -> list[str]:
+    """The names of the programs that are being compiled now."""
+    return [str(key[0]) for key in _programs.in_work() if isinstance(key, tuple)]
 
 
 def forget_programs() -> None:

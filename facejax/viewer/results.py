@@ -62,8 +62,9 @@ class ShownFace:
             "photo": summary["image"],
             "recipe": summary["recipe"],
             "landmarks": f"{summary['landmark_nme_percent']:.2f} % of the face",
-            "pixels": f"{summary['psnr_face'] or 0:.1f} dB",
+            "pixels": "-" if summary["psnr_face"] is None else f"{summary['psnr_face']:.1f} dB",
             "pitch, yaw, roll": ", ".join(f"{turn[name]:.0f}" for name in ("pitch", "yaw", "roll")),
+            **({"doubtful": summary["doubtful"]} if "doubtful" in summary else {}),
         }
 
 
@@ -71,13 +72,23 @@ def find_results(folder: Path) -> dict[str, Path]:
     """Folders of faces below `folder` (or itself), by name. Raises ValueError when there is none to show."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; name the --out of a fit")
-    paths = [path.parent for path in sorted(folder.rglob("params.npz")) if "stages" not in path.parts]
-    found = {path.relative_to(folder).as_posix(): path for path in paths if (path / "albedo.png").exists()}
+    found = {path.relative_to(folder).as_posix(): path for path in _faces(folder) if (path / "albedo.png").exists()}
     if not found:
         raise ValueError(
             f"{folder}: holds no face with params.npz and albedo.png; fit with --files mesh params, or more of them"
         )
     return {folder.name if name == "." else name: path for name, path in found.items()}
+
+
+def left_out(folder: Path) -> list[str]:
+    """The names of the faces below `folder` that cannot be shown, because they have no albedo.png."""
+    return [path.relative_to(folder).as_posix() for path in _faces(folder) if not (path / "albedo.png").exists()]
+
+
+def _faces(folder: Path) -> list[Path]:
+    return [
+        path.parent for path in sorted(folder.rglob("params.npz")) if "stages" not in path.relative_to(folder).parts
+    ]
 
 
 def read_result(folder: Path, name: str, model: FaceModel) -> ShownFace:
