@@ -66,7 +66,9 @@ def same(found):
 @pytest.mark.parametrize(
     ("data", "torches"),
     [(FULL, {}), (FULL | STATIC | DYNAMIC, {}), (FULL | STATIC, DYNAMIC), (STATIC | DYNAMIC, {}),
-     ({"full_lmk_faces_idx": IDS, "full_lmk_bary_coords": WEIGHTS}, {})],
+     ({"full_lmk_faces_idx": IDS, "full_lmk_bary_coords": WEIGHTS}, {}),
+     ({"full_lmk_faces_idx": IDS.astype(object), "full_lmk_bary_coords": WEIGHTS.tolist()}, {}),
+     ({**STATIC, "dynamic_lmk_faces_idx": TURNED.tolist(), "dynamic_lmk_bary_coords": list(TURNED_WEIGHTS)}, {})],
 )  # fmt: skip
 def test_decas_embedding_is_read_without_being_executed(data, torches, tmp_path):
     same(read_model_landmarks(write_npy(tmp_path / "landmark_embedding.npy", data, torches)))

@@ -110,13 +110,20 @@ def _embeddings(path: Path, data: Mapping[str, Any]) -> dict[int, _Points]:
     for names in EMBEDDINGS:
         if not all(name in data for name in names):
             continue
-        ids, weights = (data[name] for name in names)
-        ids, weights = (np.asarray(one) if np.ndim(one) else one for one in (ids, weights))
-        if not (isinstance(ids, np.ndarray) and isinstance(weights, np.ndarray)) or ids.dtype.kind not in "iuf":
+        ids, weights = (_numbers(data[name]) for name in names)
+        if ids is None or weights is None:
             continue  # a tensor of PyTorch, say
         if ids.ndim == 2:  # a row for each angle of the head, first the frontal one
             ids, weights = ids[0], weights[0]
-        if ids.ndim != 1 or weights.shape != (len(ids), 3) or weights.dtype.kind != "f":
+        if ids.ndim != 1 or weights.shape != (len(ids), 3):
             fail(path, f"{names[0]!r} and {names[1]!r} of shapes {ids.shape} and {weights.shape}", WANTED)
         found.setdefault(len(ids), (ids.astype(np.int64), weights.astype(np.float32)))
     return found
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """An array of numbers, also of nested lists; None for anything else."""
+    try:
+        return np.asarray(value, np.float64) if np.ndim(value) else None
+    except (TypeError, ValueError):
+        return None
