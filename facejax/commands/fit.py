@@ -11,6 +11,7 @@ from facejax.commands.runs import RunOptions, check_out, choose_engine, describe
 from facejax.engine.cameras import CAMERAS, find_cameras
 from facejax.engine.faces import check_source
 from facejax.engine.fits import FitJob, FitOptions, count_fits, load_for_cameras
+from facejax.engine.models import load_model
 from facejax.engine.run import Run, parse_shard
 from facejax.engine.signals import STOPPED
 from facejax.export import write_summary
@@ -95,6 +96,7 @@ def check_command(command: Fit, photos: list[Photo]) -> None:
         recipe=command.recipe,
         batch=1 if command.batch == "auto" else command.batch,
     )
+    load_model(command.model)  # a model that cannot be fitted fails before a photo is read
     if command.fov is not None and not 0 < command.fov < 180:
         raise ValueError(f"--fov {command.fov}: an angle between 0 and 180 degrees")
     if command.fov is not None and command.same_camera:

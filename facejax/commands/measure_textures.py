@@ -11,6 +11,7 @@ import tyro
 
 from facejax.export import versions, write_summary
 from facejax.face_model.load import load_face_model
+from facejax.face_model.texture_layout import with_layout
 from facejax.images import read_image
 from facejax.programs import jit
 from facejax.regression.appearance import appearance, frontal_params
@@ -116,7 +117,7 @@ def valid_ratio(path: Path, texture: np.ndarray) -> float | None:
 
 def appearance_of(name: str) -> Any:
     """A function from a map to its identity vector."""
-    model, regressor = load_face_model(name), load_regressor()
+    model, regressor = with_layout(load_face_model(name)), load_regressor()
     params = frontal_params(model, regressor)
     compiled = jit(appearance)
     return lambda texture: compiled(regressor, model, params, jnp.asarray(texture))

@@ -1,10 +1,10 @@
 """`facejax unwrap`: makes the texture of each photograph's face, or one texture from several views of one face."""
 
-import math
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ import tyro
 from facejax.commands.runs import describe_doubts, note_unused
 from facejax.engine.faces import check_source
 from facejax.engine.job import make_groups, work_here
+from facejax.engine.models import load_model
 from facejax.engine.progress import progress
-from facejax.engine.textures import TextureJob, TextureOptions, figures, fit_figures, pictures
+from facejax.engine.textures import UNSOUND, TextureJob, TextureOptions, figures, fit_figures, pictures
 from facejax.export.manifest import OK
 from facejax.images import Photo
 from facejax.images.sources import check_folders, photo_file
@@ -87,6 +88,7 @@ def check_options(photos: Sequence[Photo], options: TextureOptions) -> None:
         recipe=options.recipe,
         batch=options.batch,
     )
+    load_model(options.model)  # one without landmarks, say, fails before a photo is read
     if options.masks is not None and not options.masks.is_dir():
         raise ValueError(f"--masks {options.masks}: no such folder")
 
@@ -108,6 +110,8 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
     if doubtful:
         print(describe_doubts(doubtful), file=sys.stderr)
     quality = figures(unwrapped)
+    if quality["seen"] is None:
+        return [UNSOUND.format(photos[0])]
     summary = {
         "images": [photo.name for photo in photos],
         **job.about(),
@@ -124,8 +128,13 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
 
 def describe(place: str, quality: dict[str, float | None]) -> str:
     """The quality of a texture, in one line."""
-    known = {name: math.nan if value is None else value for name, value in quality.items()}
+    percent, error = (partial(_number, quality, form=form) for form in ("{:.0%}", "{:.1f}"))
     return (
-        f"{place}: {100 * known['seen']:.0f} % of the face from photos, {100 * known['strange']:.0f} % of what they "
-        f"show is no skin, BS error {known['bs_photo']:.1f} as unwrapped, {known['bs']:.1f} in the end"
+        f"{place}: {percent('seen')} of the face from photos, {percent('strange')} of what they show is no skin, "
+        f"BS error {error('bs_photo')} as unwrapped, {error('bs')} in the end"
     )
+
+
+def _number(quality: dict[str, float | None], name: str, form: str) -> str:
+    value = quality[name]
+    return "unknown" if value is None else form.format(value).replace("%", " %")

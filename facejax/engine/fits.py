@@ -16,10 +16,10 @@ from facejax.engine.cameras import LOOK, camera_name, read_cameras
 from facejax.engine.faces import Face, FaceFinder, Found, about_doubt, load_finder
 from facejax.engine.fitter import Fitted, Fitter
 from facejax.engine.job import Group, describe_options, lines_of
+from facejax.engine.models import load_model
 from facejax.engine.store import open_store
 from facejax.export.fitted import FILES, File
 from facejax.export.manifest import FAILED, OK, Line
-from facejax.face_model.load import load_face_model
 from facejax.fitting import LANDMARKS, RECIPES
 from facejax.fitting.ingredients import NO_INGREDIENTS
 from facejax.images import Lens, Photo, given_lens, read_boxes
@@ -108,7 +108,7 @@ class FitJob:
 
     def load(self, together: int) -> None:
         options = self.options
-        model = load_face_model(options.model)
+        model = load_model(options.model)
         recipe = recipe_for(model) if options.recipe is None else RECIPES[options.recipe]
         weights: dict[str, Any] = {"lpips": options.lpips, "arcface": options.arcface}
         weights["renderer"] = options.renderer or "default"
@@ -181,7 +181,7 @@ class FitJob:
 def load_for_cameras(options: FitOptions) -> tuple[FaceFinder, Fitter]:
     """What `find_cameras` needs: it fits landmarks only."""
     recipe = replace(LANDMARKS, contour=options.contour)
-    fitter = Fitter(load_face_model(options.model), recipe, NO_INGREDIENTS, LOOK)
+    fitter = Fitter(load_model(options.model), recipe, NO_INGREDIENTS, LOOK)
     return load_finder(landmarks=options.landmarks, boxes=options.boxes, faces=options.faces, batch=LOOK), fitter
 
 

@@ -13,11 +13,12 @@ import numpy as np
 from facejax.engine.faces import Face, Found, about_doubt, load_finder
 from facejax.engine.fitter import Fitted, Fitter
 from facejax.engine.job import Group, describe_options, lines_of
+from facejax.engine.models import load_model
 from facejax.engine.store import open_store
 from facejax.export import to_uint8, versions, write_summary
 from facejax.export.manifest import Line
 from facejax.export.pictures import write_pixels
-from facejax.face_model.load import load_face_model
+from facejax.face_model.texture_layout import with_layout
 from facejax.fitting import RECIPES
 from facejax.images import Photo
 from facejax.images.read import as_photo
@@ -33,6 +34,7 @@ from facejax.unwrap.photos import (
 )
 
 WRITERS = 2  # threads
+UNSOUND = "{}: the texture is not a number: the fit failed; give landmarks, or leave the photo out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ class TextureJob:
 
     def load(self, together: int) -> None:
         options = self.options
-        model, recipe = load_face_model(options.model), RECIPES[options.recipe]
+        model, recipe = with_layout(load_model(options.model)), RECIPES[options.recipe]
         self.store = open_store(options.out)
         self.layout = face_layout(model, options.size)
         self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model), together)
@@ -121,7 +123,10 @@ class TextureJob:
         begin = time.perf_counter()
         fitted, failures = self.fitter.fit(found.faces)
         seconds = (found.seconds + time.perf_counter() - begin) / max(len(found.faces), 1)
-        return Worked(found.group, [self.make(one) for one in fitted], found.failures | failures, seconds)
+        textures = [self.make(one) for one in fitted]
+        unsound = {one.face.photo: UNSOUND.format(one.face.photo) for one in textures if one.quality["seen"] is None}
+        textures = [one for one in textures if one.face.photo not in unsound]
+        return Worked(found.group, textures, found.failures | failures | unsound, seconds)
 
     def write(self, worked: Worked) -> tuple[int, list[Line]]:
         with ThreadPoolExecutor(WRITERS) as pool:

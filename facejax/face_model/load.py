@@ -10,6 +10,8 @@ import numpy as np
 
 from facejax.face_model.formats import bfm, flame, gnm, hifi3dpp, ict, plain
 from facejax.face_model.formats._common import GET_AGAIN, Landmarks, Options, fail, open_container
+from facejax.face_model.formats.landmark_files import read_model_landmarks
+from facejax.face_model.formats.mask_files import masks_beside, with_masks
 from facejax.face_model.model import FaceModel
 from facejax.face_model.morphable import truncate
 
@@ -49,6 +51,7 @@ def load_face_model(
     expression: int | None = None,
     albedo: int | None = None,
     landmarks: Landmarks = None,
+    masks: str | Path | None = None,
 ) -> FaceModel:
     """Load a face model from a file or folder, in millimetres and this library's conventions.
 
@@ -62,7 +65,10 @@ def load_face_model(
         format: one of FORMATS, for a file whose content does not tell.
         identity, expression, albedo: keep this many first components; None, or more than the file has: all of them.
         landmarks: 68 landmarks in the iBUG order, in place of the file's or for a file without any: vertex indices, or
-            triangles with barycentric weights (68, 3), both in the file's order.
+            triangles with barycentric weights (68, 3), both in the file's order; or a file of them, or several that
+            complete each other (`read_model_landmarks`).
+        masks: a file with the vertices of the face and other regions, such as FLAME_masks.pkl (which is found if it
+            lies beside the model). A model without any gets regions from its landmarks, see `make_face_model`.
 
     Returns: the model; one with colours is a `MorphableModel`.
 
@@ -77,10 +83,21 @@ def load_face_model(
             raise ValueError(f"{label}={count}: give a number of components, 0 or more, or None for all")
     if format is not None and format not in FORMATS:
         raise ValueError(f"format {format!r} is unknown: use one of {', '.join(FORMATS)}, or leave it out")
+    several = isinstance(landmarks, list | tuple) and all(isinstance(one, str | Path) for one in landmarks)
+    if several or isinstance(landmarks, str | Path):
+        landmarks = read_model_landmarks(landmarks)
     options = Options(identity, expression, albedo, landmarks)
     if str(source) == "default":
+        if masks is not None:
+            raise ValueError("the default head brings its own regions: leave masks= out")
         return _own_head(None, options)
     path = Path(source).expanduser()
+    model = _load(path, format, options)
+    place = masks_beside(path) if masks is None and model.name == "flame" else masks
+    return model if place is None else with_masks(model, Path(place).expanduser())
+
+
+def _load(path: Path, format: str | None, options: Options) -> FaceModel:
     if path.is_dir():
         if format in (None, "ict") and ict.is_folder(path):
             return ict.load_ict_folder(path, options)

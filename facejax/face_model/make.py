@@ -7,6 +7,7 @@ import numpy as np
 
 from facejax.face_model.model import FaceModel, Topology
 from facejax.face_model.morphable import LinearAlbedo, MorphableModel
+from facejax.face_model.regions import derive_regions, says_nothing
 from facejax.mesh import face_neighbors
 
 JAW = 17  # of 68 landmarks, the first ones lie on the outline
@@ -39,7 +40,9 @@ def make_face_model(
 ) -> FaceModel:
     """A `FaceModel` from arrays.
 
-    What is left out is empty (expressions, landmarks, albedo), zero (uv), its own mirror image, or all one region.
+    What is left out is empty (expressions, landmarks, albedo), zero (uv), or its own mirror image. A model whose
+    regions do not say what is its face (there is no "face", or it is the whole mesh) gets those of `derive_regions` if
+    it has 68 landmarks.
 
     Args:
         name: of the model; files of parameters store it.
@@ -76,6 +79,8 @@ def make_face_model(
     if landmark_faces is None or landmark_weights is None:
         landmark_faces, landmark_weights = np.zeros(0, np.int32), np.zeros((0, 3))
     marks = len(landmark_faces)
+    landmark_faces = check.integers("landmark_faces", landmark_faces, (marks,), below=triangles)
+    landmark_weights = check.floats("landmark_weights", landmark_weights, (marks, 3))
     if contour_faces is None or contour_weights is None or contour_direction is None:
         jaw = JAW if marks == 68 else 0  # each jaw landmark is then its only candidate
         contour_faces, contour_weights = landmark_faces[:jaw, None], landmark_weights[:jaw, None]
@@ -88,10 +93,13 @@ def make_face_model(
         "uv_faces": uv_faces,
         "face_part": check.integers("face_part", part, (triangles,), below=len(part_names)),
         "mirror": check.integers("mirror", np.arange(count) if mirror is None else mirror, (count,), below=count),
-        "landmark_faces": check.integers("landmark_faces", landmark_faces, (marks,), below=triangles),
+        "landmark_faces": landmark_faces,
         "contour_faces": check.integers("contour_faces", contour_faces, (jaw, choices), below=triangles),
     }
-    regions = {"face": np.ones(count)} if regions is None else regions
+    regions = {key: check.floats(f"region {key}", mask, (count,)) for key, mask in (regions or {}).items()}
+    if "face" not in regions or says_nothing(regions["face"], mean, faces, landmark_faces):
+        found = derive_regions(mean, faces, landmark_faces, landmark_weights, face_part)
+        regions = found | regions | {"face": found.get("face", np.ones(count))}
     numbers = {
         "mean": mean,
         "identity_basis": identity_basis,
@@ -99,10 +107,10 @@ def make_face_model(
         "expression_basis": expression_basis,
         "expression_std": check.floats("expression_std", expression_std, (expressions,)),
         "uv": uv,
-        "landmark_weights": check.floats("landmark_weights", landmark_weights, (marks, 3)),
+        "landmark_weights": landmark_weights,
         "contour_weights": check.floats("contour_weights", contour_weights, (jaw, choices, 3)),
         "contour_direction": check.floats("contour_direction", contour_direction, (jaw, 2)),
-        "regions": {key: check.floats(f"region {key}", regions[key], (count,)) for key in sorted(regions)},
+        "regions": {key: np.asarray(regions[key], np.float32) for key in sorted(regions)},
     }
     parts = dict(
         jax.device_put(numbers),  # all together: `jnp.asarray` compiles a program for every shape

@@ -44,7 +44,7 @@ def compile_program(
     except Unknown as reason:
         log.info("%s is not kept: it depends on %s", name, reason)
     except Exception as error:  # of any kind: the line below needs no file
-        log.warning("%s is traced anew: %s", name, error)
+        log.info("%s is traced anew: %s", name, error)
     return jit(function).lower(*arguments).compile()
 
 

@@ -71,11 +71,20 @@ class Unwrapped(NamedTuple):
 
 
 def face_layout(model: FaceModel, size: int) -> Layout:
-    """Texels and regions of maps with `size` texels a side: a power of two from 64 to 4096. Keep it for all faces."""
+    """Texels and regions of maps with `size` texels a side: a power of two from 64 to 4096. Keep it for all faces.
+
+    Raises ValueError for another size, and for a model whose layout has no place for its face.
+    """
     if size not in (2**k for k in range(6, 13)):
         raise ValueError(f"maps of {size} texels: give a power of two from 64 to 4096")
     texels = mesh_texels(model, size)
-    return Layout(texels, face_regions(model, texels))
+    regions = face_regions(model, texels)
+    if not np.any(np.asarray(regions.face) > 0.5):
+        raise ValueError(
+            f"face model {model.name!r}: nothing of its face lies in the unit square of its texture layout: its "
+            "coordinates must be between 0 and 1"
+        )
+    return Layout(texels, regions)
 
 
 def cut_out(

@@ -1,6 +1,6 @@
 """The point of the mesh under each texel of a map."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from facejax.face_model import FaceModel
+from facejax.face_model.texture_layout import has_layout, is_unrolled, outward
 from facejax.programs import jit
 from facejax.rendering import interpolate, rasterize
 
@@ -28,13 +29,23 @@ def mesh_texels(model: FaceModel, size: int) -> Texels:
     """The texels of a map with `size` texels per side, in the model's own UV layout. Compute it once for all faces.
 
     A texel is covered if its centre lies in a triangle. Where triangles overlap in the layout the first in the model
-    wins. Whatever lies outside the unit square (other UDIM tiles) is left out. Mirrored charts are covered too.
+    wins; in the cylinder of `with_layout`, the outermost. Whatever lies outside the unit square (other UDIM tiles) is
+    left out. Mirrored charts are covered too.
 
-    Raises ValueError for a size below 1.
+    Raises ValueError for a size below 1, and for a model without texture coordinates.
     """
     if size < 1:
         raise ValueError(f"size {size}: give the map at least one texel a side")
-    return _layout(model.uv, model.topology.uv_faces, size)
+    if not has_layout(model):
+        raise ValueError(
+            f"face model {model.name!r} has no texture coordinates: facejax.face_model.texture_layout.with_layout "
+            "gives it some"
+        )
+    if not is_unrolled(model):
+        return _layout(model.uv, model.topology.uv_faces, size)
+    order = jnp.asarray(outward(model)[::-1].copy(), jnp.int32)
+    texels = _layout(model.uv, model.topology.uv_faces[order], size)
+    return replace(texels, triangle=jnp.where(texels.covered, order[texels.triangle], 0))
 
 
 @partial(jit, static_argnums=2)

@@ -14,7 +14,8 @@ import numpy as np
 
 from facejax.face_model import FaceModel, make_face_model
 from facejax.face_model.formats._contour import moving_contour
-from facejax.face_model.formats._pickle import UnsafePickleError, load_pickle
+from facejax.face_model.formats._pickle import UnsafePickleError, load_npy, load_pickle
+from facejax.face_model.regions import with_regions
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def fail(path: Path, problem: str, fix: str) -> NoReturn:
 
 @contextmanager
 def open_container(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Open a .mat, .npz, .h5 or pickle file and give its arrays by name; the first bytes tell which kind it is.
+    """Open a .mat, .npz, .npy, .h5 or pickle file and give its arrays by name; the first bytes tell which kind it is.
 
     Arrays of .npz and .h5 files are read on access. Nothing is executed: pickles go through the restricted reader, and
     object arrays inside a .npz are refused on access.
@@ -51,7 +52,13 @@ def open_container(path: Path) -> Iterator[Mapping[str, Any]]:
         file.seek(0)
         if not head:
             fail(path, "the file is empty", "download or copy it again")
-        kinds = [("npz", b"PK"), ("h5", b"\x89HDF"), ("mat73", b"MATLAB 7.3"), ("mat", b"MATLAB")]
+        kinds = [
+            ("npz", b"PK"),
+            ("npy", b"\x93NUMPY"),
+            ("h5", b"\x89HDF"),
+            ("mat73", b"MATLAB 7.3"),
+            ("mat", b"MATLAB"),
+        ]
         kind = next((kind for kind, magic in kinds if head.startswith(magic)), "pickle")
         try:
             data = _read(kind, path, file, stack)
@@ -76,6 +83,8 @@ def _read(kind: str, path: Path, file: IO[bytes], stack: ExitStack) -> Mapping[s
         return {key: value for key, value in loadmat(file).items() if not key.startswith("__")}
     if kind == "pickle":
         return load_pickle(path, file)
+    if kind == "npy":
+        return load_npy(path, file)
     try:
         import h5py
     except ImportError:
@@ -294,6 +303,7 @@ def assemble(
             "%s: the mesh is %.3g mm across, so its unit is not that of an ordinary %s file", path, size, name
         )
     try:
-        return make_face_model(name, mean, faces, uv_faces=uv_faces, **fields)
+        model = make_face_model(name, mean, faces, uv_faces=uv_faces, **fields)
     except ValueError as error:
         fail(path, str(error), GET_AGAIN)
+    return model if "face_inner" in model.regions else with_regions(model, model.regions)

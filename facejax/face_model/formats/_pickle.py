@@ -1,8 +1,8 @@
 """Reading pickled arrays without executing the pickle.
 
 A pickle is a program: loading one with `pickle.load` runs whatever its author wrote. This reader accepts only the names
-that build numpy arrays, plain containers, and (empty) stand-ins for chumpy and scipy.sparse objects. Any other name is
-an error before anything is called.
+that build numpy arrays, plain containers, and (empty) stand-ins for objects of chumpy, scipy.sparse and PyTorch. Any
+other name is an error before anything is called.
 """
 
 import pickle
@@ -68,7 +68,15 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes(*nothing: Any) -> bytes:
+    """What empty bytes are in old pickles."""
+    if nothing:
+        raise UnsafePickleError("bytes of another object")
+    return b""
+
+
 _ADMITTED = {
+    ("builtins", "bytes"): _no_bytes,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
@@ -83,7 +91,7 @@ for _core in ("numpy.core", "numpy._core"):
     _ADMITTED[f"{_core}.multiarray", "scalar"] = _scalar
     _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
 _PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-_SHELLS = ("chumpy", "scipy.sparse")
+_SHELLS = ("chumpy", "scipy.sparse", "torch")
 
 
 class _Reader(pickle.Unpickler):
@@ -101,16 +109,38 @@ def load_pickle(path: Path, file: IO[bytes]) -> Mapping[str, Any]:
 
     Raises UnsafePickleError (a ValueError) when the pickle asks for anything but arrays and containers.
     """
+    data = _load(path, file)
+    if not isinstance(data, Mapping):
+        raise ValueError(f"it holds a {type(data).__name__}, not a dictionary")
+    return {str(key): _plain(value) for key, value in data.items()}
+
+
+def load_npy(path: Path, file: IO[bytes]) -> Mapping[str, Any]:
+    """Read a .npy file: a plain array as "array", a pickled dictionary (`np.save(path, {...})`) as it is.
+
+    Raises UnsafePickleError (a ValueError) like `load_pickle`, and ValueError for other pickled objects.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    _, _, dtype = read(file)
+    if not dtype.hasobject:
+        file.seek(0)
+        return {"array": np.load(file, allow_pickle=False)}
+    data = _load(path, file)
+    data = data.reshape(-1)[0] if isinstance(data, np.ndarray) and data.size == 1 else data
+    if not isinstance(data, Mapping):
+        raise ValueError(f"it holds a pickled {type(data).__name__}, not a dictionary")
+    return {str(key): _plain(value) for key, value in data.items()}
+
+
+def _load(path: Path, file: IO[bytes]) -> Any:
     try:
-        data = _Reader(file, encoding="latin1").load()
+        return _Reader(file, encoding="latin1").load()
     except UnsafePickleError as error:
         raise UnsafePickleError(
             f"{path}: the pickle asks for {error}, which a model of plain arrays does not need; "
             "it was not executed: get the file from its authors, or save it again with numpy arrays only"
         ) from None
-    if not isinstance(data, Mapping):
-        raise ValueError(f"it holds a {type(data).__name__}, not a dictionary")
-    return {str(key): _plain(value) for key, value in data.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -28,6 +28,8 @@ from facejax.text_files import read_text
 
 _MICROMETRES = 1e-3
 _DECIMETRES = 100.0
+_VERTICES_2009 = 53_490
+_OLD_CELLS = "reference-mesh/triangle-list"
 
 
 def load_bfm2009(path: Path, data: Mapping[str, Any], options: Options) -> FaceModel:
@@ -44,29 +46,46 @@ def load_bfm2009(path: Path, data: Mapping[str, Any], options: Options) -> FaceM
     mean = points(path, data, "shapeMU")
     count = len(mean)
     faces = triangles(path, data, "tl", count, first=1)
-    identity = columns(path, data, "shapePC", count, options.identity)
-    identity_std = vector(path, data, "shapeEV", np.shape(data["shapePC"])[1])[: options.identity]
-    colour_basis = columns(path, data, "texPC", count, options.albedo)
-    colour_std = vector(path, data, "texEV", np.shape(data["texPC"])[1])[: options.albedo]
-    colour = points(path, data, "texMU", count)
-    expression, expression_std, kept = _guo_expressions(path.parent, count, options.expression)
+    basis, shades = columns(path, data, "shapePC", count, None), columns(path, data, "texPC", count, None)
+    shape = basis, vector(path, data, "shapeEV", len(basis)) * _MICROMETRES
+    colour = points(path, data, "texMU", count) / 255.0, shades, vector(path, data, "texEV", len(shades)) / 255.0
+    return _assemble_2009(path, mean * _MICROMETRES, faces, shape, colour, options)
+
+
+def _assemble_2009(path: Path, mean, faces, shape, colour, options: Options) -> FaceModel:
+    """The model of 53,490 vertices, mm, with the expressions of Guo et al. if they are beside it.
+
+    Args:
+        path: the file.
+        mean: (V, 3).
+        faces: (F, 3), counted from 0.
+        shape: basis (K, V, 3) and standard deviations (K,).
+        colour: mean (V, 3), basis and standard deviations; None: no colours.
+        options: how much to keep.
+    """
+    basis, std = shape
+    expression, expression_std, kept = _guo_expressions(path.parent, len(mean), options.expression)
+    basis, std = basis[: options.identity], std[: options.identity]
+    if colour is not None:
+        colour = colour[0], colour[1][: options.albedo], colour[2][: options.albedo]
     if kept is not None:
-        new = np.full(count, -1)
+        new = np.full(len(mean), -1)
         new[kept] = np.arange(len(kept))
         faces = new[faces]
         faces = faces[(faces >= 0).all(axis=1)].astype(np.int32)
-        mean, identity, colour, colour_basis = mean[kept], identity[:, kept], colour[kept], colour_basis[:, kept]
+        mean, basis = mean[kept], basis[:, kept]
+        colour = None if colour is None else (colour[0][kept], colour[1][:, kept], colour[2])
     return assemble(
         path,
         "bfm2009",
-        mean * _MICROMETRES,
+        mean,
         faces,
         options,
-        identity_basis=identity,
-        identity_std=identity_std * _MICROMETRES,
+        identity_basis=basis,
+        identity_std=std,
         expression_basis=expression,
         expression_std=None if expression_std is None else expression_std * _MICROMETRES,
-        albedo=(colour / 255.0, colour_basis, colour_std / 255.0),
+        albedo=colour,
     )
 
 
@@ -155,41 +174,70 @@ def _with_stds_inside(path, name, data, mean, faces, regions, options: Options, 
 
 
 def load_bfm2017(path: Path, data: Mapping[str, Any], options: Options) -> FaceModel:
-    """Basel Face Model 2017 (`model2017-1_*.h5`) and 2019 (`model2019_*.h5`), which has the same layout.
+    """Basel Face Model 2017 (`model2017-1_*.h5`) and 2019 (`model2019_*.h5`), and 2009 in the same layout.
 
     T. Gerig et al., "Morphable Face Models - An Open Framework", FG 2018. Already in millimetres and 0-based, colours
-    already 0..1; the bases have unit norm and `pcaVariance` is squared standard deviation. The mean is the sum of the
-    shape and the expression mean. The file names a few points (`metadata/landmarks`), not the 68: no landmarks.
+    already 0..1; `pcaVariance` is squared standard deviation. The bases have unit norm; those of older files are
+    multiplied by the standard deviations, which their norms tell. The mean is the sum of the shape and the expression
+    mean; a file may have no expressions, and no colours. The file names a few points (`metadata/landmarks`), not the
+    68: no landmarks. `model2009-publicmm1-bfm.h5` (53,490 vertices, no expressions) gives the same model as
+    `01_MorphableModel.mat`.
     """
-    model = [
-        f"{part}/model/{key}"
-        for part in ("shape", "expression", "color")
-        for key in ("mean", "pcaBasis", "pcaVariance")
-    ]
-    require(path, data, [*model, "shape/representer/cells"], "BFM 2017")
+    parts = ["shape", *(part for part in ("expression", "color") if any(key.startswith(f"{part}/") for key in data))]
+    require(
+        path,
+        data,
+        [f"{part}/model/{key}" for part in parts for key in ("mean", "pcaBasis", "pcaVariance")],
+        "BFM 2017",
+    )
     mean = points(path, data, "shape/model/mean")
     count = len(mean)
-    cells = array(path, data, "shape/representer/cells", (3, None)).T
-    faces = triangles(path, {"shape/representer/cells": cells}, "shape/representer/cells", count, first=0)
+    faces = _cells(path, data, count)
 
     def component(part: str, keep: int | None) -> tuple[np.ndarray, np.ndarray]:
         basis = columns(path, data, f"{part}/model/pcaBasis", count, None)
         variance = vector(path, data, f"{part}/model/pcaVariance", len(basis)).astype(np.float64)
         if (variance < 0).any():
             fail(path, f"'{part}/model/pcaVariance' has negative values", GET_AGAIN)
-        return basis[:keep], np.sqrt(variance[:keep])
+        std = np.sqrt(variance)
+        norm = np.linalg.norm(basis.reshape(len(basis), -1), axis=1)
+        if len(std) and std[0] > 0 and abs(norm[0] / std[0] - 1) < abs(norm[0] - 1):
+            std = np.ones_like(std)
+        return basis[:keep], std[:keep]
 
+    colour = None
+    if "color" in parts:
+        colour = (points(path, data, "color/model/mean", count), *component("color", options.albedo))
+    if count == _VERTICES_2009 and "expression" not in parts:
+        return _assemble_2009(path, mean, faces, component("shape", None), colour, options)
+    fields: dict[str, Any] = {}
+    if "expression" in parts:
+        mean = mean + points(path, data, "expression/model/mean", count)
+        fields = dict(
+            zip(("expression_basis", "expression_std"), component("expression", options.expression), strict=True)
+        )
     identity, identity_std = component("shape", options.identity)
-    expression, expression_std = component("expression", options.expression)
     return assemble(
         path,
         "bfm2017",
-        mean + points(path, data, "expression/model/mean", count),
+        mean,
         faces,
         options,
         identity_basis=identity,
         identity_std=identity_std,
-        expression_basis=expression,
-        expression_std=expression_std,
-        albedo=(points(path, data, "color/model/mean", count), *component("color", options.albedo)),
+        albedo=colour,
+        **fields,
     )
+
+
+def _cells(path: Path, data: Mapping[str, Any], count: int) -> np.ndarray:
+    """The triangles, which each part of a file may have, (3, F); in older files a list of (F, 3)."""
+    names = [f"{part}/representer/{name}" for part in ("shape", "color") for name in ("cells", _OLD_CELLS)]
+    name = next((name for name in names if name in data), None)
+    if name is None:
+        require(path, data, names[:1], "BFM 2017")
+    assert name is not None
+    cells = np.asarray(data[name])
+    if not name.endswith(_OLD_CELLS):
+        cells = array(path, data, name, (3, None)).T
+    return triangles(path, {name: cells}, name, count, first=0)
