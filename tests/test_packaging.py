@@ -44,7 +44,7 @@ def test_every_asset_has_its_pattern_and_its_licence():
     packed = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
     there = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert packed == there
-    assert set(LICENCES) == {path.relative_to(folder).parts[0] for path in there} - {"NOTICE"}
+    assert set(LICENCES) == {path.relative_to(folder).parts[0] for path in there} - {"NOTICE", "APACHE-2.0"}
     assert set(EXTRAS) <= set(PROJECT["project"]["optional-dependencies"])
 
 

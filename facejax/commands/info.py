@@ -12,10 +12,20 @@ from facejax import assets
 from facejax.export import versions
 from facejax.programs import cache_folder
 
-EXTRAS = {"h5": "h5py", "torch": "torch", "parquet": "pyarrow", "ray": "ray", "view": "viser", "train": "tensorboardX"}
+EXTRAS = {
+    "h5": "h5py",
+    "torch": "torch",
+    "parquet": "pyarrow",
+    "deep": "cv2",
+    "heic": "pillow_heif",
+    "ray": "ray",
+    "view": "viser",
+    "train": "tensorboardX",
+}
 LICENCES = {
     "default_head.npz": "free for any use; sources in NOTICE",
     "regressor": "MIT; trained on the project's own renders",
+    "face_detector": "Apache-2.0; MediaPipe's, converted",
     "texture_decoder": "MIT; trained on maps made from CC0 skins",
     "generative_renderer": "MIT; trained on the project's own renders",
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from facejax.engine.batches import choose_batch, photo_bytes
 from facejax.engine.job import Engine, Group, Job, make_groups
-from facejax.engine.store import open_store
+from facejax.engine.store import Store, open_store
 from facejax.export.manifest import MANIFEST, RUN, Line, check_begun, describe_run, parse_run
 from facejax.images import Photo
 from facejax.images.sources import taken_folders
@@ -36,19 +36,21 @@ class Run:
         resume: bool = False,
     ):
         first, every = shard
-        self.job, self.photos = job, photos[first::every]
+        self.job: Job = job
+        self.photos: Sequence[Photo] = photos[first::every]
         taken = {photo: other.name for photo, other in taken_folders(photos, job.folders).items()}
         for photo in photos:
             if clash := set(job.folders(photo)) & set(job.reserved):
                 taken[photo] = f"{min(clash)} of the set itself"
-        self.taken = {photo: taken[photo] for photo in self.photos if photo in taken}
-        self.part = "" if every == 1 else f".{first}-of-{every}"
-        self.store = open_store(job.options.out)
-        self.manifest, self.about = self.name(MANIFEST), self.name(RUN)
-        self.names = [photo.file for photo in self.photos]
+        self.taken: dict[Photo, str] = {photo: taken[photo] for photo in self.photos if photo in taken}
+        self.part: str = "" if every == 1 else f".{first}-of-{every}"
+        self.store: Store = open_store(job.options.out)
+        self.manifest: str = self.name(MANIFEST)
+        self.about: str = self.name(RUN)
+        self.names: list[str] = [photo.file for photo in self.photos]
         begun = self._begun()
-        self.resumed = resume and begun is not None
-        self.batch = self._batch(batch, begun if resume else None)
+        self.resumed: bool = resume and begun is not None
+        self.batch: int = self._batch(batch, begun if resume else None)
         if begun and resume:
             check_begun(begun, self._describe(), self.names, self.store.address())
         elif begun and 0 < (done := self._lines_there()) < len(begun["photos"]):
@@ -56,7 +58,9 @@ class Run:
                 f"--out {self.store.address()}: holds a run that was stopped after {done} of "
                 f"{len(begun['photos'])} photos: pass --resume to go on with it, or take another --out"
             )
-        self.done = self.store.groups(self.manifest, self.names, self.batch) if self.resumed else {}
+        self.done: dict[int, list[Line]] = (
+            self.store.groups(self.manifest, self.names, self.batch) if self.resumed else {}
+        )
 
     def name(self, name: str) -> str:
         """The name of a file that each shard has: `a.json` is `a.0-of-2.json` in the first of two."""

@@ -20,7 +20,7 @@ class Maps:
     """
 
     values: Sequence[np.ndarray]  # one for each photograph
-    kind: ClassVar = "maps"
+    kind: ClassVar[str] = "maps"
 
     def cut(self, index: int, crop: Crop, side: int, photo: tuple[int, int]) -> np.ndarray:
         """The map of one photograph, cropped and resampled. See `cut_data`."""
@@ -36,7 +36,7 @@ class Points:
     """Points in the photographs, (K, 2) pixels, with the same K for all. A term sees them in pixels of the crop."""
 
     values: Sequence[np.ndarray]  # one for each photograph
-    kind: ClassVar = "points"
+    kind: ClassVar[str] = "points"
 
     def cut(self, index: int, crop: Crop, side: int, photo: tuple[int, int]) -> np.ndarray:
         """The points of one photograph, in pixels of its crop. See `cut_data`."""
@@ -51,7 +51,7 @@ class Numbers:
     """Arrays without pixel coordinates, all of one shape. A term sees them unchanged."""
 
     values: Sequence[np.ndarray]  # one for each photograph
-    kind: ClassVar = "numbers"
+    kind: ClassVar[str] = "numbers"
 
     def cut(self, index: int, crop: Crop, side: int, photo: tuple[int, int]) -> np.ndarray:
         """The numbers of one photograph, unchanged. See `cut_data`."""
