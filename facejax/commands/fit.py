@@ -44,7 +44,8 @@ def run_fit(command: Fit) -> int:
     check_out(command.out, command.engine)  # an impossible URL fails before anything is read
     photos = list_photos(command.sources, without=command.out)
     check_command(command, photos)
-    note_unused(photos, landmarks=command.landmarks, boxes=command.boxes)
+    whole = any(map(is_collection, command.sources))  # else the landmarks may serve more photos than are named
+    note_unused(photos, landmarks=command.landmarks if whole else None, boxes=command.boxes)
     batch = None if command.batch == "auto" else command.batch
     run = Run(FitJob(command), photos, batch=batch, shard=shard, resume=command.resume)
     if command.same_camera and not (run.resumed and CAMERAS in run.store.names()):

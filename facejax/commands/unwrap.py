@@ -74,7 +74,7 @@ def check_command(command: Unwrap) -> list[Photo]:
     photos = [photo_file(path) for path in command.views or command.photos]
     check_options(photos, command)
     check_folders(photos)
-    note_unused(photos, landmarks=command.landmarks, boxes=command.boxes)
+    note_unused(photos, landmarks=None, boxes=command.boxes)
     return photos
 
 
