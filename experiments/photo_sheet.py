@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from facejax.images import detect_faces, read_image
 from facejax.images.detect import Candidate, box_overlap
-from facejax.images.sources import SUFFIXES
+from facejax.images.kinds import is_photo_name
 from facejax.regression.candidates import landmark_box
 from facejax.regression.photos import regress_photos
 from facejax.regression.regressor import Regressor, load_regressor
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--detector-only", action="store_true", help="keep the detector's largest sure candidate")
     arguments = parser.parse_args()
     regressor = None if arguments.detector_only else load_regressor(arguments.checkpoint)
-    files = sorted(path for path in arguments.photos.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in arguments.photos.iterdir() if is_photo_name(path.name))
     cells, found, seconds = [], [], []
     for path in tqdm(files, unit="photo"):
         image = read_image(path)

@@ -1,8 +1,10 @@
 """The command line: its commands are in a table, each has `--help`."""
 
 import inspect
+import logging
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import cache, partial, reduce
 from operator import or_
@@ -44,10 +46,25 @@ def main(argv: list[str] | None = None) -> int:
     run = next(run for options, run in COMMANDS.values() if type(command) in _classes(options))
     cache_compilations()
     try:
-        return run(command)
+        with warnings_as_lines():
+            return run(command)
     except (ValueError, OSError) as error:
         print(f"facejax: error: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print what the package logs as warnings, such as what a photo's file leaves open, like errors: a line each."""
+    logger, handler = logging.getLogger("facejax"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("facejax: warning: %(message)s"))
+    logger.addHandler(handler)
+    before, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 def parse(argv: Sequence[str]) -> Any:

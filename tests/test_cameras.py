@@ -28,7 +28,7 @@ from facejax.camera import (
 )
 from facejax.cli import main
 from facejax.export import write_png
-from facejax.face_model import FaceParams, neutral_vertices
+from facejax.face_model import FaceParams, neutral_params, neutral_vertices
 from facejax.face_model.load import load_face_model
 from facejax.fitting import LANDMARKS, FocalPrior, fit_landmarks, known_focal, usual_focal
 from facejax.fitting.cameras import combine_focals
@@ -42,6 +42,18 @@ from facejax.lighting import uniform_light
 from facejax.programs import jit
 
 EXIF, FOCAL, FOCAL35, ZOOM, WIDTH, HEIGHT, PLANE, UNIT = 0x8769, 0x920A, 0xA405, 0xA404, 0xA002, 0xA003, 0xA20E, 0xA210
+
+
+def minimum(cost, low, high):
+    """Where a function of one number is least."""
+    found: dict = minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-9})  # type: ignore[assignment]
+    return float(found["x"])
+
+
+def focal_of(params):
+    """The focal length of a perspective camera."""
+    assert isinstance(params.camera, PerspectiveCamera)
+    return np.asarray(params.camera.focal)
 
 
 def exif_block(tags, orientation=None):
@@ -107,7 +119,7 @@ def test_exif_tells_the_focal_length(size, tags, focal35, sure, kind):
     if focal35 is None:
         assert found is None
         return
-    assert found.source == "exif"
+    assert found is not None and found.source == "exif"
     assert found.focal == pytest.approx(focal35 / FULL_FRAME * math.hypot(*size), rel=0.01)
     assert (max(found.shorter, found.longer) < 0.1) == sure
 
@@ -162,7 +174,7 @@ def test_the_likely_distance_is_the_mode_of_both_priors(scale, prior):
             near / (PRIORS.nearer if near < 0 else PRIORS.farther)
         ) ** 2
 
-    best = minimize_scalar(cost, bounds=(0, 20), method="bounded", options={"xatol": 1e-8}).x
+    best = minimum(cost, 0, 20)
     found = likely_distance(jnp.float32(scale), FocalPrior(*jnp.asarray(prior, jnp.float32)))
     assert math.log(float(found)) == pytest.approx(best, abs=2e-3)
 
@@ -192,7 +204,7 @@ def test_the_perspective_of_a_face_at_the_side_tells_its_lens():
     middle = jnp.array([WIDE / 2, HIGH / 2])
     fit = jit(lambda p: fit_landmarks(model, p, focal=usual_focal(WIDE, HIGH), principal=middle, contour="static"))
     found = fit(points)
-    assert abs(float(found.params.camera.focal) / focal - 1) < 0.1
+    assert abs(float(focal_of(found.params)) / focal - 1) < 0.1
     assert abs(-float(found.params.pose.translation[2]) / 3000 - 1) < 0.1
     assert float(jnp.abs(found.params.identity).max()) < 0.3
 
@@ -223,12 +235,12 @@ def test_a_face_is_the_same_wherever_it_is_in_a_photograph():
     for place in places[1:]:
         mine = np.array([one == place for _, one, *_ in cells])
         assert np.median(error[mine]) < 1.3 * np.median(error[centred]), place
-    view = np.arctan(math.hypot(WIDE, HIGH) / 2 / np.asarray(found.camera.focal))
+    view = np.arctan(math.hypot(WIDE, HIGH) / 2 / focal_of(found))
     assert np.mean(np.abs(view / np.arctan(math.hypot(WIDE, HIGH) / 2 / focals) - 1) < 0.25) >= 0.8
 
 
 def replace_identity(model, identity):
-    params = facejax.face_model.neutral_params(model, PerspectiveCamera(jnp.float32(1e3), jnp.zeros(2)))
+    params = neutral_params(model, PerspectiveCamera(jnp.float32(1e3), jnp.zeros(2)))
     return replace(params, identity=jnp.asarray(identity, jnp.float32))
 
 
@@ -242,7 +254,7 @@ def test_the_same_pixels_give_the_same_head_at_the_edge_of_a_large_photograph(sh
         large.paste(small, place)
         result = facejax.fit(load_face_model(), np.asarray(large), recipe=LANDMARKS)
         shapes.append(np.asarray(neutral_vertices(result.model, jax.tree.map(lambda leaf: leaf[0], result.params))))
-        view = np.degrees(2 * np.arctan(2500 / float(result.params.camera.focal[0])))
+        view = np.degrees(2 * np.arctan(2500 / float(focal_of(result.params)[0])))
         assert 25 < view < 85  # lenses that photographs are taken with; it was 125
     assert np.median(np.linalg.norm(shapes[0] - shapes[1], axis=1)) < 4  # it was 12
 
@@ -257,7 +269,7 @@ def test_what_a_face_tells_of_its_focal_length_is_the_curvature_of_its_cost():
     middle, step = jnp.array([WIDE / 2, HIGH / 2]), 0.05
     fit = jit(lambda prior: fit_landmarks(model, points, focal=prior, principal=middle, contour="static", steps=60))
     free = fit(FocalPrior(*jnp.float32([focal, 100.0, 100.0])))
-    costs = [float(fit(known_focal(float(free.params.camera.focal) * math.exp(k * step))).cost) for k in (-1, 0, 1)]
+    costs = [float(fit(known_focal(float(focal_of(free.params)) * math.exp(k * step))).cost) for k in (-1, 0, 1)]
     curvature = (costs[0] - 2 * costs[1] + costs[2]) / step**2
     assert float(free.focal_information) == pytest.approx(curvature, rel=0.15)
 
@@ -272,11 +284,8 @@ def test_focal_lengths_are_combined_as_the_mode_of_their_product(seed):
     def prior(log):
         return ((log - mean) / (shorter if log < mean else longer)) ** 2
 
-    def best(cost):
-        return minimize_scalar(cost, bounds=(4, 11), method="bounded", options={"xatol": 1e-9}).x
-
-    alone = np.array([best(lambda x, k=k: information[k] * (x - modes[k]) ** 2 + prior(x)) for k in range(4)])
-    together = best(lambda x: np.sum(information * (x - modes) ** 2) + prior(x))
+    alone = np.array([minimum(lambda x, k=k: information[k] * (x - modes[k]) ** 2 + prior(x), 4, 11) for k in range(4)])
+    together = minimum(lambda x: np.sum(information * (x - modes) ** 2) + prior(x), 4, 11)
     assert combine_focals(alone, information, mean, shorter, longer) == pytest.approx(together, abs=1e-4)
 
 
@@ -300,7 +309,7 @@ def test_faces_of_one_camera_share_its_focal_length(clip):
     photos, points = read_clip(clip)
     own = facejax.fit(toy_model(), photos, points, recipe=RECIPE)
     shared = facejax.fit(toy_model(), photos, points, recipe=RECIPE, cameras=["one", "two", "one"])
-    focal, before = (np.asarray(one.params.camera.focal) for one in (shared, own))
+    focal, before = (focal_of(one.params) for one in (shared, own))
     assert abs(focal[0] / focal[2] - 1) < 2e-3 < abs(before[0] / before[2] - 1)
     truth = 5.0 * SIDE
     assert abs(focal[0] - truth) < min(abs(before[0] - truth), abs(before[2] - truth))  # two faces tell more than one
@@ -312,7 +321,7 @@ def test_a_given_focal_length_is_not_estimated_again(clip):
     photos, points = read_clip(clip)
     lenses = [given_lens(5.0 * SIDE), 5.0 * SIDE, None]
     result = facejax.fit(toy_model(), photos, points, recipe=RECIPE, focal=lenses, cameras=[0, 0, 1])
-    np.testing.assert_allclose(result.params.camera.focal[:2], 5.0 * SIDE, rtol=2e-3)
+    np.testing.assert_allclose(focal_of(result.params)[:2], 5.0 * SIDE, rtol=2e-3)
     assert result.focal_from == ["given", "given", "estimated"]
 
 

@@ -282,6 +282,45 @@ def test_one_folder_for_two_photos_fails_one_of_them(command, go, photos, tmp_pa
     assert second["cause"] == "its folder is taken" and "anna.jpg" in second["error"]
 
 
+def test_photos_that_are_left_out_are_told_and_the_exit_status_says_so(command, go, photos, tmp_path, capfd):
+    """What is clearly no photo, and what is named as a mask, does not count."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("dora.png", "dora_mask.png", "._dora.png"):
+        shutil.copy(photos / "dora.png", folder / name)
+    hidden, masks = "1 hidden (such as ._dora.png)", "1 named as masks of others (such as dora_mask.png)"
+    for name, status, said in (
+        ("dora.json", 0, f"{hidden}, {masks}"),
+        ("clip.mov", 0, f"{hidden}, 1 .mov, {masks}"),
+        ("raw.CR2", 1, f"1 .cr2 (convert them to JPEG or TIFF), {hidden}, 1 .mov, {masks}"),
+    ):
+        (folder / name).write_bytes(b"more")
+        assert go(tmp_path / "out", source=folder) == status
+        told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("left out of ")]
+        assert told == [f"left out of {folder}: {said}"]
+
+
+def test_shards_that_number_their_photos_alike_and_a_photo_listed_twice(command, go, photos, tmp_path):
+    """Each photo of the shards is done. Of the photo that is twice in one list the later one fails."""
+    np.save(tmp_path / "000000.npy", np.load(photos / "anna.npy"))
+    for shard in ("s-0", "s-1"):
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as archive:
+            archive.add(photos / "anna.png", "000000.png")
+    (tmp_path / "l.txt").write_text("s-0.tar\ns-1.tar\n")
+    assert go(tmp_path / "out", "--landmarks", str(tmp_path), source=tmp_path / "l.txt") == 0
+    folders = ["s-0/000000", "s-1/000000"] if command is FIT else ["s-0_000000", "s-1_000000"]
+    lines = manifest(tmp_path / "out")
+    assert [line["file"] for line in lines] == ["s-0/000000.png", "s-1/000000.png"]
+    assert all((tmp_path / "out" / folder / "summary.json").exists() for folder in folders)
+    (tmp_path / "l.txt").write_text(f"{photos}/anna.png\n{photos}/dora.png\n{photos}/anna.png\n")
+    assert go(tmp_path / "twice", source=tmp_path / "l.txt") == command.status
+    lines = manifest(tmp_path / "twice")
+    assert [line["status"] for line in lines] == ["ok", "ok", "failed"]
+    assert lines[2]["file"].endswith("anna.png#2") and lines[2]["cause"] == "its folder is taken"
+    assert go(tmp_path / "twice", "--resume", source=tmp_path / "l.txt") == command.status
+    assert manifest(tmp_path / "twice") == lines
+
+
 def test_a_photo_whose_folder_another_ones_faces_take_is_refused(tmp_path):
     """In whatever group and shard it is: the boxes say how many faces there are."""
     for name in ("x.jpg", "x_0.jpg", "x_2.jpg", "y.jpg"):

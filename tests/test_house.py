@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up: a room may import the rooms before it.
 FLOORS = [
-    "kernels assets",
+    "kernels assets text_files",
     "atomic mesh camera lighting programs multihost images",
     "face_model conventions evaluation objectives nets",
     "rendering checkpoints texture",
@@ -32,7 +32,16 @@ FLOORS = [
     "cli",
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
-OPTIONAL = {"ray", "viser", "torch", "pyarrow", "h5py", "fsspec", "safetensors"}  # packages of the extras
+OPTIONAL = {
+    "ray",
+    "viser",
+    "torch",
+    "pyarrow",
+    "h5py",
+    "fsspec",
+    "safetensors",
+    "pillow_heif",
+}  # packages of the extras
 PUBLIC = [name for name in dir(facejax) if not name.startswith("_") and not inspect.ismodule(getattr(facejax, name))]
 
 

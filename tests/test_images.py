@@ -279,6 +279,12 @@ def test_what_belongs_to_a_photo_by_its_folder_goes_before_what_has_its_name(tmp
     assert box_count(Photo("2.jpg", "2.jpg"), boxes) == 1
 
 
+def test_masks_of_zeros_and_ones_are_white_where_they_are_one(tmp_path):
+    mask = np.eye(5, dtype=np.uint8)
+    Image.fromarray(mask).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path, Photo("a.jpg", "a.jpg"), (5, 5)), mask)
+
+
 def test_landmarks_of_a_photo_are_found_by_its_stem(tmp_path):
     np.save(tmp_path / "anna.npy", POINTS)
     np.save(tmp_path / "ben.v2.npy", POINTS)

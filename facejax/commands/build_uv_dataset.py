@@ -7,6 +7,7 @@ from typing import Any
 
 import tyro
 
+from facejax.commands.photos import list_command_photos
 from facejax.commands.runs import RunOptions, check_out, choose_engine, finish_run, note_unused
 from facejax.commands.unwrap import check_options
 from facejax.engine.run import Run, parse_shard
@@ -15,7 +16,6 @@ from facejax.engine.uv_dataset import DatasetJob, DatasetOptions, count_textures
 from facejax.export import write_summary
 from facejax.export.manifest import FAILED, OK, RUN, Line
 from facejax.export.uv_dataset import sheet_folders, write_index, write_sheet
-from facejax.images import list_photos
 from facejax.images.sources import is_collection
 
 
@@ -30,23 +30,25 @@ class BuildUvDataset(DatasetOptions, RunOptions):
     """
 
     folder: tyro.conf.Positional[str]
-    """folder of photographs, and of folders of them; or an archive (.tar), a list (.txt), a table (.parquet), or the
-    URL of one of these"""
+    """folder of photographs, and of folders of them; or an archive (.tar, .zip), a list (.txt), a table (.parquet), or
+    the URL of one of these"""
 
 
 def run_build_uv_dataset(command: BuildUvDataset) -> int:
-    """Returns the exit status: 0, 1 when photos failed or the set is empty, 143 when it was asked to stop."""
+    """Returns the exit status: 0, 1 when photos failed or were left out or the set is empty, 143 when it was asked to
+    stop."""
     shard = parse_shard(command.shard)
     check_out(command.out, command.engine)
     if not is_collection(command.folder):
         raise ValueError(f"{command.folder}: no such folder of photographs")
-    photos = list_photos([command.folder], without=command.out)
+    listing = list_command_photos([command.folder], command.out)
+    photos = listing.photos
     check_options(photos, command)
     note_unused(photos, landmarks=command.landmarks, boxes=command.boxes)
     run = Run(DatasetJob(command), photos, batch=command.batch, shard=shard, resume=command.resume)
     check_empty(run, command)
     done = finish_run(run, choose_engine(command), lambda line: ([], []))
-    return report(run) if done else STOPPED
+    return report(run) or int(not listing.whole) if done else STOPPED
 
 
 def check_empty(run: Run, command: BuildUvDataset) -> None:

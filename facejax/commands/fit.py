@@ -6,6 +6,7 @@ from typing import Literal
 
 import tyro
 
+from facejax.commands.photos import list_command_photos
 from facejax.commands.runs import RunOptions, check_out, choose_engine, describe_doubts, finish_run, note_unused
 from facejax.engine.cameras import CAMERAS, find_cameras
 from facejax.engine.faces import check_source
@@ -15,7 +16,7 @@ from facejax.engine.signals import STOPPED
 from facejax.export import write_summary
 from facejax.export.fit_report import write_fit_report
 from facejax.export.manifest import FAILED, OK, Line
-from facejax.images import Photo, list_photos
+from facejax.images import Photo
 from facejax.images.sources import check_folders, is_collection
 
 FEW = 20  # up to this many photos, each gets a line on the screen
@@ -32,17 +33,18 @@ class Fit(FitOptions, RunOptions):
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """photographs, folders of them, lists (.txt, a path a line), archives (.tar), tables with encoded images
+    """photographs, folders of them, lists (.txt, a path a line), archives (.tar, .zip), tables with encoded images
     (.parquet), or URLs of those that fsspec can read"""
     batch: int | Literal["auto"] = "auto"
     """faces fitted at once in one compiled program; auto: as many as fit into the device's memory"""
 
 
 def run_fit(command: Fit) -> int:
-    """Returns the exit status: 0, 1 when some photos or faces failed, 143 when it was asked to stop."""
+    """Returns the exit status: 0, 1 when photos or faces failed or photos were left out, 143 when asked to stop."""
     shard = parse_shard(command.shard)
     check_out(command.out, command.engine)  # an impossible URL fails before anything is read
-    photos = list_photos(command.sources, without=command.out)
+    listing = list_command_photos(command.sources, command.out)
+    photos = listing.photos
     check_command(command, photos)
     whole = any(map(is_collection, command.sources))  # else the landmarks may serve more photos than are named
     note_unused(photos, landmarks=command.landmarks if whole else None, boxes=command.boxes)
@@ -51,7 +53,7 @@ def run_fit(command: Fit) -> int:
     if command.same_camera and not (run.resumed and CAMERAS in run.store.names()):
         find_cameras(*load_for_cameras(command), photos, run.store)
     done = finish_run(run, choose_engine(command), lambda line: describe(run, line))
-    return report(run) if done else STOPPED
+    return report(run) or int(not listing.whole) if done else STOPPED
 
 
 def describe(run: Run, line: Line) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from facejax.camera import PerspectiveCamera
 from facejax.engine.faces import Face, FaceFinder
 from facejax.engine.fitter import Fitter, fit_faces
 from facejax.engine.store import Store
@@ -67,5 +68,6 @@ def find_cameras(finder: FaceFinder, fitter: Fitter, photos: Sequence[Photo], st
 
 def _shared_focal(fitter: Fitter, faces: Sequence[Face]) -> float:
     """The focal length (pixels) that all these faces like best."""
-    result = fit_faces(fitter, faces, cameras=[0] * len(faces))
-    return float(np.median(np.asarray(result.params.camera.focal)))  # all the same
+    camera = fit_faces(fitter, faces, cameras=[0] * len(faces)).params.camera
+    assert isinstance(camera, PerspectiveCamera)
+    return float(np.median(np.asarray(camera.focal)))  # all the same

@@ -65,6 +65,8 @@ class FaceFinder:
     """finds the faces if there are no `landmarks`"""
     landmarks: Path | None = None
     """one file, or a folder of them"""
+    landmark_group: str | None = None
+    """which group of landmark files with several"""
     boxes: Mapping[str, Boxes] = field(default_factory=dict)
     """by the names of photographs, see `facejax.images.box_of`"""
     masks: Path | None = None
@@ -105,7 +107,7 @@ class FaceFinder:
         image, lens = read_with_lens(photo)
         points, doubt = None, None
         if self.landmarks is not None:
-            points = read_landmarks(find_landmarks(self.landmarks, photo))
+            points = read_landmarks(find_landmarks(self.landmarks, photo), group=self.landmark_group)
             doubt = doubt_given(load_regressor, image, points)
         boxes = box_of(photo, self.boxes)
         if self.single and boxes is not None:
@@ -122,6 +124,7 @@ def about_doubt(face: Face) -> dict[str, str]:
 def load_finder(
     *,
     landmarks: Path | None,
+    landmark_group: str | None = None,
     boxes: Path | None,
     masks: Path | None = None,
     faces: Faces = "largest",
@@ -132,6 +135,7 @@ def load_finder(
 
     Args:
         landmarks: one file, or a folder of them; None: the faces are looked for.
+        landmark_group: which group of landmark files with several; None: the only one with 68 points.
         boxes: a JSON file of boxes.
         masks: folder with the photographs' masks.
         faces: which of the faces found in a photograph: the "largest", or "all".
@@ -141,6 +145,7 @@ def load_finder(
     return FaceFinder(
         regressor=load_regressor() if landmarks is None else None,
         landmarks=landmarks,
+        landmark_group=landmark_group,
         boxes={} if boxes is None else read_boxes(boxes),
         masks=masks,
         faces=faces,
@@ -213,6 +218,8 @@ def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.nd
     if path is None:
         raise FileNotFoundError(f"{photo}: has no mask; add {paths[-1]}, or leave out --masks")
     mask = read_image(path)[..., 0]
+    if 0 < mask.max() <= 1 / 255:  # of zeros and ones
+        mask = np.minimum(255.0 * mask, 1.0)
     if mask.shape != shape:
         size, wanted = (f"{one[1]} x {one[0]}" for one in (mask.shape, shape))
         raise ValueError(f"{photo}: its mask is of another size ({size} pixels): give one of {wanted}, as the photo")

@@ -38,8 +38,10 @@ class FitOptions:
     """folder for the results, or its URL where fsspec can write (s3://, gs://, ...); each photo gets a folder of its
     own in it"""
     landmarks: Path | None = None
-    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on; without
-    them the face is looked for and its landmarks are regressed"""
+    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json, .mat, .txt, .csv), or a folder with <stem>.npy
+    and so on; without them the face is looked for and its landmarks are regressed"""
+    landmark_group: str | None = None
+    """which group of menpo's .ljson files with several (default: the only one with 68 points)"""
     boxes: Path | None = None
     """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
     faces: Faces = "largest"
@@ -115,7 +117,13 @@ class FitJob:
         self.store = open_store(options.out)
         self.cameras = read_cameras(self.store) if options.same_camera else {}
         self.fitter = Fitter(model, recipe, ingredients, together, lens=self.lens)
-        self.finder = load_finder(landmarks=options.landmarks, boxes=options.boxes, faces=options.faces, batch=together)
+        self.finder = load_finder(
+            landmarks=options.landmarks,
+            landmark_group=options.landmark_group,
+            boxes=options.boxes,
+            faces=options.faces,
+            batch=together,
+        )
 
     def lens(self, face: Face) -> Lens | None:
         """What is known of a face's lens: the view that was given, its camera's, or what its file says."""

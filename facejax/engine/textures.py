@@ -44,8 +44,10 @@ class TextureOptions:
     size: int = 1024
     """texels a side: a power of two from 64 to 4096"""
     landmarks: Path | None = None
-    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json), or a folder with <stem>.npy and so on; without
-    them the face is looked for and its landmarks are regressed"""
+    """68 points in the iBUG order: one file (.pts, .npy, .npz, .json, .mat, .txt, .csv), or a folder with <stem>.npy
+    and so on; without them the face is looked for and its landmarks are regressed"""
+    landmark_group: str | None = None
+    """which group of menpo's .ljson files with several (default: the only one with 68 points)"""
     boxes: Path | None = None
     """where the faces are: a JSON file {file name: [left, top, right, bottom]} in pixels, or lists of such boxes"""
     masks: Path | None = None
@@ -104,7 +106,12 @@ class TextureJob:
         self.layout = face_layout(model, options.size)
         self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model), together)
         self.finder = load_finder(
-            landmarks=options.landmarks, boxes=options.boxes, masks=options.masks, single=True, batch=together
+            landmarks=options.landmarks,
+            landmark_group=options.landmark_group,
+            boxes=options.boxes,
+            masks=options.masks,
+            single=True,
+            batch=together,
         )
 
     def find(self, group: Group) -> Found:

@@ -39,7 +39,8 @@ class DatasetJob(TextureJob):
         return describe_options(self.options, DatasetOptions)
 
     def folders(self, photo: Photo) -> Sequence[str]:
-        return [photo.stem]
+        """One, named by the stem; with its archive in front where several archives have such a photograph."""
+        return [f"{photo.shard.replace('/', '_')}_{photo.stem}" if photo.shard else photo.stem]
 
     def pictures(self, unwrapped: Unwrapped, cut: CutOut) -> dict[str, np.ndarray]:
         completed = unwrapped.completed
@@ -49,12 +50,13 @@ class DatasetJob(TextureJob):
     def write(self, worked: Worked) -> tuple[int, list[Line]]:
         for photo in worked.group.photos:  # results of an earlier run, also of a photograph that fails now
             if photo.file not in worked.group.taken:
-                for folder in (photo.stem, f"filtered/{photo.stem}"):
+                stem = self.folders(photo)[0]
+                for folder in (stem, f"filtered/{stem}"):
                     self.store.remove_face(folder, is_texture_file)
         return super().write(worked)
 
     def write_one(self, one: Texture, seconds: float) -> Line:
-        stem, known = one.face.photo.stem, one.fit | one.quality
+        stem, known = self.folders(one.face.photo)[0], one.fit | one.quality
         reasons = self.filters.reasons(known)
         why = ({"reasons": reasons} if reasons else {}) | about_doubt(one.face)
         line = {"status": FILTERED if reasons else OK, "folder": f"filtered/{stem}" if reasons else stem}

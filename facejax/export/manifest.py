@@ -58,10 +58,14 @@ def _description(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, 
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """The first entry in which the descriptions of two runs differ, in words; None if they are equal."""
+    """The first entry in which the descriptions of two runs differ, in words; None if they are equal.
+
+    An option that an older version did not have is like one that is off.
+    """
     for name in [*old, *(name for name in new if name not in old)]:
-        if old.get(name) != new.get(name):
-            return f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
+        was, now = old.get(name), new.get(name)
+        if was != now and (was or now):
+            return f"{name} was {was!r} and is now {now!r}"
     return None
 
 

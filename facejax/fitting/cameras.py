@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from facejax.camera import PerspectiveCamera
 from facejax.face_model import FaceModel
 from facejax.fitting.crops import Crops
 from facejax.fitting.landmarks import FaceStart, fit_landmarks
@@ -72,7 +73,9 @@ def _alone(model: FaceModel, crop: Crops, recipe: Recipe) -> tuple[float, float]
     def solve(model: FaceModel, pixels: Array, focal: FocalPrior, principal: Array, start: FaceStart | None) -> Array:
         given = {"contour": recipe.contour, "priors": recipe.priors, "steps": recipe.landmark_steps}
         found = fit_landmarks(model, pixels, focal=focal, principal=principal, start=start, **given)
-        return jnp.stack([found.params.camera.focal, found.focal_information])
+        camera = found.params.camera
+        assert isinstance(camera, PerspectiveCamera)
+        return jnp.stack([camera.focal, found.focal_information])
 
     known = jax.device_put((crop.landmarks, crop.focal, crop.principal, crop.start))
     decides = recipe.contour, recipe.priors, recipe.landmark_steps

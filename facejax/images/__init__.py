@@ -1,7 +1,8 @@
 """Reading photographs and landmark files, finding faces, cropping.
 
 - `read`: `read_image`, `as_photo`
-- `sources`: `list_photos` from folders, lists, tar archives, Parquet tables; `Photo`, where one photograph is
+- `sources`: `list_sources`, `list_photos` from folders, lists, archives and Parquet tables
+- `photo`: `Photo`, where one photograph is
 - `landmark_files`: `read_landmarks`, `find_landmarks`
 - `box_files`: `read_boxes`, `box_of`
 - `detect`: `detect_faces`
@@ -16,12 +17,15 @@ from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.images.detect import detect_faces
 from facejax.images.landmark_files import find_landmarks, read_landmarks
 from facejax.images.lens import Lens, given_lens, lens_of
+from facejax.images.photo import Photo
 from facejax.images.read import as_photo, read_image
-from facejax.images.sources import Photo, list_photos
+from facejax.images.sources import LeftOut, Listing, list_photos, list_sources
 
 __all__ = [
     "Crop",
+    "LeftOut",
     "Lens",
+    "Listing",
     "Photo",
     "align_face",
     "apply_crop",
@@ -33,6 +37,7 @@ __all__ = [
     "given_lens",
     "lens_of",
     "list_photos",
+    "list_sources",
     "read_boxes",
     "read_image",
     "read_landmarks",

@@ -1,6 +1,5 @@
 """Box files: the user's boxes, for photos where no face or the wrong face would be found."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from facejax.images.sources import Photo
+from facejax.images.photo import Photo
+from facejax.text_files import read_json
 
 EXPECTED = "[left, top, right, bottom] in pixels"
 SMALLEST = 4  # pixels
@@ -27,13 +27,11 @@ def read_boxes(path: str | Path) -> dict[str, Boxes]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such box file")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({str(error).splitlines()[0]})") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected {{file name: {EXPECTED}}}")
-    return {name: _checked(boxes, name) for name, boxes in content.items()}
+    named = {name.replace("\\", "/"): boxes for name, boxes in content.items()}  # Windows' paths
+    return {name: _checked(boxes, name) for name, boxes in named.items()}
 
 
 def check_boxes(boxes: Any, where: str) -> Float[np.ndarray, "K 4"]:

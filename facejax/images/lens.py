@@ -59,8 +59,8 @@ def lens_of(image: Image.Image) -> Lens | None:
     diagonal = math.hypot(*original)
     if 5 <= read[_FOCAL35] <= 2000:
         focal = read[_FOCAL35] / FULL_FRAME * diagonal
-    elif read[_FOCAL] > 0 and read[_PLANE] > 0 and read[_PLANE_UNIT] in _MILLIMETRES:
-        focal = read[_FOCAL] * read[_PLANE] / _MILLIMETRES[read[_PLANE_UNIT]]
+    elif read[_FOCAL] > 0 and read[_PLANE] > 0 and (unit := int(read[_PLANE_UNIT])) in _MILLIMETRES:
+        focal = read[_FOCAL] * read[_PLANE] / _MILLIMETRES[unit]
         if not 5 <= focal / diagonal * FULL_FRAME <= 2000:
             return None
     else:

@@ -1,89 +1,93 @@
-"""Sources of photographs: files, folders, lists, tar archives (WebDataset) and Parquet tables.
+"""Sources of photographs: files, folders, lists, tar and zip archives, and Parquet tables.
 
 Everything is listed first, which reads names only, so that a run knows its photographs and their order. Pixels are read
 one photograph at a time, where they are needed. A URL (s3://, gs://, https://, ...) is read through fsspec.
 """
 
-import io
-import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-ARCHIVES = (".tar", ".parquet")
-IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
-NAME_COLUMNS = ("file_name", "filename", "path", "key", "__key__", "id")
+from facejax.images.archives import Listed, list_tar, list_zip
+from facejax.images.kinds import ARCHIVES, PACKED, Why, is_photo_name, sort_files, suffix_of
+from facejax.images.photo import Photo, file_system, is_url, open_file, photo_file, place_suffix, read_head, readable
+from facejax.images.tables import list_table
+from facejax.text_files import decode_text, text_lines
+
+__all__ = ["LeftOut", "Listing", "Photo", "check_folders", "is_collection", "is_url", "list_photos", "list_sources"]
+__all__ += ["open_file", "photo_file", "taken_folders"]
+
+log: logging.Logger = logging.getLogger(__name__)
+
+_READERS = {".tar": list_tar, ".zip": list_zip, ".parquet": list_table}
 
 
 @dataclass(frozen=True)
-class Photo:
-    """The place of one photograph. Small, so it can be sent to another process in place of pixels."""
+class LeftOut:
+    """What is left out of one source. As text it is one line."""
 
-    file: str  # its name in its collection, with "/" between folders
-    source: str  # path or URL of the file that contains it
-    offset: int = 0  # of its bytes in a tar archive
-    size: int | None = None  # number of its bytes; None: the whole file
-    row: int | None = None  # its row in a Parquet table
+    source: str
+    files: tuple[tuple[str, Why], ...]  # their names, and why
 
     @property
-    def name(self) -> str:
-        return PurePosixPath(self.file).name
-
-    @property
-    def stem(self) -> str:
-        return PurePosixPath(self.folder).name
-
-    @property
-    def folder(self) -> str:
-        """The folder of its results: its name with subfolders, without suffix, never outside the output folder."""
-        path = PurePosixPath(self.file)
-        parts = [*path.parent.parts, path.stem]
-        return "/".join(part for part in parts if part not in ("", ".", "..", path.anchor)) or "photo"
-
-    def folders(self, faces: int) -> list[str]:
-        """The folder of each face's results; several faces get <stem>_0, <stem>_1, ..."""
-        return [self.folder] if faces == 1 else [f"{self.folder}_{k}" for k in range(faces)]
+    def photographs(self) -> bool:
+        """Whether photographs are among them, or may be."""
+        return any(why.photographs for _, why in self.files)
 
     def __str__(self) -> str:
-        return self.source if self.size is None and self.row is None else f"{self.source}: {self.file}"
-
-    def open(self) -> Any:
-        """Its bytes as a file. Raises OSError, or ValueError when the table has none."""
-        if self.row is not None:
-            return io.BytesIO(_table(self.source).image(self.row))
-        if self.size is None:
-            return open_file(self.source)
-        with open_file(self.source) as file:
-            file.seek(self.offset)
-            return io.BytesIO(file.read(self.size))
+        counts = Counter(why for _, why in self.files)
+        first = {why: name for name, why in reversed(self.files)}
+        return f"left out of {self.source}: " + ", ".join(
+            f"{count} {_words(why, first[why])}"
+            for why, count in sorted(counts.items(), key=lambda one: (not one[0].photographs, -one[1]))
+        )
 
 
-def photo_file(path: str | Path) -> Photo:
-    """A photograph that is a single file, named by its file name."""
-    return Photo(_readable(PurePosixPath(Path(path).as_posix()).name), str(path))
+@dataclass(frozen=True)
+class Listing:
+    """The photographs of some sources, and what is left out of each."""
+
+    photos: list[Photo]
+    left_out: list[LeftOut]
+
+    @property
+    def whole(self) -> bool:
+        """Whether no photograph is left out."""
+        return not any(one.photographs for one in self.left_out)
 
 
 def list_photos(sources: Sequence[str | Path], *, without: str | Path | None = None) -> list[Photo]:
+    """The photographs of some sources, see `list_sources`; what is left out is logged as a warning."""
+    listing = list_sources(sources, without=without)
+    for one in listing.left_out:
+        log.warning("%s", one)
+    return listing.photos
+
+
+def list_sources(sources: Sequence[str | Path], *, without: str | Path | None = None) -> Listing:
     """All photographs of some sources, in the order of the sources; those of a folder in the order of their names.
 
     A source is a photo, a folder (with its subfolders, without hidden files), a `.txt` list (a path or URL per line,
-    relative to the list's folder), a `.tar` archive or a `.parquet` table. Folders and lists may contain archives and
-    tables. A missing photo is only found when it is read.
+    relative to the list's folder), a `.tar` or `.zip` archive or a `.parquet` table. Folders and lists may contain
+    archives and tables. A missing photo is only found when it is read.
+
+    Photographs of several archives or tables that would share a folder of results get their archive's name as a folder
+    in front of their own, and so do all others of those archives. Of photographs that still have one name the later
+    ones are renamed to `name#2` and so on; their folder of results stays taken.
 
     `without` is the folder of results; it is left out of a folder that contains it. Raises ValueError or
-    FileNotFoundError for a collection that is missing or empty or is `without` itself, and when two photographs have
-    one name.
+    FileNotFoundError for a collection that is missing or empty or is `without` itself.
     """
-    photos = [photo for source in sources for photo in _photos_of(str(source), without)]
-    seen: dict[str, Photo] = {}
-    for photo in photos:
-        if (other := seen.setdefault(photo.file, photo)) is not photo:
-            raise ValueError(f"{photo} and {other} would both write to {photo.folder}/: rename one, or take it alone")
-    return photos
+    photos: list[Photo] = []
+    left_out: list[LeftOut] = []
+    for source in map(str, sources):
+        found, left = _photos_of(source, without)
+        photos += found
+        left_out += [LeftOut(source, tuple(left))] if left else []
+    return Listing(_unique(_apart(photos)), left_out)
 
 
 def taken_folders(
@@ -111,80 +115,91 @@ def check_folders(
         raise ValueError(f"{photo} and {other} would both write to {folder}/: rename one, or take it alone")
 
 
-def _readable(name: str) -> str:
-    """A file's name without bytes that are not text, which a manifest could not hold."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
 def is_collection(source: str | Path) -> bool:
     """Whether the source is something other than a single photograph."""
-    suffix = PurePosixPath(str(source)).suffix.lower()
-    return suffix in (*ARCHIVES, ".txt") or (not is_url(source) and Path(source).is_dir()) or str(source).endswith("/")
+    if place_suffix(source) in (*ARCHIVES, ".txt") or str(source).endswith("/"):
+        return True
+    return not is_url(source) and Path(source).is_dir()
 
 
-def is_url(source: str | Path) -> bool:
-    """Whether it has a scheme, such as s3://bucket/a.jpg."""
-    return "://" in str(source)
-
-
-def open_file(path: str) -> Any:
-    """Open a local file or a URL for reading."""
-    return _fsspec(path).open(path, "rb") if is_url(path) else open(path, "rb")
-
-
-def _photos_of(source: str, without: str | Path | None) -> list[Photo]:
-    suffix = PurePosixPath(source).suffix.lower()
-    if not is_url(source) and suffix not in SUFFIXES and not Path(source).exists():
+def _photos_of(source: str, without: str | Path | None) -> Listed:
+    suffix = place_suffix(source)
+    if not is_url(source) and not is_photo_name(source) and not Path(source).exists():
         raise FileNotFoundError(f"{source}: no such photo, folder, list, archive or table")
-    if suffix == ".txt":
-        found = _photos_of_list(source)
+    if not is_url(source) and Path(source).is_dir():
+        found, left = _photos_of_folder(source, without)
+    elif suffix == ".txt":
+        found, left = _photos_of_list(source)
     elif suffix in ARCHIVES:
-        found = _photos_of_archive(source)
-    elif source.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
+        found, left = _READERS[suffix](source)
+    elif suffix_of(source) in PACKED:
         raise ValueError(f"{source}: photos are read in place, which a compressed archive does not allow: unpack it")
     elif is_collection(source):
-        found = list(_photos_of_folder(source, without))
+        found, left = _photos_of_folder(source, without)
     else:
-        return [photo_file(source)]
+        return [photo_file(source)], []
     if not found:
-        raise ValueError(f"{source}: holds no photographs ({', '.join(SUFFIXES)})")
-    return found
+        raise ValueError(f"{source}: holds no photographs" + (f"; {LeftOut(source, tuple(left))}" if left else ""))
+    return found, left
 
 
-def _photos_of_folder(folder: str, without: str | Path | None) -> Iterator[Photo]:
+def _photos_of_folder(folder: str, without: str | Path | None) -> Listed:
     """Its photographs, and those in its archives and tables."""
     folder = folder.removeprefix("file://")
-    found = _remote_files(folder, without) if is_url(folder) else _local_files(Path(folder), without)
-    for name in sorted(found):
-        suffix = PurePosixPath(name).suffix.lower()
-        if any(part.startswith(".") for part in name.split("/")):
+    if is_url(folder):
+        places, left = _remote_files(folder, without), []
+    else:
+        places, left = _local_files(Path(folder), without)
+    head = None if is_url(folder) else lambda name: read_head(photo_file(places[name]))
+    kept, others = sort_files(sorted(places), head=head)
+    photos: list[Photo] = []
+    left += others
+    for name in kept:
+        if suffix_of(name) in ARCHIVES:
+            found, inner = _inner(places[name], name)
+            photos += found
+            left += inner
+        else:
+            photos.append(Photo(readable(name), places[name]))
+    return photos, left
+
+
+def _local_files(folder: Path, without: str | Path | None) -> tuple[dict[str, str], list[tuple[str, Why]]]:
+    """Paths of the files in a folder, except results, by their names in it; and subfolders that cannot be read."""
+    found: dict[str, str] = {}
+    closed: list[tuple[str, Why]] = []
+    known: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        closed.append((str(error.filename), Why(f"not readable ({error.strerror})", "", True)))
+
+    for root, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(root)
+        if real in known:  # by a link; each folder is read once, so no circle of links is endless
+            folders.clear()
             continue
-        if suffix in SUFFIXES:
-            yield Photo(_readable(name), found[name])
-        elif suffix in ARCHIVES:
-            yield from _photos_of_archive(found[name])
-
-
-def _local_files(folder: Path, without: str | Path | None) -> dict[str, str]:
-    """Paths of the files in a folder, except results, by their names in it."""
-    found = {path.relative_to(folder).as_posix(): str(path) for path in folder.rglob("*") if path.is_file()}
+        known.add(real)
+        folders.sort()
+        for path in (Path(root, file) for file in files):
+            if path.is_file() or path.is_symlink():  # a link without a file fails by its name when it is read
+                found[path.relative_to(folder).as_posix()] = str(path)
     if without is None:
-        return found
+        return found, closed
     root, out = folder.resolve(), Path(str(without).removeprefix("file://")).resolve()
     if out.is_relative_to(root):
         _check_apart(out == root, without)
-        return {name: path for name, path in found.items() if not Path(path).resolve().is_relative_to(out)}
+        return {name: path for name, path in found.items() if not Path(path).resolve().is_relative_to(out)}, closed
     if root.is_relative_to(out):  # the output folder lies inside, so a subfolder may be named like it
         below = f"{root.relative_to(out).as_posix()}/"
         _check_apart(any(name.startswith(below) for name in found), without)
-    return found
+    return found, closed
 
 
 def _remote_files(folder: str, without: str | Path | None) -> dict[str, str]:
     """The same for the URL of a folder."""
     folder, out = folder.rstrip("/"), str(without).rstrip("/")
     _check_apart(out == folder, without)
-    system = _fsspec(folder)
+    system = file_system(folder)
     root = system._strip_protocol(folder).rstrip("/")
     urls = {name: f"{folder}/{name}" for name in (str(path)[len(root) + 1 :] for path in system.find(root))}
     if out.startswith(f"{folder}/"):
@@ -198,114 +213,104 @@ def _check_apart(same: bool, out: str | Path | None) -> None:
         raise ValueError(f"--out {out}: results would lie among the photographs; use another folder")
 
 
-def _photos_of_list(path: str) -> list[Photo]:
+def _photos_of_list(path: str) -> Listed:
     with open_file(path) as file:
-        lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines()]
+        lines = [_unquoted(line) for line in text_lines(decode_text(file.read(), path))]
     base = path.rpartition("/")[0] if is_url(path) else str(Path(path).parent)
-    photos = []
-    for line in (line for line in lines if line and not line.startswith("#")):
-        place = line if is_url(line) or line.startswith("/") else f"{base}/{line}" if base else line
-        if PurePosixPath(line).suffix.lower() in ARCHIVES:
-            photos += _photos_of_archive(place)
+    lines = [line for line in lines if line and not line.startswith("#")]
+    kept, left = sort_files(lines, listed=True)
+    wanted, photos = set(kept), []
+    for line in (line for line in lines if line in wanted):
+        line, place = _listed_place(line, base)
+        if place_suffix(place) in ARCHIVES:
+            found, inner = _inner(place, line)
+            photos += found
+            left += inner
         else:
-            photos.append(Photo(line.rpartition("://")[2].lstrip("/"), place))
-    return photos
+            photos.append(Photo(readable(line.rpartition("://")[2].lstrip("/")), place))
+    return photos, left
 
 
-def _photos_of_archive(path: str) -> list[Photo]:
-    return list(_photos_of_tar(path) if PurePosixPath(path).suffix.lower() == ".tar" else _photos_of_table(path))
+def _unquoted(line: str) -> str:
+    """A line without the quotation marks that Windows puts around a path."""
+    return line[1:-1] if len(line) > 2 and line[0] == line[-1] == '"' else line
 
 
-def _photos_of_tar(path: str) -> Iterator[Photo]:
-    """The members with a photo's suffix; reads headers only."""
-    try:
-        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
-                name = _readable(member.name.removeprefix("./"))
-                if member.isfile() and PurePosixPath(name).suffix.lower() in SUFFIXES:
-                    yield Photo(name, path, member.offset_data, member.size)
-    except tarfile.TarError as error:
-        raise ValueError(f"{path}: not a whole tar archive ({error}); pack it again, without compression") from error
+def _listed_place(line: str, base: str) -> tuple[str, str]:
+    """A line of a list, and where it leads.
 
+    Where there is no such file, the line is tried with the slashes of Windows turned, and with its bytes as they stand
+    in the list, for names that are not Unicode.
+    """
 
-def _photos_of_table(path: str) -> list[Photo]:
-    return [Photo(name, path, row=row) for row, name in enumerate(_table(path).names)]
+    def place(text: str) -> str:
+        return text if is_url(text) or text.startswith("/") else f"{base}/{text}" if base else text
 
-
-class Table:
-    """A Parquet file with encoded images in one column: bytes, or the {bytes, path} of Hugging Face data sets."""
-
-    def __init__(self, path: str):
-        self.path: str = path
-        with self._opened() as table:
-            schema, metadata = table.schema_arrow, table.metadata
-            column = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
-            if column is None:
-                raise ValueError(f"{path}: no column of images; name one of its columns {IMAGE_COLUMNS[0]!r}")
-            self.column: str = column
-            self.names = self._names(table, str(schema.field(column).type))
-            counts = [metadata.row_group(k).num_rows for k in range(table.num_row_groups)]
-        self.starts: list[int] = [sum(counts[:k]) for k in range(len(counts) + 1)]
-        self.images: Any = lru_cache(2)(self._images)
-
-    @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    tries = [line, line.replace("\\", "/")]
+    for encoding in ("cp1252", "latin-1"):
         try:
-            import pyarrow.parquet as parquet
-        except ImportError:
-            raise ValueError(f"{self.path}: reading Parquet needs pyarrow: pip install 'facejax[parquet]'") from None
-        with open_file(self.path) as file:
-            try:
-                table = parquet.ParquetFile(file)
-            except Exception as error:
-                raise ValueError(f"{self.path}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
-            yield table
-
-    def _names(self, table: Any, kind: str) -> list[str]:
-        """Names of all rows, from a column of names or else numbers."""
-        column = next((name for name in NAME_COLUMNS if name in table.schema_arrow.names), None)
-        stem, count = PurePosixPath(self.path).stem, table.metadata.num_rows
-        if column is not None:
-            found = _texts(table.read([column]).column(0))
-        elif kind.startswith("struct") and "path" in kind:
-            found = _texts(table.read([f"{self.column}.path"]).flatten().column(0))
-        else:
-            found = [None] * count
-        names = [f"{stem}/{row:08d}" if name is None else name for row, name in enumerate(found)]
-        return names if len(set(names)) == len(names) else [f"{stem}/{row:08d}" for row in range(count)]
-
-    def image(self, row: int) -> bytes:
-        group = max(k for k, start in enumerate(self.starts[:-1]) if start <= row)
-        found = self.images(group)[row - self.starts[group]]
-        # leaves out its path, which may not be text
-        found = found.get("bytes") if isinstance(found, Mapping) else found
-        value = None if found is None else found.as_py()
-        if not value:
-            raise ValueError(f"{self.path}: {self.names[row]}: the table holds no image there")
-        return value
-
-    def _images(self, group: int) -> Any:
-        with self._opened() as table:
-            return table.read_row_group(group, [self.column]).column(0)
+            tries.append(os.fsdecode(line.encode(encoding)))
+        except UnicodeEncodeError:
+            continue
+    if is_url(place(line)):
+        return line, place(line)
+    found = next((text for text in tries if os.path.exists(place(text))), line)
+    return found, place(found)
 
 
-_table = lru_cache(8)(Table)
-
-
-def _texts(column: Any) -> list[str | None]:
-    """The values of a column as readable text; None where there is none."""
-    if str(column.type) in ("string", "large_string"):  # pyarrow itself rejects bytes that are not text
-        column = column.cast(str(column.type).replace("string", "binary"))
-    values = column.to_pylist()
-    values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
-    return [None if value is None else str(value) for value in values]
-
-
-def _fsspec(url: str) -> Any:
-    """The file system of a URL."""
+def _inner(place: str, name: str) -> Listed:
+    """The photographs of an archive or table in a folder or list; one that cannot be read is left out of it."""
     try:
-        import fsspec
+        found, left = _READERS[place_suffix(place)](place)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).removeprefix(f"{place}: ").split())
+        return [], [(name, Why(f"{place_suffix(place)} ({name}: {reason})", "", True))]
+    return found, [(f"{name}/{file}", why) for file, why in left]
 
-        return fsspec.core.url_to_fs(url)[0]
-    except ImportError as error:
-        raise ValueError(f"{url}: {error}; install what it names, or copy the files here first") from None
+
+def _apart(photos: list[Photo]) -> list[Photo]:
+    """Photographs of archives that would share a folder, with the archive's name in front of their own."""
+    users: dict[str, set[str]] = {}
+    for photo in photos:
+        users.setdefault(photo.folder, set()).add(photo.source if photo.packed else "")
+    shared = {source for sources in users.values() if len(sources) > 1 for source in sources if source}
+    names = _archive_names(sorted(shared))
+
+    def named(photo: Photo) -> Photo:
+        shard = names[photo.source]
+        return replace(photo, file=f"{shard}/{photo.file.lstrip('/')}", shard=shard)
+
+    return [named(one) if one.source in shared else one for one in photos]
+
+
+def _archive_names(sources: Sequence[str]) -> dict[str, str]:
+    """The archives' names; with their suffix and the folders around them as far as it takes to tell them apart."""
+    paths = {source: PurePosixPath(source if is_url(source) else os.path.abspath(source)) for source in sources}
+    names: dict[str, str] = {}
+    for count in range(1, max((len(path.parts) for path in paths.values()), default=0) + 1):
+        for end in ("stem", "name"):
+            parts = {source: [*path.parts[1:-1], getattr(path, end)] for source, path in paths.items()}
+            names = {source: readable("/".join(one[-count:])) for source, one in parts.items()}
+            if len(set(names.values())) == len(names):
+                return names
+    return names
+
+
+def _unique(photos: list[Photo]) -> list[Photo]:
+    """Photographs whose names differ; a later one of the same name keeps its folder of results, which is then taken."""
+    count: Counter[str] = Counter()
+    unique: list[Photo] = []
+    for photo in photos:
+        count[photo.file] += 1
+        if count[photo.file] > 1:
+            dot = "" if PurePosixPath(photo.file).suffix else "."  # so that its stem stays what it was
+            photo = replace(photo, file=f"{photo.file}{dot}#{count[photo.file]}")
+        unique.append(photo)
+    return unique
+
+
+def _words(why: Why, name: str) -> str:
+    """A kind of files in words, with what helps, or with an example where the kind does not tell."""
+    if why.hint:
+        return f"{why.kind} ({why.hint})"
+    return why.kind if why.kind.startswith(".") or "(" in why.kind else f"{why.kind} (such as {name})"

@@ -24,6 +24,7 @@ from facejax.face_model.formats._common import (
     vector,
 )
 from facejax.face_model.model import FaceModel
+from facejax.text_files import read_text
 
 _MICROMETRES = 1e-3
 _DECIMETRES = 100.0
@@ -86,7 +87,7 @@ def _guo_expressions(folder: Path, count: int, keep: int | None):
     if not deviations.is_file():
         raise FileNotFoundError(f"{deviations}: no such file; put it beside {binary.name}, or pass expression=0")
     try:
-        std = np.loadtxt(deviations, ndmin=1).reshape(-1)
+        std = np.loadtxt(read_text(deviations).split("\n"), ndmin=1).reshape(-1)
     except ValueError:
         fail(deviations, "not a list of numbers", "copy it again, or pass expression=0")
     if len(std) != components:

@@ -8,6 +8,7 @@ import numpy as np
 
 from facejax.face_model.formats._common import GET_AGAIN, Options, array, assemble, fail, logger, require, triangles
 from facejax.face_model.model import FaceModel
+from facejax.text_files import read_text
 
 _METRES = 1000.0
 _LANDMARKS = "head_sparse_68.txt"
@@ -89,7 +90,7 @@ def _landmarks(path: Path, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray] |
     if file is None:
         return None
     try:
-        table = np.loadtxt(file).reshape(68, 3, 2)
+        table = np.loadtxt(read_text(file).split("\n")).reshape(68, 3, 2)
     except ValueError:
         fail(file, "not 68 rows of three vertices and weights", "copy it again from the GNM repository")
     vertices = table[..., 0].astype(np.int64)

@@ -5,7 +5,6 @@ Centimetres become millimetres; axes and winding are those of this library. Text
 part of u is the tile (the face is tile 0), kept as in the file.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from facejax.face_model.formats._common import (
     triangles,
 )
 from facejax.face_model.model import FaceModel
+from facejax.text_files import read_json, read_text
 
 _CENTIMETRES = 10.0
 _NEUTRAL = "generic_neutral_mesh.obj"
@@ -181,7 +181,7 @@ def _read_table(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; copy it from ICT-FaceKit's FaceXModel folder")
     try:
-        table = json.loads(file.read_text())
+        table = read_json(file)
     except ValueError:
         fail(file, "not JSON, or truncated", "copy it again from ICT-FaceKit")
     require(
@@ -217,7 +217,7 @@ def _read_obj(file: Path) -> _Mesh:
     names: list[str] = []
     current = 0
     try:
-        for line in file.read_text().splitlines():
+        for line in read_text(file).split("\n"):
             kind, *rest = line.split() or [""]
             if kind in values:
                 values[kind].append([float(x) for x in rest[: 3 if kind == "v" else 2]])
