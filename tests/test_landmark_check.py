@@ -172,7 +172,8 @@ def test_the_head_is_placed_as_the_fit_places_it():
         (lambda p: p[:, ::-1], EXCHANGED),
         (lambda p: p * 3, OUTSIDE),
         (lambda p: p[::-1], ORDER),
-        (lambda p: p / 128, "fractions"),
+        (lambda p: p / 128, "not fractions of the image"),
+        (lambda p: p / 64 - 1, "not values normalised to -1..1"),
     ],
 )
 def test_a_photo_with_wrong_points_fails_alone(tmp_path, capfd, change, words):

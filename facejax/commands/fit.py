@@ -11,6 +11,7 @@ from facejax.commands.runs import RunOptions, check_out, choose_engine, describe
 from facejax.engine.cameras import CAMERAS, find_cameras
 from facejax.engine.faces import check_source
 from facejax.engine.fits import FitJob, FitOptions, count_fits, load_for_cameras
+from facejax.engine.progress import progress
 from facejax.engine.run import Run, parse_shard
 from facejax.engine.signals import STOPPED
 from facejax.export import write_summary
@@ -51,7 +52,8 @@ def run_fit(command: Fit) -> int:
     batch = None if command.batch == "auto" else command.batch
     run = Run(FitJob(command), photos, batch=batch, shard=shard, resume=command.resume)
     if command.same_camera and not (run.resumed and CAMERAS in run.store.names()):
-        find_cameras(*load_for_cameras(command), photos, run.store)
+        with progress(len(photos)):
+            find_cameras(*load_for_cameras(command), photos, run.store)
     done = finish_run(run, choose_engine(command), lambda line: describe(run, line))
     return report(run) or int(not listing.whole) if done else STOPPED
 

@@ -45,7 +45,8 @@ def run_unwrap(command: Unwrap) -> int:
     photos = check_command(command)
     job = TextureJob(command)
     if command.views:
-        failures = unwrap_views(job, photos, command.least_agreement)
+        with progress(len(photos)):
+            failures = unwrap_views(job, photos, command.least_agreement)
         for failure in failures:
             print(f"facejax: error: {failure}", file=sys.stderr)
         return 1 if failures else 0
