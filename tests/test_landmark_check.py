@@ -1,9 +1,7 @@
 """Given landmarks: honest ones of every kind pass, and wrong ones are named by what is wrong with them."""
 
-import os
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +22,6 @@ from facejax.fitting.scene import project_landmarks
 from facejax.objectives import psnr
 
 SIZE = (400, 600)  # height, width of the made-up photos
-SHARED = Path(os.environ.get("FACEJAX_SHARED", "nowhere")) / "data"
 
 
 @cache
@@ -134,10 +131,9 @@ def test_faces_of_many_shapes_and_expressions_pass_from_near_and_far():
         assert said(points + rng.normal(size=(68, 2)) * 4) == "", (pitch, yaw, roll, distance)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data here")
-def test_annotations_pass():
+def test_annotations_pass(shared):
     """2,000 annotations of 1,000 photos up to profile, in 2D and 3D, each also rolled; and those of other photos."""
-    data = np.load(SHARED / "aflw2000" / "aflw2000_dev.npz")
+    data = np.load(shared / "aflw2000" / "aflw2000_dev.npz")
     rng, centre = np.random.default_rng(2), 225.0
     for key in ("pts68_3d", "pts68_2d_reannotated"):
         for points in data[key][..., :2].astype(float):
@@ -145,7 +141,7 @@ def test_annotations_pass():
             turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
             rolled = (points - points.mean(axis=0)) @ turn.T + centre
             assert said(points, (450, 450)) == "" and said(rolled, (450, 450)) == ""
-    for file in (SHARED / "photos").glob("*.npy"):
+    for file in (shared / "photos").glob("*.npy"):
         points = np.load(file)
         if points.shape == (68, 2):
             assert said(points, (10_000, 10_000)) == ""
@@ -172,7 +168,8 @@ def test_the_head_is_placed_as_the_fit_places_it():
         (lambda p: p[:, ::-1], EXCHANGED),
         (lambda p: p * 3, OUTSIDE),
         (lambda p: p[::-1], ORDER),
-        (lambda p: p / 128, "fractions"),
+        (lambda p: p / 128, "not fractions of the image"),
+        (lambda p: p / 64 - 1, "not values normalised to -1..1"),
     ],
 )
 def test_a_photo_with_wrong_points_fails_alone(tmp_path, capfd, change, words):

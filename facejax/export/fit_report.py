@@ -42,7 +42,7 @@ def write_fit_report(
         f"{counts['partly']} with a face that failed, {counts['doubtful']} doubtful",
         notes=[html.escape(causes), "A click on a column's name sorts by it; a click on a picture opens its folder."],
         pictures=1,
-        texts=("photo", "status", "error, doubt, or what has not converged"),
+        texts=("photo", "status", "doubt, not converged, or error"),
         numbers=NUMBERS,
         rows=rows,
         width=width,

@@ -107,9 +107,8 @@ def _checked(points: np.ndarray, path: Path) -> Float[np.ndarray, "68 2"]:
         )
     width, height = np.ptp(points, axis=0)
     if max(width, height) < 4.0:
-        raise ValueError(
-            f"{path}: the landmarks span {width:.2g} x {height:.2g} pixels; give pixels, not fractions of the image"
-        )
+        units = "values normalised to -1..1" if -2.0 < points.min() < -0.05 else "fractions of the image"
+        raise ValueError(f"{path}: the landmarks span {width:.2g} x {height:.2g} pixels; give pixels, not {units}")
     return points.astype(np.float32)
 
 
