@@ -35,7 +35,7 @@ def network(monkeypatch):
     for place in ("facejax.api", "facejax.engine.faces"):
         monkeypatch.setattr(f"{place}.load_regressor", lambda: fake)
     monkeypatch.setattr("facejax.commands.regress.load_regressor", lambda path: fake)
-    monkeypatch.setattr("facejax.engine.fits.load_face_model", lambda name: toy_model())
+    monkeypatch.setattr("facejax.engine.models.load_face_model", lambda name: toy_model())
     yield fake
     forget_programs()
 
