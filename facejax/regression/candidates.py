@@ -1,5 +1,6 @@
 """Places in a photo that may show a face: cut out, regressed in two passes, and chosen by the network's confidence."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,12 +13,15 @@ from facejax.images.boxes import box_area, box_overlap
 from facejax.images.crop import Crop
 from facejax.regression.detector import detect_faces
 from facejax.regression.regressor import Regression, Regressor, box_crop
-from facejax.regression.turned import turn_box, turn_regression, turned_shape
+from facejax.regression.turned import angle_transform, roll_angle, turn_box, turn_regression, turned_shape
 
-Program = Callable[[np.ndarray, np.ndarray, np.ndarray], Regression]  # crops, scales, offsets -> in photo pixels
+Program = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Regression]
+"""Pictures, scales, offsets and angles, see `facejax.regression.photos.regress_in_photo`, to faces in photo pixels."""
 
 PASSES = 2
 SURROUNDINGS = 2.0  # size of the part of a photo kept for the second pass, in sides of the first crop
+LEAST_ANGLE, MOST_ANGLE = math.radians(15), math.radians(60)  # less needs no turn; more is left to the quarter turns
+SAME_CROP = 0.85  # overlap above which another crop would show the same
 KEPT_PIXELS = 4  # the kept part is shrunk to at most this many pixels per pixel of a crop, along a side
 # Mean confidences over the 68 landmarks, see docs/regress.md for the measurement.
 LEAST_CONFIDENCE = 0.45  # below it a detection is no face, unless it is all there is
@@ -49,6 +53,7 @@ class Seen(NamedTuple):
     score: float  # of the detector
     turn: int
     regression: Regression
+    portrait: Portrait | None = None
 
     @property
     def confidence(self) -> float:
@@ -131,17 +136,33 @@ def cut(regressor: Regressor, image: np.ndarray, box: Float[np.ndarray, " 4"]) -
     return small, Crop(np.asarray(scale, np.float32), (-scale * low).astype(np.float32))
 
 
+class Place(NamedTuple):
+    """Where a picture for the network is cut."""
+
+    crop: Crop  # before the turn
+    angle: float  # by which it is turned about its centre, see `facejax.regression.turned`
+
+
+def picture_side(regressor: Regressor) -> int:
+    """Pixels per side of what is cut out around a crop: enough to turn it by any angle."""
+    side = regressor.config.side
+    return side + 2 * math.ceil((math.sqrt(2) - 1) / 2 * side)
+
+
 def regress_portraits(program: Program, regressor: Regressor, portraits: Sequence[Portrait], batch: int) -> list[Seen]:
-    """Both passes over all candidates; the crops of the second are laid around the landmarks of the first."""
-    boxes = [portrait.box for portrait in portraits]
-    regressed: list[Regression] = []
+    """Both passes over all candidates. The crops of the second are laid around the landmarks of the first, and turned
+    so that the head is upright. Where that would show the same again, there is no second."""
+    places = [Place(box_crop(portrait.box, regressor.config), 0.0) for portrait in portraits]
+    regressed: list[Regression] = [None] * len(portraits)  # type: ignore[list-item]
+    left = list(range(len(portraits)))  # whose place has changed
     for _ in range(PASSES):
-        crops = [box_crop(box, regressor.config) for box in boxes]
-        regressed = []
-        for start in range(0, len(portraits), batch):
-            some = slice(start, start + batch)
-            regressed += _regress_batch(program, regressor.config.side, portraits[some], crops[some], batch)
-        boxes = [_next_box(box, one) for box, one in zip(boxes, regressed, strict=True)]
+        for start in range(0, len(left), batch):
+            rows = left[start : start + batch]
+            some = [portraits[k] for k in rows], [places[k] for k in rows]
+            for k, one in zip(rows, _regress_batch(program, regressor, *some, batch), strict=True):
+                regressed[k] = one
+        before, places = places, [_next_place(regressor, *one) for one in zip(places, regressed, strict=True)]
+        left = [k for k in left if places[k] is not before[k]]
     return [_turned_back(*one) for one in zip(portraits, regressed, strict=True)]
 
 
@@ -149,29 +170,53 @@ def _turned_back(portrait: Portrait, one: Regression) -> Seen:
     """A regressed candidate in pixels of the photo as it is."""
     shape, back = turned_shape(portrait.shape, portrait.turn), -portrait.turn % 4
     box, regression = turn_box(portrait.box, shape, back), turn_regression(one, shape, back)
-    return Seen(portrait.photo, portrait.number, box, portrait.score, portrait.turn, regression)
+    return Seen(portrait.photo, portrait.number, box, portrait.score, portrait.turn, regression, portrait)
 
 
-def _next_box(box: Float[np.ndarray, " 4"], one: Regression) -> Float[np.ndarray, " 4"]:
-    """The landmarks' box; if the landmarks left their crop or collapsed, the same box again."""
-    better = landmark_box(np.asarray(one.landmarks))
-    usual = 0.3 < np.sqrt(box_area(better) / max(box_area(box), 1e-6)) < 3.0
-    return better if np.isfinite(better).all() and usual else box
+def _next_place(regressor: Regressor, place: Place, one: Regression) -> Place:
+    """The upright crop around the landmarks; the same place if that is about the same crop, or if the landmarks left
+    their crop or collapsed."""
+    points, config = np.asarray(one.landmarks, np.float64), regressor.config
+    if not np.isfinite(points).all():
+        return place
+    angle = roll_angle(one.params.pose.rotation)
+    angle = angle if LEAST_ANGLE < abs(angle) < MOST_ANGLE else 0.0
+    turn = np.asarray(angle_transform(np.asarray(angle), np.zeros(2), np.zeros(2)), np.float64)[:, :2]
+    box = landmark_box(points @ turn.T)
+    middle, half = (box[:2] + box[2:]) / 2 @ turn, (box[2:] - box[:2]) / 2
+    usual = 0.3 < np.sqrt(4 * half.prod()) * place.crop.scale * config.margin / config.side < 3.0
+    if not usual:
+        return place
+    following = Place(box_crop(np.concatenate([middle - half, middle + half]), config), angle)
+    alike = box_overlap(*(_square(some.crop, config.side) for some in (place, following))) > SAME_CROP
+    return place if alike and angle == place.angle else following
+
+
+def _square(crop: Crop, side: int) -> Float[np.ndarray, " 4"]:
+    """The box of a crop that is not turned, in pixels of the photo."""
+    return crop.invert_points(np.array([[0.0, 0.0], [side, side]])).reshape(4)
 
 
 def _regress_batch(
-    program: Program, size: int, portraits: Sequence[Portrait], crops: list[Crop], batch: int
+    program: Program, regressor: Regressor, portraits: Sequence[Portrait], places: Sequence[Place], batch: int
 ) -> list[Regression]:
     """At most `batch` faces, in pixels of their photos; the program's batch is padded with empty crops."""
-    images = np.zeros((batch, size, size, 3), np.float32)
-    scale, offset = np.ones(batch, np.float32), np.zeros((batch, 2), np.float32)
-    for k, (portrait, crop) in enumerate(zip(portraits, crops, strict=True)):
-        zoom = crop.scale / portrait.place.scale
-        seen = Crop(np.asarray(zoom), np.asarray(crop.offset - zoom * portrait.place.offset))
-        images[k] = apply_crop(portrait.pixels, seen, size)[0]
-        scale[k], offset[k] = crop.scale, crop.offset
-    seen = jax.tree.map(np.asarray, program(images, scale, offset))
-    return [jax.tree.map(lambda leaf, k=k: leaf[k], seen) for k in range(len(crops))]
+    side = picture_side(regressor)
+    edge = (side - regressor.config.side) // 2
+    pictures = np.zeros((batch, side, side, 3), np.float32)
+    scale, offset, angle = np.ones(batch, np.float32), np.zeros((batch, 2), np.float32), np.zeros(batch, np.float32)
+    for k, (portrait, place) in enumerate(zip(portraits, places, strict=True)):
+        pictures[k] = view(portrait, Crop(place.crop.scale, place.crop.offset + np.float32(edge)), side)
+        scale[k], offset[k], angle[k] = place.crop.scale, place.crop.offset, place.angle
+    seen = jax.tree.map(np.asarray, program(pictures, scale, offset, angle))
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], seen) for k in range(len(places))]
+
+
+def view(portrait: Portrait, crop: Crop, side: int) -> Float[np.ndarray, "side side 3"]:
+    """A crop of the turned photo, from the part of it that was kept."""
+    zoom = crop.scale / portrait.place.scale
+    seen = Crop(np.asarray(zoom), np.asarray(crop.offset - zoom * portrait.place.offset))
+    return apply_crop(portrait.pixels, seen, side)[0]
 
 
 def distinct_faces(seen: Sequence[Seen]) -> list[Seen]:

@@ -15,19 +15,22 @@ from jaxtyping import Array, Float
 from facejax.camera import PerspectiveCamera, Pose, transform_camera
 from facejax.face_model import FaceParams
 from facejax.images import as_photo, read_image
+from facejax.images.align import warp
 from facejax.images.box_files import check_boxes
 from facejax.programs import compile_cached
+from facejax.regression.blend import blend_seen
 from facejax.regression.candidates import (
     LEAST_SCORE,
     Portrait,
     Program,
     Seen,
     distinct_faces,
+    picture_side,
     portraits,
     regress_portraits,
 )
 from facejax.regression.regressor import Regression, Regressor, regress_crops
-from facejax.regression.turned import TURNS
+from facejax.regression.turned import TURNS, angle_transform, turn_by_angle
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -108,11 +111,15 @@ def regress_photos(
         doubted = [index for index, mine in seen.items() if not _sure(mine, given[index])]
         for index, turned in search.look(doubted, TURNS, {}).items():
             seen[index] += turned
+        chosen: list[Seen] = []
         for index, mine in seen.items():
-            chosen = _choose(mine, faces) if given[index] is None else _choose_given(mine)
-            found += chosen
-            if not chosen and index not in failures:
+            kept = _choose(mine, faces) if given[index] is None else _choose_given(mine)
+            chosen += kept
+            if not kept and index not in failures:
                 failures[index] = _named(ValueError(NOT_FOUND), photos[index], names[index])
+        found += [
+            RegressedFace(one.photo, one.box, one.regression, one.number, one.turn) for one in blend_seen(chosen, batch)
+        ]
         if progress is not None:
             progress(len(group), sum(index in failures for index in group))
     for failure in failures.values():
@@ -122,19 +129,28 @@ def regress_photos(
 
 
 def regress_in_photo(
-    regressor: Regressor, images: Float[Array, "N S S 3"], scale: Float[Array, " N"], offset: Float[Array, "N 2"]
+    regressor: Regressor,
+    pictures: Float[Array, "N P P 3"],
+    scale: Float[Array, " N"],
+    offset: Float[Array, "N 2"],
+    angle: Float[Array, " N"],
 ) -> Regression:
-    """`regress_crops`, with results in pixels of the photos. Pure.
+    """`regress_crops` of crops that are turned first, with results in pixels of the photos. Pure.
 
     Args:
       regressor: the network.
-      images: crops.
-      scale, offset: of the crops: `crop = scale * photo + offset`.
+      pictures: the crops with what a turn may bring into them, `picture_side` pixels.
+      scale, offset: of the crops before the turn: `crop = scale * photo + offset`.
+      angle: by which each is turned about its centre, counter-clockwise, radians.
 
     Returns:
       The faces.
     """
-    seen = regress_crops(regressor, images)
+    side, centre = regressor.config.side, jnp.full(2, regressor.config.side / 2)
+    middle = jnp.full(2, pictures.shape[1] / 2)
+    turns = jax.vmap(lambda one: angle_transform(one, middle, centre))(angle)
+    seen = regress_crops(regressor, jax.vmap(lambda picture, turn: warp(picture, turn, side))(pictures, turns))
+    seen = jax.vmap(lambda one, back: turn_by_angle(one, back, centre))(seen, -angle)
     camera = jax.vmap(transform_camera)(seen.params.camera, 1 / scale, -offset / scale[:, None])
     points = (seen.landmarks - offset[:, None]) / scale[:, None, None]
     return replace(seen, params=replace(seen.params, camera=camera), landmarks=points)
@@ -142,8 +158,8 @@ def regress_in_photo(
 
 def compile_regressor(regressor: Regressor, batch: int) -> Program:
     """`regress_in_photo` of this regressor compiled for `batch` crops; remembered, so it is compiled once."""
-    size = regressor.config.side
-    shapes = [(batch, size, size, 3), (batch,), (batch, 2)]
+    size = picture_side(regressor)
+    shapes = [(batch, size, size, 3), (batch,), (batch, 2), (batch,)]
     arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     parts = (Regression, FaceParams, Pose, PerspectiveCamera)
     program = compile_cached(regress_in_photo, regressor, *arrays, name="regressor", results=parts)
@@ -197,7 +213,7 @@ def _sure(seen: Sequence[Seen], given: np.ndarray | None) -> bool:
     return any(one.sure for one in seen) if given is None else all(one.sure for one in seen)
 
 
-def _choose(seen: Sequence[Seen], faces: Faces) -> list[RegressedFace]:
+def _choose(seen: Sequence[Seen], faces: Faces) -> list[Seen]:
     """The faces among the detections in a photo, the largest first.
 
     Those of the turned photo only if the network is sure of them. The largest face is one of which the network is sure,
@@ -213,19 +229,17 @@ def _choose(seen: Sequence[Seen], faces: Faces) -> list[RegressedFace]:
         kept = sorted(likely, key=lambda one: -one.confidence)[:1]
     if faces == "largest":
         kept = ([one for one in kept if one.sure] or sorted(kept, key=lambda one: -one.confidence))[:1]
-    return [RegressedFace(one.photo, one.box, one.regression, k, one.turn) for k, one in enumerate(kept)]
+    return [one._replace(number=k) for k, one in enumerate(kept)]
 
 
-def _choose_given(seen: Sequence[Seen]) -> list[RegressedFace]:
+def _choose_given(seen: Sequence[Seen]) -> list[Seen]:
     """A face for each given box, in their order: of the turned photo only if the network is sure there, not here."""
     chosen: dict[int, Seen] = {}
     for one in sorted(seen, key=lambda one: (one.turn != 0, -one.confidence)):
         known = chosen.setdefault(one.number, one)
         if not known.sure and one.sure:
             chosen[one.number] = one
-    return [
-        RegressedFace(one.photo, one.box, one.regression, number, one.turn) for number, one in sorted(chosen.items())
-    ]
+    return [one for _, one in sorted(chosen.items())]
 
 
 def _boxes_by_photo(boxes: Boxes | None, names: list[str]) -> tuple[list[np.ndarray | None], dict[int, str]]:
