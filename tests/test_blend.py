@@ -144,8 +144,9 @@ def test_a_face_turned_by_an_angle_projects_to_turned_points(face):
     angle, centre = jnp.float32(roll_angle(params.pose.rotation)), jnp.array([50.0, 80.0])
     turned = turn_by_angle(one, angle, centre)
     np.testing.assert_allclose(drawn(turned.params), turned.landmarks, atol=2e-3)
-    back = (np.asarray(one.landmarks) - np.asarray(centre)) @ [1, -1j] * np.exp(1j * float(angle))  # counter-clockwise, y up
-    np.testing.assert_allclose(np.asarray(turned.landmarks) - np.asarray(centre), np.stack([back.real, -back.imag], -1), atol=2e-3)
+    from_centre = [np.asarray(points) - np.asarray(centre) for points in (one.landmarks, turned.landmarks)]
+    before, after = (points @ np.array([1, -1j]) for points in from_centre)  # y up, so angles are counter-clockwise
+    np.testing.assert_allclose(after, before * np.exp(1j * float(angle)), atol=2e-3)
     assert abs(roll_angle(turned.params.pose.rotation)) < 1e-4
     assert abs(float(quaternion_to_euler(turned.params.pose.rotation)[2])) < 5
 

@@ -29,16 +29,16 @@ REACH = 2.5  # their side, in longer sides of the landmarks' box
 # Standard deviation of a point of the mesh in a face seen from the front, as a share of the face's size: the
 # regressor's own median on renders. So both count alike there, as they are about equally far from annotated points of
 # photos (docs/regress.md).
-FRONT_NOISE = {"brows": 0.0150, "nose": 0.0121, "eyes": 0.0100, "mouth": 0.0120}
+FRONT_NOISE = {"brows": 0.0150, "nose": 0.0122, "eyes": 0.0100, "mouth": 0.0120}
 COUNTS = {"brows": 10, "nose": 9, "eyes": 12, "mouth": 20}
-WIDENING = math.radians(53)  # the noise is multiplied by exp((angle / WIDENING)^2), the angle between face and camera
+WIDENING = math.radians(63)  # the noise is multiplied by exp((angle / WIDENING)^2), the angle between face and camera
 AGREEMENT = 5.0  # standard deviations of disagreement at which the mesh's precision is a quarter
-SHARED = 0.5  # correlation of the two networks' errors
+SHARED = 0.56  # correlation of the two networks' errors
 # From our brow points to the mesh's, which lie elsewhere on the brow: x to the subject's left, y up, z out of the face,
 # percent of the face's size; points 17 to 21, those of the other brow are mirrored. Other points mean the same place.
 BROW_OFFSET = (
-    *((-2.85, -1.00, -2.39), (-4.06, 0.14, -3.02), (-4.09, 1.27, -2.86)),
-    *((-2.18, 1.73, -2.01), (1.44, 2.29, -1.02)),
+    *((-2.82, -0.95, -2.26), (-4.04, 0.18, -2.87), (-4.09, 1.30, -2.70)),
+    *((-2.18, 1.77, -1.86), (1.43, 2.33, -0.87)),
 )
 
 
