@@ -112,12 +112,12 @@ def _blend_batch(chosen: Sequence[Seen], batch: int) -> list[Seen]:
     mesh = load_face_mesh()
     pictures = np.zeros((batch, SIDE, SIDE, 3), np.float32)
     landmarks, confidence = np.zeros((batch, 68, 2), np.float32), np.full((batch, 68), 0.5, np.float32)
-    rotation = np.tile(np.float32([1, 0, 0, 0]), (batch, 1))
+    rotation = np.tile(np.array([1, 0, 0, 0], np.float32), (batch, 1))
     crops = []
     for k, one in enumerate(chosen):
         assert one.portrait is not None
         turned = turn_regression(one.regression, one.portrait.shape, one.turn)
-        crops.append(mesh_crop(turned.landmarks))
+        crops.append(mesh_crop(np.asarray(turned.landmarks)))
         pictures[k] = view(one.portrait, crops[k], SIDE)
         landmarks[k], confidence[k] = crops[k].apply_points(turned.landmarks), turned.confidence
         rotation[k] = turned.params.pose.rotation

@@ -194,7 +194,7 @@ def _next_place(regressor: Regressor, place: Place, one: Regression) -> Place:
 
 def _square(crop: Crop, side: int) -> Float[np.ndarray, " 4"]:
     """The box of a crop that is not turned, in pixels of the photo."""
-    return crop.invert_points(np.array([[0.0, 0.0], [side, side]])).reshape(4)
+    return np.asarray(crop.invert_points(np.array([[0.0, 0.0], [side, side]]))).reshape(4)
 
 
 def _regress_batch(
