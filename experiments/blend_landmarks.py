@@ -34,6 +34,7 @@ from facejax.regression.regressor import Regressor, box_crop, load_regressor, re
 
 BINS = (0, 15, 30, 45, 60, 90)  # degrees between face and camera
 FRONT, SIDEWAYS = 20, 40  # degrees: a face seen from the front; one of which the mesh still sees all
+STEP, LEAST = 10, 20  # degrees of a bin, and faces in it, for the growth of the mesh's noise
 LOOSE = 0.03  # of the face's size: misses of this size count half in the offsets
 BATCH = 32
 
@@ -82,7 +83,7 @@ def main(command: Measure) -> None:
     print("BROW_OFFSET", np.round(100 * offsets[:5], 2).tolist())
     noise = np.asarray(landmark_noise(jnp.asarray(faces.confidence)))[faces.angles < FRONT, INNER:]
     print("FRONT_NOISE", {name: round(float(np.median(noise[:, rows])), 4) for name, rows in groups().items()})
-    print("WIDENING", round(widening(faces, offsets), 1), "degrees")
+    print("WIDENING", widening(faces, offsets), "degrees")
     print("SHARED", round(correlation(faces, offsets), 2))
 
 
@@ -165,13 +166,17 @@ def mesh_offsets(faces: Faces) -> np.ndarray:
     return offsets
 
 
-def widening(faces: Faces, offsets: np.ndarray) -> float:
-    """The angle, degrees, of `mesh_noise`: from the logarithms of the mesh's errors by their angle."""
-    missed = np.log(np.maximum(np.linalg.norm(residuals(faces, offsets), axis=-1), 1e-4))
-    square = (faces.angles / 100) ** 2
-    seen = faces.face > 0
-    slope = np.polyfit(square[seen], missed[seen].mean(axis=1), 1)[0]
-    return 100 / np.sqrt(slope)
+def widening(faces: Faces, offsets: np.ndarray) -> dict[str, float]:
+    """The angles, degrees, of `mesh_noise`: from the root mean square of the mesh's errors by their angle."""
+    missed = np.linalg.norm(residuals(faces, offsets), axis=-1)
+    angles, found = [], []
+    for low in range(0, BINS[-1], STEP):
+        rows = (faces.angles >= low) & (faces.angles < low + STEP) & (faces.face > 0)
+        if rows.sum() >= LEAST:
+            angles.append(np.sqrt(np.mean(faces.angles[rows] ** 2)))
+            found.append([np.sqrt(np.mean(missed[rows, part] ** 2)) for part in groups().values()])
+    slopes = np.polyfit((np.array(angles) / 100) ** 2, np.log(found), 1)[0]
+    return {name: round(100 / float(np.sqrt(slope)), 1) for name, slope in zip(groups(), slopes, strict=True)}
 
 
 def correlation(faces: Faces, offsets: np.ndarray) -> float:

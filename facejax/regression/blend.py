@@ -5,7 +5,6 @@ point and by how far the head is turned away, and falls where both disagree. Whe
 jaw, the points are the regressor's. experiments/blend_landmarks.py measures the constants on rendered faces.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -31,7 +30,10 @@ REACH = 2.5  # their side, in longer sides of the landmarks' box
 # photos (docs/regress.md).
 FRONT_NOISE = {"brows": 0.0150, "nose": 0.0122, "eyes": 0.0100, "mouth": 0.0120}
 COUNTS = {"brows": 10, "nose": 9, "eyes": 12, "mouth": 20}
-WIDENING = math.radians(63)  # the noise is multiplied by exp((angle / WIDENING)^2), the angle between face and camera
+# The noise is multiplied by exp((angle / WIDENING)^2) of the angle between face and camera, degrees. From `MOST_ANGLE`
+# on, where half of the face is hidden, the mesh does not count.
+WIDENING = {"brows": 59.0, "nose": 62.0, "eyes": 55.0, "mouth": 67.0}
+MOST_ANGLE = 60.0
 AGREEMENT = 5.0  # standard deviations of disagreement at which the mesh's precision is a quarter
 SHARED = 0.56  # correlation of the two networks' errors
 # From our brow points to the mesh's, which lie elsewhere on the brow: x to the subject's left, y up, z out of the face,
@@ -69,11 +71,12 @@ def blend_points(
     offset = (mesh_offset() @ turn[:2].T) * jnp.array([[1.0, -1.0]]) * size
     other = seen.points[jnp.array(MESH_INDEX)] - offset
     ours, own = landmark_noise(confidence)[INNER:], landmarks[INNER:]
-    angle = jnp.arccos(jnp.clip(turn[2, 2], -1.0, 1.0))
-    theirs = mesh_noise(angle)
+    theirs = mesh_noise(jnp.rad2deg(jnp.arccos(jnp.clip(turn[2, 2], -1.0, 1.0))))
+    counts = (seen.face > 0) & jnp.isfinite(theirs)
+    theirs = jnp.where(counts, theirs, 1.0)
     apart = jnp.linalg.norm(other - own, axis=-1) / size
     doubt = (1.0 + (apart / AGREEMENT) ** 2 / (ours**2 + theirs**2)) ** 2  # Geman and McClure's weight
-    weight = jnp.where(seen.face > 0, ours**2 / (ours**2 + theirs**2 * doubt), 0.0)
+    weight = jnp.where(counts, ours**2 / (ours**2 + theirs**2 * doubt), 0.0)
     keep = 1.0 - weight
     variance = (keep * ours) ** 2 + (weight * theirs) ** 2 + 2.0 * SHARED * keep * weight * ours * theirs
     chance = 1.0 - jnp.exp(-0.5 * NEAR_SHARE**2 / variance)
@@ -83,10 +86,12 @@ def blend_points(
     )
 
 
-def mesh_noise(angle: Float[Array, ""]) -> Float[Array, " 51"]:
-    """Standard deviation of x and y of the mesh's points, as a share of the face's size; the angle in radians."""
-    front = jnp.concatenate([jnp.full(COUNTS[name], noise) for name, noise in FRONT_NOISE.items()])
-    return front * jnp.exp((angle / WIDENING) ** 2)
+def mesh_noise(degrees: Float[Array, ""]) -> Float[Array, " 51"]:
+    """Standard deviation of x and y of the mesh's points, as a share of the face's size; infinite from `MOST_ANGLE`."""
+    each = [
+        jnp.full(count, FRONT_NOISE[name]) * jnp.exp((degrees / WIDENING[name]) ** 2) for name, count in COUNTS.items()
+    ]
+    return jnp.where(degrees < MOST_ANGLE, jnp.concatenate(each), jnp.inf)
 
 
 def mesh_offset() -> Float[Array, "51 3"]:
