@@ -349,6 +349,21 @@ def test_the_command_shares_a_camera_among_photos_of_one_size(clip, tmp_path):
     assert one["fov_degrees"] == pytest.approx(math.degrees(2 * math.atan(SIDE / 2 / one["focal_pixels"])), rel=1e-4)
 
 
+def test_a_camera_whose_photos_cannot_be_fitted_does_not_stop_the_others(clip, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in "abc":
+        image, points = read_image(clip / f"{name}.png"), np.load(clip / f"{name}.npy")
+        write_png(folder / f"{name}.png", image[:120] if name == "c" else image)
+        np.save(folder / f"{name}.npy", points[::-1] if name == "c" else points)
+    arguments = ["fit", folder, "--landmarks", folder, "--model", write_toy_model(tmp_path), "--same-camera"]
+    options = ["--recipe", "landmarks", "--files", "params", "--out", tmp_path / "out"]
+    assert main([*map(str, [*arguments, *options])]) == 1
+    errors = capsys.readouterr().err
+    assert "c.png" in errors and "iBUG order" in errors and "2 of 3 photos fitted" in errors
+    assert json.loads((tmp_path / "out" / "cameras.json").read_text()).keys() == {".: 128 x 128"}
+
+
 def test_a_view_and_a_shared_camera_exclude_each_other(clip, tmp_path, capsys):
     arguments = ["fit", clip, "--landmarks", clip, "--out", tmp_path / "out", "--same-camera", "--fov", "40"]
     assert main([*map(str, arguments)]) == 2

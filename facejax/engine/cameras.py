@@ -38,7 +38,8 @@ def camera_name(photo: Photo, width: int, height: int) -> str:
 def find_cameras(finder: FaceFinder, fitter: Fitter, photos: Sequence[Photo], store: Store) -> None:
     """Estimate the focal length of each camera, from at most `LOOK` photographs spread over its own; write `CAMERAS`.
 
-    A camera without a face that can be fitted in these photographs is left out. Its photographs each have their own focal length then.
+    A camera without a face that can be fitted in these photographs is left out. Its photographs each have their own
+    focal length then.
 
     Args:
         finder, fitter: find the faces and fit them; the landmarks alone are enough.
