@@ -1,6 +1,8 @@
 """Text of any encoding, line end and byte order mark gives the same lists, boxes and landmarks."""
 
 import json
+import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +60,7 @@ def test_every_encoding_gives_the_same_text_list_boxes_and_points(folder, encodi
     "line",
     [
         '"sub/zwei.png"',
+        "'sub/zwei.png'",
         "sub\\zwei.png",
         '"sub\\zwei.png"',
         "./sub/zwei.png",
@@ -127,3 +130,13 @@ def test_what_is_no_json_is_one_line(tmp_path, content, message):
 def test_names_with_letters_that_end_lines_elsewhere_stay_whole():
     assert text_lines("a\u2028b\x85c\x0bd.png\ne.png") == ["a\u2028b\x85c\x0bd.png", "e.png"]
     assert parse_json("[1]", "a") == [1]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_of_a_list_may_be_written_otherwise_than_those_of_the_files(tmp_path, form):
+    """As macOS writes names, and other systems."""
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    (tmp_path / unicodedata.normalize(other, "Jörg.png")).touch()
+    (tmp_path / "l.txt").write_text(unicodedata.normalize(form, "Jörg.png\n"))
+    (photo,) = list_photos([tmp_path / "l.txt"])
+    assert Path(photo.source).exists()
