@@ -325,6 +325,13 @@ def test_a_given_focal_length_is_not_estimated_again(clip):
     assert result.focal_from == ["given", "given", "estimated"]
 
 
+@pytest.mark.parametrize("focal", [0.0, -500.0, float("nan"), float("inf"), [500.0, 0.0, None]])
+def test_what_is_no_focal_length_is_refused(clip, focal):
+    photos, points = read_clip(clip)
+    with pytest.raises(ValueError, match="pass a focal length in pixels, or None"):
+        facejax.fit(toy_model(), photos, points, recipe=RECIPE, focal=focal)
+
+
 def test_cameras_are_named_for_each_photograph(clip):
     photos, points = read_clip(clip)
     with pytest.raises(ValueError, match="2 cameras for 3 photographs"):

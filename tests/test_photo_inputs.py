@@ -296,3 +296,10 @@ def test_a_photo_with_a_wrong_input_fails_alone_in_every_command(heads, tmp_path
         assert "1 failed" in told.out
     else:
         assert "one" in told.err and "1 of 2 photos" in told.err
+
+
+def test_a_grey_photo_says_what_to_pass(network):
+    with pytest.raises(ValueError, match=r"the photograph has shape \(240, 320\): pass \(H, W, 3\)"):
+        facejax.fit(toy_model(), photo()[..., 0], np.ones((68, 2)))
+    with pytest.raises(ValueError, match=r"has shape \(240, 320\)"):
+        facejax.regress(photo()[..., 0])
