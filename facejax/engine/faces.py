@@ -212,13 +212,18 @@ def unused_inputs(photos: Sequence[Photo], *, landmarks: Path | None, boxes: Pat
 
 
 def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.ndarray, "H W"]:
-    """The mask of a photograph of `shape` (height, width). Raises FileNotFoundError, or ValueError for another size."""
+    """The mask of a photograph of `shape` (height, width).
+
+    Raises FileNotFoundError, or ValueError for one of another size or without any white.
+    """
     paths = [folder / f"{name}.png" for name in (photo.folder, photo.stem)]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{photo}: has no mask; add {paths[-1]}, or leave out --masks")
     mask = read_image(path)[..., 0]
-    if 0 < mask.max() <= 1 / 255:  # of zeros and ones
+    if not mask.max():
+        raise ValueError(f"{photo}: its mask is black everywhere: white marks the skin that may be used")
+    if mask.max() <= 1 / 255:  # of zeros and ones
         mask = np.minimum(255.0 * mask, 1.0)
     if mask.shape != shape:
         size, wanted = (f"{one[1]} x {one[0]}" for one in (mask.shape, shape))
