@@ -98,6 +98,7 @@ WHOLE = {WIDTH: 400, HEIGHT: 300}
         ((400, 300), {FOCAL35: 26, ZOOM: 1.0, **WHOLE}, 26, True),
         ((400, 300), {FOCAL35: 26, ZOOM: 0.0, **WHOLE}, 26, True),  # 0: no digital zoom was used
         ((400, 300), {FOCAL35: 26, ZOOM: rational(4, 1), **WHOLE}, 52, False),  # 26 or 104
+        ((400, 300), {FOCAL35: 26, ZOOM: rational(1000000, 1), **WHOLE}, 26, True),  # no zoom
         ((300, 300), {FOCAL35: 26, **WHOLE}, 26 * 500 / math.hypot(300, 300), False),  # cut
         ((200, 100), {FOCAL35: 26, **WHOLE}, 26 * 0.5 * 500 / math.hypot(200, 100), False),  # cut and perhaps scaled
         ((300, 300), {FOCAL35: 26}, 26, False),  # no camera's shape
@@ -107,6 +108,7 @@ WHOLE = {WIDTH: 400, HEIGHT: 300}
         # 400 pixels on 36 mm: 11.11 a millimetre
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(1111, 100), UNIT: 4, WIDTH: 400, HEIGHT: 267}, 50, True),
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(2822, 10), UNIT: 2, WIDTH: 400, HEIGHT: 267}, 50, True),
+        ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(2822, 10), WIDTH: 400, HEIGHT: 267}, 50, True),  # inches
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(1111, 10), UNIT: 3, WIDTH: 400, HEIGHT: 267}, 50, True),
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(1, 100), UNIT: 2, WIDTH: 400, HEIGHT: 267}, None, None),
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(1111, 100), UNIT: 1}, None, None),  # no unit
