@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facejax.images import list_photos, read_boxes, read_landmarks
+from facejax.images import box_of, find_landmarks, list_photos, read_boxes, read_landmarks
 from facejax.text_files import decode_text, parse_json, read_json, read_text, text_lines
 
 POINTS = np.random.default_rng(1).uniform(20, 180, (68, 2)).round(3).astype(np.float32)
@@ -140,3 +140,7 @@ def test_accents_of_a_list_may_be_written_otherwise_than_those_of_the_files(tmp_
     (tmp_path / "l.txt").write_text(unicodedata.normalize(form, "Jörg.png\n"))
     (photo,) = list_photos([tmp_path / "l.txt"])
     assert Path(photo.source).exists()
+    points = tmp_path / unicodedata.normalize(form, "Jörg.npy")
+    points.touch()
+    assert find_landmarks(tmp_path, photo) == points
+    assert box_of(photo, {unicodedata.normalize(form, "Jörg.png"): np.ones((1, 4))}) is not None

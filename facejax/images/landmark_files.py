@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from facejax.images.landmark_tables import read_table
-from facejax.images.photo import Photo, photo_file
+from facejax.images.photo import Photo, name_forms, photo_file
 from facejax.text_files import read_json, read_text
 
 SUFFIXES = (".pts", ".npy", ".npz", ".json", ".ljson", ".mat", ".txt", ".csv")
@@ -78,7 +78,7 @@ def find_landmarks(source: str | Path, photo: str | Path | Photo) -> Path:
         return source
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such landmark file or folder")
-    for name in (photo.folder, photo.stem):
+    for name in (*name_forms(photo.folder), *name_forms(photo.stem)):
         for suffix in (form for one in SUFFIXES for form in (one, one.upper())):
             candidate = source / (name + suffix)
             if candidate.is_file():

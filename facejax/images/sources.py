@@ -6,7 +6,6 @@ one photograph at a time, where they are needed. A URL (s3://, gs://, https://, 
 
 import logging
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,17 @@ from pathlib import Path, PurePosixPath
 
 from facejax.images.archives import Listed, list_tar, list_zip
 from facejax.images.kinds import ARCHIVES, PACKED, Why, is_photo_name, sort_files, suffix_of
-from facejax.images.photo import Photo, file_system, is_url, open_file, photo_file, place_suffix, read_head, readable
+from facejax.images.photo import (
+    Photo,
+    file_system,
+    is_url,
+    name_forms,
+    open_file,
+    photo_file,
+    place_suffix,
+    read_head,
+    readable,
+)
 from facejax.images.tables import list_table
 from facejax.text_files import decode_text, text_lines
 
@@ -256,8 +265,7 @@ def _listed_place(line: str, base: str) -> tuple[str, str]:
     def place(text: str) -> str:
         return text if is_url(text) or text.startswith("/") else f"{base}/{text}" if base else text
 
-    tries = [line, line.replace("\\", "/")]
-    tries += [unicodedata.normalize(form, line) for form in ("NFC", "NFD")]
+    tries = [line, line.replace("\\", "/"), *name_forms(line)]
     for encoding in ("cp1252", "latin-1"):
         try:
             tries.append(os.fsdecode(line.encode(encoding)))
