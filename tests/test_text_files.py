@@ -3,6 +3,7 @@
 import json
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -133,9 +134,9 @@ def test_names_with_letters_that_end_lines_elsewhere_stay_whole():
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_accents_of_a_list_may_be_written_otherwise_than_those_of_the_files(tmp_path, form):
+def test_accents_of_a_list_may_be_written_otherwise_than_those_of_the_files(tmp_path, form: Literal["NFC", "NFD"]):
     """As macOS writes names, and other systems."""
-    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    other: Literal["NFC", "NFD"] = "NFD" if form == "NFC" else "NFC"
     (tmp_path / unicodedata.normalize(other, "Jörg.png")).touch()
     (tmp_path / "l.txt").write_text(unicodedata.normalize(form, "Jörg.png\n"))
     (photo,) = list_photos([tmp_path / "l.txt"])
