@@ -15,6 +15,18 @@ def cosine_distance(rendered: Float[Array, " D"], photo: Float[Array, " D"]) -> 
     return 1.0 - jnp.dot(_unit(rendered), _unit(photo))
 
 
+def descriptor_distance(
+    rendered: Float[Array, " D"], photo: Float[Array, " D"], *, threshold: float
+) -> Float[Array, ""]:
+    """Half the squared Euclidean distance of two descriptors, in units of the distance at which people are told apart.
+
+    For recognisers trained with a loss on distances, such as dlib's, whose threshold is
+    `facejax.nets.dlib_resnet.SAME_PERSON`. Their vectors share a large mean, so that the angle between two people is
+    small, and `cosine_distance` close to 0 for all. Of unit vectors that distance is half the squared one as well.
+    """
+    return 0.5 * jnp.sum(((rendered - photo) / threshold) ** 2)
+
+
 def lpips_distance(rendered: Float[Array, " F"], photo: Float[Array, " F"]) -> Float[Array, ""]:
     """Squared distance of two `facejax.nets.lpips_features`, which is LPIPS (Zhang et al., CVPR 2018).
 
