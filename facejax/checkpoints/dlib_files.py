@@ -7,6 +7,7 @@ two; a text is its length and its bytes; a boolean is the character 1 or 0; a te
 layers from the first to the last.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -59,7 +60,7 @@ class _Reader:
         self.integer()
         if (loss := self.text()) != "loss_metric_2":
             self.refuse(f"its loss is {loss!r}")
-        self.number(), self.number()  # margin, threshold
+        self.skip_numbers(2)  # margin, threshold
         nesting = []
         while (version := self.integer()) != _INPUT:
             if version not in (ADD_LAYER, TAG) or len(nesting) == _DEEPEST:
@@ -88,8 +89,7 @@ class _Reader:
                 params, count = self.tensor(), self.integer()
                 window = self.integers(6)
                 filters, _ = self.sizes(), self.sizes()
-                for _ in range(4):
-                    self.number()  # of training
+                self.skip_numbers(4)  # of training
                 biases = count if name == "con_4" or self.boolean() else 0
                 if name == "con_6" and self.boolean():
                     self.refuse("its activations are part of its convolutions")
@@ -111,10 +111,9 @@ class _Reader:
                 return DlibLayer("add_prev")
             case "fc_2" | "fc_3":
                 outputs, inputs, params = self.integer(), self.integer(), self.tensor()
-                self.sizes(), self.sizes()
+                _, _ = self.sizes(), self.sizes()
                 has_no_bias = self.integer()
-                for _ in range(4):
-                    self.number()  # of training
+                self.skip_numbers(4)  # of training
                 has_bias = (name == "fc_2" or self.boolean()) and not has_no_bias
                 weights, bias = self.split(params, (inputs, outputs), (outputs if has_bias else 0,))
                 return DlibLayer("fc", (), (weights, bias) if has_bias else (weights,))
@@ -128,10 +127,10 @@ class _Reader:
 
     def split(self, params: np.ndarray, *shapes: tuple[int, ...]) -> list[np.ndarray]:
         """The arrays that lie one after the other in a layer's tensor."""
-        sizes = [int(np.prod(shape, dtype=object)) for shape in shapes]
-        if sum(sizes) != params.size:
+        sizes = [math.prod(shape) for shape in shapes]
+        if sum(sizes) != params.size or not params.size:
             self.refuse(f"{params.size} weights for shapes {shapes}")
-        parts = np.split(params.reshape(-1), np.cumsum(sizes)[:-1])
+        parts = np.split(params, np.cumsum(sizes)[:-1])
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def take(self, count: int) -> bytes:
@@ -158,6 +157,10 @@ class _Reader:
             self.refuse(f"no finite number before byte {self.place}")
         return mantissa * 2.0**exponent
 
+    def skip_numbers(self, count: int) -> None:
+        for _ in range(count):
+            self.number()
+
     def text(self) -> str:
         length = self.integer()
         if length > _LONGEST:
@@ -177,15 +180,17 @@ class _Reader:
         return self.integers(4)
 
     def tensor(self) -> np.ndarray:
-        """(samples, channels, rows, columns); raises ValueError for numbers that are not finite."""
+        """The numbers, in a row. Raises ValueError where they are not finite."""
         if (version := self.integer()) != 2:
             self.refuse(f"a tensor of version {version}")
         shape = self.integers(4)
-        count = int(np.prod(shape, dtype=object))
+        count = math.prod(shape)
+        if count == 0:
+            return np.zeros(0, np.float32)
         values = np.frombuffer(self.take(4 * count), "<f4").astype(np.float32)
         if not np.isfinite(values).all():
             raise ValueError(f"{self.path}: has weights that are not finite: copy or download it again")
-        return values.reshape(shape)
+        return values
 
     def refuse(self, reason: str) -> NoReturn:
         raise ValueError(

