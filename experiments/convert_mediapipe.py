@@ -129,6 +129,7 @@ def difference(name: str, graph: bytes, weights: Any, count: int = 20) -> float:
     rng, side = np.random.default_rng(0), SIDES[name]
     runner = Interpreter(model_content=graph)
     runner.allocate_tensors()
+    weights = jax.device_put(weights)
     apply, worst = jax.jit(lambda images: apply_module(name, weights, images)), 0.0
     for k in range(count):
         small = rng.uniform(LOWEST[name], 1, (1, *(side if k % 2 else 6,) * 2, 3))
