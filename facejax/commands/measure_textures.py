@@ -127,7 +127,7 @@ def appearance_of(name: str) -> tuple[Callable[[np.ndarray], Any], str]:
         params, compiled, seen = frontal_params(model, network), jit(appearance), "the shipped regressor's features"
     else:
         network = identity_network(recogniser)
-        params, compiled, seen = portrait_params(model), jit(recognised), "the descriptors (dlib's recogniser)"
+        params, compiled, seen = portrait_params(model), jit(recognised), "dlib's descriptors"
     return lambda texture: compiled(network, model, params, jnp.asarray(texture)), seen
 
 
