@@ -20,8 +20,8 @@ from facejax.fitting import LANDMARKS, LINEAR, RECIPES, Ingredients, dlib_networ
 from facejax.fitting.fit import _identity_distance
 from facejax.fitting.scene import Scene
 from facejax.images import align
-from facejax.nets.dlib_resnet import SAME_PERSON, dlib_resnet_shapes
-from facejax.objectives import descriptor_distance
+from facejax.nets.dlib_resnet import dlib_resnet_shapes
+from facejax.objectives import cosine_distance, descriptor_distance
 from facejax.regression.appearance import PORTRAIT, portrait_params, recognised
 
 BLOCKS, SIZE, STEM, FEATURES = ((2, False), (3, True), (3, True)), 40, 2, 4
@@ -224,10 +224,12 @@ def test_the_marked_landmarks_are_eyes_and_nose():
 # --- in a fit ---------------------------------------------------------------------------------------------------------
 
 
-def test_half_the_squared_distance_in_thresholds():
+def test_half_the_squared_distance_is_the_cosines_on_the_unit_sphere():
     a, b = np.random.default_rng(0).normal(size=(2, 128)).astype("f4")
-    expected = 0.5 * np.linalg.norm(a - b) ** 2 / SAME_PERSON**2
-    np.testing.assert_allclose(descriptor_distance(jnp.asarray(a), jnp.asarray(b), threshold=0.6), expected, rtol=1e-5)
+    expected = 0.5 * np.linalg.norm(a - b) ** 2
+    np.testing.assert_allclose(descriptor_distance(jnp.asarray(a), jnp.asarray(b)), expected, rtol=1e-5)
+    a, b = (jnp.asarray(x / np.linalg.norm(x)) for x in (a, b))
+    np.testing.assert_allclose(descriptor_distance(a, b), cosine_distance(a, b), rtol=1e-5)
 
 
 def test_both_roles_see_the_chip_and_tell_its_distance(released):
@@ -238,7 +240,7 @@ def test_both_roles_see_the_chip_and_tell_its_distance(released):
     gap = float(np.linalg.norm(np.asarray(a) - np.asarray(b)))
     assert gap > 0.01
     np.testing.assert_allclose(metric.compare(a, b, mask), gap, rtol=1e-5)
-    np.testing.assert_allclose(term.compare(a, b, mask), 0.5 * (gap / 0.6) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(term.compare(a, b, mask), 0.5 * gap**2, rtol=1e-5)
     with pytest.raises(ValueError, match="import_dlib_recognition returns"):
         dlib_network(Released(nets.Network({}, {}), None, nets.IResNetConfig()))
 

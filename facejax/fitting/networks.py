@@ -24,7 +24,6 @@ from facejax.nets import (
     encoder_features,
     lpips_features,
 )
-from facejax.nets.dlib_resnet import SAME_PERSON
 from facejax.objectives import cosine_distance, descriptor_distance, feature_distance, lpips_distance
 
 
@@ -49,7 +48,7 @@ def arcface_network(released: Released) -> FeatureNetwork:
 def dlib_network(released: Released) -> FeatureNetwork:
     """dlib's recogniser, for "recognition", from `facejax.checkpoints.import_dlib_recognition`.
 
-    Its distance is `descriptor_distance`, not a cosine as with ArcFace: 0.5 where dlib begins to see two people. The
+    Its distance is `descriptor_distance`, not a cosine as with ArcFace: 0.18 where dlib begins to see two people. The
     crop follows the landmarks, but sends them no gradient. Raises ValueError for another network.
     """
     _expect(released, DlibResNetConfig, "import_dlib_recognition")
@@ -110,7 +109,7 @@ def _see_dlib(weights: Released, image: Float[Array, "S S 3"], landmarks: Float[
 
 
 def _compare_dlib(rendered: Any, photo: Any, mask: Float[Array, "S S"]) -> Float[Array, ""]:
-    return descriptor_distance(rendered, photo, threshold=SAME_PERSON)
+    return descriptor_distance(rendered, photo)
 
 
 def _measure_dlib(rendered: Any, photo: Any, mask: Float[Array, "S S"]) -> Float[Array, ""]:

@@ -15,16 +15,13 @@ def cosine_distance(rendered: Float[Array, " D"], photo: Float[Array, " D"]) -> 
     return 1.0 - jnp.dot(_unit(rendered), _unit(photo))
 
 
-def descriptor_distance(
-    rendered: Float[Array, " D"], photo: Float[Array, " D"], *, threshold: float
-) -> Float[Array, ""]:
-    """Half the squared Euclidean distance of two descriptors, in units of the distance at which people are told apart.
+def descriptor_distance(rendered: Float[Array, " D"], photo: Float[Array, " D"]) -> Float[Array, ""]:
+    """Half the squared Euclidean distance of two descriptors, which is `cosine_distance` for vectors of unit length.
 
-    For recognisers trained with a loss on distances, such as dlib's, whose threshold is
-    `facejax.nets.dlib_resnet.SAME_PERSON`. Their vectors share a large mean, so that the angle between two people is
-    small, and `cosine_distance` close to 0 for all. Of unit vectors that distance is half the squared one as well.
+    For recognisers trained with a loss on distances, such as dlib's. Their vectors are not of unit length and share a
+    large mean, so that the angle between two people is small.
     """
-    return 0.5 * jnp.sum(((rendered - photo) / threshold) ** 2)
+    return 0.5 * jnp.sum((rendered - photo) ** 2)
 
 
 def lpips_distance(rendered: Float[Array, " F"], photo: Float[Array, " F"]) -> Float[Array, ""]:
