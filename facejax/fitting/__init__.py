@@ -13,7 +13,7 @@
 - `terms`: `TERMS`, `Term`
 - `face_data`: `Maps`, `Points`, `Numbers`: data of the user's own terms
 - `ingredients`: `Ingredients`, `FeatureNetwork`: appearances and networks that a recipe names
-- `networks`: `lpips_network`, `arcface_network`, `encoder_network`
+- `networks`: `lpips_network`, `arcface_network`, `dlib_network`, `identity_network`, `encoder_network`
 - `recipe`, `recipes`: `Recipe`, `DEFAULT`, `ACCELERATOR`, `LINEAR`, `LANDMARKS`, `GAR`, `RECIPES`
 - `ffhq_uv`: published recipes
 """
@@ -36,7 +36,9 @@ from facejax.fitting.landmarks import fit_landmarks as fit_landmarks
 from facejax.fitting.light import solve_light as solve_light
 from facejax.fitting.light import solve_skin as solve_skin
 from facejax.fitting.networks import arcface_network as arcface_network
+from facejax.fitting.networks import dlib_network as dlib_network
 from facejax.fitting.networks import encoder_network as encoder_network
+from facejax.fitting.networks import identity_network as identity_network
 from facejax.fitting.networks import lpips_network as lpips_network
 from facejax.fitting.priors import FocalPrior as FocalPrior
 from facejax.fitting.priors import Priors as Priors

@@ -1,8 +1,9 @@
 """Published fits as recipes: FFHQ-UV's stages 2 and 3 (Bai et al., CVPR 2023), and GANFit (Gecer et al., CVPR 2019).
 
 They need `Ingredients` with an appearance "decoder" (of a `facejax.texture.TextureDecoder`) and networks for
-"perceptual" (LPIPS) and "recognition" (ArcFace); FFHQ-UV's stage 1 is the start from `facejax.regress`. The paper and
-the released code of FFHQ-UV disagree, so both are here. Its unit is the decimetre: a step of 0.0005 there is 0.05 mm.
+"perceptual" (LPIPS, or the shipped regressor's encoder) and "recognition" (ArcFace; or dlib's network, whose distance
+is not a cosine, see `dlib_network`); FFHQ-UV's stage 1 is the start from `facejax.regress`. The paper and the released
+code of FFHQ-UV disagree, so both are here. Its unit is the decimetre: a step of 0.0005 there is 0.05 mm.
 """
 
 from dataclasses import replace

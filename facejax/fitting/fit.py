@@ -18,7 +18,7 @@ from facejax.fitting.landmarks import JAW, box_size, fit_landmarks
 from facejax.fitting.light import solve_skin
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
-from facejax.fitting.scene import Observation, face_mask, look
+from facejax.fitting.scene import Observation, Scene, face_mask, look
 from facejax.fitting.stages import change_appearance, check_stage, run_stage
 from facejax.fitting.terms import TERMS, Term
 from facejax.objectives import psnr
@@ -39,6 +39,7 @@ class FittedFaces:
     diverged_at: dict[str, Int[Array, "*N"]]  # per stage: the step at which a diverging face was frozen; or -1
     finite: Bool[Array, "*N"]  # parameters are finite, and no stage diverged
     stages: dict[str, FaceParams]  # per stage: the parameters after it, as `params`
+    identity_distance: Float[Array, "*N"] | None = None  # of the render over the photo, to the photo; None: no network
 
     def __len__(self) -> int:
         return self.psnr_face.shape[0]
@@ -137,4 +138,14 @@ def _fit_one(
         diverged_at=diverged_at,
         finite=finite & jnp.all(jnp.array([step < 0 for step in diverged_at.values()], dtype=bool)),
         stages={name: in_photo(params) for name, params in after.items()},
+        identity_distance=_identity_distance(scene, ingredients),
     )
+
+
+def _identity_distance(scene: Scene, ingredients: Ingredients) -> Float[Array, ""] | None:
+    """How different the network in the role "identity" finds the person in the render; None without one."""
+    network = ingredients.networks.get("identity")
+    if network is None:
+        return None
+    photo = network.see(scene.seen.image, scene.seen.landmarks)
+    return network.compare(network.see(scene.composite, scene.landmarks), photo, scene.mask)

@@ -36,6 +36,8 @@ class FeatureNetwork:
 class Ingredients:
     """Appearances by the names that stages use, and networks by their role ("perceptual", "normals", ...).
 
+    A network in the role "identity" measures the finished faces.
+
     `facejax.ingredients.ingredients_for` makes those of the package's recipes.
     """
 

@@ -1,19 +1,30 @@
 """Networks for comparing pictures in a fit: `Ingredients(networks={"perceptual": ..., "recognition": ...})`.
 
-Users download released weights themselves (docs/weights.md); the project's own encoder needs none.
+Users download released weights themselves (docs/weights.md), or `facejax[identity]` brings them; the project's own
+encoder needs none.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from facejax.checkpoints import Released
 from facejax.fitting.ingredients import FeatureNetwork
-from facejax.images.align import align_face
-from facejax.nets import EncoderConfig, IResNetConfig, VGG16Config, apply_iresnet, encoder_features, lpips_features
-from facejax.objectives import cosine_distance, feature_distance, lpips_distance
+from facejax.images.align import align_face, face_chip
+from facejax.nets import (
+    DlibResNetConfig,
+    EncoderConfig,
+    IResNetConfig,
+    VGG16Config,
+    apply_dlib_resnet,
+    apply_iresnet,
+    encoder_features,
+    lpips_features,
+)
+from facejax.objectives import cosine_distance, descriptor_distance, feature_distance, lpips_distance
 
 
 def lpips_network(released: Released) -> FeatureNetwork:
@@ -32,6 +43,26 @@ def arcface_network(released: Released) -> FeatureNetwork:
     """
     _expect(released, IResNetConfig, "import_arcface")
     return FeatureNetwork(released, _see_arcface, _compare_arcface, "ArcFace (IResNet)")
+
+
+def dlib_network(released: Released) -> FeatureNetwork:
+    """dlib's recogniser, for "recognition", from `facejax.checkpoints.import_dlib_recognition`.
+
+    Its distance is `descriptor_distance`, not a cosine as with ArcFace: 0.18 where dlib begins to see two people. The
+    crop follows the landmarks, but sends them no gradient. Raises ValueError for another network.
+    """
+    _expect(released, DlibResNetConfig, "import_dlib_recognition")
+    return FeatureNetwork(released, _see_dlib, _compare_dlib, "dlib ResNet")
+
+
+def identity_network(released: Released) -> FeatureNetwork:
+    """dlib's recogniser, for "identity": how far the finished render is from the photograph, told in the summary.
+
+    The plain Euclidean distance of the descriptors: below 0.6 two pictures are of one person, says dlib. Raises
+    ValueError for another network.
+    """
+    _expect(released, DlibResNetConfig, "import_dlib_recognition")
+    return FeatureNetwork(released, _see_dlib, _measure_dlib, "dlib ResNet")
 
 
 def encoder_network(config: EncoderConfig, params: Any) -> FeatureNetwork:
@@ -70,6 +101,19 @@ def _see_arcface(weights: Released, image: Float[Array, "S S 3"], landmarks: Flo
 
 def _compare_arcface(rendered: Any, photo: Any, mask: Float[Array, "S S"]) -> Float[Array, ""]:
     return cosine_distance(rendered, photo)
+
+
+def _see_dlib(weights: Released, image: Float[Array, "S S 3"], landmarks: Float[Array, "68 2"]) -> Any:
+    chip = face_chip(image, landmarks, size=weights.config.size)
+    return apply_dlib_resnet(weights.config, weights.network, chip[None])[0]
+
+
+def _compare_dlib(rendered: Any, photo: Any, mask: Float[Array, "S S"]) -> Float[Array, ""]:
+    return descriptor_distance(rendered, photo)
+
+
+def _measure_dlib(rendered: Any, photo: Any, mask: Float[Array, "S S"]) -> Float[Array, ""]:
+    return jnp.linalg.norm(rendered - photo)
 
 
 def _see_encoder(weights: _Encoder, image: Float[Array, "S S 3"], landmarks: Float[Array, "68 2"]) -> Any:

@@ -2,7 +2,7 @@
 
 The picture may be a rendered one: the crop is differentiable with respect to it. The points are the two eyes, the tip
 of the nose and the corners of the mouth, from left to right in the picture, and their places are ArcFace's (Deng et
-al., CVPR 2019).
+al., CVPR 2019). dlib's network takes the corners of the eyes and the base of the nose.
 """
 
 import jax
@@ -18,6 +18,18 @@ ARCFACE_POINTS = (
     (71.2299, 92.7041),
 )
 ARCFACE_SIZE = 112
+
+# dlib's mean shape (image_transforms/interpolation.h), where the face fills the unit square, and the landmarks that it
+# places: the corners of the right eye in the picture, of the left one, the base of the nose.
+DLIB_POINTS = (
+    (0.8595674595992, 0.2134981538014),
+    (0.6460604764104, 0.2289674387677),
+    (0.1205750620789, 0.2137274526848),
+    (0.3340850613712, 0.2290642403242),
+    (0.4901123135679, 0.6277975316475),
+)
+DLIB_LANDMARKS = (45, 42, 36, 39, 33)
+DLIB_SIZE, DLIB_PADDING = 150, 0.25
 
 
 def five_points(landmarks: Float[Array, "68 2"]) -> Float[Array, "5 2"]:
@@ -79,4 +91,17 @@ def align_face(
     """ArcFace's crop of a face with 68 landmarks in pixels. No gradient flows to the landmarks."""
     target = jnp.asarray(ARCFACE_POINTS, image.dtype) * (size / ARCFACE_SIZE)
     transform = fit_similarity(five_points(landmarks), target)
+    return warp(image, jax.lax.stop_gradient(transform), size)
+
+
+def face_chip(
+    image: Float[Array, "H W C"], landmarks: Float[Array, "68 2"], *, size: int = DLIB_SIZE
+) -> Float[Array, "{size} {size} C"]:
+    """dlib's crop of a face with 68 landmarks in pixels, for its recogniser. No gradient flows to the landmarks.
+
+    In dlib's chip the pixel centres are at integers, here at half-integers. dlib also reduces large pictures first;
+    this does not, so give a picture in which the face is not much larger than `size`.
+    """
+    target = (jnp.asarray(DLIB_POINTS, image.dtype) + DLIB_PADDING) / (1 + 2 * DLIB_PADDING) * size + 0.5
+    transform = fit_similarity(landmarks[jnp.asarray(DLIB_LANDMARKS)], target)
     return warp(image, jax.lax.stop_gradient(transform), size)

@@ -7,6 +7,7 @@
 | `mobilenet.py` | MobileNet-V1 of 3DDFA and 3DDFA_V2: `apply_mobilenet` |
 | `vgg16.py` | VGG16 with LPIPS' weights: `apply_vgg16`, `lpips_features` |
 | `iresnet.py` | ArcFace's recogniser: `apply_iresnet` |
+| `dlib_resnet.py` | dlib's recogniser: `apply_dlib_resnet` |
 | `bisenet.py` | face parsing: `apply_bisenet`, `parse_faces`, `parts_mask` |
 | `dpr_light.py` | DPR's light of a portrait: `apply_dpr` |
 | `fan.py` | 68 landmarks: `apply_fan`, `heatmap_landmarks` |
@@ -23,6 +24,7 @@ are run but never trained here, so the averages stay fixed. Weights come and go 
 from facejax.nets._layers import Heads, Network, split_heads, to_bgr_input
 from facejax.nets.bisenet import BiSeNetConfig, apply_bisenet, parse_faces, parts_mask
 from facejax.nets.critic import CriticConfig, apply_critic, init_critic
+from facejax.nets.dlib_resnet import DlibResNetConfig, apply_dlib_resnet
 from facejax.nets.dpr_light import DPRConfig, apply_dpr
 from facejax.nets.encoder import (
     EncoderConfig,
@@ -44,6 +46,7 @@ __all__ = [
     "BiSeNetConfig",
     "CriticConfig",
     "DPRConfig",
+    "DlibResNetConfig",
     "EncoderConfig",
     "EncoderOutput",
     "FANConfig",
@@ -56,6 +59,7 @@ __all__ = [
     "VGG16Config",
     "apply_bisenet",
     "apply_critic",
+    "apply_dlib_resnet",
     "apply_dpr",
     "apply_encoder",
     "apply_fan",

@@ -46,6 +46,7 @@ from facejax.objectives.pairs import same_code as same_code
 from facejax.objectives.pairs import same_geometry as same_geometry
 from facejax.objectives.parameter_costs import PARAMETER_COSTS as PARAMETER_COSTS
 from facejax.objectives.perceptual import cosine_distance as cosine_distance
+from facejax.objectives.perceptual import descriptor_distance as descriptor_distance
 from facejax.objectives.perceptual import feature_distance as feature_distance
 from facejax.objectives.perceptual import lpips_distance as lpips_distance
 from facejax.objectives.pixels import absolute_photometric as absolute_photometric

@@ -15,6 +15,15 @@ def cosine_distance(rendered: Float[Array, " D"], photo: Float[Array, " D"]) -> 
     return 1.0 - jnp.dot(_unit(rendered), _unit(photo))
 
 
+def descriptor_distance(rendered: Float[Array, " D"], photo: Float[Array, " D"]) -> Float[Array, ""]:
+    """Half the squared Euclidean distance of two descriptors, which is `cosine_distance` for vectors of unit length.
+
+    For recognisers trained with a loss on distances, such as dlib's. Their vectors are not of unit length and share a
+    large mean, so that the angle between two people is small.
+    """
+    return 0.5 * jnp.sum((rendered - photo) ** 2)
+
+
 def lpips_distance(rendered: Float[Array, " F"], photo: Float[Array, " F"]) -> Float[Array, ""]:
     """Squared distance of two `facejax.nets.lpips_features`, which is LPIPS (Zhang et al., CVPR 2018).
 
