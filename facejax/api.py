@@ -1,6 +1,6 @@
 """`regress` and `fit`: photographs in, faces out, and their files."""
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -253,8 +253,12 @@ def collect(regressor: Regressor, found: RegressedPhotos) -> RegressResult:
 
 def _several(images: Sequence[Source] | Source) -> list[Source]:
     """The photographs as a list; a single file, or a single array with three axes, becomes a list of one."""
+    if isinstance(images, ARRAYS) and images.ndim < 3:
+        raise ValueError(f"the photograph has shape {images.shape}: pass (H, W, 3) display values in [0, 1]")
+    if not isinstance(images, Path | Iterable):
+        raise ValueError(f"{type(images).__name__}: pass a file, an array (H, W, 3), or a sequence of these")
     one = isinstance(images, str | Path) or (isinstance(images, ARRAYS) and images.ndim == 3)
-    return [images] if one else list(images)  # type: ignore[list-item]
+    return [images] if one else list(images)  # type: ignore[list-item, arg-type]
 
 
 def _per_photo(boxes: Sequence[Any] | np.ndarray) -> bool:
@@ -465,7 +469,9 @@ def _read_each(
 
 
 def _one_set_each(landmarks: Sequence[np.ndarray] | np.ndarray, count: int) -> list[np.ndarray]:
-    """The landmarks of each photograph."""
+    """The landmarks of each photograph. Raises ValueError for files, and for another number of sets."""
+    if isinstance(landmarks, str | Path) or any(isinstance(points, str | Path) for points in landmarks):
+        raise ValueError("landmarks: pass arrays (68, 2); facejax.images.read_landmarks reads a file of them")
     alone = len(landmarks) > 0 and np.ndim(landmarks[0]) == 1
     each = [np.asarray(points) for points in ([landmarks] if alone else landmarks)]
     if len(each) != count:

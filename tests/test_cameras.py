@@ -98,6 +98,7 @@ WHOLE = {WIDTH: 400, HEIGHT: 300}
         ((400, 300), {FOCAL35: 26, ZOOM: 1.0, **WHOLE}, 26, True),
         ((400, 300), {FOCAL35: 26, ZOOM: 0.0, **WHOLE}, 26, True),  # 0: no digital zoom was used
         ((400, 300), {FOCAL35: 26, ZOOM: rational(4, 1), **WHOLE}, 52, False),  # 26 or 104
+        ((400, 300), {FOCAL35: 26, ZOOM: rational(1000000, 1), **WHOLE}, 26, True),  # no zoom
         ((300, 300), {FOCAL35: 26, **WHOLE}, 26 * 500 / math.hypot(300, 300), False),  # cut
         ((200, 100), {FOCAL35: 26, **WHOLE}, 26 * 0.5 * 500 / math.hypot(200, 100), False),  # cut and perhaps scaled
         ((300, 300), {FOCAL35: 26}, 26, False),  # no camera's shape
@@ -107,6 +108,7 @@ WHOLE = {WIDTH: 400, HEIGHT: 300}
         # 400 pixels on 36 mm: 11.11 a millimetre
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(1111, 100), UNIT: 4, WIDTH: 400, HEIGHT: 267}, 50, True),
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(2822, 10), UNIT: 2, WIDTH: 400, HEIGHT: 267}, 50, True),
+        ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(2822, 10), WIDTH: 400, HEIGHT: 267}, 50, True),  # inches
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(1111, 10), UNIT: 3, WIDTH: 400, HEIGHT: 267}, 50, True),
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(1, 100), UNIT: 2, WIDTH: 400, HEIGHT: 267}, None, None),
         ((400, 267), {FOCAL: rational(50, 1), PLANE: rational(1111, 100), UNIT: 1}, None, None),  # no unit
@@ -325,6 +327,13 @@ def test_a_given_focal_length_is_not_estimated_again(clip):
     assert result.focal_from == ["given", "given", "estimated"]
 
 
+@pytest.mark.parametrize("focal", [0.0, -500.0, float("nan"), float("inf"), [500.0, 0.0, None]])
+def test_what_is_no_focal_length_is_refused(clip, focal):
+    photos, points = read_clip(clip)
+    with pytest.raises(ValueError, match="pass a focal length in pixels, or None"):
+        facejax.fit(toy_model(), photos, points, recipe=RECIPE, focal=focal)
+
+
 def test_cameras_are_named_for_each_photograph(clip):
     photos, points = read_clip(clip)
     with pytest.raises(ValueError, match="2 cameras for 3 photographs"):
@@ -347,6 +356,21 @@ def test_the_command_shares_a_camera_among_photos_of_one_size(clip, tmp_path):
     assert written[".: 128 x 128"]["focal_pixels"] == pytest.approx(focals[0], rel=3e-3)
     one = cameras["a"]
     assert one["fov_degrees"] == pytest.approx(math.degrees(2 * math.atan(SIDE / 2 / one["focal_pixels"])), rel=1e-4)
+
+
+def test_a_camera_whose_photos_cannot_be_fitted_does_not_stop_the_others(clip, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in "abc":
+        image, points = read_image(clip / f"{name}.png"), np.load(clip / f"{name}.npy")
+        write_png(folder / f"{name}.png", image[:120] if name == "c" else image)
+        np.save(folder / f"{name}.npy", points[::-1] if name == "c" else points)
+    arguments = ["fit", folder, "--landmarks", folder, "--model", write_toy_model(tmp_path), "--same-camera"]
+    options = ["--recipe", "landmarks", "--files", "params", "--out", tmp_path / "out"]
+    assert main([*map(str, [*arguments, *options])]) == 1
+    errors = capsys.readouterr().err
+    assert "c.png" in errors and "iBUG order" in errors and "2 of 3 photos fitted" in errors
+    assert json.loads((tmp_path / "out" / "cameras.json").read_text()).keys() == {".: 128 x 128"}
 
 
 def test_a_view_and_a_shared_camera_exclude_each_other(clip, tmp_path, capsys):

@@ -2,13 +2,16 @@
 
 import threading
 import time
+from pathlib import Path
 
 import jax
 import pytest
 
 from facejax.engine import batches
+from facejax.engine.job import failure
 from facejax.engine.pipeline import overlapped
 from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR
+from facejax.images.photo import photo_file
 
 
 def test_the_batch_fits_into_the_memory(monkeypatch):
@@ -64,3 +67,13 @@ def test_reading_and_writing_go_on_beside_the_work():
         with pytest.raises(OSError, match="disk full"):
             results.extend(overlapped(range(5), prepare, work, finish))
         assert results == [0, 1]  # what was done before it is not lost
+
+
+@pytest.mark.parametrize("place", ["m", "in", ".", "the", "data/points", "/data/points", "look"])
+def test_a_folder_that_is_a_word_of_an_error_stays_that_word(place):
+    """The manifest has the option in place of the path, and in place of nothing else."""
+    photo, given = photo_file("photos/me.png"), {"--landmarks": Path(place)}
+    said = "its landmarks look mirrored, in the photo and on the m. of it"
+    assert failure(photo, f"photos/me.png: {said}", given)["error"] == f"me.png: {said}"
+    for text in ("{}: holds none", "me.png: add {}/me.pts, or none", "{}/sub/me.npy: none"):
+        assert failure(photo, text.format(place), given)["error"] == text.format("--landmarks")

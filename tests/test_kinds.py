@@ -12,6 +12,7 @@ from PIL import Image
 
 from facejax.images import kinds, list_photos, list_sources, read_image
 from facejax.images.kinds import is_heif, sort_files
+from facejax.images.photo import Photo
 
 # Suffixes of photographs, and the format of Pillow that writes one.
 READ = {
@@ -183,6 +184,51 @@ def test_folders_of_masks_are_left_out(photo, mask):
 )
 def test_other_folders_are_not(other):
     assert sort_files(["x/images/a.jpg", other])[0] == ["x/images/a.jpg", other]
+
+
+def test_photographs_with_the_name_of_a_mask_are_taken(tmp_path):
+    """A person with a mask is no mask; in a folder, a list, and both kinds of archive."""
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 255, (90, 80, 3)).astype(np.uint8)
+    masks = {
+        "two values": Image.fromarray(np.where(noise[..., 0] > 99, 255, 0).astype(np.uint8)),
+        "the same in RGB": Image.fromarray(np.where(noise[..., :1] > 99, 255, 0).astype(np.uint8).repeat(3, 2)),
+        "a matte": Image.fromarray(noise[..., :1].repeat(3, 2)),
+        "labels in colours": Image.fromarray(noise // 100 * 100),
+        "a palette": Image.fromarray(noise).quantize(200),
+        "cut out": Image.fromarray(random.integers(0, 255, (90, 80, 4)).astype(np.uint8)),
+        "damaged": None,
+    }
+    for k, (case, picture) in enumerate([*masks.items(), ("photograph", Image.fromarray(noise))]):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        Image.fromarray(noise).save(folder / "me.png")
+        if picture is None:
+            (folder / "me_mask.png").write_bytes(b"none")
+        else:
+            picture.save(folder / "me_mask.png")
+        with zipfile.ZipFile(tmp_path / f"{k}.zip", "w") as zipped, tarfile.open(tmp_path / f"{k}.tar", "w") as tar:
+            for name in ("me.png", "me_mask.png"):
+                zipped.write(folder / name, name)
+                tar.add(folder / name, name)
+        (tmp_path / f"{k}.txt").write_text(f"{k}/me.png\n{k}/me_mask.png\n")
+        for source in (folder, tmp_path / f"{k}.zip", tmp_path / f"{k}.tar", tmp_path / f"{k}.txt"):
+            found = [photo.name for photo in list_photos([source])]
+            assert found == ["me.png", *(["me_mask.png"] if case == "photograph" else [])], (case, source)
+
+
+def test_not_every_mask_of_a_large_set_is_opened(tmp_path):
+    places = {
+        name: Photo(name, str(tmp_path / name)) for k in range(30) for name in (f"{k:02}.jpg", f"{k:02}_mask.png")
+    }
+    asked = []
+
+    def place(name):
+        asked.append(name)
+        return places[name]
+
+    kept, left = sort_files(list(places), place=place)
+    assert len(kept) == len(left) == 30 and len(asked) < 10
 
 
 def test_lists_leave_out_stray_files_and_masks_only(tmp_path):

@@ -252,3 +252,22 @@ def test_files_are_found_by_any_of_the_suffixes(tmp_path):
         assert find_landmarks(tmp_path, f"{name[0]}.jpg").name == name
     with pytest.raises(FileNotFoundError, match=r"add f\.pts \(or \.npy, .*\.mat, \.txt, \.csv\)"):
         find_landmarks(tmp_path, "f.jpg")
+
+
+def test_a_row_of_136_numbers_and_named_coordinates_are_read(tmp_path):
+    for shape in ((136,), (1, 136), (136, 1)):
+        np.save(tmp_path / "row.npy", FLAT.reshape(shape))
+        np.testing.assert_allclose(read_landmarks(tmp_path / "row.npy"), POINTS, rtol=1e-6)
+    named = [{"x": x, "y": y, "z": 0.0} for x, y in POINTS]
+    for content in (named, {"landmarks": named}):
+        (tmp_path / "named.json").write_text(json.dumps(content))
+        np.testing.assert_allclose(read_landmarks(tmp_path / "named.json"), POINTS, rtol=1e-6)
+
+
+def test_arrays_that_hold_no_points_of_one_face_say_what_they_hold(tmp_path):
+    np.save(tmp_path / "two.npy", np.stack([POINTS, POINTS]))
+    with pytest.raises(ValueError, match="the landmarks of 2 faces: give those of one"):
+        read_landmarks(tmp_path / "two.npy")
+    np.save(tmp_path / "objects.npy", np.array({"a": POINTS}, object), allow_pickle=True)
+    with pytest.raises(ValueError, match="holds Python objects, not numbers"):
+        read_landmarks(tmp_path / "objects.npy")

@@ -15,7 +15,7 @@ import facejax
 from facejax.cli import main
 from facejax.engine import fitter
 from facejax.export import write_png
-from facejax.images import read_boxes
+from facejax.images import read_boxes, read_image
 from facejax.programs import forget_programs
 from facejax.regression import candidates
 from facejax.regression import photos as whole
@@ -265,6 +265,7 @@ PER_PHOTO = {  # what is wrong with the first photo's landmarks or mask
     "landmarks as texts": lambda folder: np.save(folder / "points/one.npy", np.full((68, 2), "a")),
     "mask missing": lambda folder: (folder / "masks/one.png").unlink(),
     "mask of another size": lambda folder: write_png(folder / "masks/one.png", np.ones((9, 9, 3), np.float32)),
+    "mask black": lambda folder: write_png(folder / "masks/one.png", 0 * read_image(folder / "in/one.png")),
     "mask damaged": lambda folder: (folder / "masks/one.png").write_bytes(b"none"),
     "photo damaged": lambda folder: (folder / "in/one.png").write_bytes(b"none"),
 }
@@ -296,3 +297,10 @@ def test_a_photo_with_a_wrong_input_fails_alone_in_every_command(heads, tmp_path
         assert "1 failed" in told.out
     else:
         assert "one" in told.err and "1 of 2 photos" in told.err
+
+
+def test_a_grey_photo_says_what_to_pass(network):
+    with pytest.raises(ValueError, match=r"the photograph has shape \(240, 320\): pass \(H, W, 3\)"):
+        facejax.fit(toy_model(), photo()[..., 0], np.ones((68, 2)))
+    with pytest.raises(ValueError, match=r"has shape \(240, 320\)"):
+        facejax.regress(photo()[..., 0])

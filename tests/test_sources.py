@@ -186,6 +186,7 @@ def test_what_cannot_be_listed_says_why(folder, tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "z.tar.gz").write_bytes(b"")
     parquet.write_table(pa.table({"age": [1]}), tmp_path / "ages.parquet")
+    (tmp_path / "photos.csv").write_text("a.jpg\n")
     (tmp_path / "empty").mkdir()
     for name, message in {
         "torn.tar": "not a whole tar archive",
@@ -194,6 +195,7 @@ def test_what_cannot_be_listed_says_why(folder, tmp_path):
         "empty": "holds no photographs",
         "z.tar.gz": "unpack it",
         "ages.parquet": "no column of images",
+        "photos.csv": "a list of photographs is a .txt file",
     }.items():
         with pytest.raises(ValueError, match=message):
             list_photos([tmp_path / name])

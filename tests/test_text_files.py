@@ -1,11 +1,14 @@
 """Text of any encoding, line end and byte order mark gives the same lists, boxes and landmarks."""
 
 import json
+import unicodedata
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from facejax.images import list_photos, read_boxes, read_landmarks
+from facejax.images import box_of, find_landmarks, list_photos, read_boxes, read_landmarks
 from facejax.text_files import decode_text, parse_json, read_json, read_text, text_lines
 
 POINTS = np.random.default_rng(1).uniform(20, 180, (68, 2)).round(3).astype(np.float32)
@@ -58,6 +61,7 @@ def test_every_encoding_gives_the_same_text_list_boxes_and_points(folder, encodi
     "line",
     [
         '"sub/zwei.png"',
+        "'sub/zwei.png'",
         "sub\\zwei.png",
         '"sub\\zwei.png"',
         "./sub/zwei.png",
@@ -127,3 +131,17 @@ def test_what_is_no_json_is_one_line(tmp_path, content, message):
 def test_names_with_letters_that_end_lines_elsewhere_stay_whole():
     assert text_lines("a\u2028b\x85c\x0bd.png\ne.png") == ["a\u2028b\x85c\x0bd.png", "e.png"]
     assert parse_json("[1]", "a") == [1]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_of_a_list_may_be_written_otherwise_than_those_of_the_files(tmp_path, form: Literal["NFC", "NFD"]):
+    """As macOS writes names, and other systems."""
+    other: Literal["NFC", "NFD"] = "NFD" if form == "NFC" else "NFC"
+    (tmp_path / unicodedata.normalize(other, "Jörg.png")).touch()
+    (tmp_path / "l.txt").write_text(unicodedata.normalize(form, "Jörg.png\n"))
+    (photo,) = list_photos([tmp_path / "l.txt"])
+    assert Path(photo.source).exists()
+    points = tmp_path / unicodedata.normalize(form, "Jörg.npy")
+    points.touch()
+    assert find_landmarks(tmp_path, photo) == points
+    assert box_of(photo, {unicodedata.normalize(form, "Jörg.png"): np.ones((1, 4))}) is not None

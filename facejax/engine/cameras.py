@@ -38,7 +38,8 @@ def camera_name(photo: Photo, width: int, height: int) -> str:
 def find_cameras(finder: FaceFinder, fitter: Fitter, photos: Sequence[Photo], store: Store) -> None:
     """Estimate the focal length of each camera, from at most `LOOK` photographs spread over its own; write `CAMERAS`.
 
-    A camera without a face in these photographs is left out. Its photographs each have their own focal length then.
+    A camera without a face that can be fitted in these photographs is left out. Its photographs each have their own
+    focal length then.
 
     Args:
         finder, fitter: find the faces and fit them; the landmarks alone are enough.
@@ -58,16 +59,24 @@ def find_cameras(finder: FaceFinder, fitter: Fitter, photos: Sequence[Photo], st
     for name, mine in groups.items():
         spread = np.unique(np.linspace(0, len(mine) - 1, LOOK).round().astype(int))
         faces, _ = finder.find_faces([mine[k] for k in spread])
-        if faces:
-            cameras[name] = {"focal_pixels": (focal := _shared_focal(fitter, faces)), "faces": len(faces)}
-            cameras[name]["fov_degrees"] = math.degrees(2 * math.atan(max(sizes[name]) / (2 * focal)))
-            log.info("%s: focal length %.0f pixels, from %d faces", name, focal, len(faces))
+        try:
+            focal, count = _shared_focal(fitter, faces)
+        except ValueError:
+            continue  # no face, or none that can be fitted; the run reports it
+        fov = math.degrees(2 * math.atan(max(sizes[name]) / (2 * focal)))
+        cameras[name] = {"focal_pixels": focal, "faces": count, "fov_degrees": fov}
+        log.info("%s: focal length %.0f pixels, from %d faces", name, focal, count)
     with store.file(CAMERAS) as path:
         write_summary(path, cameras)
 
 
-def _shared_focal(fitter: Fitter, faces: Sequence[Face]) -> float:
-    """The focal length (pixels) that all these faces like best."""
+def _shared_focal(fitter: Fitter, faces: Sequence[Face]) -> tuple[float, int]:
+    """The focal length (pixels) that all these faces like best, and how many of them tell it.
+
+    Raises ValueError if none of them can be fitted.
+    """
+    if not faces:
+        raise ValueError("no face")
     camera = fit_faces(fitter, faces, cameras=[0] * len(faces)).params.camera
     assert isinstance(camera, PerspectiveCamera)
-    return float(np.median(np.asarray(camera.focal)))  # all the same
+    return float(np.median(np.asarray(camera.focal))), len(np.asarray(camera.focal))  # all the same

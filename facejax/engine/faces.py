@@ -16,6 +16,7 @@ from facejax.images import Photo, box_of, find_landmarks, read_boxes, read_image
 from facejax.images.box_files import Boxes, entry_of, unused_boxes
 from facejax.images.boxes import box_area
 from facejax.images.lens import Lens
+from facejax.images.photo import name_forms
 from facejax.images.read import Pixels, read_with_lens
 from facejax.regression.given import doubt_given
 from facejax.regression.photos import Faces, regress_photos
@@ -203,7 +204,7 @@ def unused_inputs(photos: Sequence[Photo], *, landmarks: Path | None, boxes: Pat
     if boxes is not None and (others := unused_boxes(photos, read_boxes(boxes))):
         lines.append(f"{boxes}: {len(others)} of its names are none of the photos, such as {others[0]}")
     if landmarks is not None and landmarks.is_dir():
-        known = {name for photo in photos for name in (photo.folder, photo.stem)}
+        known = {form for photo in photos for name in (photo.folder, photo.stem) for form in name_forms(name)}
         files = (path.relative_to(landmarks) for path in landmarks.rglob("*") if path.suffix.lower() in POINTS_ONLY)
         others = sorted(path.as_posix() for path in files if path.with_suffix("").as_posix() not in known)
         if others:
@@ -212,13 +213,18 @@ def unused_inputs(photos: Sequence[Photo], *, landmarks: Path | None, boxes: Pat
 
 
 def read_mask(folder: Path, photo: Photo, shape: tuple[int, ...]) -> Float[np.ndarray, "H W"]:
-    """The mask of a photograph of `shape` (height, width). Raises FileNotFoundError, or ValueError for another size."""
-    paths = [folder / f"{name}.png" for name in (photo.folder, photo.stem)]
+    """The mask of a photograph of `shape` (height, width).
+
+    Raises FileNotFoundError, or ValueError for one of another size or without any white.
+    """
+    paths = [folder / f"{name}.png" for name in (*name_forms(photo.folder), *name_forms(photo.stem))]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"{photo}: has no mask; add {paths[-1]}, or leave out --masks")
+        raise FileNotFoundError(f"{photo}: has no mask; add {folder / photo.stem}.png, or leave out --masks")
     mask = read_image(path)[..., 0]
-    if 0 < mask.max() <= 1 / 255:  # of zeros and ones
+    if not mask.max():
+        raise ValueError(f"{photo}: its mask is black everywhere: white marks the skin that may be used")
+    if mask.max() <= 1 / 255:  # of zeros and ones
         mask = np.minimum(255.0 * mask, 1.0)
     if mask.shape != shape:
         size, wanted = (f"{one[1]} x {one[0]}" for one in (mask.shape, shape))

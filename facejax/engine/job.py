@@ -141,6 +141,12 @@ def failure(photo: Photo, error: str, given: Mapping[str, Path | None] | None = 
     """
     error = error.replace(str(photo), photo.file)
     for option, place in (given or {}).items():
-        error = error if place is None else error.replace(str(place), option)
+        error = error if place is None else _named(error, place, option)
     cause = re.sub(r"^--[^:]*: ", "", error.removeprefix(f"{photo.file}: ")).replace(photo.name, "it")
     return {"cause": re.split(r"[;(:]", cause)[0].strip(), "error": error}
+
+
+def _named(error: str, place: Path, option: str) -> str:
+    """An error with an option in place of its path; a relative one may be a word of the text, such as "in"."""
+    path = re.escape(str(place))
+    return re.sub(path if place.is_absolute() else rf"(?<!\S){path}(?=[/:])", option, error)

@@ -65,12 +65,15 @@ def prepare_crops(
 
 
 def one_each(focal: Sequence[float | Lens | None] | float | None, count: int) -> list[float | Lens | None]:
-    """The focal length of each photograph. Raises ValueError for a list of another length."""
-    if focal is None or isinstance(focal, int | float):
-        return [focal] * count
-    if len(focal) != count:
-        raise ValueError(f"{len(focal)} focal lengths for {count} photographs: pass one for all, or one each")
-    return list(focal)
+    """The focal length of each photograph. Raises ValueError for a list of another length, and for no focal length."""
+    each = [focal] * count if focal is None or np.ndim(focal) == 0 else list(focal)  # type: ignore[arg-type]
+    if len(each) != count:
+        raise ValueError(f"{len(each)} focal lengths for {count} photographs: pass one for all, or one each")
+    each = [one if one is None or isinstance(one, Lens) else float(one) for one in each]  # type: ignore[arg-type]
+    for one in each:
+        if isinstance(one, float) and not 0 < one < np.inf:
+            raise ValueError(f"focal={one:g}: pass a focal length in pixels, or None where it is not known")
+    return each
 
 
 def stack_crops(crops: Sequence[Crops], start: FaceStart | None = None) -> Crops:

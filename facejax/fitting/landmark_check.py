@@ -19,6 +19,15 @@ SMALLEST = 4.0  # pixels: a face that spans less was given in other units
 BEHIND = -0.45  # cosine of the angle between nose and camera: 117 degrees
 MISFIT = 0.45  # of the points' spread; at most 0.28 in 2,000 annotations, 0.39 in made-up grimaces; wrong orders: 0.8
 REVERSED = -0.15  # of a feature's length, along its direction; -0.012 and -0.126 there; wrong orders: -1
+
+# What points look like that were written down wrongly, and the fix.
+MIRRORED = (
+    "its landmarks look mirrored, with left and right exchanged: points 0 and 36 belong to the person's right, on the "
+    "left of an upright photo"
+)
+UPWARD = "its landmarks look as if y pointed upward: y points down from the photo's top, so give {height} - y"
+EXCHANGED = "its landmarks look as if x and y were exchanged: give (x, y), which is (column, row)"
+
 # fmt: off
 FEATURES = np.array([(0, 16), (17, 21), (22, 26), (17, 26), (27, 30), (31, 35), (36, 39), (42, 45), (36, 45), (48, 54),
                      (60, 64), (8, 27), (51, 27)])
@@ -109,13 +118,8 @@ def _wrong_direction(points: Float[np.ndarray, "68 2"], height: int, mean: Float
         return None
     roll = abs(np.degrees(np.arctan2(head.rotation[1, 0], head.rotation[1, 1])))  # of the face when mirrored back
     if roll > 135:
-        return f"its landmarks look as if y pointed upward: y points down from the photo's top, so give {height} - y"
-    if roll > 45:
-        return "its landmarks look as if x and y were exchanged: give (x, y), which is (column, row)"
-    return (
-        "its landmarks look mirrored, with left and right exchanged: points 0 and 36 belong to the person's right, on "
-        "the left of an upright photo"
-    )
+        return UPWARD.format(height=height)
+    return EXCHANGED if roll > 45 else MIRRORED
 
 
 def _in_order(points: Float[np.ndarray, "68 2"], head: HeadPose, mean: Float[np.ndarray, "68 3"]) -> bool:

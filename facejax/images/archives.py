@@ -73,7 +73,8 @@ def read_zip(path: str, number: int) -> bytes:
 def _sorted(found: list[Photo], head: Callable[[Photo], bytes]) -> Listed:
     """Sort an archive's files; a name that is there twice stays there twice."""
     first = {photo.file: photo for photo in reversed(found)}
-    kept, left = sort_files([photo.file for photo in found], archives=False, head=lambda name: head(first[name]))
+    names = [photo.file for photo in found]
+    kept, left = sort_files(names, archives=False, head=lambda name: head(first[name]), place=lambda name: first[name])
     chosen = set(kept)
     return [photo for photo in found if photo.file in chosen], left
 

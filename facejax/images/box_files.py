@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from facejax.images.photo import Photo
+from facejax.images.photo import Photo, name_forms
 from facejax.text_files import read_json
 
 EXPECTED = "[left, top, right, bottom] in pixels"
@@ -80,7 +80,8 @@ def unused_boxes(photos: Iterable[Photo], boxes: Mapping[str, Boxes]) -> list[st
 
 
 def _key_of(photo: Photo, boxes: Mapping[str, Boxes]) -> str | None:
-    return next((key for key in (photo.source, photo.file, photo.name) if key in boxes), None)
+    names = (form for name in (photo.source, photo.file, photo.name) for form in name_forms(name))
+    return next((key for key in names if key in boxes), None)
 
 
 def _checked(boxes: Any, where: str) -> Boxes:

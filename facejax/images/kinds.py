@@ -12,6 +12,9 @@ from pathlib import PurePosixPath
 
 from PIL import Image, features
 
+from facejax.images.masks import photographs_among
+from facejax.images.photo import Photo
+
 ARCHIVES = (".tar", ".zip", ".parquet")
 HEIF = (".heic", ".heif", ".hif")
 HEIF_HINT = "pip install 'facejax[heic]'"
@@ -135,6 +138,7 @@ def sort_files(
     archives: bool = True,
     listed: bool = False,
     head: Callable[[str], bytes] | None = None,
+    place: Callable[[str], Photo] | None = None,
 ) -> tuple[list[str], list[tuple[str, Why]]]:
     """Sort the files of a collection.
 
@@ -143,6 +147,8 @@ def sort_files(
       archives: whether archives and tables among them are read.
       listed: whether a person listed them one by one: then only stray files and masks are left out.
       head: the first 64 bytes of a file, which is asked where the name does not tell; None: no file is opened.
+      place: where a file is, for those that are named as masks of others: photographs among them are kept; None: they
+        are not opened.
 
     Returns:
       Photographs (and archives) in the order of the names, and what is left out and why; files that are clearly no
@@ -157,6 +163,8 @@ def sort_files(
         elif why is not NOTHING:
             left.append((name, why))
     masks = _masks([name for name in kept if listed or suffix_of(name) not in ARCHIVES])
+    if place is not None:
+        masks -= photographs_among([name for name in kept if name in masks], place)
     return [name for name in kept if name not in masks], [*left, *((name, MASKS) for name in kept if name in masks)]
 
 

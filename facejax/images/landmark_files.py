@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from facejax.images.landmark_tables import read_table
-from facejax.images.photo import Photo, photo_file
+from facejax.images.photo import Photo, name_forms, photo_file
 from facejax.text_files import read_json, read_text
 
 SUFFIXES = (".pts", ".npy", ".npz", ".json", ".ljson", ".mat", ".txt", ".csv")
@@ -43,7 +43,8 @@ def read_landmarks(path: str | Path, *, group: str | None = None) -> Float[np.nd
     - menpo's `.ljson` structure (versions 1-3, also inside a `.json`): (row, column) of 0-based pixel centres; swapped,
       and 0.5 added.
 
-    A third column (depth) is dropped, and (2, 68) or (3, 68) is transposed.
+    A third column (depth) is dropped, (2, 68) or (3, 68) is transposed, and 136 numbers are 68 pairs. A pair of a JSON
+    file may also be {"x": ..., "y": ...}.
 
     Args:
       path: the file.
@@ -77,7 +78,7 @@ def find_landmarks(source: str | Path, photo: str | Path | Photo) -> Path:
         return source
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such landmark file or folder")
-    for name in (photo.folder, photo.stem):
+    for name in (*name_forms(photo.folder), *name_forms(photo.stem)):
         for suffix in (form for one in SUFFIXES for form in (one, one.upper())):
             candidate = source / (name + suffix)
             if candidate.is_file():
@@ -90,6 +91,10 @@ def find_landmarks(source: str | Path, photo: str | Path | Photo) -> Path:
 def _checked(points: np.ndarray, path: Path) -> Float[np.ndarray, "68 2"]:
     if points.ndim == 3 and len(points) == 1:
         points = points[0]
+    if points.size == 2 * COUNT and max(points.shape) == points.size:
+        points = points.reshape(COUNT, 2)
+    if points.ndim == 3 and len(points) > 1:
+        raise ValueError(f"{path}: has the landmarks of {len(points)} faces: give those of one, (68, 2)")
     if points.ndim == 2 and points.shape[0] in (2, 3) and points.shape[1] > 3:
         points = points.T
     if points.ndim != 2 or points.shape[1] not in (2, 3):
@@ -126,7 +131,12 @@ def _read_text(path: Path, group: str | None) -> Any:
 
 
 def _read_npy(path: Path, group: str | None) -> Any:
-    return np.load(path, allow_pickle=False)
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise ValueError("holds Python objects, not numbers: save an array (68, 2)") from None
+        raise
 
 
 def _read_npz(path: Path, group: str | None) -> Any:
@@ -173,6 +183,8 @@ def _read_json(path: Path, group: str | None) -> Any:
         content = next((content[name] for name in _NAMES if name in content), None)
         if content is None:
             raise ValueError('no list under "landmarks" or "points"')
+    if isinstance(content, list) and all(isinstance(one, dict) for one in content):
+        content = [[one["x"], one["y"]] for one in content]
     return np.array(content, np.float64)
 
 

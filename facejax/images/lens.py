@@ -11,11 +11,13 @@ CAMERAS = (4 / 3, 3 / 2, 16 / 9)  # the shapes of whole photographs, longer side
 SAME_SHAPE = 0.02  # relative difference of two shapes below which they are the same
 KNOWN = 1e-3  # standard deviation of the logarithm of a focal length that was given
 TRUSTED = 0.05  # of one that EXIF gives: rounded to millimetres, and by diagonal or by width
+MOST_ZOOM = 100.0  # no camera has a larger digital zoom
 CUT_SHORTER, CUT_LONGER = 0.1, 0.7  # the same where a part of the photograph was cut off
 
 _EXIF, _FOCAL, _FOCAL35, _ZOOM, _WIDTH, _HEIGHT = 0x8769, 0x920A, 0xA405, 0xA404, 0xA002, 0xA003
 _PLANE, _PLANE_UNIT = 0xA20E, 0xA210
-_MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of the unit of the sensor's resolution
+_INCH = 2  # the unit where none is noted
+_MILLIMETRES = {_INCH: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of the unit of the sensor's resolution
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def lens_of(image: Image.Image) -> Lens | None:
     diagonal = math.hypot(*original)
     if 5 <= read[_FOCAL35] <= 2000:
         focal = read[_FOCAL35] / FULL_FRAME * diagonal
-    elif read[_FOCAL] > 0 and read[_PLANE] > 0 and (unit := int(read[_PLANE_UNIT])) in _MILLIMETRES:
+    elif read[_FOCAL] > 0 and read[_PLANE] > 0 and (unit := int(read[_PLANE_UNIT]) or _INCH) in _MILLIMETRES:
         focal = read[_FOCAL] * read[_PLANE] / _MILLIMETRES[unit]
         if not 5 <= focal / diagonal * FULL_FRAME <= 2000:
             return None
@@ -69,7 +71,7 @@ def lens_of(image: Image.Image) -> Lens | None:
     sides = (original[1], original[0]) if turned else original
     shrunk = max(width / sides[0], height / sides[1])  # a cut photograph is at least as large as this
     shorter = longer = TRUSTED
-    if read[_ZOOM] > 1:
+    if 1 < read[_ZOOM] <= MOST_ZOOM:
         focal *= math.sqrt(read[_ZOOM])
         shorter = longer = TRUSTED + math.log(read[_ZOOM]) / 2
     same = abs(width * sides[1] / (height * sides[0]) - 1) < SAME_SHAPE

@@ -1,6 +1,7 @@
 """The place of one photograph: a file, a URL, or an entry of an archive or table."""
 
 import os
+import unicodedata
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -68,6 +69,11 @@ def photo_file(path: str | Path) -> Photo:
 def readable(name: str) -> str:
     """A file's name without bytes that are not text, which a manifest could not hold."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def name_forms(name: str) -> list[str]:
+    """A name, and the same with accents as other systems write them: in one with their letters, or apart."""
+    return list(dict.fromkeys([name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]))
 
 
 def is_url(source: str | Path) -> bool:

@@ -13,7 +13,17 @@ from pathlib import Path, PurePosixPath
 
 from facejax.images.archives import Listed, list_tar, list_zip
 from facejax.images.kinds import ARCHIVES, PACKED, Why, is_photo_name, sort_files, suffix_of
-from facejax.images.photo import Photo, file_system, is_url, open_file, photo_file, place_suffix, read_head, readable
+from facejax.images.photo import (
+    Photo,
+    file_system,
+    is_url,
+    name_forms,
+    open_file,
+    photo_file,
+    place_suffix,
+    read_head,
+    readable,
+)
 from facejax.images.tables import list_table
 from facejax.text_files import decode_text, text_lines
 
@@ -22,6 +32,7 @@ __all__ += ["open_file", "photo_file", "taken_folders"]
 
 log: logging.Logger = logging.getLogger(__name__)
 
+NO_LISTS = (".csv", ".tsv", ".lst", ".list", ".json", ".jsonl")  # suffixes of lists that are not read
 _READERS = {".tar": list_tar, ".zip": list_zip, ".parquet": list_table}
 
 
@@ -126,6 +137,8 @@ def _photos_of(source: str, without: str | Path | None) -> Listed:
     suffix = place_suffix(source)
     if not is_url(source) and not is_photo_name(source) and not Path(source).exists():
         raise FileNotFoundError(f"{source}: no such photo, folder, list, archive or table")
+    if suffix in NO_LISTS and not is_url(source) and Path(source).is_file():
+        raise ValueError(f"{source}: a list of photographs is a .txt file, with a path on each line")
     if not is_url(source) and Path(source).is_dir():
         found, left = _photos_of_folder(source, without)
     elif suffix == ".txt":
@@ -150,8 +163,13 @@ def _photos_of_folder(folder: str, without: str | Path | None) -> Listed:
         places, left = _remote_files(folder, without), []
     else:
         places, left = _local_files(Path(folder), without)
-    head = None if is_url(folder) else lambda name: read_head(photo_file(places[name]))
-    kept, others = sort_files(sorted(places), head=head)
+    if is_url(folder):
+        kept, others = sort_files(sorted(places))
+    else:
+        here = {name: photo_file(path) for name, path in places.items()}
+        kept, others = sort_files(
+            sorted(places), head=lambda name: read_head(here[name]), place=lambda name: here[name]
+        )
     photos: list[Photo] = []
     left += others
     for name in kept:
@@ -218,7 +236,7 @@ def _photos_of_list(path: str) -> Listed:
         lines = [_unquoted(line) for line in text_lines(decode_text(file.read(), path))]
     base = path.rpartition("/")[0] if is_url(path) else str(Path(path).parent)
     lines = [line for line in lines if line and not line.startswith("#")]
-    kept, left = sort_files(lines, listed=True)
+    kept, left = sort_files(lines, listed=True, place=lambda line: photo_file(_listed_place(line, base)[1]))
     wanted, photos = set(kept), []
     for line in (line for line in lines if line in wanted):
         line, place = _listed_place(line, base)
@@ -232,21 +250,22 @@ def _photos_of_list(path: str) -> Listed:
 
 
 def _unquoted(line: str) -> str:
-    """A line without the quotation marks that Windows puts around a path."""
-    return line[1:-1] if len(line) > 2 and line[0] == line[-1] == '"' else line
+    """A line without the quotation marks that Windows and shells put around a path."""
+    return line[1:-1] if len(line) > 2 and line[0] == line[-1] and line[0] in "\"'" else line
 
 
 def _listed_place(line: str, base: str) -> tuple[str, str]:
     """A line of a list, and where it leads.
 
-    Where there is no such file, the line is tried with the slashes of Windows turned, and with its bytes as they stand
-    in the list, for names that are not Unicode.
+    Where there is no such file, the line is tried with the slashes of Windows turned, with accents as other systems
+    write them (apart from their letters, or in one), and with its bytes as they stand in the list, for names that are
+    not Unicode.
     """
 
     def place(text: str) -> str:
         return text if is_url(text) or text.startswith("/") else f"{base}/{text}" if base else text
 
-    tries = [line, line.replace("\\", "/")]
+    tries = [line, line.replace("\\", "/"), *name_forms(line)]
     for encoding in ("cp1252", "latin-1"):
         try:
             tries.append(os.fsdecode(line.encode(encoding)))

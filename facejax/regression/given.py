@@ -1,4 +1,4 @@
-"""Given landmarks compared with the faces that the network sees in the photo: are they of another size of it?"""
+"""Given landmarks compared with the faces that the network sees in the photo: are they mirrored, or of another size?"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from facejax.evaluation.normalized_error import nme
 from facejax.images import as_photo
 from facejax.regression.candidates import LEAST_CONFIDENCE, Portrait, landmark_box, portraits, regress_portraits
+from facejax.regression.direction import check_direction
 from facejax.regression.photos import compile_regressor, regress_photos
 from facejax.regression.regressor import Regression, Regressor
 
@@ -25,15 +26,18 @@ SAME_SHAPE = 0.2  # log of the ratio of width and height
 def doubt_given(load: Callable[[], Regressor], image: np.ndarray, points: Float[np.ndarray, "68 2"]) -> str | None:
     """Why given landmarks are doubtful, None if they are not.
 
-    The network is asked only where the points' place in the photo is unusual, as it is for those of another size.
+    The network is asked only about profiles (`facejax.regression.direction`), and where the points' place in the photo
+    is unusual, as it is for those of another size.
 
     Args:
       load: loads the regressor.
       image: the photo.
       points: pixels of the photo.
 
-    Raises ValueError, one line, if they match a face of the photo but for its size.
+    Raises ValueError, one line, if they match a face of the photo but for its size, or but for left and right or the
+    direction of the axes.
     """
+    check_direction(load, image, points)
     if not _unusual(points, image.shape[:2]):
         return None
     regressor = load()
