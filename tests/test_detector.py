@@ -5,6 +5,7 @@ import os
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,14 +54,15 @@ def is_the_face(found, points, *, near=0.125):
 def test_the_sum_of_shifted_pictures_is_a_grouped_convolution(stride, side):
     x = jax.random.normal(jax.random.key(0), (2, side, side, 5))
     layer = Depthwise(stride)
-    weights = layer.init(jax.random.key(1), x)
+    weights: Any = layer.init(jax.random.key(1), x)
     weights["params"]["bias"] = jnp.arange(5.0)
     kernel = weights["params"]["kernel"][:, :, None]
     plain = jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=5
     )
     expected = plain + jnp.arange(5.0)[None, None, None]
-    np.testing.assert_allclose(layer.apply(weights, x), expected, atol=2e-6)
+    found: Any = layer.apply(weights, x)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 def test_a_block_keeps_what_its_convolutions_do_not_change():

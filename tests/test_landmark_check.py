@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -188,7 +189,7 @@ def test_a_photo_with_wrong_points_fails_alone(tmp_path, capfd, change, words):
 
 def test_the_library_refuses_them_too(tmp_path):
     image, points = write_toy_photo(tmp_path, "one", 3)
-    settings = {"recipe": facejax.LANDMARKS}
+    settings: dict[str, Any] = {"recipe": facejax.LANDMARKS}
     with pytest.raises(ValueError, match=MIRRORED):
         facejax.fit(toy_model(), image, points[MIRROR68], **settings)
     result = facejax.fit(toy_model(), [image, image], [points[:, ::-1], points], **settings)

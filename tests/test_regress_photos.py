@@ -173,6 +173,7 @@ def test_a_large_photo_is_shrunk_but_its_pixels_are_the_photos(regressor):
     image = photo((1000, 600, 1800, 1500), size=(2400, 3200))
     box = np.array([[1000.0, 600, 1800, 1500]])
     portrait = next(candidates.portraits(regressor, image, 0, box, 0, every=False))
+    assert isinstance(portrait, candidates.Portrait)
     assert max(portrait.pixels.shape) <= candidates.SURROUNDINGS * candidates.KEPT_PIXELS * regressor.config.side
     result = facejax.regress(image, boxes=[1050, 580, 1900, 1450])
     np.testing.assert_allclose(result.landmarks[0], expected((1000, 600, 1800, 1500)), atol=15)

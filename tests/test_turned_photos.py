@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,12 +71,12 @@ def test_a_turned_face_projects_to_turned_points_and_keeps_its_shade(turn):
     pose = replace(seen.params.pose, rotation=np.array([0.9, 0.1, 0.3, 0.2], np.float32))
     rng = np.random.default_rng(1)
     light = rng.normal(size=(9, 3)).astype(np.float32)
-    params = replace(
-        seen.params, pose=pose, light=light, camera=PerspectiveCamera(np.float32(400), np.float32([130, 80]))
-    )
-    one = Regression(params, np.asarray(_project(model, params), np.float32), seen.confidence)
-    turned = turn_regression(one, shape, turn)
-    np.testing.assert_allclose(turned.landmarks, turn_points(one.landmarks, shape, turn), atol=1e-4)
+    lens: Any = np.float32(400), np.array([130, 80], np.float32)
+    camera = PerspectiveCamera(*lens)
+    params = replace(seen.params, pose=pose, light=light, camera=camera)
+    points = np.asarray(_project(model, params), np.float32)
+    turned = turn_regression(Regression(params, points, seen.confidence), shape, turn)  # type: ignore[arg-type]
+    np.testing.assert_allclose(turned.landmarks, turn_points(points, shape, turn), atol=1e-4)
     np.testing.assert_allclose(_project(model, turned.params), turned.landmarks, atol=2e-3)
     normals = rng.normal(size=(20, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -85,8 +86,8 @@ def test_a_turned_face_projects_to_turned_points_and_keeps_its_shade(turn):
     after = shade(jnp.asarray(normals @ about.T, jnp.float32), jnp.asarray(turned.params.light))
     np.testing.assert_allclose(after, before, atol=1e-4)
     back = turn_regression(turned, turned_shape(shape, turn), -turn % 4)
-    np.testing.assert_allclose(back.landmarks, one.landmarks, atol=1e-4)
-    np.testing.assert_allclose(_project(model, back.params), one.landmarks, atol=2e-3)
+    np.testing.assert_allclose(back.landmarks, points, atol=1e-4)
+    np.testing.assert_allclose(_project(model, back.params), points, atol=2e-3)
 
 
 def _red_crop():

@@ -1,5 +1,7 @@
 """The layers of MediaPipe's small nets: BlazeFace, FaceMesh and Iris. Padding is TensorFlow Lite's."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -60,8 +62,9 @@ def layer_shapes(module: nn.Module, side: int) -> dict[tuple[str, ...], jax.Shap
     shapes: dict[tuple[str, ...], jax.ShapeDtypeStruct] = {}
 
     def start(key: Array) -> None:  # inside, since a tree that leaves a traced function is sorted by name
-        weights = module.init(key, jnp.zeros((1, side, side, 3)))["params"]
-        shapes.update({path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flatten_dict(weights).items()})
+        weights: Any = module.init(key, jnp.zeros((1, side, side, 3)))["params"]
+        flat: Any = flatten_dict(weights)
+        shapes.update({path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()})
 
     jax.eval_shape(start, jax.random.key(0))
     return shapes

@@ -6,7 +6,7 @@ there is a face. Iris: a square crop of 64 pixels around the subject's left eye 
 of its contour and brow, and five of the iris: its centre and its four extremes.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -35,14 +35,14 @@ def apply_facemesh(
 ) -> tuple[Float[Array, "N 468 3"], Float[Array, " N"]]:
     """Points (x, y in pixels of the crop, and depth in their unit) and the logit of a face. Pictures in [0, 1]."""
     check_channels(images, 3)
-    points, face = _FaceMesh().apply({"params": weights}, images)  # type: ignore[misc]
+    points, face = cast(tuple[Array, Array], _FaceMesh().apply({"params": weights}, images))
     return points.reshape(-1, MESH_POINTS, 3), face.reshape(-1)
 
 
 def apply_iris(weights: Any, images: Float[Array, "N 64 64 3"]) -> tuple[Float[Array, "N 71 3"], Float[Array, "N 5 3"]]:
     """Points of the eye's contour and of the iris, as for `apply_facemesh`."""
     check_channels(images, 3)
-    contour, iris = _Iris().apply({"params": weights}, images)  # type: ignore[misc]
+    contour, iris = cast(tuple[Array, Array], _Iris().apply({"params": weights}, images))
     return contour.reshape(-1, CONTOUR_POINTS, 3), iris.reshape(-1, IRIS_POINTS, 3)
 
 
