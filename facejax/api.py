@@ -491,7 +491,7 @@ def _started(
             raise ValueError(f"{count} photographs but {len(start)} faces in start: pass one face a photograph")
         return {k: k for k in photos}, start
     order, regressor = list(photos), load_regressor()
-    found = regress_photos(regressor, list(photos.values()), names=[names[k] for k in order])
+    found = regress_photos(regressor, list(photos.values()), names=[names[k] for k in order], blend=False)
     failures |= {order[k]: line for k, line in zip(found.failed, found.failures, strict=True)}
     if not found.faces:
         first = failures[min(failures)]

@@ -245,7 +245,7 @@ def _regress(
     photos, inputs = list(read), list(read.values())
     names, boxes = [photo.name for photo in photos], [one.boxes for one in inputs]
     images = [one.image for one in inputs]
-    seen = regress_photos(regressor, images, boxes=boxes, faces=faces, names=names, batch=batch)
+    seen = regress_photos(regressor, images, boxes=boxes, faces=faces, names=names, batch=batch, blend=False)
     failures = {photos[k]: line for k, line in zip(seen.failed, seen.failures, strict=True)}
     result = collect(regressor, seen) if seen.faces else None
     found = []

@@ -87,7 +87,7 @@ def _seen(regressor: Regressor, image: np.ndarray, places: Sequence[Points]) -> 
     """The landmarks that the network sees in the place of others; None where it sees no face."""
     boxes = np.stack([landmark_box(points) for points in places])
     found: list[Points | None] = [None] * len(places)
-    for one in regress_photos(regressor, [image], boxes=[boxes], batch=1).faces:
+    for one in regress_photos(regressor, [image], boxes=[boxes], batch=1, blend=False).faces:
         if np.mean(one.regression.confidence) >= LEAST_CONFIDENCE:
             found[one.number] = np.asarray(one.regression.landmarks, np.float64)
     return found

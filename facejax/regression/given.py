@@ -41,7 +41,7 @@ def doubt_given(load: Callable[[], Regressor], image: np.ndarray, points: Float[
     if not _unusual(points, image.shape[:2]):
         return None
     regressor = load()
-    here = regress_photos(regressor, [image], boxes=[landmark_box(points)], batch=1).faces
+    here = regress_photos(regressor, [image], boxes=[landmark_box(points)], batch=1, blend=False).faces
     seen = [_landmarks(one.regression) for one in here if np.mean(one.regression.confidence) >= LEAST_CONFIDENCE]
     if seen and float(nme(points, seen[0])) < THERE:
         return None
@@ -98,7 +98,7 @@ def _scaled_back(regressor: Regressor, image: np.ndarray, points: Float[np.ndarr
 
 def _found(regressor: Regressor, image: np.ndarray) -> list[np.ndarray]:
     """The landmarks of the faces that are found in the photo, and that the network trusts."""
-    found = [one.regression for one in regress_photos(regressor, [image], faces="all", batch=1).faces]
+    found = [one.regression for one in regress_photos(regressor, [image], faces="all", batch=1, blend=False).faces]
     return [_landmarks(one) for one in found if np.mean(one.confidence) >= LEAST_CONFIDENCE]
 
 

@@ -73,6 +73,7 @@ def regress_photos(
     faces: Faces = "largest",
     names: Sequence[str] | None = None,
     batch: int = 8,
+    blend: bool = True,
     progress: Callable[[int, int], object] | None = None,
 ) -> RegressedPhotos:
     """Find and regress the faces of photos.
@@ -90,6 +91,8 @@ def regress_photos(
       faces: "largest" for only the largest face of a photo, or "all". All given boxes are used.
       names: of the photos; by default the files' names, and "photo 0" and so on for arrays.
       batch: faces that a compiled program takes at once; smaller batches are padded.
+      blend: blend the landmarks with those of the face mesh (`facejax.regression.blend`). They are closer to annotated
+        points then; but fits to the regressor's own points are closer to the true shape, so fits go without.
       progress: called with the numbers of photos done, and of those that failed, since the last call.
 
     Returns:
@@ -117,9 +120,8 @@ def regress_photos(
             chosen += kept
             if not kept and index not in failures:
                 failures[index] = _named(ValueError(NOT_FOUND), photos[index], names[index])
-        found += [
-            RegressedFace(one.photo, one.box, one.regression, one.number, one.turn) for one in blend_seen(chosen, batch)
-        ]
+        chosen = blend_seen(chosen, batch) if blend else chosen
+        found += [RegressedFace(one.photo, one.box, one.regression, one.number, one.turn) for one in chosen]
         if progress is not None:
             progress(len(group), sum(index in failures for index in group))
     for failure in failures.values():
