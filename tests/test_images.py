@@ -264,7 +264,7 @@ def test_what_belongs_to_a_photo_by_its_folder_goes_before_what_has_its_name(tmp
     for place in ("1", "a/1", "b/1"):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / f"{place}.pts").touch()
-        Image.new("L", (4 + len(place), 3)).save(tmp_path / f"{place}.png")
+        Image.new("L", (4 + len(place), 3), 255).save(tmp_path / f"{place}.png")
     (tmp_path / "1.npy").touch()
     assert [find_landmarks(tmp_path, photo).relative_to(tmp_path).as_posix() for photo in photos] == [
         "1.pts",
