@@ -12,7 +12,9 @@ import argparse
 import itertools
 import sys
 from fnmatch import fnmatch
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +46,7 @@ def describe(released: Released, chips: list[np.ndarray]) -> np.ndarray:
 
 
 def describe_by_dlib(file: Path, chips: list[np.ndarray]) -> np.ndarray:
-    import dlib  # type: ignore[import-not-found]
+    dlib: Any = import_module("dlib")  # without types
 
     model = dlib.face_recognition_model_v1(str(file))
     return np.array([model.compute_face_descriptor(np.ascontiguousarray(chip)) for chip in chips])
@@ -52,7 +54,7 @@ def describe_by_dlib(file: Path, chips: list[np.ndarray]) -> np.ndarray:
 
 def chip_by_dlib(photo: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """dlib's own chip around the same five points; its pixel centres are at integers."""
-    import dlib  # type: ignore[import-not-found]
+    dlib: Any = import_module("dlib")  # without types
 
     points = dlib.points([dlib.point(*(round(float(x)) for x in landmarks[k] - 0.5)) for k in DLIB_LANDMARKS])
     x, y = landmarks.min(axis=0).astype(int), landmarks.max(axis=0).astype(int)

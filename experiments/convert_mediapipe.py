@@ -10,6 +10,7 @@ The outputs must agree with LiteRT's within 1e-3 on noise. Iris is checked, but 
 
 import argparse
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def read_layers(graph: bytes, *, branches: bool) -> list[dict[str, np.ndarray]]:
     With `branches` those on the way to the larger output come first, then those that only the other needs: graphs
     interleave their branches.
     """
-    import tflite
+    tflite: Any = import_module("tflite")  # whose types say that everything may be missing
 
     model = tflite.Model.GetRootAsModel(graph, 0)
     part = model.Subgraphs(0)
@@ -125,10 +126,10 @@ def difference(name: str, graph: bytes, weights: Any, count: int = 20) -> float:
 
     Absolute for outputs up to 1, relative to the largest output above that (points in pixels).
     """
-    from ai_edge_litert.interpreter import Interpreter
+    interpreter: Any = import_module("ai_edge_litert.interpreter")
 
     rng, side = np.random.default_rng(0), SIDES[name]
-    runner = Interpreter(model_content=graph)
+    runner = interpreter.Interpreter(model_content=graph)
     runner.allocate_tensors()
     weights = jax.device_put(weights)
     apply, worst = jax.jit(lambda images: apply_module(name, weights, images)), 0.0
