@@ -28,6 +28,17 @@ def fake_regressor(model: FaceModel) -> Regressor:
     return Regressor(model, {}, RegressorConfig(encoder=EncoderConfig(size=SIZE)))
 
 
+def put_in_place(monkeypatch, fake: Regressor, regress, detect) -> None:
+    """Let the library and the command line take `fake` for the network, with what it and the detector see."""
+    monkeypatch.setenv("FACEJAX_CACHE", "")
+    monkeypatch.setattr("facejax.regression.photos.regress_crops", regress)
+    monkeypatch.setattr("facejax.regression.candidates.detect_faces", detect)
+    for place in ("facejax.api", "facejax.engine.faces"):
+        monkeypatch.setattr(f"{place}.load_regressor", lambda: fake)
+    monkeypatch.setattr("facejax.commands.regress.load_regressor", lambda path: fake)
+    monkeypatch.setattr("facejax.engine.models.load_face_model", lambda name: fake.model)
+
+
 def fake_regress_crops(regressor: Regressor, images) -> Regression:
     """Landmarks fill the box of the red pixels; the confidence is their purest red."""
     size, count = images.shape[1], images.shape[0]

@@ -101,6 +101,7 @@ WHOLE = {WIDTH: 400, HEIGHT: 300}
         ((400, 300), {FOCAL35: 26, ZOOM: rational(1000000, 1), **WHOLE}, 26, True),  # no zoom
         ((300, 300), {FOCAL35: 26, **WHOLE}, 26 * 500 / math.hypot(300, 300), False),  # cut
         ((200, 100), {FOCAL35: 26, **WHOLE}, 26 * 0.5 * 500 / math.hypot(200, 100), False),  # cut and perhaps scaled
+        ((225, 300), {FOCAL35: 26, **WHOLE}, 26 * 0.75 * 500 / 375, False),  # an upright part, or turned and scaled
         ((300, 300), {FOCAL35: 26}, 26, False),  # no camera's shape
         ((400, 300), {FOCAL35: 0}, None, None),  # "unknown"
         ((400, 300), {FOCAL35: 3}, None, None),  # no lens

@@ -8,9 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +22,8 @@ from killed_folder import contents
 
 from facejax.cli import main
 from facejax.commands import runs
-from facejax.engine import batches, fits, fitter
-from facejax.engine.faces import FaceFinder, Found
+from facejax.engine import batches, fitter
+from facejax.engine.faces import FaceFinder
 from facejax.engine.fits import FitJob, FitOptions
 from facejax.engine.job import Group
 from facejax.engine.run import Run, parse_shard
@@ -321,24 +319,6 @@ def test_shards_that_number_their_photos_alike_and_a_photo_listed_twice(command,
     assert manifest(tmp_path / "twice") == lines
 
 
-def test_a_photo_whose_folder_another_ones_faces_take_is_refused(tmp_path):
-    """In whatever group and shard it is: the boxes say how many faces there are."""
-    for name in ("x.jpg", "x_0.jpg", "x_2.jpg", "y.jpg"):
-        (tmp_path / name).touch()
-    (tmp_path / "boxes.json").write_text(json.dumps({"x.jpg": [[0, 0, 9, 9], [20, 0, 29, 9]], "y.jpg": [0, 0, 9, 9]}))
-    photos = list_photos([tmp_path])
-    options = FitOptions(out=tmp_path / "out", boxes=tmp_path / "boxes.json")
-    for shard in ((0, 1), (1, 2), (1, 4)):
-        taken = [group.taken for group in Run(FitJob(options), photos, batch=1, shard=shard).rest()]
-        assert {"x_0.jpg": "x.jpg"} in taken and sum(map(len, taken)) == 1
-    every = Run(FitJob(replace(options, faces="all")), photos, batch=1)
-    assert [group.taken for group in every.rest()] == [{}] * 4
-    # The line that such a photo gets.
-    finder = FaceFinder(landmarks=tmp_path)
-    found = finder.find(Group(1, [photos[1]], {"x_0.jpg": "x.jpg"}))
-    assert found.faces == [] and "x_0.jpg: its folder is taken (by x.jpg); rename it" in found.failures[photos[1]]
-
-
 def test_a_wrong_command_leaves_a_finished_run_alone(go, photos, whole, tmp_path, capfd, monkeypatch):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
@@ -412,23 +392,6 @@ def test_photographs_are_held_in_bytes_and_their_sizes_are_looked_at(photos):
     assert {face.image.dtype for face in found} == {np.dtype(np.uint8)} and len(failures) == 2
     assert batches.photo_bytes(list_photos([photos])) == SIDE * SIDE * 3
     assert batches.photo_bytes([]) == 0 == batches.photo_bytes(list_photos([photos / "nowhere.jpg"]))
-
-
-def test_a_photo_costs_what_its_group_was_read_fitted_and_written_in(photos, tmp_path, monkeypatch):
-    """Not what it waited for the groups before it."""
-    clock = [0.0]
-
-    def takes(seconds, value):
-        clock[0] += seconds
-        return value
-
-    two = list_photos([photos])[:2]
-    found = Found(Group(0, two, {}), [], {}, 3.0)
-    monkeypatch.setattr(fits, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    one = FitJob(FitOptions(out=tmp_path))
-    one.fitter = SimpleNamespace(fit=lambda faces: takes(5, ([], dict.fromkeys(two, "no face"))))  # type: ignore[assignment]
-    _, lines = one.write(takes(100, one.work(takes(100, found))))
-    assert [line["seconds"] for line in lines] == [4.0, 4.0]
 
 
 @pytest.mark.parametrize(

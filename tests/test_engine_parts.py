@@ -1,16 +1,23 @@
 """How many faces a run takes at once, and what it does at the same time."""
 
+import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
 
-from facejax.engine import batches
-from facejax.engine.job import failure
+from facejax.engine import batches, fits
+from facejax.engine.faces import FaceFinder, Found
+from facejax.engine.fits import FitJob, FitOptions
+from facejax.engine.job import Group, failure
 from facejax.engine.pipeline import overlapped
+from facejax.engine.run import Run
 from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR
+from facejax.images import list_photos
 from facejax.images.photo import photo_file
 
 
@@ -77,3 +84,38 @@ def test_a_folder_that_is_a_word_of_an_error_stays_that_word(place):
     assert failure(photo, f"photos/me.png: {said}", given)["error"] == f"me.png: {said}"
     for text in ("{}: holds none", "me.png: add {}/me.pts, or none", "{}/sub/me.npy: none"):
         assert failure(photo, text.format(place), given)["error"] == text.format("--landmarks")
+
+
+def test_a_photo_whose_folder_another_ones_faces_take_is_refused(tmp_path):
+    """In whatever group and shard it is: the boxes say how many faces there are."""
+    for name in ("x.jpg", "x_0.jpg", "x_2.jpg", "y.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "boxes.json").write_text(json.dumps({"x.jpg": [[0, 0, 9, 9], [20, 0, 29, 9]], "y.jpg": [0, 0, 9, 9]}))
+    photos = list_photos([tmp_path])
+    options = FitOptions(out=tmp_path / "out", boxes=tmp_path / "boxes.json")
+    for shard in ((0, 1), (1, 2), (1, 4)):
+        taken = [group.taken for group in Run(FitJob(options), photos, batch=1, shard=shard).rest()]
+        assert {"x_0.jpg": "x.jpg"} in taken and sum(map(len, taken)) == 1
+    every = Run(FitJob(replace(options, faces="all")), photos, batch=1)
+    assert [group.taken for group in every.rest()] == [{}] * 4
+    # The line that such a photo gets.
+    finder = FaceFinder(landmarks=tmp_path)
+    found = finder.find(Group(1, [photos[1]], {"x_0.jpg": "x.jpg"}))
+    assert found.faces == [] and "x_0.jpg: its folder is taken (by x.jpg); rename it" in found.failures[photos[1]]
+
+
+def test_a_photo_costs_what_its_group_was_read_fitted_and_written_in(tmp_path, monkeypatch):
+    """Not what it waited for the groups before it."""
+    clock = [0.0]
+
+    def takes(seconds, value):
+        clock[0] += seconds
+        return value
+
+    two = [photo_file(tmp_path / name) for name in ("a.png", "b.png")]
+    found = Found(Group(0, two, {}), [], {}, 3.0)
+    monkeypatch.setattr(fits, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    one = FitJob(FitOptions(out=tmp_path))
+    one.fitter = SimpleNamespace(fit=lambda faces: takes(5, ([], dict.fromkeys(two, "no face"))))  # type: ignore[assignment]
+    _, lines = one.write(takes(100, one.work(takes(100, found))))
+    assert [line["seconds"] for line in lines] == [4.0, 4.0]

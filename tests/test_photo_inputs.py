@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_regressor import candidate, fake_regress_crops, fake_regressor, template
+from fake_regressor import candidate, fake_regress_crops, fake_regressor, put_in_place, template
 from toy import toy_model
 from toy_photos import write_toy_model, write_toy_photo
 
@@ -17,8 +17,6 @@ from facejax.engine import fitter
 from facejax.export import write_png
 from facejax.images import read_boxes, read_image
 from facejax.programs import forget_programs
-from facejax.regression import candidates
-from facejax.regression import photos as whole
 from facejax.regression.given import doubt_given
 
 FACE = [100, 60, 180, 150]
@@ -29,13 +27,7 @@ def network(monkeypatch):
     """The fake in the network's place; the detector finds the red block, if there is one."""
     fake = fake_regressor(toy_model())
     forget_programs()
-    monkeypatch.setenv("FACEJAX_CACHE", "")
-    monkeypatch.setattr(whole, "regress_crops", fake_regress_crops)
-    monkeypatch.setattr(candidates, "detect_faces", find_red)
-    for place in ("facejax.api", "facejax.engine.faces"):
-        monkeypatch.setattr(f"{place}.load_regressor", lambda: fake)
-    monkeypatch.setattr("facejax.commands.regress.load_regressor", lambda path: fake)
-    monkeypatch.setattr("facejax.engine.models.load_face_model", lambda name: toy_model())
+    put_in_place(monkeypatch, fake, fake_regress_crops, find_red)
     yield fake
     forget_programs()
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fake_regressor import candidate, fake_regress_crops, fake_regressor, template
+from fake_regressor import candidate, fake_regress_crops, fake_regressor, put_in_place, template
 from toy import toy_model
 from toy_photos import SIDE, write_toy_photo
 
@@ -24,7 +24,6 @@ from facejax.lighting import shade
 from facejax.nets.encoder import EncoderConfig
 from facejax.programs import forget_programs
 from facejax.regression import candidates
-from facejax.regression import photos as whole
 from facejax.regression.candidates import LEAST_CONFIDENCE, SURE_CONFIDENCE, Seen, distinct_faces, landmark_box
 from facejax.regression.regressor import Regression, RegressorConfig
 from facejax.regression.turned import turn_box, turn_points, turn_regression, turned_shape
@@ -139,13 +138,7 @@ def network(monkeypatch):
     # of another size than elsewhere, so that no program traced there is taken for this one
     fake = replace(fake_regressor(toy_model()), config=RegressorConfig(encoder=EncoderConfig(size=80)))
     forget_programs()
-    monkeypatch.setenv("FACEJAX_CACHE", "")
-    monkeypatch.setattr(whole, "regress_crops", red_and_blue)
-    monkeypatch.setattr(candidates, "detect_faces", detect_upright)
-    for place in ("facejax.api", "facejax.engine.faces"):
-        monkeypatch.setattr(f"{place}.load_regressor", lambda: fake)
-    monkeypatch.setattr("facejax.commands.regress.load_regressor", lambda path: fake)
-    monkeypatch.setattr("facejax.engine.models.load_face_model", lambda name: toy_model())
+    put_in_place(monkeypatch, fake, red_and_blue, detect_upright)
     yield fake
     forget_programs()
 

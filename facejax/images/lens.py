@@ -67,15 +67,15 @@ def lens_of(image: Image.Image) -> Lens | None:
             return None
     else:
         return None
-    turned = (width > height) != (original[0] > original[1])  # EXIF notes the size before the picture is turned
-    sides = (original[1], original[0]) if turned else original
-    shrunk = max(width / sides[0], height / sides[1])  # a cut photograph is at least as large as this
+    same = abs(width * original[1] / (height * original[0]) - 1) < SAME_SHAPE
+    turned = (width, height) == original[::-1]  # by software; turned and scaled it could as well have been cut
+    least = [max(width / sides[0], height / sides[1]) for sides in (original, original[::-1])]
+    shrunk = least[0] if same else min(least)  # a photograph that was cut was scaled by no less
     shorter = longer = TRUSTED
     if 1 < read[_ZOOM] <= MOST_ZOOM:
         focal *= math.sqrt(read[_ZOOM])
         shorter = longer = TRUSTED + math.log(read[_ZOOM]) / 2
-    same = abs(width * sides[1] / (height * sides[0]) - 1) < SAME_SHAPE
-    if not (same and whole_shape(*original)):
+    if not ((same or turned) and whole_shape(*original)):
         shorter, longer = max(shorter, CUT_SHORTER), max(longer, CUT_LONGER)
     return Lens(focal * shrunk, shorter, longer, "exif")
 
