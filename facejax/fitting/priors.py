@@ -46,7 +46,7 @@ class FocalPrior(NamedTuple):
 
 
 def usual_focal(width: int, height: int, priors: Priors = PRIORS) -> FocalPrior:
-    """The focal length of a photograph of this size, of which nothing else is known."""
+    """The focal length (pixels) of a photograph of `width` x `height` pixels of which nothing else is known."""
     whole = whole_shape(width, height)
     view, longer = (priors.view, priors.longer) if whole else (priors.cut_view, priors.cut_longer)
     focal = math.hypot(width, height) / (2 * math.tan(math.radians(view) / 2))
