@@ -36,7 +36,7 @@ def sees(monkeypatch, *faces):
 
     params = neutral_params(toy_model(), PerspectiveCamera(jnp.asarray(500.0), jnp.zeros(2)))
 
-    def regress(regressor, images, *, boxes, batch):
+    def regress(regressor, images, *, boxes, batch, blend):
         found = []
         for number, box in enumerate(boxes[0]):
             nearest = max(faces, key=lambda one: box_overlap(landmark_box(one), box))
