@@ -20,12 +20,11 @@ from typing import Annotated
 
 import tyro
 from regressor import loop, pool, wild
-from regressor.recipes import GENERATORS, RECIPES
+from regressor.recipes import GENERATORS, RECIPES, encoder_config
 from tqdm import tqdm
 
 from facejax.checkpoints import load
 from facejax.face_model.load import load_face_model
-from facejax.nets.encoder import EncoderConfig
 from facejax.regression.regressor import ASSET, SCHEMA, VERSION, RegressorConfig, load_regressor
 from facejax.regression.training import model_anchors
 from facejax.regression.two_branch import TwoBranchRecipe
@@ -62,6 +61,10 @@ class Train:
     """render every batch anew"""
     recipe: str = "synthetic"
     """a name in experiments/regressor/recipes.py"""
+    trunk: str = "conv"
+    """conv, vit, t2t_vit or lv_vit; lv_vit with the recipe token_labels needs a pool rendered with --dense"""
+    shards: int | None = None
+    """only the pool's first files of 256 pictures"""
     steps: int | None = None
     """another length than the recipe's"""
     batch: int | None = None
@@ -140,11 +143,10 @@ def train(command: Train) -> None:
         raise ValueError(
             f"recipe {recipe.name}: pass --wild DIR with it" if two else f"{recipe.name} has no wild branch"
         )
-    channels = recipe.channels if isinstance(recipe, TwoBranchRecipe) else 3
-    model, config = load_face_model(), RegressorConfig(encoder=EncoderConfig(channels=channels))
+    model, config = load_face_model(), RegressorConfig(encoder=encoder_config(command.trunk, recipe))
     anchors = model_anchors(model)
     if command.pool is not None:
-        source = loop.pool_source(command.pool, recipe, seed=command.seed)
+        source = loop.pool_source(command.pool, recipe, seed=command.seed, limit=command.shards)
     else:
         source = loop.live_source(model, GENERATORS["full"], recipe, size=176, seed=command.seed)
     start = None if command.start is None else load_regressor(command.start).weights

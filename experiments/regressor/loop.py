@@ -1,7 +1,6 @@
 """One training run of the regressor; a killed run resumes exactly."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from facejax.checkpoints import TrainingStore, save
 from facejax.face_model import FaceModel
 from facejax.programs import jit
 from facejax.regression.parameter_costs import CostRecipe, cost_space, cost_step, meta_cost_step
-from facejax.regression.regressor import SCHEMA, VERSION, RegressorConfig
+from facejax.regression.regressor import SCHEMA, VERSION, RegressorConfig, store_config
 from facejax.regression.training import (
     Anchors,
     Example,
@@ -40,6 +39,11 @@ Source = Callable[[int], Example]  # the batch of a step
 WHITENED = 1024  # pictures whose statistics whiten the coefficients for 3DDFA's costs
 
 
+def shows_parsing(recipe: Recipe) -> bool:
+    """Whether the recipe's pictures come with the class of each pixel."""
+    return any(name == "parsing" for name, _ in recipe.terms)
+
+
 def pool_source(folder: Path, recipe: Recipe, *, seed: int, limit: int | None = None) -> Source:
     """Batches from a pool of rendered pictures.
 
@@ -49,12 +53,15 @@ def pool_source(folder: Path, recipe: Recipe, *, seed: int, limit: int | None = 
       seed: of the order.
       limit: number of files.
     """
-    arrays = pool.read_pool(folder, limit=limit)
+    labels = ("parsing",) if shows_parsing(recipe) else ()
+    arrays = pool.read_pool(folder, limit=limit, without={"surface", "normal", "parsing"} - set(labels))
+    if labels and "parsing" not in arrays:
+        raise ValueError(f"{folder}: no parsing maps; render the pool with --dense")
 
     def batch(step: int) -> Example:
         rows = np.sort(pool.batch_rows(len(arrays["image"]), recipe.batch, step, seed=seed))
         chosen = {name: jnp.asarray(array[rows]) for name, array in arrays.items()}
-        return Example(chosen["image"], chosen["landmarks"], pool.to_params(chosen))
+        return Example(chosen["image"], chosen["landmarks"], pool.to_params(chosen), chosen.get("parsing"))
 
     return batch
 
@@ -69,13 +76,14 @@ def live_source(model: FaceModel, generator: Generator, recipe: Recipe, *, size:
       size: pixels per side.
       seed: of the pictures.
     """
+    labels = shows_parsing(recipe)
     draw = jit(lambda keys, model: jax.vmap(lambda key: generate(key, model, size=size, generator=generator))(keys))
 
     def batch(step: int) -> Example:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), recipe.batch)
         pictures = draw(keys, model)
         image = jnp.round(pictures.image * 255).astype(jnp.uint8)
-        return Example(image, pictures.landmarks, pictures.params)
+        return Example(image, pictures.landmarks, pictures.params, pictures.parsing if labels else None)
 
     return batch
 
@@ -183,5 +191,5 @@ def export(path: Path, state: State | TwoBranchState, config: RegressorConfig, r
       recipe: of the run.
     """
     weights = jax.device_get(state.average)
-    about = {"config": asdict(config), "recipe": recipe.name, "steps": int(state.step)}
+    about = {"config": store_config(config), "recipe": recipe.name, "steps": int(state.step)}
     save(path, weights, schema=SCHEMA, version=VERSION, half=True, **about)

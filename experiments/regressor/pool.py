@@ -1,7 +1,7 @@
 """A pool of rendered pictures in files, for training where rendering is slower than reading (on CPUs)."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -138,15 +138,21 @@ def to_params(arrays: Mapping[str, Any]) -> FaceParams:
     return FaceParams(arrays["identity"], arrays["expression"], appearance, pose, camera, arrays["light"])
 
 
-def read_pool(folder: Path, *, limit: int | None = None) -> dict[str, np.ndarray]:
-    """All finished shards of a pool as one set of arrays (the images as bytes)."""
+def read_pool(folder: Path, *, limit: int | None = None, without: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """All finished shards of a pool as one set of arrays (the images as bytes).
+
+    Args:
+      folder: of the pool.
+      limit: number of files.
+      without: names of arrays that are not read.
+    """
     paths = sorted(folder.glob("shard_*.npz"))[:limit]
     if not paths:
         raise ValueError(f"{folder}: no rendered pictures here; make them with experiments/train_regressor.py render")
     shards = []
     for path in paths:
         with np.load(path) as file:
-            shards.append(dict(file))
+            shards.append({name: file[name] for name in file.files if name not in without})
     return {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]}
 
 

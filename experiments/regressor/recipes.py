@@ -2,11 +2,14 @@
 
 from dataclasses import asdict, replace
 
+from facejax.nets.encoder import TRUNKS, EncoderConfig
+from facejax.nets.lv_vit import LVViTConfig
 from facejax.objectives import PARAMETER_COSTS, TwoDASLWeights
 from facejax.regression.parameter_costs import CostRecipe
 from facejax.regression.training import Augmentation, Recipe
 from facejax.regression.two_branch import LAMBDAS, TwoBranchRecipe
 from facejax.synthetic.generate import Generator
+from facejax.synthetic.labels import CLASSES
 
 # Camera effects are added in training, where every view has its own.
 FULL = Generator(camera=0.0)
@@ -28,6 +31,8 @@ def two_branch(name: str, *terms: str, channels: int = 4) -> TwoBranchRecipe:
 TWODASL = two_branch("2dasl", *asdict(LAMBDAS))
 RECIPES = {
     "synthetic": SYNTHETIC,
+    # With --trunk lv_vit and a dense pool: what each token shows is learned too, with the paper's weight.
+    "token_labels": replace(SYNTHETIC, name="token_labels", terms=(*SYNTHETIC.terms, ("parsing", 0.5))),
     "no_occluders": replace(SYNTHETIC, name="no_occluders", augmentation=Augmentation(occluders=0.0)),
     "no_camera": replace(SYNTHETIC, name="no_camera", augmentation=Augmentation(camera=0.0)),
     "no_landmark_head": replace(SYNTHETIC, name="no_landmark_head", terms=NO_HEAD),
@@ -57,3 +62,21 @@ RECIPES = {
         lambdas=replace(LAMBDAS, coefficients=0.0),
     ),
 }
+
+
+def encoder_config(trunk: str, recipe: Recipe) -> EncoderConfig:
+    """The network for a recipe: with 2DASL's fourth channel, or with a class for each token, where it needs them.
+
+    Args:
+      trunk: a name in `facejax.nets.encoder.TRUNKS`.
+      recipe: of the run.
+    """
+    if trunk not in TRUNKS:
+        raise ValueError(f"{trunk!r} is not one of {', '.join(TRUNKS)}")
+    chosen = TRUNKS[trunk]
+    if any(name == "parsing" for name, _ in recipe.terms):
+        if not isinstance(chosen, LVViTConfig):
+            raise ValueError(f"recipe {recipe.name}: pass --trunk lv_vit, the only one whose tokens have classes")
+        chosen = replace(chosen, token_classes=len(CLASSES))
+    channels = recipe.channels if isinstance(recipe, TwoBranchRecipe) else 3
+    return EncoderConfig(channels=channels, trunk=chosen)

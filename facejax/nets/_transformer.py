@@ -3,7 +3,7 @@
 Vaswani et al., "Attention is all you need", NeurIPS 2017, with the normalisation before each branch, as ViT has it.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -73,7 +73,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A class token before the others, positions added, blocks, and a last normalisation: (N, T, D) to (N, 1 + T, D)."""
+    """A class token before the others, positions, blocks, and a last normalisation: (N, T, D) to (N, 1 + T, D)."""
 
     layers: int
     heads: int
@@ -118,8 +118,3 @@ def class_head(classes: int, token: Float[Array, "N D"], name: str = "head") -> 
 def check_pictures(images: Array, size: int) -> None:
     if images.ndim != 4 or images.shape[1:] != (size, size, 3):
         raise ValueError(f"pictures of shape {images.shape}: this network takes (N, {size}, {size}, 3)")
-
-
-def decays(path: Any, leaf: Array) -> bool:
-    """Whether weight decay concerns a parameter, given its path in the tree: no biases, positions or fixed features."""
-    return leaf.ndim > 1 and path[-1].key not in UNDECAYED

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from facejax.kernels import conv_general_dilated
+from facejax.nets._transformer import UNDECAYED
 from facejax.nets.lv_vit import LV_VIT, LVViT, LVViTConfig, LVViTOutput, check_lv_vit
 from facejax.nets.t2t_vit import T2T_VIT, T2TViT, T2TViTConfig, check_t2t_vit
 from facejax.nets.vit import VIT, ViT, ViTConfig, check_vit
@@ -108,9 +109,14 @@ def _check_trunk(config: EncoderConfig, trunk: Trunk) -> None:
     check = {ViTConfig: check_vit, T2TViTConfig: check_t2t_vit, LVViTConfig: check_lv_vit}[type(trunk)]
     check(trunk)  # type: ignore[arg-type]
     if trunk.size != config.size or config.channels != 3:
-        raise ValueError(f"trunk of {trunk.size} px: its size must be the encoder's, {config.size}, with three channels")
+        raise ValueError(f"trunk of {trunk.size} px: the encoder's size must be the same, and its channels 3")
     if isinstance(trunk, LVViTConfig) and trunk.norm != "group":
-        raise ValueError("trunk with batch normalisation: pass LVViTConfig(norm='group'), which has no running averages")
+        raise ValueError("trunk with batch normalisation cannot be trained here: pass LVViTConfig(norm='group')")
+
+
+def decays(path: Any, leaf: Array) -> bool:
+    """Whether weight decay concerns a parameter at `path` in the tree: no biases, positions, or random features."""
+    return leaf.ndim > 1 and getattr(path[-1], "key", None) not in UNDECAYED
 
 
 class _Conv(nn.Module):

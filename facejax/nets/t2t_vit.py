@@ -46,9 +46,7 @@ T2T_VIT = {  # the released sizes, and one for small pictures
     "14": T2TViTConfig(),
     "19": T2TViTConfig(width=448, hidden=1344, heads=7, layers=19),
     "24": T2TViTConfig(width=512, hidden=1536, heads=8, layers=24),
-    "small": T2TViTConfig(
-        size=96, splits=((7, 4, 2), (3, 2, 1)), width=128, hidden=256, heads=4, layers=5, classes=0
-    ),
+    "small": T2TViTConfig(size=96, splits=((7, 4, 2), (3, 2, 1)), width=128, hidden=256, heads=4, layers=7, classes=0),
 }
 
 

@@ -39,7 +39,7 @@ VIT = {  # the released sizes, and one for small pictures
     "B/16": ViTConfig(),
     "L/16": ViTConfig(width=1024, hidden=4096, heads=16, layers=24),
     "H/14": ViTConfig(patch=14, width=1280, hidden=5120, heads=16, layers=32),
-    "small": ViTConfig(size=96, patch=8, width=128, hidden=384, heads=4, layers=5, classes=0),
+    "small": ViTConfig(size=96, patch=8, width=128, hidden=384, heads=4, layers=8, classes=0),
 }
 
 

@@ -6,10 +6,11 @@ standard deviation wide.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.load import load_face_model
 from facejax.face_model.surface_landmarks import MIRROR68
 from facejax.images import Crop
-from facejax.nets.encoder import EncoderConfig, EncoderOutput, apply_encoder
+from facejax.nets.encoder import EncoderConfig, EncoderOutput, Trunk, apply_encoder
 from facejax.objectives import chance_within, draw_landmarks, eighteen_points
 
 DISTANCE = 1000.0  # mm: the distance at coefficient 0
@@ -229,7 +230,27 @@ def box_crop(box: Float[Any, " 4"], config: RegressorConfig) -> Crop:
 def load_regressor(path: str | Path = "default") -> Regressor:
     """The shipped regressor, or one trained with experiments/train_regressor.py (the folder of its checkpoint)."""
     weights, metadata = load(ASSET if path == "default" else path, schema=SCHEMA, version=VERSION)
-    sizes = dict(metadata["config"])
-    encoder: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.pop("encoder").items()}
-    config = RegressorConfig(**sizes, encoder=EncoderConfig(**encoder))
-    return Regressor(load_face_model(), jax.device_put(weights), config)
+    return Regressor(load_face_model(), jax.device_put(weights), read_config(metadata["config"]))
+
+
+def store_config(config: RegressorConfig) -> dict[str, Any]:
+    """The sizes as a checkpoint's metadata has them; a trunk has its kind beside its sizes."""
+    stored = asdict(config)
+    if config.encoder.trunk is not None:
+        stored["encoder"]["trunk"]["kind"] = type(config.encoder.trunk).__name__
+    return stored
+
+
+def read_config(stored: Mapping[str, Any]) -> RegressorConfig:
+    """The inverse of `store_config`."""
+    sizes = dict(stored)
+    encoder: dict[str, Any] = {name: _tuples(value) for name, value in sizes.pop("encoder").items()}
+    if encoder.get("trunk") is not None:
+        trunk: dict[str, Any] = {name: _tuples(value) for name, value in encoder["trunk"].items()}
+        kinds = {kind.__name__: kind for kind in get_args(Trunk)}
+        encoder["trunk"] = kinds[trunk.pop("kind")](**trunk)
+    return RegressorConfig(**sizes, encoder=EncoderConfig(**encoder))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -14,13 +14,14 @@ from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.surface_landmarks import landmark_candidates
 from facejax.lighting import roll_light
 from facejax.mesh import points_on_faces
-from facejax.nets.encoder import EncoderOutput, apply_encoder, init_encoder
-from facejax.objectives import landmark_likelihood
+from facejax.nets.encoder import EncoderOutput, apply_encoder, decays, init_encoder
+from facejax.objectives import landmark_likelihood, soft_cross_entropy, token_labels
 from facejax.programs.promotion import standard_promotion
 from facejax.regression.regressor import RegressorConfig, from_params, split_blocks, to_params
 from facejax.synthetic.camera_effects import photograph
+from facejax.synthetic.labels import CLASS
 from facejax.synthetic.occluders import occlude
-from facejax.synthetic.warp import bend_points, draw_bend, resample
+from facejax.synthetic.warp import bend_points, draw_bend, resample, resample_labels
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Example(NamedTuple):
     image: UInt8[Array, "S S 3"]
     landmarks: Float[Array, "68 2"]  # pixels
     params: FaceParams
+    parsing: UInt8[Array, "S S"] | None = None  # positions in `facejax.synthetic.labels.CLASSES`
 
 
 class View(NamedTuple):
@@ -75,6 +77,7 @@ class View(NamedTuple):
     image: Float[Array, "s s 3"]
     landmarks: Float[Array, "68 2"]  # half sides from the centre
     coefficients: Float[Array, " C"]
+    parsing: UInt8[Array, "s s"] | None = None  # what each pixel shows
 
 
 @jax.tree_util.register_dataclass
@@ -149,6 +152,9 @@ def losses(
     }
     for name in ("rotation", "scale", "distance", "identity", "expression", "albedo", "light"):
         terms[name] = jnp.mean((said[name] - meant[name]) ** 2)
+    if output.parsing is not None and truth.parsing is not None:
+        _, rows, columns, classes = output.parsing.shape
+        terms["parsing"] = soft_cross_entropy(output.parsing, token_labels(truth.parsing, classes, rows, columns))
     return terms
 
 
@@ -175,7 +181,7 @@ class State(NamedTuple):
 def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
     """AdamW with warm-up and cosine decay; gradients are clipped to length 1, biases do not decay."""
     schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.rate, recipe.warmup, recipe.steps, recipe.rate * 0.01)
-    mask = lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)  # noqa: E731
+    mask = lambda tree: jax.tree_util.tree_map_with_path(decays, tree)  # noqa: E731
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=recipe.decay, mask=mask))
 
 
@@ -208,6 +214,9 @@ def train_step(
 
     def total(params):
         terms = losses(config, anchors, apply_encoder(config.encoder, params, views.image), views)
+        if missing := [name for name, _ in recipe.terms if name not in terms]:
+            fix = "parsing needs pictures with parsing maps, and LV-ViT with token_classes"
+            raise ValueError(f"{recipe.name}: no term {missing[0]}; {fix}")
         return sum(weight * terms[name] for name, weight in recipe.terms), terms
 
     (_, terms), gradient = jax.value_and_grad(total, has_aux=True)(state.params)
@@ -232,6 +241,7 @@ class Cropped(NamedTuple):
     offset: Float[Array, " 2"]
     angle: Float[Array, ""]  # rotation in `linear`, radians
     bend: Float[Array, "K K 2"] | None  # see `synthetic.warp.draw_bend`
+    parsing: UInt8[Array, "s s"] | None = None
 
 
 def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Augmentation, example: Example) -> View:
@@ -247,9 +257,9 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
       The network's input and its labels.
     """
     size = config.encoder.size
-    image, linear, offset, angle, bend = crop_picture(
-        key, config, augmentation, example.image, example.landmarks.min(axis=0), example.landmarks.max(axis=0)
-    )
+    low, high = example.landmarks.min(axis=0), example.landmarks.max(axis=0)
+    cropped = crop_picture(key, config, augmentation, example.image, low, high, example.parsing)
+    image, linear, offset, angle, bend, parsing = cropped
     params = roll_params(example.params, angle)
     assert isinstance(params.camera, PerspectiveCamera)
     scale = jnp.sqrt(jnp.linalg.det(linear))
@@ -257,7 +267,7 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
     coefficients = from_params(config, replace(params, camera=camera))
     points = example.landmarks @ linear.T + offset[None]
     points = points if bend is None else bend_points(bend, size, points)  # the coefficients ignore bend and stretch
-    return View(image, points * (2.0 / size) - 1.0, coefficients)
+    return View(image, points * (2.0 / size) - 1.0, coefficients, parsing)
 
 
 def crop_picture(
@@ -267,6 +277,7 @@ def crop_picture(
     image: UInt8[Array, "S S 3"],
     low: Float[Array, " 2"],
     high: Float[Array, " 2"],
+    parsing: UInt8[Array, "S S"] | None = None,
 ) -> Cropped:
     """A random crop around the box of the 68 landmarks.
 
@@ -276,6 +287,7 @@ def crop_picture(
       augmentation: how the crop varies.
       image: bytes.
       low, high: the corners of the box, pixels.
+      parsing: what each pixel shows; what is put in front of the crop is an occluder in it.
 
     Returns:
       The crop, and its place in the picture.
@@ -294,9 +306,13 @@ def crop_picture(
     border = jax.random.categorical(keys[3], jnp.log(jnp.array([0.6, 0.15, 0.05, 0.2])))
     bend = draw_bend(keys[6], size, augmentation.bend) if augmentation.bend > 0 else None
     crop = image.astype(jnp.float32) / 255.0
-    crop = resample(crop, jnp.concatenate([linear, offset[:, None]], axis=1), size, border, bend=bend)
+    affine = jnp.concatenate([linear, offset[:, None]], axis=1)
+    crop = resample(crop, affine, size, border, bend=bend)
+    labels = None if parsing is None else resample_labels(parsing, affine, size, border, bend=bend)
     if augmentation.occluders > 0:
-        crop, _ = occlude(keys[4], crop, augmentation.occluders)
+        crop, hidden = occlude(keys[4], crop, augmentation.occluders)
+        if labels is not None:
+            labels = jnp.where(hidden > 0.5, jnp.asarray(CLASS["occluder"], labels.dtype), labels)
     if augmentation.camera > 0:
         crop = photograph(keys[5], crop, augmentation.camera)
-    return Cropped(crop, linear, offset, angle, bend)
+    return Cropped(crop, linear, offset, angle, bend, labels)

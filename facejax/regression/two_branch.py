@@ -159,8 +159,9 @@ def init_two_branch(
     keys = jax.random.split(key)
     regressor = init_state(config, recipe, keys[0])
     if start is not None:
-        here, there = (tree["_Conv_0"]["kernel"].shape[2] for tree in (regressor.params, start))
-        start = widen_encoder(start, (here - there) // 16) if here > there else start
+        if config.encoder.trunk is None:
+            here, there = (tree["_Conv_0"]["kernel"].shape[2] for tree in (regressor.params, start))
+            start = widen_encoder(start, (here - there) // 16) if here > there else start
         regressor = start_state(recipe, start)
     if not recipe.lambdas.critic:
         return TwoBranchState(regressor, {}, {})
@@ -181,12 +182,13 @@ def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRec
       The crop and its points.
     """
     image, points, visible, box, size = (jnp.asarray(leaf) for leaf in example)
-    crop, linear, offset, _, bend = crop_picture(key, config, recipe.wild_augmentation, image, box[:2], box[2:])
+    cropped = crop_picture(key, config, recipe.wild_augmentation, image, box[:2], box[2:])
+    linear, offset, bend = cropped.linear, cropped.offset, cropped.bend
     half = 2.0 / config.encoder.size
     points = points @ linear.T + offset[None]
     points = points if bend is None else bend_points(bend, config.encoder.size, points)
     points = points * half - 1.0
-    return Given(crop, points, visible, size * jnp.linalg.norm(linear[:, 0]) * half)
+    return Given(cropped.image, points, visible, size * jnp.linalg.norm(linear[:, 0]) * half)
 
 
 def labelled_view(view: View) -> Given:
