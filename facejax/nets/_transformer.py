@@ -35,9 +35,12 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x):
         count, length, width = x.shape
-        qkv = nn.Dense(3 * width, use_bias=self.bias, name="qkv")(x)
-        qkv = qkv.reshape(count, length, 3, self.heads, width // self.heads)
-        y = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], scale=self.scale)
+        size = width // self.heads
+        scale = size**-0.5 if self.scale is None else self.scale
+        qkv = nn.Dense(3 * width, use_bias=self.bias, name="qkv")(x).reshape(count, length, 3, self.heads, size)
+        queries, keys, values = jnp.einsum("ntahd->anhtd", qkv)  # in this order products are fastest on processors
+        weights = jax.nn.softmax(jnp.einsum("nhqd,nhkd->nhqk", scale * queries, keys), axis=-1)
+        y = jnp.einsum("nhqk,nhkd->nqhd", weights, values)
         return nn.Dense(width, name="proj")(y.reshape(count, length, width))
 
 

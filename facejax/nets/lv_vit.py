@@ -47,7 +47,7 @@ LV_VIT = {  # the released sizes, and one for small pictures
     "M": LVViTConfig(width=512, hidden=1536, heads=8, layers=20),
     "L": LVViTConfig(stem=128, width=768, hidden=2304, heads=12, layers=24, residual=3.0),
     "small": LVViTConfig(
-        *(96, 8, 16, "group"), width=128, hidden=384, heads=4, layers=5, residual=1.0, classes=0, token_classes=0
+        *(96, 8, 16, "group"), width=128, hidden=384, heads=4, layers=6, residual=1.0, classes=0, token_classes=0
     ),
 }
 
