@@ -88,10 +88,14 @@ def recipe_for(model: FaceModel) -> Recipe:
 
 
 def own_encoder() -> FeatureNetwork:
-    """The shipped regressor's encoder, for "perceptual". Raises ValueError if its input is more than colours."""
+    """The shipped regressor's encoder, for "perceptual". Raises ValueError if its input is more than colours, or its
+    trunk a transformer.
+    """
     regressor = load_regressor()
     if regressor.config.encoder.channels != 3:
         raise ValueError("the shipped regressor sees more than colours: give the weights of LPIPS")
+    if regressor.config.encoder.trunk is not None:
+        raise ValueError("the shipped regressor has no convolutional trunk: give the weights of LPIPS")
     return encoder_network(regressor.config.encoder, regressor.weights)
 
 
