@@ -35,10 +35,10 @@ class DenseConfig:
 class DenseOutput(NamedTuple):
     """What each pixel shows."""
 
-    logits: Float[Array, "N S S K"]  # of the classes
-    surface: Float[Array, "N S S 2"]  # texture coordinate
-    log_sigma: Float[Array, "N S S"]  # of its error along an axis (mean absolute), in texture coordinates
-    normal: Float[Array, "N S S 3"]  # unit, camera space
+    logits: Float[Array, "N H W K"]  # of the classes
+    surface: Float[Array, "N H W 2"]  # texture coordinate
+    log_sigma: Float[Array, "N H W"]  # of its error along an axis (mean absolute), in texture coordinates
+    normal: Float[Array, "N H W 3"]  # unit, camera space
 
 
 def init_dense(config: DenseConfig, key: Key[Array, ""]) -> Any:
@@ -46,7 +46,7 @@ def init_dense(config: DenseConfig, key: Key[Array, ""]) -> Any:
     return _Dense(config).init(key, jnp.zeros((1, config.size, config.size, 3)))["params"]
 
 
-def apply_dense(config: DenseConfig, params: Any, images: Float[Array, "N S S 3"]) -> DenseOutput:
+def apply_dense(config: DenseConfig, params: Any, images: Float[Array, "N H W 3"]) -> DenseOutput:
     """The network on display values in [0, 1]. Pure. Sides must be multiples of 32, best `config.size`."""
     if images.shape[1] % 32 or images.shape[2] % 32:
         raise ValueError(f"pictures of {images.shape[1:3]} px: sides must be multiples of 32, best {config.size}")

@@ -100,7 +100,7 @@ def dense_losses(output: DenseOutput, truth: DenseView) -> dict[str, Float[Array
       The terms.
     """
     weights = np.array([_WEIGHTS.get(name, 1.0) for name in CLASSES], np.float32)
-    counted = jnp.asarray(weights)[truth.parsing] * truth.known
+    counted = jnp.where(truth.known, jnp.asarray(weights)[truth.parsing], 0.0)
     logs = jax.nn.log_softmax(output.logits, axis=-1)
     chosen = jnp.take_along_axis(logs, truth.parsing[..., None], axis=-1)[..., 0]
     right = jnp.argmax(output.logits, axis=-1) == truth.parsing
@@ -120,7 +120,7 @@ def dense_losses(output: DenseOutput, truth: DenseView) -> dict[str, Float[Array
 
 
 def _mean(values: Array, weights: Array) -> Float[Array, ""]:
-    weights = weights.astype(jnp.float32)
+    values, weights = values.astype(jnp.float32), weights.astype(jnp.float32)
     return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), 1.0)
 
 
