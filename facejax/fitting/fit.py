@@ -20,6 +20,7 @@ from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
 from facejax.fitting.scene import Observation, Scene, face_mask, look
 from facejax.fitting.stages import change_appearance, check_stage, run_stage
+from facejax.fitting.surface_points import see_points
 from facejax.fitting.terms import TERMS, Term
 from facejax.objectives import psnr
 
@@ -97,7 +98,8 @@ def busy_faces() -> int:
 def _fit_one(
     model: FaceModel, crop: Crops, *, recipe: Recipe, ingredients: Ingredients, terms: Mapping[str, Term]
 ) -> FittedFaces:
-    start = fit_landmarks(
+    from_points = partial(
+        fit_landmarks,
         model,
         crop.landmarks,
         focal=crop.focal,
@@ -107,10 +109,14 @@ def _fit_one(
         priors=recipe.priors,
         steps=recipe.landmark_steps,
     )
+    start = from_points()
+    points = see_points(ingredients.seers, model, start.params, crop.images, crop.landmarks)
+    if points.count and recipe.priors.points:
+        start = from_points(points=points)
     weights = jnp.where(jnp.arange(crop.landmarks.shape[0]) < JAW, 0.5, 1.0)
     weights = weights if crop.start is None else weights * crop.start.confidence
     size = box_size(crop.landmarks)
-    seen = Observation(crop.images, crop.valid, crop.landmarks, weights, size, start.moving, crop.data)
+    seen = Observation(crop.images, crop.valid, crop.landmarks, weights, size, start.moving, crop.data, points)
     params = solve_skin(model, start.params, seen, priors=recipe.priors)
     after, traces = {"landmarks": params}, {}
     name, appearance = OWN, ingredients.appearance(OWN, model)

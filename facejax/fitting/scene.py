@@ -16,6 +16,7 @@ from facejax.face_model.surface_landmarks import landmark_candidates, place_land
 from facejax.fitting.face_data import NO_DATA, FaceData, resize_data
 from facejax.fitting.ingredients import NO_INGREDIENTS, Ingredients
 from facejax.fitting.priors import PRIORS, Priors
+from facejax.fitting.surface_points import NO_POINTS, SurfacePoints, resize_points
 from facejax.mesh import points_on_faces
 from facejax.rendering import Rendering
 
@@ -32,6 +33,7 @@ class Observation:
     size: Float[Array, "*B"]  # square root of the area of the landmarks' box, pixels
     moving: Bool[Array, "*B"]  # the jaw landmarks follow the visible outline
     data: FaceData = NO_DATA  # of the user's own terms
+    points: SurfacePoints = NO_POINTS  # what the networks of `Ingredients.seers` found
 
 
 class Scene(NamedTuple):
@@ -118,6 +120,7 @@ def resize(seen: Observation, params: FaceParams, side: int) -> tuple[Observatio
         landmarks=seen.landmarks * scale,
         size=seen.size * scale,
         data=resize_data(seen.data, scale, side),
+        points=resize_points(seen.points, scale),
     )
     camera = transform_camera(params.camera, jnp.asarray(scale), jnp.zeros(2))
     return small, replace(params, camera=camera)

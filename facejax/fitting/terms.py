@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from facejax.fitting.face_data import PhotoData
 from facejax.fitting.priors import expression_std
 from facejax.fitting.scene import Scene
+from facejax.fitting.surface_points import project_points
 from facejax.objectives import (
     absolute_photometric,
     coverage_distance,
@@ -22,6 +23,7 @@ from facejax.objectives import (
     mean_square,
     normal_consistency,
     robust_photometric,
+    surface_point_distance,
 )
 
 
@@ -54,6 +56,14 @@ def _normals(s: Scene) -> Float[Array, "S S 3"]:
     return s.rendering.normal * s.rendering.alpha[..., None]
 
 
+def _surface_points(s: Scene) -> Float[Array, ""]:
+    points = s.seen.points
+    if points.count == 0:  # no network knows this model's surface
+        return jnp.zeros(())
+    projected = project_points(s.model, s.params, points)
+    return surface_point_distance(projected, points.pixels, points.weights, s.seen.size)
+
+
 def _sum_square(x: Float[Array, " N"]) -> Float[Array, ""]:
     return jnp.sum(x * x)
 
@@ -71,6 +81,7 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "landmarks": Term(
             lambda s: landmark_distance(s.landmarks, s.seen.landmarks, s.seen.landmark_weights, s.seen.size)
         ),
+        "surface_points": Term(_surface_points),
         "deep3d_landmarks": Term(lambda s: deep3d_landmark_distance(s.landmarks, s.seen.landmarks)),
         "identity": Term(lambda s: mean_square(s.params.identity)),
         "expression": Term(lambda s: mean_square(s.params.expression / expression_std(s.model, s.priors))),

@@ -36,6 +36,7 @@ from facejax.objectives.landmark_map import draw_landmarks as draw_landmarks
 from facejax.objectives.landmarks import deep3d_landmark_distance as deep3d_landmark_distance
 from facejax.objectives.landmarks import deep3d_landmark_weights as deep3d_landmark_weights
 from facejax.objectives.landmarks import landmark_distance as landmark_distance
+from facejax.objectives.landmarks import surface_point_distance as surface_point_distance
 from facejax.objectives.latents import geodesic_cross as geodesic_cross
 from facejax.objectives.likelihood import chance_within as chance_within
 from facejax.objectives.likelihood import landmark_likelihood as landmark_likelihood
