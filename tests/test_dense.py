@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
+from facejax.face_model import neutral_params
+from facejax.face_model.load import load_face_model
+from facejax.fitting.surface_points import project_points
 from facejax.nets.dense import DenseConfig, DenseOutput, apply_dense, init_dense
 from facejax.programs import jit
 from facejax.regression.dense import DenseNetwork, DenseSight, in_picture, see_dense, shown_classes, upright_crop
+from facejax.regression.dense_seer import TEXELS, DenseEvidence, barycentric, see_pixels, surface_points
 from facejax.regression.dense_training import (
     DenseExample,
     DenseRecipe,
@@ -21,7 +26,9 @@ from facejax.regression.dense_training import (
     init_dense_state,
 )
 from facejax.regression.training import Augmentation
+from facejax.rendering import render
 from facejax.synthetic.labels import CLASS, CLASSES
+from facejax.unwrap.texels import mesh_texels
 
 SMALL = DenseConfig(size=64, widths=(8, 8, 8, 8, 8), back=(8, 8, 8, 8))
 STILL = Augmentation(shift=0.0, zoom=0.0, roll=0.0, stretch=0.0, bend=0.0, occluders=0.0, camera=0.0)
@@ -184,3 +191,47 @@ def test_answers_lie_at_the_pictures_pixels():
     within = ((expected > 1) & (expected < 63)).all(axis=-1)
     assert within.sum() > 2000
     np.testing.assert_allclose(found[within], expected[within], atol=1e-3)
+
+
+def test_coordinates_become_points_of_the_surface():
+    """Those of a rendered head, projected with its parameters, lie at the pixels that showed them."""
+    model = load_face_model()
+    camera = PerspectiveCamera(jnp.float32(700.0), jnp.full(2, 64.0))
+    pose = Pose(euler_to_quaternion(jnp.array([5.0, 25.0, 8.0])), jnp.array([0.0, 20.0, -1200.0]))
+    params = replace(neutral_params(model, camera), pose=pose)
+    drawn = jit(lambda model, params: render(model, params, size=(128, 128), edges=False))(model, params)
+    there = np.asarray(drawn.alpha) > 0.5
+    classes = np.where(there, CLASS["skin"], CLASS["background"])
+    chances, error = jnp.asarray(np.eye(len(CLASSES), dtype=np.float32)[classes]), jnp.full((128, 128), 4e-3)
+    sight = DenseSight(chances, drawn.uv, error, drawn.normal, jnp.eye(2, 3))
+    evidence = DenseEvidence(None, mesh_texels(model, TEXELS))  # type: ignore[arg-type]  # the network is not asked
+    points = jit(surface_points)(evidence, model, sight)
+    seen = np.asarray(points.weights) > 0
+    assert seen.sum() > 150 and np.asarray(points.weights)[seen] == pytest.approx(1 / 300)
+    apart = np.linalg.norm(np.asarray(project_points(model, params, points) - points.pixels), axis=-1)[seen]
+    assert np.median(apart) < 0.02 and np.quantile(apart, 0.95) < 0.3  # pixels; more only at the chart's edges
+
+
+def test_barycentric_weights_by_hand():
+    corners = jnp.array([[[0.0, 0.0], [2.0, 0.0], [0.0, 4.0]]] * 3)
+    place = jnp.array([[0.5, 1.0], [2.0, 0.0], [-1.0, 2.0]])
+    np.testing.assert_allclose(
+        barycentric(corners, place), [[0.5, 0.25, 0.25], [0, 1, 0], [2 / 3, 0, 1 / 3]], atol=1e-6
+    )
+
+
+def test_a_mask_that_hides_the_whole_face_is_not_believed(network):
+    """A network that has not understood a picture leaves every pixel to the fit."""
+    model, camera = load_face_model(), PerspectiveCamera(jnp.float32(700.0), jnp.full(2, 64.0))
+    params = neutral_params(model, camera)
+    points = jnp.asarray(np.random.default_rng(1).uniform(44, 84, size=(68, 2)), jnp.float32)
+    evidence = DenseEvidence(network, mesh_texels(model, TEXELS))
+    for name, expected in (("clothes", 1.0), ("skin", None)):
+        sure = {**network.weights, "pixels": {**network.weights["pixels"]}}
+        sure["pixels"]["bias"] = jnp.tile(jnp.where(jnp.arange(len(CLASSES) + 6) == CLASS[name], 50.0, 0.0), 4)
+        sight = jit(see_pixels)(evidence._replace(network=replace(network, weights=sure)), model, params,
+                                jnp.full((128, 128, 3), 0.5), points)  # fmt: skip
+        assert sight.shown is not None and sight.normal is not None
+        middle = np.asarray(sight.shown)[50:78, 50:78]
+        np.testing.assert_allclose(middle, 1.0, atol=1e-3)
+        assert expected is None or float(sight.shown.min()) == 1.0

@@ -20,7 +20,7 @@ from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
 from facejax.fitting.scene import Observation, Scene, face_mask, look
 from facejax.fitting.stages import change_appearance, check_stage, run_stage
-from facejax.fitting.surface_points import see_points
+from facejax.fitting.surface_points import see
 from facejax.fitting.terms import TERMS, Term
 from facejax.objectives import psnr
 
@@ -110,13 +110,13 @@ def _fit_one(
         steps=recipe.landmark_steps,
     )
     start = from_points()
-    points = see_points(ingredients.seers, model, start.params, crop.images, crop.landmarks)
-    if points.count and recipe.priors.points:
-        start = from_points(points=points)
+    sight = see(ingredients.seers, model, start.params, crop.images, crop.landmarks)
+    if sight.points.count and recipe.priors.points:
+        start = from_points(points=sight.points)
     weights = jnp.where(jnp.arange(crop.landmarks.shape[0]) < JAW, 0.5, 1.0)
     weights = weights if crop.start is None else weights * crop.start.confidence
     size = box_size(crop.landmarks)
-    seen = Observation(crop.images, crop.valid, crop.landmarks, weights, size, start.moving, crop.data, points)
+    seen = Observation(crop.images, crop.valid, crop.landmarks, weights, size, start.moving, crop.data, sight)
     params = solve_skin(model, start.params, seen, priors=recipe.priors)
     after, traces = {"landmarks": params}, {}
     name, appearance = OWN, ingredients.appearance(OWN, model)
@@ -137,7 +137,7 @@ def _fit_one(
         params=in_photo(params),
         landmarks=(scene.landmarks - crop.offset[None]) / crop.scale,
         moving=start.moving,
-        psnr_face=psnr(scene.rendering.color, crop.images, face_mask(model, scene.rendering) * crop.valid),
+        psnr_face=psnr(scene.rendering.color, crop.images, face_mask(model, scene.rendering) * seen.comparable),
         losses={"landmarks": start.costs} | {name: trace.losses for name, trace in traces.items()},
         terms={name: trace.terms for name, trace in traces.items()},
         converged={"landmarks": start.converged} | {name: trace.converged for name, trace in traces.items()},
