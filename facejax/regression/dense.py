@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from facejax.camera import Pose, quaternion_to_matrix, seen_rotation
 from facejax.checkpoints import load
 from facejax.images.align import warp
 from facejax.mesh import safe_normalize
 from facejax.nets.dense import DenseConfig, DenseOutput, apply_dense
+from facejax.programs import jit
 from facejax.synthetic.labels import CLASS
 from facejax.synthetic.warp import resample
 
@@ -74,6 +76,30 @@ def see_dense(
     )
 
 
+def head_up(pose: Pose) -> Float[Array, " 2"]:
+    """The direction in the picture towards the top of a posed head."""
+    turn = quaternion_to_matrix(seen_rotation(pose))
+    return jnp.stack([turn[0, 1], -turn[1, 1]])
+
+
+@jit
+def face_in_square(
+    network: DenseNetwork, square: Float[Array, "P P 3"], landmarks: Float[Array, "68 2"], pose: Pose
+) -> Float[Array, "P P"]:
+    """`shows_face` for a square picture of any size, which is shrunk first.
+
+    Args:
+      network: the weights.
+      square: display values.
+      landmarks: of the face, pixels.
+      pose: of the head.
+    """
+    side = min(square.shape[0], 2 * network.config.size)
+    small = jax.image.resize(square, (side, side, 3), "linear")
+    sight = see_dense(network, small, landmarks * (side / square.shape[0]), head_up(pose))
+    return jnp.clip(jax.image.resize(shows_face(sight, (side, side)), square.shape[:2], "linear"), 0.0, 1.0)
+
+
 def upright_crop(landmarks: Float[Array, "68 2"], up: Float[Array, " 2"], size: int) -> Float[Array, "2 3"]:
     """The similarity that brings a square around the landmarks, turned upright, to `size` pixels a side."""
     up = up / jnp.maximum(jnp.linalg.norm(up), 1e-6)
@@ -95,6 +121,11 @@ def shown_classes(sight: DenseSight, size: tuple[int, int], names: tuple[str, ..
     """
     chance = sum(sight.probability[..., CLASS[name]] for name in names)
     return in_picture(sight, chance[..., None], size)[..., 0]
+
+
+def shows_face(sight: DenseSight, size: tuple[int, int]) -> Float[Array, "H W"]:
+    """1 where a pixel of the picture surely shows the person's own surface (`FACE`), 0 where it surely does not."""
+    return jnp.clip(2.0 * shown_classes(sight, size) - 0.5, 0.0, 1.0)
 
 
 def shown_normals(sight: DenseSight, size: tuple[int, int]) -> Float[Array, "H W 3"]:

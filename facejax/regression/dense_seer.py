@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from facejax.camera import quaternion_to_matrix, seen_rotation
 from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.load import load_face_model
 from facejax.fitting import NO_POINTS, Seer, Sight, SurfacePoints
@@ -17,10 +16,11 @@ from facejax.regression.dense import (
     ASSET,
     DenseNetwork,
     DenseSight,
+    head_up,
     load_dense,
     see_dense,
-    shown_classes,
     shown_normals,
+    shows_face,
 )
 from facejax.synthetic.labels import CLASS
 from facejax.unwrap.texels import Texels, mesh_texels
@@ -56,10 +56,9 @@ def see_pixels(
     landmarks: Float[Array, "68 2"],
 ) -> Sight:
     """Mask, normals and, for the default head, points of the surface. Arguments as for `Seer.apply`."""
-    turn = quaternion_to_matrix(seen_rotation(params.pose))
-    sight = see_dense(evidence.network, image, landmarks, jnp.stack([turn[0, 1], -turn[1, 1]]))
+    sight = see_dense(evidence.network, image, landmarks, head_up(params.pose))
     size = image.shape[0], image.shape[1]
-    shown = shown_classes(sight, size)
+    shown = shows_face(sight, size)
     understood = _box_mean(shown, landmarks) > LEAST_SHOWN
     points = surface_points(evidence, model, sight) if model.name == HEAD else NO_POINTS
     return Sight(points, jnp.where(understood, shown, 1.0), shown_normals(sight, size))
