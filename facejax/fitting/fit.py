@@ -33,7 +33,9 @@ class FittedFaces:
     params: FaceParams  # the camera is in pixels of the photograph
     landmarks: Float[Array, "*N 68 2"]  # projected, pixels of the photograph
     moving: Bool[Array, "*N"]  # the jaw landmarks follow the visible outline
-    psnr_face: Float[Array, "*N"]  # dB over the rendered face; NaN where it covers almost nothing
+    psnr_face: Float[
+        Array, "*N"
+    ]  # dB over the rendered face where the photo shows it; NaN where that is almost nothing
     losses: dict[str, Float[Array, "*N T"]]  # per stage: the weighted total before each step
     terms: dict[str, dict[str, Float[Array, "*N T"]]]  # per stage: the weighted terms that make it up
     converged: dict[str, Bool[Array, "*N"]]
@@ -41,6 +43,7 @@ class FittedFaces:
     finite: Bool[Array, "*N"]  # parameters are finite, and no stage diverged
     stages: dict[str, FaceParams]  # per stage: the parameters after it, as `params`
     identity_distance: Float[Array, "*N"] | None = None  # of the render over the photo, to the photo; None: no network
+    shown: Float[Array, "*N"] | None = None  # share of the rendered face that the photo shows; None: no network looked
 
     def __len__(self) -> int:
         return self.psnr_face.shape[0]
@@ -145,7 +148,16 @@ def _fit_one(
         finite=finite & jnp.all(jnp.array([step < 0 for step in diverged_at.values()], dtype=bool)),
         stages={name: in_photo(params) for name, params in after.items()},
         identity_distance=_identity_distance(scene, ingredients),
+        shown=_shown(model, scene),
     )
+
+
+def _shown(model: FaceModel, scene: Scene) -> Float[Array, ""] | None:
+    """How much of the rendered face nothing hides: no hair, glasses or hands."""
+    if scene.seen.sight.shown is None:
+        return None
+    whole = face_mask(model, scene.rendering) * scene.seen.valid
+    return jnp.sum(whole * scene.seen.sight.shown) / jnp.maximum(jnp.sum(whole), 1.0)
 
 
 def _identity_distance(scene: Scene, ingredients: Ingredients) -> Float[Array, ""] | None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.camera import Pose, quaternion_to_matrix, seen_rotation
@@ -119,13 +120,21 @@ def shown_classes(sight: DenseSight, size: tuple[int, int], names: tuple[str, ..
       size: height and width of the picture.
       names: of facejax.synthetic.labels.CLASSES.
     """
-    chance = sum(sight.probability[..., CLASS[name]] for name in names)
-    return in_picture(sight, chance[..., None], size)[..., 0]
+    return in_picture(sight, _chance(sight, names)[..., None], size)[..., 0]
+
+
+def _chance(sight: DenseSight, names: tuple[str, ...]) -> Float[Array, "s s"]:
+    return jnp.asarray(sum(sight.probability[..., CLASS[name]] for name in names))
 
 
 def shows_face(sight: DenseSight, size: tuple[int, int]) -> Float[Array, "H W"]:
-    """1 where a pixel of the picture surely shows the person's own surface (`FACE`), 0 where it surely does not."""
-    return jnp.clip(2.0 * shown_classes(sight, size) - 0.5, 0.0, 1.0)
+    """1 where a pixel of the picture surely shows the person's own surface (`FACE`), 0 where it surely does not.
+
+    One pixel of the network's crop around everything else counts to it: thin frames and strands, shadows, blur.
+    """
+    chance = _chance(sight, FACE)
+    around = jax.lax.reduce_window(chance, np.asarray(1.0, chance.dtype), jax.lax.min, (3, 3), (1, 1), "SAME")
+    return jnp.clip(2.0 * in_picture(sight, around[..., None], size)[..., 0] - 0.5, 0.0, 1.0)
 
 
 def shown_normals(sight: DenseSight, size: tuple[int, int]) -> Float[Array, "H W 3"]:
