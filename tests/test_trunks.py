@@ -25,9 +25,8 @@ from facejax.regression.regressor import (
     regress_crops,
     store_config,
 )
-from facejax.regression.training import Augmentation, Recipe, crop_picture, make_optimizer
+from facejax.regression.training import UNKNOWN, Augmentation, Recipe, crop_parsing, crop_picture, make_optimizer
 from facejax.synthetic.labels import CLASS, CLASSES
-from facejax.synthetic.warp import resample_labels
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from regressor.recipes import RECIPES, encoder_config
@@ -132,40 +131,39 @@ def test_the_cross_entropy_is_least_where_it_says_the_labels():
     np.testing.assert_allclose(gradient, 0, atol=1e-6)
 
 
-def test_labels_are_resampled_to_their_nearest_pixels():
-    labels = np.random.default_rng(0).integers(1, 9, (20, 30)).astype(np.uint8)
-    resample = jax.jit(resample_labels, static_argnums=2)
-    same = resample(jnp.asarray(labels), jnp.eye(2, 3), 20)
-    np.testing.assert_array_equal(same, labels[:, :20])
-    twice = resample(jnp.asarray(labels), 2.0 * jnp.eye(2, 3), 40)
-    np.testing.assert_array_equal(twice, np.repeat(np.repeat(labels, 2, 0), 2, 1)[:40, :40])
-    moved = jnp.array([[1.0, 0.0, 5.0], [0.0, 1.0, 0.0]])
-    for border, left in ((0, labels[:, :1]), (1, 0), (2, labels[:, 4::-1]), (3, 0)):
-        found = np.asarray(resample(jnp.asarray(labels), moved, 20, border))
-        np.testing.assert_array_equal(found[:, 5:], labels[:, :15])
-        np.testing.assert_array_equal(found[:, :5], np.broadcast_to(left, (20, 5)))
-
-
 def test_a_crops_parsing_map_moves_with_its_pixels():
     """The picture shows its own classes as grey levels; what covers the crop is an occluder."""
     classes = np.random.default_rng(0).integers(0, 5, (6, 6)).repeat(16, 0).repeat(16, 1).astype(np.uint8)
     image = np.repeat(classes[..., None] * 50, 3, axis=-1)
     config = RegressorConfig(encoder=EncoderConfig(size=64))
     corners = jnp.array([20.0, 20.0]), jnp.array([76.0, 76.0])
-    cut = jax.jit(
-        lambda key, augmentation: crop_picture(
-            key, config, augmentation, jnp.asarray(image), *corners, jnp.asarray(classes)
-        ),
-        static_argnums=1,
-    )
+
+    def cut(key, augmentation):
+        crop = crop_picture(key, config, augmentation, jnp.asarray(image), *corners)
+        return crop.image, crop_parsing(jnp.asarray(classes), crop)
+
+    cut = jax.jit(cut, static_argnums=1)
     for seed in range(3):
         still = Augmentation(occluders=0.0, camera=0.0)
-        plain = cut(jax.random.key(seed), still)
-        covered = cut(jax.random.key(seed), replace(still, occluders=1.0))
-        grey, found = np.asarray(plain.image[..., 0]) * 255 / 50, np.asarray(plain.parsing)
-        sure = np.abs(grey - np.round(grey)) < 0.02  # not on an edge
-        assert sure.mean() > 0.5
-        assert (np.round(grey) == found)[sure].mean() > 0.97
-        hidden = np.asarray(covered.parsing) == CLASS["occluder"]
+        shown, found = map(np.asarray, cut(jax.random.key(seed), still))
+        covered = np.asarray(cut(jax.random.key(seed), replace(still, occluders=1.0))[1])
+        grey = shown[..., 0] * 255 / 50
+        known = (found != UNKNOWN) & (np.abs(grey - np.round(grey)) < 0.02)  # not on an edge
+        assert known.mean() > 0.5
+        assert (np.round(grey) == found)[known].mean() > 0.97
+        hidden = covered == CLASS["occluder"]
         assert 0 < hidden.mean() < 0.9
-        np.testing.assert_array_equal(np.asarray(covered.parsing)[~hidden], found[~hidden])
+        np.testing.assert_array_equal(covered[~hidden], found[~hidden])
+
+
+def test_pixels_beyond_the_picture_are_unknown():
+    config = RegressorConfig(encoder=EncoderConfig(size=32))
+    still = Augmentation(shift=0.0, zoom=0.0, roll=0.0, stretch=0.0, bend=0.0, occluders=0.0, camera=0.0)
+    image, corners = jnp.zeros((32, 32, 3), jnp.uint8), (jnp.array([0.0, 8.0]), jnp.array([16.0, 24.0]))
+    crop = jax.jit(lambda key: crop_picture(key, config, still, image, *corners))(jax.random.key(0))
+    found = np.asarray(crop_parsing(jnp.ones((32, 32), jnp.uint8), crop))
+    side = 16 * config.margin  # of the crop, whose centre is at (8, 16)
+    beyond = round((side / 2 - 8) * 32 / side)
+    assert beyond > 3 and (found[:, :beyond] == UNKNOWN).all() and (found[:, beyond:] == 1).all()
+    labels = np.asarray(token_labels(jnp.asarray(found[None]), 2, 4, 4))
+    assert labels[0, 0, 0].sum() < 1 and labels[0, 0, 3].sum() == 1

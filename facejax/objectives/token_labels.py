@@ -13,12 +13,12 @@ def token_labels(parsing: UInt8[Array, "N S S"], classes: int, rows: int, column
     """The share of each class among the pixels of each cell of a grid.
 
     Args:
-      parsing: the class of each pixel.
+      parsing: the class of each pixel; K and above: not known, which belongs to no class.
       classes: their number K.
       rows, columns: of the grid; they divide S.
 
     Returns:
-      The shares, which sum to 1 over the classes.
+      The shares, which sum to that of the known pixels.
 
     Raises:
       ValueError: when the grid does not divide the picture.
@@ -31,5 +31,5 @@ def token_labels(parsing: UInt8[Array, "N S S"], classes: int, rows: int, column
 
 
 def soft_cross_entropy(logits: Float[Array, "*B K"], labels: Float[Array, "*B K"]) -> Float[Array, ""]:
-    """Mean of - sum_k label_k log softmax(logits)_k, for labels that sum to 1."""
+    """Mean of - sum_k label_k log softmax(logits)_k; labels that sum to less than 1 count less."""
     return -jnp.mean(jnp.sum(labels * jax.nn.log_softmax(logits), axis=-1))

@@ -21,7 +21,9 @@ from facejax.regression.regressor import RegressorConfig, from_params, split_blo
 from facejax.synthetic.camera_effects import photograph
 from facejax.synthetic.labels import CLASS
 from facejax.synthetic.occluders import occlude
-from facejax.synthetic.warp import bend_points, draw_bend, resample, resample_labels
+from facejax.synthetic.warp import bend_points, draw_bend, pick, resample
+
+UNKNOWN = 255  # the class of a pixel that is not in the rendered picture; it counts nowhere
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class View(NamedTuple):
     image: Float[Array, "s s 3"]
     landmarks: Float[Array, "68 2"]  # half sides from the centre
     coefficients: Float[Array, " C"]
-    parsing: UInt8[Array, "s s"] | None = None  # what each pixel shows
+    parsing: UInt8[Array, "s s"] | None = None  # see `crop_parsing`
 
 
 @jax.tree_util.register_dataclass
@@ -241,7 +243,7 @@ class Cropped(NamedTuple):
     offset: Float[Array, " 2"]
     angle: Float[Array, ""]  # rotation in `linear`, radians
     bend: Float[Array, "K K 2"] | None  # see `synthetic.warp.draw_bend`
-    parsing: UInt8[Array, "s s"] | None = None
+    hidden: Float[Array, "s s"] | None  # where something was put in front of the face; None: nowhere
 
 
 def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Augmentation, example: Example) -> View:
@@ -258,8 +260,8 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
     """
     size = config.encoder.size
     low, high = example.landmarks.min(axis=0), example.landmarks.max(axis=0)
-    cropped = crop_picture(key, config, augmentation, example.image, low, high, example.parsing)
-    image, linear, offset, angle, bend, parsing = cropped
+    cropped = crop_picture(key, config, augmentation, example.image, low, high)
+    image, linear, offset, angle, bend, _ = cropped
     params = roll_params(example.params, angle)
     assert isinstance(params.camera, PerspectiveCamera)
     scale = jnp.sqrt(jnp.linalg.det(linear))
@@ -267,7 +269,23 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
     coefficients = from_params(config, replace(params, camera=camera))
     points = example.landmarks @ linear.T + offset[None]
     points = points if bend is None else bend_points(bend, size, points)  # the coefficients ignore bend and stretch
+    parsing = None if example.parsing is None else crop_parsing(example.parsing, cropped)
     return View(image, points * (2.0 / size) - 1.0, coefficients, parsing)
+
+
+def crop_parsing(parsing: UInt8[Array, "S S"], crop: Cropped) -> UInt8[Array, "s s"]:
+    """What each pixel of a crop shows: the nearest pixel's class, an occluder, or UNKNOWN beyond the picture.
+
+    Args:
+      parsing: of the picture.
+      crop: its place in it.
+    """
+    affine = jnp.concatenate([crop.linear, crop.offset[:, None]], axis=1)
+    found, inside = pick(parsing, affine, len(crop.image), crop.bend)
+    found = jnp.where(inside, found, jnp.asarray(UNKNOWN, found.dtype))
+    if crop.hidden is None:
+        return found
+    return jnp.where(crop.hidden > 0.5, jnp.asarray(CLASS["occluder"], found.dtype), found)
 
 
 def crop_picture(
@@ -277,7 +295,6 @@ def crop_picture(
     image: UInt8[Array, "S S 3"],
     low: Float[Array, " 2"],
     high: Float[Array, " 2"],
-    parsing: UInt8[Array, "S S"] | None = None,
 ) -> Cropped:
     """A random crop around the box of the 68 landmarks.
 
@@ -287,7 +304,6 @@ def crop_picture(
       augmentation: how the crop varies.
       image: bytes.
       low, high: the corners of the box, pixels.
-      parsing: what each pixel shows; what is put in front of the crop is an occluder in it.
 
     Returns:
       The crop, and its place in the picture.
@@ -306,13 +322,10 @@ def crop_picture(
     border = jax.random.categorical(keys[3], jnp.log(jnp.array([0.6, 0.15, 0.05, 0.2])))
     bend = draw_bend(keys[6], size, augmentation.bend) if augmentation.bend > 0 else None
     crop = image.astype(jnp.float32) / 255.0
-    affine = jnp.concatenate([linear, offset[:, None]], axis=1)
-    crop = resample(crop, affine, size, border, bend=bend)
-    labels = None if parsing is None else resample_labels(parsing, affine, size, border, bend=bend)
+    crop = resample(crop, jnp.concatenate([linear, offset[:, None]], axis=1), size, border, bend=bend)
+    hidden = None
     if augmentation.occluders > 0:
         crop, hidden = occlude(keys[4], crop, augmentation.occluders)
-        if labels is not None:
-            labels = jnp.where(hidden > 0.5, jnp.asarray(CLASS["occluder"], labels.dtype), labels)
     if augmentation.camera > 0:
         crop = photograph(keys[5], crop, augmentation.camera)
-    return Cropped(crop, linear, offset, angle, bend, labels)
+    return Cropped(crop, linear, offset, angle, bend, hidden)

@@ -182,13 +182,12 @@ def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRec
       The crop and its points.
     """
     image, points, visible, box, size = (jnp.asarray(leaf) for leaf in example)
-    cropped = crop_picture(key, config, recipe.wild_augmentation, image, box[:2], box[2:])
-    linear, offset, bend = cropped.linear, cropped.offset, cropped.bend
+    crop, linear, offset, _, bend, _ = crop_picture(key, config, recipe.wild_augmentation, image, box[:2], box[2:])
     half = 2.0 / config.encoder.size
     points = points @ linear.T + offset[None]
     points = points if bend is None else bend_points(bend, config.encoder.size, points)
     points = points * half - 1.0
-    return Given(cropped.image, points, visible, size * jnp.linalg.norm(linear[:, 0]) * half)
+    return Given(crop, points, visible, size * jnp.linalg.norm(linear[:, 0]) * half)
 
 
 def labelled_view(view: View) -> Given:

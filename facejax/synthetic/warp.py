@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from facejax.synthetic.fields import normal, separable, stretch
 
@@ -80,9 +80,10 @@ def resample(
       The new picture.
     """
     height, width = image.shape[:2]
-    square = _square(affine)
+    linear = affine[:, :2]
+    square = _squared_scale(linear)
     image = jax.lax.optimization_barrier(_smooth(image, jnp.clip(0.125 * (1.0 / square - 1.0), 0.0, 0.375)))
-    x, y = _sources(affine, size, bend)
+    x, y = source_positions(affine, size, bend)
     outside = jnp.maximum(jnp.maximum(-x, x - width) / width, jnp.maximum(-y, y - height) / height)
     mirrored = border == 2
     crop = _bilinear(image, jnp.where(mirrored, _mirror(x, width), x), jnp.where(mirrored, _mirror(y, height), y))
@@ -91,47 +92,44 @@ def resample(
     return crop * jnp.where((border == 3) & (outside > 0), 0.0, 1.0)[..., None]
 
 
-def resample_labels(
-    labels: UInt8[Array, "H W"],
-    affine: Float[Array, "2 3"],
-    size: int,
-    border: Array | int = 0,
-    *,
-    bend: Float[Array, "K K 2"] | None = None,
-) -> UInt8[Array, "{size} {size}"]:
-    """The class of each pixel of `resample`'s picture, by nearest neighbours; arguments as there.
+def source_positions(
+    affine: Float[Array, "2 3"], size: int, bend: Float[Array, "K K 2"] | None = None
+) -> tuple[Float[Array, "{size} {size}"], Float[Array, "{size} {size}"]]:
+    """The x and y in the old picture of each pixel of the new one, pixels (a pixel's centre is at a half).
 
-    Class 0, the background, lies beyond the border where `resample` has a blurred copy or black.
+    Args:
+      affine, size, bend: as for `resample`.
     """
-    height, width = labels.shape
-    x, y = _sources(affine, size, bend)
-    outside = (x < 0) | (x > width) | (y < 0) | (y > height)
-    x, y = (jnp.where(border == 2, _mirror(at, length), at) for at, length in ((x, width), (y, height)))
-    column, row = (
-        jnp.clip(jnp.floor(at), 0.0, length - 1.0).astype(jnp.int32) for at, length in ((x, width), (y, height))
-    )
-    taken = labels.reshape(height * width)[row * width + column]
-    return jnp.where(outside & ((border == 1) | (border == 3)), jnp.zeros_like(taken), taken)
-
-
-def _square(affine: Float[Array, "2 3"]) -> Float[Array, ""]:
-    """The square of the map's scale."""
-    return jnp.maximum(affine[0, 0] * affine[1, 1] - affine[0, 1] * affine[1, 0], 1e-12)
-
-
-def _sources(
-    affine: Float[Array, "2 3"], size: int, bend: Float[Array, "K K 2"] | None
-) -> tuple[Float[Array, "S S"], Float[Array, "S S"]]:
-    """x and y, in the old picture, of each pixel's centre in the new one."""
     linear, offset = affine[:, :2], affine[:, 2]
-    inverse = jnp.stack([jnp.stack([linear[1, 1], -linear[0, 1]]), jnp.stack([-linear[1, 0], linear[0, 0]])])
-    inverse = inverse / _square(affine)
+    square = _squared_scale(linear)
+    inverse = jnp.stack([jnp.stack([linear[1, 1], -linear[0, 1]]), jnp.stack([-linear[1, 0], linear[0, 0]])]) / square
     at = jnp.arange(size, dtype=float) + 0.5
     dx, dy = (at - offset[0])[None, :], (at - offset[1])[:, None]
     if bend is not None:
         weights = _spline(at / size, bend.shape[0])
         dx, dy = (step + weights @ bend[..., axis] @ weights.T for axis, step in enumerate((dx, dy)))
-    return inverse[0, 0] * dx + inverse[0, 1] * dy, inverse[1, 0] * dx + inverse[1, 1] * dy
+    x = inverse[0, 0] * dx + inverse[0, 1] * dy
+    y = inverse[1, 0] * dx + inverse[1, 1] * dy
+    return x, y
+
+
+def pick(
+    labels: Shaped[Array, "H W *C"], affine: Float[Array, "2 3"], size: int, bend: Float[Array, "K K 2"] | None = None
+) -> tuple[Shaped[Array, "{size} {size} *C"], Bool[Array, "{size} {size}"]]:
+    """The nearest pixels of a map of labels under the map that `resample` applies, and whether they lie in it.
+
+    Args:
+      labels: (H, W, ...), of any type.
+      affine, size, bend: as for `resample`.
+    """
+    height, width = labels.shape[:2]
+    x, y = (jnp.floor(at).astype(jnp.int32) for at in source_positions(affine, size, bend))
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return labels[jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)], inside
+
+
+def _squared_scale(linear: Float[Array, "2 2"]) -> Float[Array, ""]:
+    return jnp.maximum(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0], 1e-12)
 
 
 def _smooth(image: Float[Array, "H W 3"], side: Float[Array, ""]) -> Float[Array, "H W 3"]:
