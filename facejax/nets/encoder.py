@@ -114,7 +114,7 @@ def _check_trunk(config: EncoderConfig, trunk: Trunk) -> None:
         raise ValueError("trunk with batch normalisation cannot be trained here: pass LVViTConfig(norm='group')")
 
 
-def decays(path: Any, leaf: Array) -> bool:
+def decays(path: Any, leaf: Any) -> bool:
     """Whether weight decay concerns a parameter at `path` in the tree: no biases, positions, or random features."""
     return leaf.ndim > 1 and getattr(path[-1], "key", None) not in UNDECAYED
 
