@@ -157,7 +157,7 @@ def t2t_params(layers: int, theirs: dict[str, np.ndarray]) -> Any:
 def check_lv_vit() -> dict[str, float]:
     replace_timm()
     config = replace(LV_VIT["S"], classes=CLASSES, token_classes=CLASSES)
-    module = import_module("tlt.models.lvvit")
+    module: Any = import_module("tlt.models.lvvit")
     (top, bottom), (left, right) = np.asarray(BOX.rows), np.asarray(BOX.columns)
     module.rand_bbox = lambda size, share: (top, left, bottom, right)  # which is random there
     model = randomize_torch(module.lvvit_s(num_classes=CLASSES))

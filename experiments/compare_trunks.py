@@ -1,4 +1,4 @@
-"""The regressor with different trunks at equal cost: the table of docs/measurements/regression.md.
+"""The regressor with different trunks at equal cost: a table of docs/measurements/regression.md.
 
     python experiments/train_regressor.py render --pool POOL --shards 24 --size 160 --dense
     taskset -c 1 python experiments/compare_trunks.py --pool POOL --data AFLW2000 --out OUT --minutes 8
@@ -55,8 +55,6 @@ class Args:
     """only the first benchmark faces"""
     seed: int = 0
 
-    wild: Path = Path()  # what Bench does not need here
-
 
 def main(args: Args) -> None:
     bench: Any = Bench(args)  # type: ignore[arg-type]
@@ -99,7 +97,7 @@ def steps_of(path: Path, args: Args, config: RegressorConfig, recipe: Recipe, so
     """So many steps fit into the minutes; measured once, so that a resumed run has the same schedule."""
     if path.exists():
         return json.loads(path.read_text())["steps"]
-    state, views, step = loop._one_branch(config, recipe, anchors, args.seed, None)
+    state, views, step = loop.one_branch(config, recipe, anchors, args.seed, None)
     key, taken = jax.random.key(0), []
     for number in range(14):
         start = time.process_time()

@@ -124,7 +124,7 @@ def run(
     elif isinstance(recipe, CostRecipe):
         state, views, step = _parameter_costs(config, recipe, anchors, source, seed, start)
     else:
-        state, views, step = _one_branch(config, recipe, anchors, seed, start)
+        state, views, step = one_branch(config, recipe, anchors, seed, start)
     key = jax.random.key(seed + 1)
 
     def draw(number: int) -> Any:
@@ -145,7 +145,7 @@ def run(
     )
 
 
-def _one_branch(config: RegressorConfig, recipe: Recipe, anchors: Anchors, seed: int, start: Any):
+def one_branch(config: RegressorConfig, recipe: Recipe, anchors: Anchors, seed: int, start: Any):
     """The first state, a function that makes a batch's views, and the step."""
     state = init_state(config, recipe, jax.random.key(seed))
     if start is not None:
@@ -159,7 +159,7 @@ def _parameter_costs(
     config: RegressorConfig, recipe: CostRecipe, anchors: Anchors, source: Source, seed: int, start: Any
 ):
     """The same with 3DDFA's costs, whitened by the first pictures."""
-    state, views, _ = _one_branch(config, recipe, anchors, seed, start)
+    state, views, _ = one_branch(config, recipe, anchors, seed, start)
     true = jit(lambda key, batch: _views(key, config, recipe, batch).coefficients)
     some = [true(jax.random.key(number), source(number)) for number in range(-(-WHITENED // recipe.batch))]
     space = cost_space(config, anchors, jnp.concatenate(some))
