@@ -24,6 +24,7 @@ from facejax.fitting import (
     FeatureNetwork,
     Ingredients,
     Recipe,
+    Seer,
     arcface_network,
     dlib_network,
     encoder_network,
@@ -33,6 +34,7 @@ from facejax.fitting import (
 from facejax.fitting.ingredients import LINEAR as OWN
 from facejax.fitting.terms import TERMS
 from facejax.generative_renderer import GARAppearance, GenerativeRenderer, load_gar, normals_network
+from facejax.regression.dense_seer import dense_seer
 from facejax.regression.regressor import load_regressor
 from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
 
@@ -69,6 +71,9 @@ APPEARANCES: dict[str, Callable[[Sources], Appearance]] = {
     "detailed": lambda sources: SurfaceAppearance(DetailedTexture(sources.load_decoder())),
     "gar": lambda sources: GARAppearance(sources.load_renderer()),
 }
+
+
+SEERS: dict[str, Callable[[], Seer]] = {"dense": dense_seer}
 
 
 def register_appearance(name: str, make: Callable[[Sources], Appearance]) -> None:
@@ -163,7 +168,8 @@ def ingredients_for(
     recogniser = load_recogniser() if measure and recipe.stages else None
     if recogniser is not None:
         networks["identity"] = identity_network(recogniser)
-    return Ingredients(appearances, dict(sorted(networks.items())))
+    seers = {name: SEERS[name]() for name in recipe.seers if name in SEERS}
+    return Ingredients(appearances, dict(sorted(networks.items())), seers)
 
 
 def _own_recogniser(recipe: Recipe) -> FeatureNetwork:

@@ -18,6 +18,7 @@ from facejax.fitting import (
     Ingredients,
     Priors,
     Seer,
+    Sight,
     Stage,
     SurfacePoints,
     fit_crops,
@@ -26,7 +27,7 @@ from facejax.fitting import (
     prepare_crops,
 )
 from facejax.fitting.scene import Observation, project_landmarks, resize
-from facejax.fitting.surface_points import NO_POINTS, project_points, see_points
+from facejax.fitting.surface_points import NO_POINTS, project_points, see
 from facejax.objectives import landmark_distance, surface_point_distance
 from facejax.programs import jit
 
@@ -62,8 +63,8 @@ def drawn_into(pixels: np.ndarray) -> np.ndarray:
     return picture
 
 
-def read_picture(weights, model, params, image, landmarks) -> SurfacePoints:
-    return places(image.reshape(-1)[: 2 * len(SOME)].reshape(-1, 2) * SIDE * weights)
+def read_picture(weights, model, params, image, landmarks) -> Sight:
+    return Sight(places(image.reshape(-1)[: 2 * len(SOME)].reshape(-1, 2) * SIDE * weights))
 
 
 def seer(name: str) -> Ingredients:
@@ -123,11 +124,13 @@ def test_another_resolution_scales_the_points():
     points = true_places(params)
     marks = project_landmarks(toy_model(), params, jnp.asarray(False))
     blank = jnp.zeros((SIDE, SIDE, 3)), jnp.ones((SIDE, SIDE)), marks, jnp.ones(68), jnp.float32(30.0)
-    seen = Observation(*blank, jnp.asarray(False), points=points)
+    seen = Observation(*blank, jnp.asarray(False), sight=Sight(points))
     small, camera = resize(seen, params, SIDE // 2)
-    np.testing.assert_allclose(small.points.pixels, points.pixels / 2, rtol=1e-6)
-    np.testing.assert_allclose(project_points(toy_model(), camera, small.points), small.points.pixels, atol=1e-3)
-    np.testing.assert_array_equal(small.points.weights, points.weights)
+    np.testing.assert_allclose(small.sight.points.pixels, points.pixels / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        project_points(toy_model(), camera, small.sight.points), small.sight.points.pixels, atol=1e-3
+    )
+    np.testing.assert_array_equal(small.sight.points.weights, points.weights)
 
 
 def fitted(seeds, recipe, ingredients):
@@ -206,5 +209,39 @@ def test_points_that_are_not_finite_do_not_count():
     broken = np.asarray(true_places(params).pixels).copy()
     broken[3, 0] = np.nan
     own = seer(toy_model().name).seers
-    seen = see_points(own, toy_model(), params, jnp.asarray(drawn_into(broken)), jnp.zeros((68, 2)))
+    seen = see(own, toy_model(), params, jnp.asarray(drawn_into(broken)), jnp.zeros((68, 2))).points
     assert float(seen.weights[3]) == 0 and float(seen.weights[4]) > 0 and np.isfinite(seen.pixels).all()
+
+
+def half_hidden(weights, model, params, image, landmarks) -> Sight:
+    """The left half of the picture shows something else than the face."""
+    shown = jnp.broadcast_to(jnp.where(jnp.arange(SIDE) < SIDE // 2, 0.0, 1.0), (SIDE, SIDE))
+    return Sight(shown=shown * weights)
+
+
+def test_pixels_that_show_something_else_do_not_count():
+    """A black bar over half of the face leaves the colours of the other half as they are without it."""
+    colours = Stage("colours", 30, (("albedo", 0.1), ("light", 0.05)), (("pixels", 1.0), ("albedo", 0.01)))
+    recipe = replace(LINEAR, contour="static", stages=(colours,))
+    hidden = Ingredients(seers={"bar": Seer(jnp.ones(()), half_hidden, None, "a bar")})
+    blank = lambda part: jnp.asarray(np.where(np.arange(SIDE)[:, None] < part, 0.0, 0.5) * np.ones((SIDE, SIDE, 3)))  # noqa: E731
+    faces = {}
+    for bar in (0, SIDE // 2):
+        crops = prepare_crops(
+            [np.asarray(blank(bar))], [np.asarray(project_landmarks(toy_model(), truth(0), jnp.asarray(False)))]
+        )
+        crops = crops._replace(images=blank(bar)[None].astype(jnp.float32), valid=jnp.ones((1, SIDE, SIDE)))
+        faces[bar] = jit(partial(fit_crops, recipe=replace(recipe, size=SIDE)))(toy_model(), crops, ingredients=hidden)
+    same = [np.asarray(face.params.light) for face in faces.values()]
+    np.testing.assert_allclose(*same, atol=1e-3)
+
+
+def test_masks_multiply_and_the_first_normals_count():
+    up, side = jnp.array([0.0, 1.0, 0.0]), jnp.array([1.0, 0.0, 0.0])
+    everywhere = lambda vector: jnp.broadcast_to(vector, (SIDE, SIDE, 3))  # noqa: E731
+    first = Seer(None, lambda *_: Sight(shown=jnp.full((SIDE, SIDE), 0.5), normal=everywhere(up)), None, "a")
+    second = Seer(None, lambda *_: Sight(shown=jnp.full((SIDE, SIDE), 0.4), normal=everywhere(side)), None, "b")
+    seen = see({"a": first, "b": second}, toy_model(), truth(0), jnp.zeros((SIDE, SIDE, 3)), jnp.zeros((68, 2)))
+    assert seen.shown is not None and seen.normal is not None and seen.points.count == 0
+    np.testing.assert_allclose(seen.shown, 0.2, rtol=1e-6)
+    np.testing.assert_allclose(seen.normal[0, 0], up)

@@ -115,6 +115,7 @@ def write_fitted_face(
             "jaw_follows_outline": face.moving,
             "pose_degrees": {"pitch": pitch, "yaw": yaw, "roll": roll},
             "psnr_face": face.psnr_face,
+            **({} if face.shown is None else {"shown": face.shown}),
             **describe_identity(face, ingredients),
             "losses": {name: trace for name, trace in face.losses.items()},
             "converged": face.converged,

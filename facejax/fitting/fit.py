@@ -20,7 +20,7 @@ from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
 from facejax.fitting.scene import Observation, Scene, face_mask, look
 from facejax.fitting.stages import change_appearance, check_stage, run_stage
-from facejax.fitting.surface_points import see_points
+from facejax.fitting.surface_points import see
 from facejax.fitting.terms import TERMS, Term
 from facejax.objectives import psnr
 
@@ -33,7 +33,9 @@ class FittedFaces:
     params: FaceParams  # the camera is in pixels of the photograph
     landmarks: Float[Array, "*N 68 2"]  # projected, pixels of the photograph
     moving: Bool[Array, "*N"]  # the jaw landmarks follow the visible outline
-    psnr_face: Float[Array, "*N"]  # dB over the rendered face; NaN where it covers almost nothing
+    psnr_face: Float[
+        Array, "*N"
+    ]  # dB over the rendered face where the photo shows it; NaN where that is almost nothing
     losses: dict[str, Float[Array, "*N T"]]  # per stage: the weighted total before each step
     terms: dict[str, dict[str, Float[Array, "*N T"]]]  # per stage: the weighted terms that make it up
     converged: dict[str, Bool[Array, "*N"]]
@@ -41,6 +43,7 @@ class FittedFaces:
     finite: Bool[Array, "*N"]  # parameters are finite, and no stage diverged
     stages: dict[str, FaceParams]  # per stage: the parameters after it, as `params`
     identity_distance: Float[Array, "*N"] | None = None  # of the render over the photo, to the photo; None: no network
+    shown: Float[Array, "*N"] | None = None  # share of the rendered face that the photo shows; None: no network looked
 
     def __len__(self) -> int:
         return self.psnr_face.shape[0]
@@ -110,13 +113,13 @@ def _fit_one(
         steps=recipe.landmark_steps,
     )
     start = from_points()
-    points = see_points(ingredients.seers, model, start.params, crop.images, crop.landmarks)
-    if points.count and recipe.priors.points:
-        start = from_points(points=points)
+    sight = see(ingredients.seers, model, start.params, crop.images, crop.landmarks)
+    if sight.points.count and recipe.priors.points:
+        start = from_points(points=sight.points)
     weights = jnp.where(jnp.arange(crop.landmarks.shape[0]) < JAW, 0.5, 1.0)
     weights = weights if crop.start is None else weights * crop.start.confidence
     size = box_size(crop.landmarks)
-    seen = Observation(crop.images, crop.valid, crop.landmarks, weights, size, start.moving, crop.data, points)
+    seen = Observation(crop.images, crop.valid, crop.landmarks, weights, size, start.moving, crop.data, sight)
     params = solve_skin(model, start.params, seen, priors=recipe.priors)
     after, traces = {"landmarks": params}, {}
     name, appearance = OWN, ingredients.appearance(OWN, model)
@@ -137,7 +140,7 @@ def _fit_one(
         params=in_photo(params),
         landmarks=(scene.landmarks - crop.offset[None]) / crop.scale,
         moving=start.moving,
-        psnr_face=psnr(scene.rendering.color, crop.images, face_mask(model, scene.rendering) * crop.valid),
+        psnr_face=psnr(scene.rendering.color, crop.images, face_mask(model, scene.rendering) * seen.comparable),
         losses={"landmarks": start.costs} | {name: trace.losses for name, trace in traces.items()},
         terms={name: trace.terms for name, trace in traces.items()},
         converged={"landmarks": start.converged} | {name: trace.converged for name, trace in traces.items()},
@@ -145,7 +148,16 @@ def _fit_one(
         finite=finite & jnp.all(jnp.array([step < 0 for step in diverged_at.values()], dtype=bool)),
         stages={name: in_photo(params) for name, params in after.items()},
         identity_distance=_identity_distance(scene, ingredients),
+        shown=_shown(model, scene),
     )
+
+
+def _shown(model: FaceModel, scene: Scene) -> Float[Array, ""] | None:
+    """How much of the rendered face nothing hides: no hair, glasses or hands."""
+    if scene.seen.sight.shown is None:
+        return None
+    whole = face_mask(model, scene.rendering) * scene.seen.valid
+    return jnp.sum(whole * scene.seen.sight.shown) / jnp.maximum(jnp.sum(whole), 1.0)
 
 
 def _identity_distance(scene: Scene, ingredients: Ingredients) -> Float[Array, ""] | None:

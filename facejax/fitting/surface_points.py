@@ -1,5 +1,9 @@
-"""Points of the model's surface that a network finds in a photograph, as evidence of a fit besides the 68 landmarks."""
+"""What networks see in a photograph, as evidence of a fit besides the 68 landmarks.
 
+That is: points of the model's surface, which pixels show the face, and the surface's normals.
+"""
+
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -36,27 +40,42 @@ NO_POINTS = SurfacePoints(*(np.zeros(shape, kind) for shape, kind in  # type: ig
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Sight:
+    """What is seen of one face in its crop. A network leaves out what it does not see."""
+
+    points: SurfacePoints = NO_POINTS
+    shown: Float[Array, "*B S S"] | None = None  # 1 where a pixel shows the face, 0 where hair, glasses or hands do
+    normal: Float[Array, "*B S S 3"] | None = None  # unit, camera space; shorter where it is less certain
+
+
+NOTHING_SEEN = Sight()
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Seer:
-    """A network that finds points of one face model's surface in a picture. A pytree: its weights are arguments of the
-    compiled fit. The function must be hashable and the same object from call to call (module-level functions are)."""
+    """A network that sees more of a face than its landmarks. A pytree: its weights are arguments of the compiled fit.
+    The function must be hashable and the same object from call to call (module-level functions are)."""
 
     weights: Any
-    apply: Callable[[Any, FaceModel, FaceParams, Float[Array, "S S 3"], Float[Array, "68 2"]], SurfacePoints] = field(
+    apply: Callable[[Any, FaceModel, FaceParams, Float[Array, "S S 3"], Float[Array, "68 2"]], Sight] = field(
         metadata={"static": True}
     )
-    """(weights, model, the landmark fit of the face, display values, landmarks in pixels) -> points of one picture"""
-    model: str = field(metadata={"static": True})  # the name of the face model; the fit of another one does without
+    """(weights, model, the landmark fit of the face, display values, landmarks in pixels) -> what one picture shows"""
+    model: str | None = field(metadata={"static": True})  # name of the only face model that it knows; None: any
     name: str = field(metadata={"static": True})  # for the summary
 
 
-def see_points(
+def see(
     seers: Mapping[str, Seer],
     model: FaceModel,
     params: FaceParams,
     image: Float[Array, "S S 3"],
     landmarks: Float[Array, "68 2"],
-) -> SurfacePoints:
-    """The points of all networks that know the model's surface, one face. No gradient passes.
+) -> Sight:
+    """What all networks see that know the model, one face. No gradient passes.
+
+    Points are joined, of several masks the product counts, of several normals the first.
 
     Args:
         seers: the networks.
@@ -65,11 +84,21 @@ def see_points(
         image: the crop, display values.
         landmarks: of the face, pixels of the crop.
     """
-    own = [seer for seer in seers.values() if seer.model == model.name]
-    if not own:
+    own = [seer for seer in seers.values() if seer.model in (None, model.name)]
+    sights = [jax.lax.stop_gradient(seer.apply(seer.weights, model, params, image, landmarks)) for seer in own]
+    masks = [jnp.nan_to_num(sight.shown) for sight in sights if sight.shown is not None]
+    normals = [jnp.nan_to_num(sight.normal) for sight in sights if sight.normal is not None]
+    return Sight(
+        points=_join([sight.points for sight in sights if sight.points.count]),
+        shown=math.prod(masks[1:], start=masks[0]) if masks else None,
+        normal=normals[0] if normals else None,
+    )
+
+
+def _join(each: list[SurfacePoints]) -> SurfacePoints:
+    if not each:
         return NO_POINTS
-    each = [seer.apply(seer.weights, model, params, image, landmarks) for seer in own]
-    points: SurfacePoints = jax.lax.stop_gradient(jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *each))
+    points = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *each)
     sound = jnp.isfinite(points.weights) & jnp.all(jnp.isfinite(points.pixels), axis=-1)
     return replace(
         points,
@@ -84,6 +113,17 @@ def project_points(model: FaceModel, params: FaceParams, points: SurfacePoints) 
     return project(params.camera, to_camera(params.pose, on_face))[:, :2]
 
 
-def resize_points(points: SurfacePoints, scale: float) -> SurfacePoints:
-    """The points in the same crop at another resolution."""
-    return replace(points, pixels=points.pixels * scale)
+def resize_sight(sight: Sight, scale: float, side: int) -> Sight:
+    """The same in the crop at another resolution.
+
+    Args:
+        sight: in the crop as it is.
+        scale: of the resolutions, new over old.
+        side: of the new crop, pixels.
+    """
+
+    def resized(maps: Array | None) -> Array | None:
+        return None if maps is None else jax.image.resize(maps, (side, side, *maps.shape[2:]), "linear")
+
+    points = replace(sight.points, pixels=sight.points.pixels * scale)
+    return Sight(points, resized(sight.shown), resized(sight.normal))

@@ -22,6 +22,7 @@ from facejax.objectives import (
     light_colour,
     mean_square,
     normal_consistency,
+    normal_distance,
     robust_photometric,
     surface_point_distance,
 )
@@ -57,11 +58,16 @@ def _normals(s: Scene) -> Float[Array, "S S 3"]:
 
 
 def _surface_points(s: Scene) -> Float[Array, ""]:
-    points = s.seen.points
+    points = s.seen.sight.points
     if points.count == 0:  # no network knows this model's surface
         return jnp.zeros(())
     projected = project_points(s.model, s.params, points)
     return surface_point_distance(projected, points.pixels, points.weights, s.seen.size)
+
+
+def _seen_normals(s: Scene) -> Float[Array, ""]:
+    seen = s.seen.sight.normal
+    return jnp.zeros(()) if seen is None else normal_distance(s.rendering.normal, seen, s.mask)
 
 
 def _sum_square(x: Float[Array, " N"]) -> Float[Array, ""]:
@@ -82,6 +88,7 @@ TERMS: Mapping[str, Term] = MappingProxyType(
             lambda s: landmark_distance(s.landmarks, s.seen.landmarks, s.seen.landmark_weights, s.seen.size)
         ),
         "surface_points": Term(_surface_points),
+        "seen_normals": Term(_seen_normals),
         "deep3d_landmarks": Term(lambda s: deep3d_landmark_distance(s.landmarks, s.seen.landmarks)),
         "identity": Term(lambda s: mean_square(s.params.identity)),
         "expression": Term(lambda s: mean_square(s.params.expression / expression_std(s.model, s.priors))),

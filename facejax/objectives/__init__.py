@@ -42,6 +42,7 @@ from facejax.objectives.likelihood import chance_within as chance_within
 from facejax.objectives.likelihood import landmark_likelihood as landmark_likelihood
 from facejax.objectives.pairs import coverage_distance as coverage_distance
 from facejax.objectives.pairs import normal_consistency as normal_consistency
+from facejax.objectives.pairs import normal_distance as normal_distance
 from facejax.objectives.pairs import pairing as pairing
 from facejax.objectives.pairs import same_code as same_code
 from facejax.objectives.pairs import same_geometry as same_geometry
