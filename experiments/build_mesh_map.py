@@ -1,4 +1,4 @@
-"""Where MediaPipe's 468 mesh points lie on the default head, and how far off they are (facejax/regression/mesh_surface.py).
+"""Where MediaPipe's 468 mesh points lie on the default head, for facejax/regression/mesh_surface.py.
 
     python experiments/train_regressor.py render --pool POOL --shards 4
     python experiments/build_mesh_map.py --pool POOL --out facejax/assets/mesh_map.npz --sheet map.png
@@ -33,8 +33,8 @@ from facejax.face_model.surface_landmarks import MIRROR68
 from facejax.fitting import LANDMARKS
 from facejax.images import apply_crop, face_crop
 from facejax.programs import jit
-from facejax.regression.mesh_surface import head_yaw, level_eyes
 from facejax.regression.mesh_points import MESH_INDEX, load_face_mesh, see_mesh
+from facejax.regression.mesh_surface import head_yaw, level_eyes
 from facejax.rendering import rasterize, render
 
 YAWS = (-40.0, -20.0, 0.0, 20.0, 40.0)  # degrees for which the misses are written
@@ -225,7 +225,7 @@ def find_misses(
 
 
 def draw_sheet(path: Path, model: FaceModel, points: np.ndarray, noise: np.ndarray) -> None:
-    """The mean head with the points, from green where the net is exact to red where it is not; the landmarks' in blue."""
+    """The mean head with the points, green where the net is exact and red where it is not; the landmarks' in blue."""
     size, views = 900, []
     camera = PerspectiveCamera(jnp.float32(4.2 * size), jnp.full(2, size / 2))
     colours = np.clip((noise[len(YAWS) // 2] - 0.005) / 0.025, 0, 1)

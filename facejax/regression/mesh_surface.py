@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from facejax.camera import quaternion_to_matrix, seen_rotation, to_camera
 from facejax.face_model import FaceModel, FaceParams, decode
-from facejax.fitting import Seer, SurfacePoints
+from facejax.fitting import Seer, Sight, SurfacePoints
 from facejax.fitting.landmarks import box_size
 from facejax.mesh import safe_normalize
 from facejax.regression.mesh_points import INNER, MESH_INDEX, FaceMesh, load_face_mesh, see_mesh
@@ -24,7 +24,7 @@ from facejax.regression.mesh_points import INNER, MESH_INDEX, FaceMesh, load_fac
 MAP = Path(__file__).parents[1] / "assets" / "mesh_map.npz"
 HEAD = "facejax-head"  # the name of the model whose surface the map knows
 
-FADE = 30.0, 45.0  # degrees of yaw from which the points count less, and not at all
+FADE = 15.0, 30.0  # degrees of yaw from which the points count less, and not at all
 FACING = 0.1, 0.3  # cosines between surface and line of sight at which a point does not count, and counts in full
 AGREEMENT = 0.05, 0.10  # median distance from the 68 landmarks, in face sizes: from here less, from here not at all
 
@@ -73,7 +73,7 @@ def see_surface(
     params: FaceParams,
     image: Float[Array, "S S 3"],
     landmarks: Float[Array, "68 2"],
-) -> SurfacePoints:
+) -> Sight:
     """The mesh's points in a crop. Arguments as for `Seer.apply`."""
     view, where = see_mesh(sight.mesh, image[None], landmarks[None]), sight.map
     shift, noise = where.at(head_yaw(params))
@@ -81,7 +81,7 @@ def see_surface(
     trust = jnp.where(view.face[0] > 0, 1.0, 0.0) * agreement(view.points[0], landmarks) * frontal(params)
     trust = trust * _between(facing(model, params, where.faces), *FACING)
     precision = noise**-2 / jnp.sum(where.at(jnp.zeros(()))[1] ** -2)
-    return SurfacePoints(where.faces, where.barycentric, pixels, trust * precision)
+    return Sight(SurfacePoints(where.faces, where.barycentric, pixels, trust * precision))
 
 
 def level_eyes(landmarks: Float[Array, "68 2"]) -> Float[Array, "2 2"]:
