@@ -63,7 +63,7 @@ class TextureOptions:
     delight: bool = True
     """divide the fitted light out: an albedo; without it the texture keeps the photo's light"""
     everything: bool = False
-    """also use what does not look like skin: hair, hands, glasses, hard shadows; also beards"""
+    """also use what is no skin: hair, hands, glasses, headwear"""
     batch: int = 8
     """faces fitted at once in one compiled program"""
 
