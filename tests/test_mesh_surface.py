@@ -58,11 +58,12 @@ def places(where: MeshMap):
 
 
 def test_the_map_agrees_with_the_landmarks_that_both_name():
-    """The nose, eyes and mouth of the mesh lie where ours do; its brow points lie elsewhere on the brow."""
+    """The mesh's nose and eyes lie where ours do. On the lips and brows it has its points elsewhere along the line."""
     own = np.asarray(landmarks(head(), head().mean))[INNER:]
     apart = np.linalg.norm(places(load_mesh_map())[list(MESH_INDEX)] - own, axis=1)
-    assert apart[10:].max() < 6 and np.median(apart[10:]) < 3
-    assert apart[:10].max() < 12
+    assert apart[10:31].max() < 6 and np.median(apart[10:31]) < 2.5
+    assert apart[31:].max() < 8 and np.median(apart[31:]) < 5
+    assert apart[:10].max() < 10
 
 
 def test_the_map_is_symmetric_and_on_the_skin():
