@@ -147,6 +147,8 @@ def kept_share(box: TokenBox, rows: int, columns: int) -> Float[Array, ""]:
 
 
 class LVViT(nn.Module):
+    """The Flax module of `apply_lv_vit`, for networks that it is a part of."""
+
     config: LVViTConfig
     mix: TokenBox | None = None
 

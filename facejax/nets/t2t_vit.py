@@ -122,6 +122,8 @@ def _orthogonal(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "M 
 
 
 class T2TViT(nn.Module):
+    """The Flax module of `apply_t2t_vit`, for networks that it is a part of."""
+
     config: T2TViTConfig
 
     @nn.compact

@@ -62,6 +62,8 @@ def check_vit(config: ViTConfig) -> None:
 
 
 class ViT(nn.Module):
+    """The Flax module of `apply_vit`, for networks that it is a part of."""
+
     config: ViTConfig
 
     @nn.compact
