@@ -88,7 +88,8 @@ def test_a_widened_network_says_what_it_said_whatever_the_map_shows():
     look = jax.jit(apply_encoder, static_argnums=0)
     before = look(PLAIN.encoder, narrow, images[..., :3])
     after = look(CONFIG.encoder, widen_encoder(narrow), images)
-    for a, b in zip(before, after, strict=True):
+    assert before.parsing is None and after.parsing is None  # only LV-ViT's tokens have classes
+    for a, b in zip(before[:-1], after[:-1], strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
