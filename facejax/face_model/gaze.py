@@ -82,24 +82,15 @@ def look_rows(model: FaceModel) -> Int[np.ndarray, "2 4"] | None:
 
 
 def full_angles(model: FaceModel, rows: Int[np.ndarray, "2 4"]) -> Float[Array, "2 4"]:
-    """How far each of these blendshapes turns its eyeball at full weight, radians.
-
-    The best rotation about one axis of the mean face's ball (Procrustes in the plane). `USUAL` for blendshapes that
-    leave the ball where it is.
-    """
-
-    def angles(mask: Float[Array, " V"], shapes: Float[Array, "4 V 3"]) -> Float[Array, " 4"]:
-        share = mask / jnp.maximum(jnp.sum(mask), 1e-6)
-        centred = lambda points: points - (share @ points)[None]  # noqa: E731
-        before, after = centred(model.mean), jax.vmap(centred)(model.mean[None] + shapes)
-        found = []
-        for moved, across in zip(after, (1, 1, 0, 0), strict=True):
-            p, q = before[:, [2, across]].T, moved[:, [2, across]].T
-            found.append(jnp.arctan2(share @ (p[0] * q[1] - p[1] * q[0]), share @ (p[0] * q[0] + p[1] * q[1])))
-        return jnp.abs(jnp.stack(found))
-
-    found = jax.vmap(angles)(_masks(model), _shapes(model, rows))
+    """How far each of these blendshapes turns its eyeball at full weight, radians; `USUAL` for those that leave it."""
+    found = _measured_angles(model, rows)
     return jnp.where(found < STILL, jnp.asarray(USUAL)[None], found)
+
+
+def shapes_turn_eyeballs(model: FaceModel) -> bool:
+    """Whether the model has the blendshapes of `look_rows`, and they turn the eyeballs. Not for traced models."""
+    rows = look_rows(model)
+    return rows is not None and has_eyeballs(model) and bool(np.all(np.asarray(_measured_angles(model, rows)) >= STILL))
 
 
 def gaze_to_weights(model: FaceModel, gaze: Float[Array, "2 2"]) -> Float[Array, "2 4"]:
@@ -138,6 +129,23 @@ def with_gaze(model: FaceModel, params: FaceParams, neutral: Float[Array, "V 3"]
         moved = jnp.einsum("es,esvc->vc", gaze_to_weights(model, params.gaze), _shapes(model, rows))
         vertices = vertices + (1.0 - model.regions[EYEBALLS])[:, None] * moved
     return turn_eyeballs(model, neutral, vertices, params.gaze)
+
+
+def _measured_angles(model: FaceModel, rows: Int[np.ndarray, "2 4"]) -> Float[Array, "2 4"]:
+    """The best rotation of the mean face's balls about one axis (Procrustes in the plane), radians."""
+
+    def angles(mask: Float[Array, " V"], shapes: Float[Array, "4 V 3"]) -> Float[Array, " 4"]:
+        share = mask / jnp.maximum(jnp.sum(mask), 1e-6)
+        p = model.mean - (share @ model.mean)[None]
+        moved = jnp.einsum("v,vi,svj->sij", share, p, shapes)  # the moments that a rotation maximises
+        still = jnp.einsum("v,vi,vj->ij", share, p, p)
+        sine, cosine = [], []
+        for moment, across in zip(moved + still[None], (1, 1, 0, 0), strict=True):
+            sine.append(moment[2, across] - moment[across, 2])
+            cosine.append(moment[2, 2] + moment[across, across])
+        return jnp.abs(jnp.arctan2(jnp.stack(sine), jnp.stack(cosine)))
+
+    return jax.vmap(angles)(_masks(model), _shapes(model, rows))
 
 
 def _needed_rows(model: FaceModel) -> Int[np.ndarray, "2 4"]:

@@ -36,7 +36,8 @@ class FeatureNetwork:
 class Ingredients:
     """Appearances by the names that stages use, and networks by their role ("perceptual", "normals", ...).
 
-    A network in the role "identity" measures the finished faces.
+    A network in the role "identity" measures the finished faces; one in the role "iris" sees where their eyes look
+    (its features are `facejax.fitting.gaze.SeenEyes`).
 
     `facejax.ingredients.ingredients_for` makes those of the package's recipes.
     """
