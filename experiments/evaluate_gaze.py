@@ -154,7 +154,10 @@ def angle(a: Float[Array, "N 2 3"], b: Float[Array, "N 2 3"]) -> np.ndarray:
 def report(errors: dict[str, np.ndarray], seen: np.ndarray, yaw: np.ndarray, counts: np.ndarray) -> None:
     names = ["found", "in camera space", "straight", "true head", "true iris"]
     print("| yaw | eyes | seen | found, seen eyes | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 4) + "|")
-    rows = [(f"{low}-{high}", (np.abs(yaw) >= low) & (np.abs(yaw) < high)) for low, high in zip(BINS, BINS[1:], strict=False)]
+    rows = [
+        (f"{low}-{high}", (np.abs(yaw) >= low) & (np.abs(yaw) < high))
+        for low, high in zip(BINS, BINS[1:], strict=False)
+    ]
     for name, inside in [*rows, ("0-30", np.abs(yaw) < 30), ("all", np.abs(yaw) < 360)]:
         chosen = counts & inside[:, None]
         if not chosen.any():

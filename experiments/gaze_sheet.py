@@ -71,7 +71,9 @@ def cell(
     for start, end in np.asarray(lines):
         pen.line([(x + SIDE, y - top) for x, y in (start, end)], fill=(255, 60, 60))
     angles = np.rad2deg(np.asarray(params.gaze))
-    texts = [f"{a:+.0f} {b:+.0f}" if sure else f"({a:+.0f} {b:+.0f})" for (a, b), sure in zip(angles, seen, strict=True)]
+    texts = [
+        f"{a:+.0f} {b:+.0f}" if sure else f"({a:+.0f} {b:+.0f})" for (a, b), sure in zip(angles, seen, strict=True)
+    ]
     pen.text((3, HEIGHT + 1), f"{name[:22]}   {texts[0]}   {texts[1]}", fill=(255, 255, 255))
     return np.asarray(tile)
 

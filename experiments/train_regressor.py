@@ -46,6 +46,8 @@ class Render:
     seed: int = 0
     views: int = 1
     """pictures per person"""
+    dense: bool = False
+    """keep what every pixel shows, for experiments/train_dense.py and --trunk lv_vit"""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def render(command: Render) -> None:
             size=command.size,
             seed=command.seed,
             views=command.views,
+            dense=command.dense,
             progress=bar.update,
         )
 

@@ -25,6 +25,7 @@ from facejax.fitting import (
     FeatureNetwork,
     Ingredients,
     Recipe,
+    Seer,
     arcface_network,
     dlib_network,
     encoder_network,
@@ -34,6 +35,7 @@ from facejax.fitting import (
 from facejax.fitting.ingredients import LINEAR as OWN
 from facejax.fitting.terms import TERMS
 from facejax.generative_renderer import GARAppearance, GenerativeRenderer, load_gar, normals_network
+from facejax.regression.dense_seer import dense_seer
 from facejax.regression.iris_points import iris_network, load_iris
 from facejax.regression.regressor import load_regressor
 from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
@@ -71,6 +73,9 @@ APPEARANCES: dict[str, Callable[[Sources], Appearance]] = {
     "detailed": lambda sources: SurfaceAppearance(DetailedTexture(sources.load_decoder())),
     "gar": lambda sources: GARAppearance(sources.load_renderer()),
 }
+
+
+SEERS: dict[str, Callable[[], Seer]] = {"dense": dense_seer}
 
 
 def register_appearance(name: str, make: Callable[[Sources], Appearance]) -> None:
@@ -169,7 +174,8 @@ def ingredients_for(
         networks["identity"] = identity_network(recogniser)
     if model is not None and has_eyeballs(model):
         networks["iris"] = iris_network(load_iris())
-    return Ingredients(appearances, dict(sorted(networks.items())))
+    seers = {name: SEERS[name]() for name in recipe.seers if name in SEERS}
+    return Ingredients(appearances, dict(sorted(networks.items())), seers)
 
 
 def _own_recogniser(recipe: Recipe) -> FeatureNetwork:

@@ -374,7 +374,9 @@ def test_the_viewers_sliders_turn_the_eyes():
 def test_a_rendered_faces_gaze_is_found(degrees):
     model = load_face_model()
     camera = cam.PerspectiveCamera(jnp.float32(4 * 320), jnp.full(2, 160.0))
-    params = replace(neutral_params(model, camera), pose=cam.Pose(jnp.array([1.0, 0, 0, 0]), jnp.array([0, -10.0, -900])))
+    params = replace(
+        neutral_params(model, camera), pose=cam.Pose(jnp.array([1.0, 0, 0, 0]), jnp.array([0, -10.0, -900]))
+    )
     params = replace(params, gaze=jnp.broadcast_to(jnp.deg2rad(jnp.array(degrees)), (2, 2)))
     picture = jit(lambda model: render(model, params, size=(320, 320)).color)(model)
     points = cam.project(camera, cam.to_camera(params.pose, landmarks(model, decode(model, params))))[:, :2]

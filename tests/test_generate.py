@@ -18,6 +18,7 @@ from facejax.regression.regressor import RegressorConfig, from_params, to_params
 from facejax.regression.training import Augmentation, Example, crop_example, model_anchors, project_anchors
 from facejax.rendering import render
 from facejax.synthetic.generate import Generator, generate
+from facejax.synthetic.labels import CLASS, CLASSES, HEAD, head_labels
 from facejax.synthetic.people import Lamp, People, all_light, lights, move_brows, person, random_expression
 
 pytestmark = pytest.mark.promotes("ranks")  # colours times fields of pixels, all through that room
@@ -78,6 +79,42 @@ def test_the_face_is_where_its_parameters_put_it(model, pictures):
         face = np.asarray(pictures.face[index]) > 0.5
         assert face.sum() > 50
         assert (np.asarray(alone.alpha) > 0.5)[face].all()
+
+
+def test_every_pixel_is_labelled(model, pictures):
+    """The head's classes cover what the picture calls face; coordinates and normals are those of a plain rendering."""
+    own = np.array([CLASS[name] for name in HEAD])
+    draw_alone = jit(lambda model, params: render(model, params, size=(SIZE, SIZE), edges=False))
+    for index in range(0, 12, 3):
+        shown = np.isin(pictures.parsing[index], own)
+        face = np.asarray(pictures.face[index])
+        assert not shown[face < 0.4].any() or np.mean(shown[face < 0.4]) < 0.05  # a neck above clothes is none of it
+        assert shown[face > 0.6].all()
+        alone = draw_alone(model, jax.tree.map(lambda leaf, index=index: leaf[index], pictures.params))
+        both = (np.asarray(pictures.surface[index])[..., 0] >= 0) & (np.asarray(alone.alpha) > 0.5)
+        assert both.sum() > 300
+        apart = np.linalg.norm(np.asarray(pictures.surface[index]) - np.asarray(alone.uv), axis=-1)[both]
+        assert np.median(apart) < 1e-4 and np.quantile(apart, 0.9) < 0.02  # the generator moves the brows
+        cosine = np.sum(np.asarray(pictures.normal[index]) * np.asarray(alone.normal), axis=-1)[both]
+        assert np.median(cosine) > 0.999
+        absent = np.asarray(pictures.surface[index])[..., 0] < 0
+        assert (np.asarray(pictures.normal[index])[absent] == 0).all()
+
+
+def test_every_class_is_seen_that_these_pictures_have(pictures):
+    """By chance there is neither a beard nor a hat among them."""
+    assert {CLASSES[k] for k in np.unique(pictures.parsing)} == set(CLASSES) - {"beard", "headwear"}
+
+
+def test_the_heads_labels_are_symmetric(model):
+    """A triangle's class is that of its mirror image."""
+    labels, faces = np.asarray(head_labels(model)), np.asarray(model.faces)
+    mirrored = np.sort(np.asarray(model.topology.mirror)[faces], axis=1)
+    place = {tuple(face): label for face, label in zip(np.sort(faces, axis=1), labels, strict=True)}
+    pairs = [(label, place[tuple(face)]) for face, label in zip(mirrored, labels, strict=True) if tuple(face) in place]
+    assert len(pairs) > 0.9 * len(faces)
+    assert np.mean([a == b for a, b in pairs]) > 0.99
+    assert {CLASSES[label] for label in labels} == set(HEAD)
 
 
 def test_landmarks_lie_about_in_the_middle(pictures):

@@ -13,7 +13,7 @@ from facejax.synthetic import camera_effects as effects
 from facejax.synthetic import fields
 from facejax.synthetic.backgrounds import background
 from facejax.synthetic.occluders import occlude
-from facejax.synthetic.warp import bend_points, draw_bend, resample
+from facejax.synthetic.warp import bend_points, draw_bend, pick, resample
 
 pytestmark = pytest.mark.promotes("ranks")  # colours times fields of pixels, all through that room
 
@@ -214,6 +214,27 @@ def test_shrinking_does_not_alias_and_borders_are_filled_as_asked(picture):
     np.testing.assert_allclose(replicated, np.broadcast_to(picture[:, :1], (64, 64, 3)), atol=1e-6)
     assert np.max(black) == 0
     assert np.abs(np.diff(blurred[:, :40], axis=0)).max() < 0.05 < np.abs(np.diff(picture, axis=0)).max()
+
+
+def test_labels_move_with_the_pixels(picture):
+    """Every pixel of the resampled picture shows the label of the pixel that lies there, whatever its type."""
+    angle, scale = 0.3, 1.3
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    offset = np.array([3.0, -12.0])
+    affine = jnp.asarray(np.column_stack([linear, offset]), jnp.float32)
+    labels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    picked, inside = pick(jnp.asarray(labels), affine, 64)
+    y, x = np.mgrid[:64, :64] + 0.5
+    old = np.linalg.inv(linear) @ (np.stack([x.ravel(), y.ravel()]) - offset[:, None]) - 0.5
+    expected = scipy.ndimage.map_coordinates(labels, old[::-1], order=0, mode="nearest", output=np.uint16)
+    assert picked.dtype == jnp.uint16 and np.mean(np.asarray(picked).ravel() == expected) > 0.999
+    within = ((old > -0.5) & (old < 63.5)).all(axis=0)
+    assert np.mean(np.asarray(inside).ravel() == within) > 0.999 and not within.all()
+    bend = draw_bend(jax.random.key(2), 64, 0.02)
+    ramp = jnp.asarray(np.stack([x, y, x], axis=-1), jnp.float32)  # a bent ramp is nearly the place that is shown
+    bent, _ = pick(ramp, jnp.eye(2, 3), 64, bend)
+    smooth = resample(ramp, jnp.eye(2, 3), 64, bend=bend)
+    assert np.abs(np.asarray(bent) - np.asarray(smooth))[4:-4, 4:-4].max() <= 0.51
 
 
 def test_a_bend_moves_points_and_pixels_alike():

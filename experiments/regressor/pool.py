@@ -27,6 +27,7 @@ def render_pool(
     size: int = 192,
     seed: int = 0,
     views: int = 1,
+    dense: bool = False,
     progress: Callable[[int], object] = lambda count: None,
 ) -> None:
     """Render shards of pictures. Existing shards are kept, so a killed run resumes.
@@ -41,12 +42,13 @@ def render_pool(
       size: pixels per side.
       seed: of the pool.
       views: so many pictures in a row show one person.
+      dense: keep the labels of every pixel too (`dense_arrays`); a file is then four times as large.
       progress: called with the number of pictures of each finished shard.
     """
     if SHARD % views:
         raise ValueError(f"--views {views}: pictures of one person lie in one file of {SHARD}; pass a divisor of it")
     folder.mkdir(parents=True, exist_ok=True)
-    describe_pool(folder, generator, size, seed, views)
+    describe_pool(folder, generator, size, seed, views, dense)
 
     def one(keys, model):
         key, who = keys
@@ -59,7 +61,7 @@ def render_pool(
             continue
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), shard), SHARD)
         pictures = jax.device_get(draw((keys, keys[np.arange(SHARD) // views * views]), model))
-        arrays: dict[str, Any] = to_arrays(pictures)
+        arrays: dict[str, Any] = to_arrays(pictures) | (dense_arrays(pictures) if dense else {})
         with atomic_path(path) as partial:
             np.savez(partial, **arrays)
         progress(SHARD)
@@ -69,14 +71,16 @@ def shard_path(folder: Path, shard: int) -> Path:
     return folder / f"shard_{shard:05d}.npz"
 
 
-def describe_pool(folder: Path, generator: Generator, size: int, seed: int, views: int = 1) -> None:
+def describe_pool(
+    folder: Path, generator: Generator, size: int, seed: int, views: int = 1, dense: bool = False
+) -> None:
     """Write pool.json, or check that the pool in `folder` was made with the same settings.
 
     Args:
       folder: of the pool.
-      generator, size, seed, views: as for `render_pool`.
+      generator, size, seed, views, dense: as for `render_pool`.
     """
-    several = {} if views == 1 else {"views": views}
+    several = ({} if views == 1 else {"views": views}) | ({"dense": True} if dense else {})
     text = json.dumps({"generator": asdict(generator), "size": size, "seed": seed, **several}, indent=1)
     path = folder / "pool.json"
     if not path.exists():
@@ -102,6 +106,28 @@ def to_arrays(pictures: Labelled) -> dict[str, np.ndarray]:
         "light": params.light,
     }
     return {name: np.asarray(array) for name, array in named.items()}
+
+
+NOTHING = 65535  # in "surface": the head is not there
+
+
+def dense_arrays(pictures: Labelled) -> dict[str, np.ndarray]:
+    """What every pixel of a batch of pictures shows, in few bytes.
+
+    Args:
+      pictures: the batch.
+
+    Returns:
+      "parsing" (N, S, S), positions in `facejax.synthetic.labels.CLASSES`; "surface" (N, S, S, 2), texture coordinates
+      times 65,534, or NOTHING; "normal" (N, S, S, 3), in camera space times 127.
+    """
+    surface = np.asarray(pictures.surface)
+    found = np.round(np.clip(surface, 0.0, 1.0) * (NOTHING - 1)).astype(np.uint16)
+    return {
+        "parsing": np.asarray(pictures.parsing),
+        "surface": np.where(surface < 0, np.uint16(NOTHING), found),
+        "normal": np.round(np.asarray(pictures.normal) * 127).astype(np.int8),
+    }
 
 
 def to_params(arrays: Mapping[str, Any]) -> FaceParams:

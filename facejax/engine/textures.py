@@ -23,6 +23,7 @@ from facejax.fitting import RECIPES
 from facejax.images import Photo
 from facejax.images.read import as_photo
 from facejax.ingredients import ingredients_for
+from facejax.regression.dense import face_in_square, load_dense
 from facejax.unwrap.photos import (
     CutOut,
     Unwrapped,
@@ -62,7 +63,7 @@ class TextureOptions:
     delight: bool = True
     """divide the fitted light out: an albedo; without it the texture keeps the photo's light"""
     everything: bool = False
-    """also use what does not look like skin: hair, hands, glasses, hard shadows; also beards"""
+    """also use what is no skin: hair, hands, glasses, headwear"""
     batch: int = 8
     """faces fitted at once in one compiled program"""
 
@@ -106,6 +107,7 @@ class TextureJob:
         model, recipe = with_layout(load_model(options.model)), RECIPES[options.recipe]
         self.store = open_store(options.out)
         self.layout = face_layout(model, options.size)
+        self.parser = load_dense()
         self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model, measure=False), together)
         self.finder = load_finder(
             landmarks=options.landmarks,
@@ -145,7 +147,9 @@ class TextureJob:
 
     def cut(self, one: Fitted) -> CutOut:
         """The square of a photograph that its texture is taken from."""
-        return cut_out(as_photo(one.face.image), one.landmarks, self.layout, mask=one.face.mask)
+        cut = cut_out(as_photo(one.face.image), one.landmarks, self.layout, mask=one.face.mask)
+        points = (one.landmarks * np.asarray(cut.scale) + np.asarray(cut.offset)).astype(np.float32)
+        return cut._replace(shown=np.asarray(face_in_square(self.parser, cut.image, points, one.params.pose)))
 
     def unwrap(self, views: Sequence[Fitted], cuts: Sequence[CutOut]) -> Unwrapped:
         """The texture of one face from one or several photographs."""

@@ -117,6 +117,7 @@ def write_fitted_face(
             "pose_degrees": {"pitch": pitch, "yaw": yaw, "roll": roll},
             **describe_gaze(face),
             "psnr_face": face.psnr_face,
+            **({} if face.shown is None else {"shown": face.shown}),
             **describe_identity(face, ingredients),
             "losses": {name: trace for name, trace in face.losses.items()},
             "converged": face.converged,

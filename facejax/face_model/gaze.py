@@ -66,7 +66,9 @@ def turn_eyeballs(
     model: FaceModel, neutral: Float[Array, "V 3"], vertices: Float[Array, "V 3"], gaze: Float[Array, "2 2"]
 ) -> Float[Array, "V 3"]:
     """The vertices with each eyeball turned about its centre, as it is in the face without its expression."""
-    for mask, centre, turn in zip(_masks(model), find_eyeballs(model, neutral).centre, gaze_rotation(gaze), strict=True):
+    for mask, centre, turn in zip(
+        _masks(model), find_eyeballs(model, neutral).centre, gaze_rotation(gaze), strict=True
+    ):
         away = vertices - centre[None]
         vertices = vertices + mask[:, None] * (away @ turn.T - away)
     return vertices

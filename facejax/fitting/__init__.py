@@ -11,6 +11,7 @@
 - `stages`: `Stage`, `run_stage`
 - `scene`: `Scene`, what a loss term sees
 - `terms`: `TERMS`, `Term`
+- `surface_points`: `Seer`, `Sight`, `SurfacePoints`: what networks see besides the landmarks
 - `face_data`: `Maps`, `Points`, `Numbers`: data of the user's own terms
 - `ingredients`: `Ingredients`, `FeatureNetwork`: appearances and networks that a recipe names
 - `networks`: `lpips_network`, `arcface_network`, `dlib_network`, `identity_network`, `encoder_network`
@@ -54,5 +55,9 @@ from facejax.fitting.recipes import RECIPES as RECIPES
 from facejax.fitting.scene import Scene as Scene
 from facejax.fitting.stages import Stage as Stage
 from facejax.fitting.stages import run_stage as run_stage
+from facejax.fitting.surface_points import NO_POINTS as NO_POINTS
+from facejax.fitting.surface_points import Seer as Seer
+from facejax.fitting.surface_points import Sight as Sight
+from facejax.fitting.surface_points import SurfacePoints as SurfacePoints
 from facejax.fitting.terms import TERMS as TERMS
 from facejax.fitting.terms import Term as Term

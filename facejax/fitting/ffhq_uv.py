@@ -2,8 +2,9 @@
 
 They need `Ingredients` with an appearance "decoder" (of a `facejax.texture.TextureDecoder`) and networks for
 "perceptual" (LPIPS, or the shipped regressor's encoder) and "recognition" (ArcFace; or dlib's network, whose distance
-is not a cosine, see `dlib_network`); FFHQ-UV's stage 1 is the start from `facejax.regress`. The paper and the released
-code of FFHQ-UV disagree, so both are here. Its unit is the decimetre: a step of 0.0005 there is 0.05 mm.
+is not a cosine, see `dlib_network`). FFHQ-UV's stage 1 is the start from `facejax.regress`; the dense network gives its
+skin mask. The paper and the released code of FFHQ-UV disagree, so both are here. Its unit is the decimetre: a step of
+0.0005 there is 0.05 mm.
 """
 
 from dataclasses import replace
@@ -59,6 +60,7 @@ FFHQ_UV_CODE = Recipe(
             betas=_ADAM,
         ),
     ),
+    seers=("dense",),
 )
 """The released code: absolute pixel differences, eighteen free latents, a light that is kept grey."""
 

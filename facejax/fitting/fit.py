@@ -22,6 +22,7 @@ from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
 from facejax.fitting.scene import Observation, Scene, face_mask, look
 from facejax.fitting.stages import change_appearance, check_stage, run_stage
+from facejax.fitting.surface_points import see
 from facejax.fitting.terms import TERMS, Term
 from facejax.objectives import psnr
 
@@ -34,7 +35,9 @@ class FittedFaces:
     params: FaceParams  # the camera is in pixels of the photograph
     landmarks: Float[Array, "*N 68 2"]  # projected, pixels of the photograph
     moving: Bool[Array, "*N"]  # the jaw landmarks follow the visible outline
-    psnr_face: Float[Array, "*N"]  # dB over the rendered face; NaN where it covers almost nothing
+    psnr_face: Float[
+        Array, "*N"
+    ]  # dB over the rendered face where the photo shows it; NaN where that is almost nothing
     losses: dict[str, Float[Array, "*N T"]]  # per stage: the weighted total before each step
     terms: dict[str, dict[str, Float[Array, "*N T"]]]  # per stage: the weighted terms that make it up
     converged: dict[str, Bool[Array, "*N"]]
@@ -43,6 +46,7 @@ class FittedFaces:
     stages: dict[str, FaceParams]  # per stage: the parameters after it, as `params`
     identity_distance: Float[Array, "*N"] | None = None  # of the render over the photo, to the photo; None: no network
     gaze_seen: Bool[Array, "*N 2"] | None = None  # whether the right and the left eye were seen; None: no gaze
+    shown: Float[Array, "*N"] | None = None  # share of the rendered face that the photo shows; None: no network looked
 
     def __len__(self) -> int:
         return self.psnr_face.shape[0]
@@ -100,7 +104,8 @@ def busy_faces() -> int:
 def _fit_one(
     model: FaceModel, crop: Crops, *, recipe: Recipe, ingredients: Ingredients, terms: Mapping[str, Term]
 ) -> FittedFaces:
-    start = fit_landmarks(
+    from_points = partial(
+        fit_landmarks,
         model,
         crop.landmarks,
         focal=crop.focal,
@@ -110,10 +115,14 @@ def _fit_one(
         priors=recipe.priors,
         steps=recipe.landmark_steps,
     )
+    start = from_points()
+    sight = see(ingredients.seers, model, start.params, crop.images, crop.landmarks)
+    if sight.points.count and recipe.priors.points:
+        start = from_points(points=sight.points)
     weights = jnp.where(jnp.arange(crop.landmarks.shape[0]) < JAW, 0.5, 1.0)
     weights = weights if crop.start is None else weights * crop.start.confidence
     size = box_size(crop.landmarks)
-    seen = Observation(crop.images, crop.valid, crop.landmarks, weights, size, start.moving, crop.data)
+    seen = Observation(crop.images, crop.valid, crop.landmarks, weights, size, start.moving, crop.data, sight)
     see_gaze = _gaze_finder(model, crop, recipe, ingredients)
     params = solve_skin(model, see_gaze(start.params)[0], seen, priors=recipe.priors)
     after, traces = {"landmarks": params}, {}
@@ -137,7 +146,7 @@ def _fit_one(
         params=in_photo(params),
         landmarks=(scene.landmarks - crop.offset[None]) / crop.scale,
         moving=start.moving,
-        psnr_face=psnr(scene.rendering.color, crop.images, face_mask(model, scene.rendering) * crop.valid),
+        psnr_face=psnr(scene.rendering.color, crop.images, face_mask(model, scene.rendering) * seen.comparable),
         losses={"landmarks": start.costs} | {name: trace.losses for name, trace in traces.items()},
         terms={name: trace.terms for name, trace in traces.items()},
         converged={"landmarks": start.converged} | {name: trace.converged for name, trace in traces.items()},
@@ -146,6 +155,7 @@ def _fit_one(
         stages={name: in_photo(params) for name, params in after.items()},
         identity_distance=_identity_distance(scene, ingredients),
         gaze_seen=gaze_seen,
+        shown=_shown(model, scene),
     )
 
 
@@ -159,6 +169,14 @@ def _gaze_finder(
     eyes = network.see(crop.images, crop.landmarks) if known else None
     confidence = None if crop.start is None else crop.start.confidence
     return lambda params: look_at_seen(model, params, eyes, confidence=confidence, priors=recipe.priors)
+
+
+def _shown(model: FaceModel, scene: Scene) -> Float[Array, ""] | None:
+    """How much of the rendered face nothing hides: no hair, glasses or hands."""
+    if scene.seen.sight.shown is None:
+        return None
+    whole = face_mask(model, scene.rendering) * scene.seen.valid
+    return jnp.sum(whole * scene.seen.sight.shown) / jnp.maximum(jnp.sum(whole), 1.0)
 
 
 def _identity_distance(scene: Scene, ingredients: Ingredients) -> Float[Array, ""] | None:

@@ -1,4 +1,5 @@
-"""What a recipe's stages refer to by name: appearances, and networks to compare pictures with."""
+"""What a recipe's stages refer to by name: appearances, networks to compare pictures with, and networks that find
+points of the surface."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float
 
 from facejax.appearance import Appearance, own_appearance
 from facejax.face_model import FaceModel
+from facejax.fitting.surface_points import Seer
 
 LINEAR = "linear"  # the face model's own albedo
 
@@ -37,13 +39,15 @@ class Ingredients:
     """Appearances by the names that stages use, and networks by their role ("perceptual", "normals", ...).
 
     A network in the role "identity" measures the finished faces; one in the role "iris" sees where their eyes look
-    (its features are `facejax.fitting.gaze.SeenEyes`).
+    (its features are `facejax.fitting.gaze.SeenEyes`). `seers` find points of the surface in the crop, by any name; the
+    term "surface_points" compares all of them.
 
     `facejax.ingredients.ingredients_for` makes those of the package's recipes.
     """
 
     appearances: Mapping[str, Appearance] = field(default_factory=dict)
     networks: Mapping[str, FeatureNetwork] = field(default_factory=dict)
+    seers: Mapping[str, Seer] = field(default_factory=dict)
 
     def appearance(self, name: str, model: FaceModel) -> Appearance:
         """The appearance of that name; "linear" is the face model's own unless another is given."""

@@ -19,6 +19,7 @@ from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.surface_landmarks import choose_landmarks, landmark_candidates, place_landmarks
 from facejax.fitting.least_squares import levenberg_marquardt
 from facejax.fitting.priors import PRIORS, FocalPrior, Priors, expression_std
+from facejax.fitting.surface_points import NO_POINTS, SurfacePoints
 from facejax.lighting import uniform_light
 from facejax.mesh import points_on_faces
 
@@ -99,6 +100,7 @@ def fit_landmarks(
     contour: Contour = "auto",
     priors: Priors = PRIORS,
     steps: int = 24,
+    points: SurfacePoints = NO_POINTS,
 ) -> LandmarkFit:
     """Fit one face to 68 landmarks.
 
@@ -114,16 +116,17 @@ def fit_landmarks(
             outline ("moving", as people and 2D detectors mark them), or whichever explains them better ("auto").
         priors: what is expected of a face.
         steps: of Levenberg-Marquardt.
+        points: more points of the surface. Together they count as much as `priors.points` landmarks.
     """
     if focal is None:
         usual = jnp.linalg.norm(principal) / math.tan(math.radians(priors.cut_view) / 2)
         focal = FocalPrior(usual, jnp.float32(priors.shorter), jnp.float32(priors.cut_longer))
     if contour == "auto":
         flags = jnp.array([False, True])
-        both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, start, flag, priors, steps))(flags)
+        both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, start, flag, priors, steps, points))(flags)
         best = jnp.argmin(jnp.where(jnp.isfinite(both.cost), both.cost, jnp.inf))
         return jax.tree.map(lambda leaf: leaf[best], both)
-    return _solve(model, pixels, focal, principal, start, jnp.asarray(contour == "moving"), priors, steps)
+    return _solve(model, pixels, focal, principal, start, jnp.asarray(contour == "moving"), priors, steps, points)
 
 
 def landmark_noise(confidence: Float[Array, "*N 68"]) -> Float[Array, "*N 68"]:
@@ -135,9 +138,17 @@ def landmark_noise(confidence: Float[Array, "*N 68"]) -> Float[Array, "*N 68"]:
 
 
 def _solve(
-    model, pixels, focal: FocalPrior, principal, start: FaceStart | None, moving, priors: Priors, steps: int
+    model,
+    pixels,
+    focal: FocalPrior,
+    principal,
+    start: FaceStart | None,
+    moving,
+    priors: Priors,
+    steps: int,
+    points: SurfacePoints,
 ) -> LandmarkFit:
-    problem = _Problem.of(model, pixels, focal, principal, start, moving, priors)
+    problem = _Problem.of(model, pixels, focal, principal, start, moving, priors, points)
     rigid, expected = RIGID, problem.prior.mean[2:]
     free = jnp.full(rigid, jnp.inf)
     begin = jnp.concatenate([jnp.zeros(3), problem.base.shift, jnp.zeros(2), expected])
@@ -150,7 +161,8 @@ def _solve(
     params = FaceParams(identity, expression, zero_blocks(own_appearance(model)), pose, camera, uniform_light())
     costs = jnp.concatenate([first.costs, last.costs])
     information = problem.focal_information(last.x)
-    return LandmarkFit(params, problem.project(last.x), moving, last.cost, information, costs, last.converged)
+    landmarks = problem.project(last.x)[: len(pixels)]
+    return LandmarkFit(params, landmarks, moving, last.cost, information, costs, last.converged)
 
 
 def _fill(coefficients: Float[Array, " n"], count: int) -> Float[Array, " m"]:
@@ -209,10 +221,10 @@ class _Problem(NamedTuple):
     focal, then identity and expression coefficients."""
 
     model: FaceModel
-    mean: Float[Array, "P 3"]  # all landmark candidates
+    mean: Float[Array, "P 3"]  # all landmark candidates, then the other points of the surface
     basis: Float[Array, "N P 3"]  # mm per coefficient
-    pixels: Float[Array, "L 2"]
-    sigma: Float[Array, " L"]  # of the landmarks, pixels
+    pixels: Float[Array, "L 2"]  # of the landmarks, then of the other points
+    sigma: Float[Array, " L"]  # of the same, pixels
     base: _Base
     moving: Bool[Array, ""]
     prior: _Prior  # of log depth, log focal and the coefficients
@@ -221,9 +233,19 @@ class _Problem(NamedTuple):
 
     @classmethod
     def of(
-        cls, model: FaceModel, pixels, focal: FocalPrior, principal, start: FaceStart | None, moving, priors: Priors
+        cls,
+        model: FaceModel,
+        pixels,
+        focal: FocalPrior,
+        principal,
+        start: FaceStart | None,
+        moving,
+        priors: Priors,
+        others: SurfacePoints,
     ) -> "_Problem":
-        where = landmark_candidates(model)
+        faces, corners = landmark_candidates(model)
+        candidates = len(faces)
+        where = jnp.concatenate([faces, others.faces]), jnp.concatenate([corners, others.barycentric])
         on_points = jax.vmap(lambda directions: points_on_faces(directions, model.faces, *where))
         identity = on_points(model.identity_basis) * model.identity_std[:, None, None]
         expression = on_points(model.expression_basis) * model.expression_std[:, None, None]
@@ -236,7 +258,7 @@ class _Problem(NamedTuple):
             sigma = jnp.maximum(sigma, landmark_noise(start.confidence))
             expected = jnp.concatenate([_fill(start.identity, len(identity)), _fill(start.expression, len(expression))])
         points = place_landmarks(
-            model, mean + jnp.tensordot(expected, jnp.concatenate([identity, expression]), 1), None
+            model, (mean + jnp.tensordot(expected, jnp.concatenate([identity, expression]), 1))[:candidates], None
         )
         rotation, scale, offset = scaled_orthographic(points, pixels, jnp.where(is_jaw, 0.1, 1.0))
         distance = likely_distance(scale, focal, priors)
@@ -250,8 +272,8 @@ class _Problem(NamedTuple):
             model=model,
             mean=mean,
             basis=jnp.concatenate([identity, expression]),
-            pixels=pixels,
-            sigma=sigma * box_size(pixels),
+            pixels=jnp.concatenate([pixels, others.pixels]),
+            sigma=jnp.concatenate([sigma, priors.noise / jnp.sqrt(priors.points * others.weights)]) * box_size(pixels),
             base=_Base(cam.matrix_to_quaternion(rotation), shift, distance, length, principal),
             moving=moving,
             prior=_Prior(
@@ -264,10 +286,14 @@ class _Problem(NamedTuple):
         )
 
     def chosen(self, x: Float[Array, " X"]) -> Int[Array, " L"]:
-        """The current candidate of each landmark: itself, or for jaw points on the outline the outermost one."""
+        """The current candidate of each landmark: itself, or for jaw points on the outline the outermost one. Then the
+        other points."""
         points = self.mean + jnp.tensordot(x[RIGID:], self.basis, axes=1)
         rotation = cam.seen_rotation(_posed(self.base, x[:RIGID])[0])
-        return jnp.where(self.moving, _choose(self.model, points, rotation), _choose(self.model, points, None))
+        count = len(landmark_candidates(self.model)[0])
+        some, others = points[:count], jnp.arange(count, len(points))
+        landmarks = jnp.where(self.moving, _choose(self.model, some, rotation), _choose(self.model, some, None))
+        return jnp.concatenate([landmarks, others])
 
     def points(self, x: Float[Array, " X"], chosen: Int[Array, " L"]) -> Float[Array, "L 3"]:
         return self.mean[chosen] + jnp.tensordot(x[RIGID:], self.basis[:, chosen], axes=1)

@@ -18,6 +18,7 @@ class Priors:
 
     noise: float = 0.010  # of a landmark, as a share of the landmarks' box (the square root of its area)
     jaw_noise: float = 0.014  # of the jaw points, whose position along the outline is ambiguous
+    points: float = 0.0  # landmarks that all other points of the surface count as in the landmark fit; 0: none
     identity: float = 1.0  # coefficients are standard deviations already
     expression: float = 0.35  # of blendshape weights; 1.0 is used for statistical expression models
     seldom: float = 0.1  # of the blendshapes that people seldom show, which else explain wide cheeks or a long chin

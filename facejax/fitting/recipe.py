@@ -19,6 +19,7 @@ class Recipe:
     contour: Contour = "auto"
     priors: Priors = field(default_factory=Priors)
     landmark_steps: int = 24
+    seers: tuple[str, ...] = ()  # networks of `Ingredients.seers` that the recipe wants; it works without them too
 
     def appearance_after(self, stage: str | None = None) -> str:
         """The name of the appearance that the parameters after a stage (None: the last) belong to.

@@ -40,6 +40,7 @@ LINEAR = Recipe(
             ),
         ),
     ),
+    seers=("dense",),
 )
 """Landmarks, then pixels with spherical-harmonics light and the model's linear albedo."""
 
@@ -78,6 +79,7 @@ _everything = replace(
 DEFAULT = Recipe(
     name="default",
     stages=(replace(_colour, steps=30), replace(_all, steps=40), _texture, _everything),
+    seers=("dense",),
 )
 """FFHQ-UV's order with the package's own decoder, short enough for a processor: the linear albedo finds light and
 shape, then the decoder's latents continue, first alone, then with everything else and details in its noise maps."""
@@ -86,6 +88,7 @@ ACCELERATOR = Recipe(
     name="accelerator",
     stages=(_colour, _all, replace(_texture, steps=100), replace(_everything, steps=200)),
     size=256,
+    seers=("dense",),
 )
 """The same with FFHQ-UV's number of steps (100 and 200) and larger crops: for many faces at once and larger
 decoders."""

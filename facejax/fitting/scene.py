@@ -16,6 +16,7 @@ from facejax.face_model.surface_landmarks import landmark_candidates, place_land
 from facejax.fitting.face_data import NO_DATA, FaceData, resize_data
 from facejax.fitting.ingredients import NO_INGREDIENTS, Ingredients
 from facejax.fitting.priors import PRIORS, Priors
+from facejax.fitting.surface_points import NOTHING_SEEN, Sight, resize_sight
 from facejax.mesh import points_on_faces
 from facejax.rendering import Rendering
 
@@ -32,6 +33,12 @@ class Observation:
     size: Float[Array, "*B"]  # square root of the area of the landmarks' box, pixels
     moving: Bool[Array, "*B"]  # the jaw landmarks follow the visible outline
     data: FaceData = NO_DATA  # of the user's own terms
+    sight: Sight = NOTHING_SEEN  # what the networks of `Ingredients.seers` see
+
+    @property
+    def comparable(self) -> Float[Array, "*B S S"]:
+        """How far a pixel can be compared with the rendered face: it is inside the photograph, and shows the face."""
+        return self.valid if self.sight.shown is None else self.valid * self.sight.shown
 
 
 class Scene(NamedTuple):
@@ -85,7 +92,7 @@ def observe(
         params: FaceParams, draw: Callable[[FaceParams], Rendering]
     ) -> tuple[Float[Array, "S S"], Float[Array, "L 2"]]:
         points = _project(model, replace(params, appearance={}), seen.moving)
-        return (seen.valid if appearance.whole_picture else _mask(model, draw(params)) * seen.valid), points
+        return (seen.valid if appearance.whole_picture else _mask(model, draw(params)) * seen.comparable), points
 
     fixed = None if GEOMETRY & set(moving) else where(params, draw)
 
@@ -118,6 +125,7 @@ def resize(seen: Observation, params: FaceParams, side: int) -> tuple[Observatio
         landmarks=seen.landmarks * scale,
         size=seen.size * scale,
         data=resize_data(seen.data, scale, side),
+        sight=resize_sight(seen.sight, scale, side),
     )
     camera = transform_camera(params.camera, jnp.asarray(scale), jnp.zeros(2))
     return small, replace(params, camera=camera)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from facejax.fitting.face_data import PhotoData
 from facejax.fitting.priors import expression_std
 from facejax.fitting.scene import Scene
+from facejax.fitting.surface_points import project_points
 from facejax.objectives import (
     absolute_photometric,
     coverage_distance,
@@ -21,7 +22,9 @@ from facejax.objectives import (
     light_colour,
     mean_square,
     normal_consistency,
+    normal_distance,
     robust_photometric,
+    surface_point_distance,
 )
 
 
@@ -54,6 +57,19 @@ def _normals(s: Scene) -> Float[Array, "S S 3"]:
     return s.rendering.normal * s.rendering.alpha[..., None]
 
 
+def _surface_points(s: Scene) -> Float[Array, ""]:
+    points = s.seen.sight.points
+    if points.count == 0:  # no network knows this model's surface
+        return jnp.zeros(())
+    projected = project_points(s.model, s.params, points)
+    return surface_point_distance(projected, points.pixels, points.weights, s.seen.size)
+
+
+def _seen_normals(s: Scene) -> Float[Array, ""]:
+    seen = s.seen.sight.normal
+    return jnp.zeros(()) if seen is None else normal_distance(s.rendering.normal, seen, s.mask)
+
+
 def _sum_square(x: Float[Array, " N"]) -> Float[Array, ""]:
     return jnp.sum(x * x)
 
@@ -71,6 +87,8 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "landmarks": Term(
             lambda s: landmark_distance(s.landmarks, s.seen.landmarks, s.seen.landmark_weights, s.seen.size)
         ),
+        "surface_points": Term(_surface_points),
+        "seen_normals": Term(_seen_normals),
         "deep3d_landmarks": Term(lambda s: deep3d_landmark_distance(s.landmarks, s.seen.landmarks)),
         "identity": Term(lambda s: mean_square(s.params.identity)),
         "expression": Term(lambda s: mean_square(s.params.expression / expression_std(s.model, s.priors))),

@@ -36,11 +36,13 @@ from facejax.objectives.landmark_map import draw_landmarks as draw_landmarks
 from facejax.objectives.landmarks import deep3d_landmark_distance as deep3d_landmark_distance
 from facejax.objectives.landmarks import deep3d_landmark_weights as deep3d_landmark_weights
 from facejax.objectives.landmarks import landmark_distance as landmark_distance
+from facejax.objectives.landmarks import surface_point_distance as surface_point_distance
 from facejax.objectives.latents import geodesic_cross as geodesic_cross
 from facejax.objectives.likelihood import chance_within as chance_within
 from facejax.objectives.likelihood import landmark_likelihood as landmark_likelihood
 from facejax.objectives.pairs import coverage_distance as coverage_distance
 from facejax.objectives.pairs import normal_consistency as normal_consistency
+from facejax.objectives.pairs import normal_distance as normal_distance
 from facejax.objectives.pairs import pairing as pairing
 from facejax.objectives.pairs import same_code as same_code
 from facejax.objectives.pairs import same_geometry as same_geometry

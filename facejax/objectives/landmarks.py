@@ -1,4 +1,4 @@
-"""Landmark terms."""
+"""Landmarks and other points of the surface: their distances in the picture."""
 
 import chex
 import jax.numpy as jnp
@@ -28,6 +28,40 @@ def landmark_distance(
     square = jnp.sum((projected - observed) ** 2, axis=-1)
     chex.assert_equal_shape([square, weights])
     return jnp.sum(square * weights) / (jnp.sum(weights) * size * size)
+
+
+def surface_point_distance(
+    projected: Float[Array, "N 2"],
+    observed: Float[Array, "N 2"],
+    weights: Float[Array, " N"],
+    size: Float[Array, ""],
+    *,
+    scale: float = 0.03,
+) -> Float[Array, ""]:
+    """Weighted sum of robust squared distances, in units of the face's size.
+
+    Geman and McClure's function, d^2 / (1 + (d / scale)^2): near its target a point pulls like a landmark of
+    `landmark_distance`, and a point that is far off hardly pulls at all. The sum is not divided by the weights', so
+    that few seen points count less than many.
+
+    Args:
+      projected, observed: pixels.
+      weights: of the points, 0 where one is not seen.
+      size: of the face, pixels of the landmarks' box.
+      scale: the distance at which a point counts half of its square, as a share of the face's size.
+
+    Returns:
+      The sum.
+
+    >>> there, weight = jnp.zeros((2, 2)), jnp.array([1.0, 0.0])
+    >>> away = jnp.array([[3.0, 0.0], [90.0, 0.0]])  # a point at `scale`, and one that is not seen
+    >>> round(float(surface_point_distance(away, there, weight, jnp.array(100.0))), 6)
+    0.00045
+    """
+    chex.assert_equal_shape([projected, observed])
+    square = jnp.sum((projected - observed) ** 2, axis=-1) / (size * size)
+    chex.assert_equal_shape([square, weights])
+    return jnp.sum(weights * square / (1.0 + square / scale**2))
 
 
 def deep3d_landmark_weights() -> Float[Array, " 68"]:

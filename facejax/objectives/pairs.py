@@ -68,3 +68,28 @@ def smooth_l1(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """Half the square below 1, the absolute value less a half beyond."""
     size = jnp.abs(x)
     return jnp.where(size < 1.0, 0.5 * jnp.square(x), size - 0.5)
+
+
+def normal_distance(
+    rendered: Float[Array, "H W 3"], seen: Float[Array, "H W 3"], mask: Float[Array, "H W"]
+) -> Float[Array, ""]:
+    """One minus the cosine between two maps of normals, as a weighted mean over the pixels.
+
+    Giebenhain et al., "Pixel3DMM", 2025, compare a rendered head's normals with predicted ones. A predicted normal that
+    is shorter than 1 counts less.
+
+    Args:
+      rendered: unit normals, camera space.
+      seen: normals that a network saw, with lengths up to 1.
+      mask: the weight of each pixel.
+
+    Returns:
+      The mean, between 0 and 2.
+
+    >>> up, away = jnp.array([[[0.0, 1.0, 0.0]]]), jnp.array([[[0.0, 0.0, 1.0]]])
+    >>> float(normal_distance(up, up, jnp.ones((1, 1)))), float(normal_distance(up, away, jnp.ones((1, 1))))
+    (0.0, 1.0)
+    """
+    length = jnp.sqrt(jnp.sum(seen * seen, axis=-1) + 1e-12)
+    apart = length - jnp.sum(rendered * seen, axis=-1)
+    return jnp.sum(apart * mask) / jnp.maximum(jnp.sum(mask), 1.0)

@@ -232,6 +232,7 @@ class Cropped(NamedTuple):
     offset: Float[Array, " 2"]
     angle: Float[Array, ""]  # rotation in `linear`, radians
     bend: Float[Array, "K K 2"] | None  # see `synthetic.warp.draw_bend`
+    hidden: Float[Array, "s s"] | None  # where something was put in front of the face; None: nowhere
 
 
 def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Augmentation, example: Example) -> View:
@@ -247,7 +248,7 @@ def crop_example(key: Key[Array, ""], config: RegressorConfig, augmentation: Aug
       The network's input and its labels.
     """
     size = config.encoder.size
-    image, linear, offset, angle, bend = crop_picture(
+    image, linear, offset, angle, bend, _ = crop_picture(
         key, config, augmentation, example.image, example.landmarks.min(axis=0), example.landmarks.max(axis=0)
     )
     params = roll_params(example.params, angle)
@@ -295,8 +296,9 @@ def crop_picture(
     bend = draw_bend(keys[6], size, augmentation.bend) if augmentation.bend > 0 else None
     crop = image.astype(jnp.float32) / 255.0
     crop = resample(crop, jnp.concatenate([linear, offset[:, None]], axis=1), size, border, bend=bend)
+    hidden = None
     if augmentation.occluders > 0:
-        crop, _ = occlude(keys[4], crop, augmentation.occluders)
+        crop, hidden = occlude(keys[4], crop, augmentation.occluders)
     if augmentation.camera > 0:
         crop = photograph(keys[5], crop, augmentation.camera)
-    return Cropped(crop, linear, offset, angle, bend)
+    return Cropped(crop, linear, offset, angle, bend, hidden)

@@ -181,7 +181,7 @@ def wild_view(key: Key[Array, ""], config: RegressorConfig, recipe: TwoBranchRec
       The crop and its points.
     """
     image, points, visible, box, size = (jnp.asarray(leaf) for leaf in example)
-    crop, linear, offset, _, bend = crop_picture(key, config, recipe.wild_augmentation, image, box[:2], box[2:])
+    crop, linear, offset, _, bend, _ = crop_picture(key, config, recipe.wild_augmentation, image, box[:2], box[2:])
     half = 2.0 / config.encoder.size
     points = points @ linear.T + offset[None]
     points = points if bend is None else bend_points(bend, config.encoder.size, points)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from facejax.camera import PerspectiveCamera, project, quaternion_to_matrix, to_camera
 from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, landmarks
@@ -23,7 +23,8 @@ from facejax.synthetic.accessories import clothes, glasses, hand
 from facejax.synthetic.backgrounds import background
 from facejax.synthetic.beard import beard
 from facejax.synthetic.camera_effects import photograph
-from facejax.synthetic.hair import hair
+from facejax.synthetic.hair import HAT_SHARE, hair
+from facejax.synthetic.labels import CLASS, head_labels
 from facejax.synthetic.mouth import mouth_interior
 from facejax.synthetic.people import Lamp, People, all_light, lights, move_brows, person
 from facejax.synthetic.props import Head, Prop
@@ -53,6 +54,9 @@ class Labelled(NamedTuple):
     params: FaceParams  # its light includes the lamps, as far as nine harmonics can
     landmarks: Float[Array, "*B 68 2"]  # pixels; points of the surface after moving its brows, hidden ones included
     face: Float[Array, "*B S S"]  # 1 where the head itself is visible, not hair, glasses or hands
+    parsing: UInt8[Array, "*B S S"]  # what each pixel shows: a position in `labels.CLASSES`
+    surface: Float[Array, "*B S S 2"]  # the head's own texture coordinate at the pixel, also under props; -1 elsewhere
+    normal: Float[Array, "*B S S 3"]  # unit, camera space, there; 0 elsewhere
 
 
 class _Layer(NamedTuple):
@@ -62,6 +66,9 @@ class _Layer(NamedTuple):
     surface: Float[Array, "S S 8"]
     opacity: Float[Array, "S S"]
     depth: Float[Array, "S S"]
+    triangle: Int[Array, "S S"]  # -1: not covered
+    color: Float[Array, "S S C"]  # display values as sampled, with opacity if the texture has it
+    place: Float[Array, "S S 2"]  # texture coordinate
 
 
 def generate(
@@ -96,19 +103,21 @@ def generate(
 
     albedo = jnp.clip(decode_albedo(model, params), 0.01, 1.0)
     first = studio.draw(vertices, head.normals, model.faces, model.uv, model.topology.uv_faces, albedo, skin)
-    scene = _Scene(first.surface, first.opacity, first.opacity, first.depth)
+    covered = first.triangle >= 0
+    shows = jnp.where(covered, head_labels(model)[first.triangle], CLASS["background"])
+    scene = _Scene(first.surface, first.opacity, first.opacity, first.depth, shows)
     complexion, growth = _complexion(model, albedo), next(keys)
     props = (
-        (mouth_interior, 1.0, next(keys)),
-        (partial(clothes, skin=complexion), generator.clothes, next(keys)),
-        (beard, generator.beard, growth),  # one key for both, so that the colours of hair and beard match
-        (hair, generator.hair, growth),
-        (glasses, generator.glasses, next(keys)),
-        (partial(hand, skin=complexion), generator.hand, next(keys)),
+        (mouth_interior, _all("inner mouth"), 1.0, next(keys)),
+        (partial(clothes, skin=complexion), partial(_dressed, complexion), generator.clothes, next(keys)),
+        (beard, _all("beard"), generator.beard, growth),  # one key for both: the colours of hair and beard match
+        (hair, _hair_or_hat, generator.hair, growth),
+        (glasses, _all("glasses"), generator.glasses, next(keys)),
+        (partial(hand, skin=complexion), _all("occluder"), generator.hand, next(keys)),
     )
-    for make, chance, key in props:
+    for make, name, chance, key in props:
         there = jax.random.bernoulli(next(keys), chance)
-        scene = jax.lax.cond(there, partial(_add, studio, make, key, head), lambda scene: scene, scene)
+        scene = jax.lax.cond(there, partial(_add, studio, make, name, key, head), lambda scene: scene, scene)
     color = _lit(scene.surface, studio.view(), around, lamp)
     behind = background(next(keys), size)
     image = jnp.clip(behind + scene.coverage[..., None] * (color - behind), 0.0, 1.0)
@@ -117,7 +126,26 @@ def generate(
     labelled = FaceParams(
         params.identity, params.expression, params.appearance, params.pose, params.camera, all_light(around, lamp)
     )
-    return Labelled(image, labelled, points, scene.face)
+    surface = jnp.where(covered[..., None], first.place, -1.0)
+    normal = jnp.where(covered[..., None], first.surface[..., 3:6], 0.0)
+    return Labelled(image, labelled, points, scene.face, scene.parsing.astype(jnp.uint8), surface, normal)
+
+
+Naming = Callable[[_Layer], Int[Array, "S S"]]  # the class of each pixel that a prop covers
+
+
+def _all(name: str) -> Naming:
+    return lambda layer: jnp.full(layer.depth.shape, CLASS[name])
+
+
+def _hair_or_hat(layer: _Layer) -> Int[Array, "S S"]:
+    return jnp.where(layer.place[..., 1] < HAT_SHARE, CLASS["headwear"], CLASS["hair"])
+
+
+def _dressed(skin: Float[Array, " 3"], layer: _Layer) -> Int[Array, "S S"]:
+    """The skin above a neckline belongs to the neck."""
+    bare = jnp.max(jnp.abs(layer.color[..., :3] - skin), axis=-1) < 0.02
+    return jnp.where(bare, CLASS["neck"], CLASS["clothes"])
 
 
 def _complexion(model: FaceModel, albedo: Float[Array, "T S 3"]) -> Float[Array, " 3"]:
@@ -131,19 +159,23 @@ class _Scene(NamedTuple):
     coverage: Float[Array, "S S"]
     face: Float[Array, "S S"]  # how much of the head itself is visible
     depth: Float[Array, "S S"]
+    parsing: Int[Array, "S S"]
 
 
-def _add(studio: "_Studio", make: Callable, key: Key[Array, ""], head: Head, scene: _Scene) -> _Scene:
-    return _over(scene, studio.prop(make(key, head)))
+def _add(studio: "_Studio", make: Callable, name: Naming, key: Key[Array, ""], head: Head, scene: _Scene) -> _Scene:
+    layer = studio.prop(make(key, head))
+    return _over(scene, layer, name(layer))
 
 
-def _over(scene: _Scene, layer: _Layer) -> _Scene:
+def _over(scene: _Scene, layer: _Layer, label: Int[Array, "S S"]) -> _Scene:
     """Compose a prop into the scene where it is nearer."""
     opacity = jnp.where(layer.depth < scene.depth, layer.opacity, 0.0)
     coverage = opacity + scene.coverage * (1 - opacity)
     share = opacity / jnp.maximum(coverage, 1e-6)  # of what is visible here
     surface = scene.surface + share[..., None] * (layer.surface - scene.surface)
-    return _Scene(surface, coverage, scene.face * (1 - opacity), jnp.where(opacity > 0.5, layer.depth, scene.depth))
+    most = opacity > 0.5
+    parsing = jnp.where(most, label, scene.parsing)
+    return _Scene(surface, coverage, scene.face * (1 - opacity), jnp.where(most, layer.depth, scene.depth), parsing)
 
 
 class _Studio(NamedTuple):
@@ -189,7 +221,8 @@ class _Studio(NamedTuple):
         sampled = sample_texture(texture, place, covered)
         opacity = jnp.where(covered, sampled[..., 3] if texture.shape[-1] == 4 else 1.0, 0.0)
         surface = [sampled[..., :3], safe_normalize(seen.attributes), jnp.broadcast_to(gloss, (*size, 2))]
-        return _Layer(jnp.concatenate(surface, axis=-1), opacity, jnp.where(covered, seen.depth, jnp.inf))
+        depth = jnp.where(covered, seen.depth, jnp.inf)
+        return _Layer(jnp.concatenate(surface, axis=-1), opacity, depth, triangle, sampled, place)
 
     def view(self) -> Float[Array, "S S 3"]:
         """Unit vector from the surface to the camera at each pixel."""

@@ -18,6 +18,7 @@ from facejax.synthetic.strands import ragged, strand_noise, value_at
 
 SIZE = 144  # texels
 _HAT_ROWS = 32  # how many of the texture's rows, at the bottom, belong to headwear
+HAT_SHARE = _HAT_ROWS / SIZE  # of the texture's height
 _ROWS = (1 - np.linspace(1, 0, 16) ** 1.3).astype(np.float32)  # positions along a path, denser at its end
 _HAIRLINE = np.array(  # degrees from the front, height on the mean head
     [[0, 0.0], [20, -2.0], [38, -7.0], [52, -22.0], [60, -50.0], [70, -58.0], [78, -85.0]], np.float32

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from facejax.synthetic.fields import normal, separable, stretch
 
@@ -80,9 +80,28 @@ def resample(
       The new picture.
     """
     height, width = image.shape[:2]
-    linear, offset = affine[:, :2], affine[:, 2]
-    square = jnp.maximum(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0], 1e-12)  # scale^2
+    linear = affine[:, :2]
+    square = _squared_scale(linear)
     image = jax.lax.optimization_barrier(_smooth(image, jnp.clip(0.125 * (1.0 / square - 1.0), 0.0, 0.375)))
+    x, y = source_positions(affine, size, bend)
+    outside = jnp.maximum(jnp.maximum(-x, x - width) / width, jnp.maximum(-y, y - height) / height)
+    mirrored = border == 2
+    crop = _bilinear(image, jnp.where(mirrored, _mirror(x, width), x), jnp.where(mirrored, _mirror(y, height), y))
+    far = jnp.where(border == 1, jnp.clip(8.0 * outside, 0.0, 1.0), 0.0)
+    crop = crop + far[..., None] * (_blurred(image, size) - crop)
+    return crop * jnp.where((border == 3) & (outside > 0), 0.0, 1.0)[..., None]
+
+
+def source_positions(
+    affine: Float[Array, "2 3"], size: int, bend: Float[Array, "K K 2"] | None = None
+) -> tuple[Float[Array, "{size} {size}"], Float[Array, "{size} {size}"]]:
+    """The x and y in the old picture of each pixel of the new one, pixels (a pixel's centre is at a half).
+
+    Args:
+      affine, size, bend: as for `resample`.
+    """
+    linear, offset = affine[:, :2], affine[:, 2]
+    square = _squared_scale(linear)
     inverse = jnp.stack([jnp.stack([linear[1, 1], -linear[0, 1]]), jnp.stack([-linear[1, 0], linear[0, 0]])]) / square
     at = jnp.arange(size, dtype=float) + 0.5
     dx, dy = (at - offset[0])[None, :], (at - offset[1])[:, None]
@@ -91,12 +110,26 @@ def resample(
         dx, dy = (step + weights @ bend[..., axis] @ weights.T for axis, step in enumerate((dx, dy)))
     x = inverse[0, 0] * dx + inverse[0, 1] * dy
     y = inverse[1, 0] * dx + inverse[1, 1] * dy
-    outside = jnp.maximum(jnp.maximum(-x, x - width) / width, jnp.maximum(-y, y - height) / height)
-    mirrored = border == 2
-    crop = _bilinear(image, jnp.where(mirrored, _mirror(x, width), x), jnp.where(mirrored, _mirror(y, height), y))
-    far = jnp.where(border == 1, jnp.clip(8.0 * outside, 0.0, 1.0), 0.0)
-    crop = crop + far[..., None] * (_blurred(image, size) - crop)
-    return crop * jnp.where((border == 3) & (outside > 0), 0.0, 1.0)[..., None]
+    return x, y
+
+
+def pick(
+    labels: Shaped[Array, "H W *C"], affine: Float[Array, "2 3"], size: int, bend: Float[Array, "K K 2"] | None = None
+) -> tuple[Shaped[Array, "{size} {size} *C"], Bool[Array, "{size} {size}"]]:
+    """The nearest pixels of a map of labels under the map that `resample` applies, and whether they lie in it.
+
+    Args:
+      labels: (H, W, ...), of any type.
+      affine, size, bend: as for `resample`.
+    """
+    height, width = labels.shape[:2]
+    x, y = (jnp.floor(at).astype(jnp.int32) for at in source_positions(affine, size, bend))
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return labels[jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)], inside
+
+
+def _squared_scale(linear: Float[Array, "2 2"]) -> Float[Array, ""]:
+    return jnp.maximum(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0], 1e-12)
 
 
 def _smooth(image: Float[Array, "H W 3"], side: Float[Array, ""]) -> Float[Array, "H W 3"]:

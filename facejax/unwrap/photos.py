@@ -51,13 +51,14 @@ class CutOut(NamedTuple):
     inside: Float[np.ndarray, "P P"]  # 1 inside the photograph (times its mask)
     scale: Float[Array | np.ndarray, ""]  # cut-out pixel = scale * photo pixel + offset
     offset: Float[Array | np.ndarray, " 2"]
+    shown: Float[np.ndarray, "P P"] | None = None  # 1 where a face parser sees skin; None: nobody looked
 
 
 class Quality(NamedTuple):
     """Figures of one texture, for a table and for filters."""
 
     seen: Float[Array, ""]  # share of the face's texels that came from photographs
-    strange: Float[Array, ""]  # share of the seen face that does not look like the fit: hair, hands, glasses, shadows
+    strange: Float[Array, ""]  # share of the seen face that is no skin: hair, hands, glasses
     bs_photo: Float[Array, ""]  # BS error of the best view as it was unwrapped, over texels seen on both sides
     bs: Float[Array, ""]  # of the texture, over the same texels
 
@@ -188,18 +189,19 @@ def unwrap_photos(
         layout: of the texture.
         template: fills what no photograph shows, see `complete_texture`; display values.
         delight: divide out the fitted light; False keeps the photographs' light.
-        skin_only: leave out what does not look like the fitted face (`looks_like_skin`).
+        skin_only: leave out what is no skin: by `CutOut.shown`, or without it by `looks_like_skin`.
         blending: as for `complete_texture`.
     """
     params = replace(params, camera=jax.vmap(transform_camera)(params.camera, cuts.scale, cuts.offset))
 
     def one(each: tuple[FaceParams, CutOut]) -> View:
         params, cut = each
-        return unwrap_view(model, params, jnp.asarray(cut.image), layout.texels, parsing=jnp.asarray(cut.inside))
+        image, inside = jnp.asarray(cut.image), jnp.asarray(cut.inside)
+        return unwrap_view(model, params, image, layout.texels, parsing=inside, shown=cut.shown)
 
     views = jax.lax.map(one, (params, cuts))
     seen = views.valid * layout.regions.face[None]
-    skin = jax.vmap(lambda view: looks_like_skin(view, template))(views)
+    skin = jax.vmap(lambda view: looks_like_skin(view, template))(views) if views.shown is None else views.shown
     strange = 1 - jnp.sum(seen * skin) / jnp.maximum(jnp.sum(seen), 1.0)
     taken = replace(views, valid=views.valid * skin) if skin_only else views
     completed = complete_texture(taken, template, layout.regions, delight=delight, match=not delight, blending=blending)
@@ -221,7 +223,7 @@ _unwrap_photos = jit(unwrap_photos, static_argnames=("delight", "skin_only", "bl
 def looks_like_skin(view: View, template: Float[Array, "S S 3"]) -> Float[Array, "S S"]:
     """1 where a view looks like the template under the fitted light, falling to 0 where it differs.
 
-    It replaces a face parser's mask: it removes hair, hands, glasses and hard shadows, and with a plain template also
+    Without a face parser's mask it removes hair, hands, glasses and hard shadows, and with a plain template also
     beards. In a dark photograph smaller differences count.
     """
     lit = linear_to_srgb(srgb_to_linear(jnp.clip(template, 0.0, 1.0)) * jnp.maximum(view.shading, 0.0))

@@ -32,6 +32,7 @@ class View:
     facing: Float[Array, "*B S S"]  # cosine of normal and line of sight; 0 where the face is not seen
     valid: Float[Array, "*B S S"]  # 1 where the face is seen (times the parsing mask), 0 elsewhere
     shading: Float[Array, "*B S S 3"]  # linear irradiance (`lighting.shade`) under the fitted light; 0 off the layout
+    shown: Float[Array, "*B S S"] | None = None  # 1 where the photograph shows skin, by a face parser; None: not known
 
 
 class _Depths(NamedTuple):
@@ -48,7 +49,7 @@ class _Scene(NamedTuple):
     surface: Float[Array, "V 6"]  # camera space (mm), unit normal
     slopes: Float[Array, "F 6"]  # mm per texel to the right, mm per texel down
     depths: _Depths
-    photo: Pyramid  # the photograph, and the parsing mask as a fourth channel
+    photo: Pyramid  # the photograph, the parsing mask as a fourth channel, and perhaps what is shown as a fifth
 
 
 def unwrap_view(
@@ -58,6 +59,7 @@ def unwrap_view(
     texels: Texels,
     *,
     parsing: Float[Array, "H W"] | None = None,
+    shown: Float[Array, "H W"] | None = None,
     facing: float = FACING,
 ) -> View:
     """Look up every texel's place on the posed face in the photograph. One face; vmap or `lax.map` for many.
@@ -74,16 +76,18 @@ def unwrap_view(
       image: the photograph, best at full size: each texel takes the mean of display values over its own footprint.
       texels: of the layout, from `mesh_texels`.
       parsing: 1 where the image shows skin that may be used (a face parser's mask); it scales `valid`.
+      shown: the same, but kept apart as `View.shown`.
       facing: the smallest cosine.
 
     Returns:
       The photograph in the layout.
     """
-    scene = _prepare(model, params, image, parsing, texels.triangle.shape[0])
+    scene = _prepare(model, params, image, parsing, shown, texels.triangle.shape[0])
     shape = texels.covered.shape
 
     def some(part: tuple[Array, Array]) -> View:
-        return _unwrap_texels(model, params, scene, *part, facing=facing, size=(image.shape[0], image.shape[1]))
+        size = image.shape[0], image.shape[1]
+        return _unwrap_texels(model, params, scene, *part, facing=facing, size=size, told=shown is not None)
 
     blocks = _blocks(*shape)
     parts = texels.triangle.reshape(blocks, -1), jnp.where(texels.covered[..., None], texels.weights, 0)
@@ -97,7 +101,12 @@ def _blocks(rows: int, columns: int) -> int:
 
 
 def _prepare(
-    model: FaceModel, params: FaceParams, image: Array, parsing: Float[Array, "H W"] | None, size: int
+    model: FaceModel,
+    params: FaceParams,
+    image: Array,
+    parsing: Float[Array, "H W"] | None,
+    shown: Float[Array, "H W"] | None,
+    size: int,
 ) -> _Scene:
     vertices = to_camera(params.pose, decode(model, params))
     normals = vertex_normals(vertices, model.faces)
@@ -106,7 +115,7 @@ def _prepare(
         surface=jnp.concatenate([vertices, normals], axis=1),
         slopes=_texel_slopes(model, vertices) / size,
         depths=_draw_depths(model, params.camera, vertices, image.shape[0], image.shape[1]),
-        photo=build_pyramid(jnp.concatenate([image, mask[..., None]], axis=-1)),
+        photo=build_pyramid(jnp.dstack([image, mask] + ([] if shown is None else [shown]))),
     )
 
 
@@ -146,6 +155,7 @@ def _unwrap_texels(
     *,
     facing: float,
     size: tuple[int, int],
+    told: bool,
 ) -> View:
     camera = params.camera
     corners = model.faces[triangle]
@@ -166,7 +176,8 @@ def _unwrap_texels(
     sampled = sample_pyramid(scene.photo, place[:, :2], long, short)
     color = jnp.where(seen[:, None], sampled[:, :3], 0.0)
     shading = jnp.where(covered[:, None], shade(normal, params.light), 0.0)
-    return View(color, jnp.where(seen, cosine, 0.0), jnp.where(seen, sampled[:, 3], 0.0), shading)
+    shown = jnp.where(seen, sampled[:, 4], 0.0) if told else None
+    return View(color, jnp.where(seen, cosine, 0.0), jnp.where(seen, sampled[:, 3], 0.0), shading, shown)
 
 
 def _inside(place: Float[Array, "N 3"], radius: Float[Array, " N"], size: tuple[int, int]) -> Array:
