@@ -81,6 +81,7 @@ def main(args: Args) -> None:
         "true iris": solve(result.params, drawn),
     }
     errors = {name: angle(gaze_direction(gaze), true.direction) for name, gaze in guesses.items()}
+    assert result.params.gaze is not None
     heads = (result.params, gaze_direction(result.params.gaze)), (true.params, true.direction)
     turned = [jnp.einsum("nij,nej->nei", quaternion_to_matrix(one.pose.rotation), way) for one, way in heads]
     errors["in camera space"] = angle(*turned)
@@ -155,10 +156,8 @@ def angle(a: Float[Array, "N 2 3"], b: Float[Array, "N 2 3"]) -> np.ndarray:
 def report(errors: dict[str, np.ndarray], seen: np.ndarray, yaw: np.ndarray, counts: np.ndarray) -> None:
     names = ["found", "in camera space", "straight", "true head", "true iris"]
     print("| yaw | eyes | seen | found, seen eyes | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 4) + "|")
-    rows = [
-        (f"{low}-{high}", (np.abs(yaw) >= low) & (np.abs(yaw) < high))
-        for low, high in zip(BINS, BINS[1:], strict=False)
-    ]
+    away = np.abs(yaw)
+    rows = [(f"{low}-{high}", (away >= low) & (away < high)) for low, high in pairwise(BINS)]
     for name, inside in [*rows, ("0-30", away < 30), ("all", away < 360)]:
         chosen = counts & inside[:, None]
         if not chosen.any():

@@ -60,7 +60,7 @@ def cell(
 ) -> np.ndarray:
     eyes = points[[36, 45]]
     scale = SIDE / (REACH * np.linalg.norm(eyes[1] - eyes[0]))
-    crop = Crop(np.float32(scale), np.asarray(SIDE / 2 - scale * points[36:48].mean(axis=0), np.float32))
+    crop = Crop(np.asarray(scale, np.float32), np.asarray(SIDE / 2 - scale * points[36:48].mean(axis=0), np.float32))
     background = apply_crop(photo, crop, SIDE)[0]
     drawn, lines = _draw(model, params, background, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
     tile = Image.new("RGB", (2 * SIDE, HEIGHT + 14))
@@ -82,10 +82,10 @@ def cell(
 def _draw(model: FaceModel, params: FaceParams, background, scale, offset):
     """The head over the photo, and the ends of the lines of sight, pixels."""
     assert params.gaze is not None
-    params = replace(params, camera=transform_camera(params.camera, scale, offset))
+    gaze, params = params.gaze, replace(params, camera=transform_camera(params.camera, scale, offset))
     picture = facejax.render(model, params, size=(SIDE, SIDE), background=background).color
     found = find_eyeballs(model, neutral_vertices(model, params))
-    ways = gaze_direction(params.gaze)
+    ways = gaze_direction(gaze)
     ends = [found.centre + (found.front[:, None] + reach) * ways for reach in (0.0, LINE)]
     return picture, jnp.stack([project(params.camera, to_camera(params.pose, end))[:, :2] for end in ends], axis=1)
 

@@ -4,6 +4,7 @@ import json
 import struct
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +72,13 @@ def face(gaze=None, degrees=(4.0, -12.0, 3.0), seed=0) -> FaceParams:
     return replace(params, gaze=None if gaze is None else jnp.asarray(gaze, jnp.float32))
 
 
+def rows() -> np.ndarray:
+    """Positions of the eyeLook blendshapes."""
+    found = look_rows(head())
+    assert found is not None
+    return found
+
+
 def balls(model=None) -> np.ndarray:
     """Vertices of the right and the left eyeball, from the triangles."""
     model = head() if model is None else model
@@ -101,26 +109,26 @@ def test_eyeballs_turn_rigidly_about_their_centres():
     params = face(GAZE)
     rest, turned = np.asarray(neutral(head(), params), np.float64), np.asarray(decode(head(), params))
     found = find_eyeballs(head(), neutral(head(), params))
-    for k, rows in enumerate(balls()):
-        centre = sphere(rest[rows])
+    for k, ball in enumerate(balls()):
+        centre = sphere(rest[ball])
         np.testing.assert_allclose(found.centre[k], centre, atol=2e-3)
-        np.testing.assert_allclose(found.front[k], rest[rows, 2].max() - centre[2], atol=2e-3)
-        about = Rotation.from_euler("YX", GAZE[k] * [1, -1]).apply(rest[rows] - centre) + centre
-        np.testing.assert_allclose(turned[rows], about, atol=5e-3)
-        radii = [np.linalg.norm(points[rows] - centre, axis=1) for points in (rest, turned)]
+        np.testing.assert_allclose(found.front[k], rest[ball, 2].max() - centre[2], atol=2e-3)
+        about = Rotation.from_euler("YX", GAZE[k] * [1, -1]).apply(rest[ball] - centre) + centre
+        np.testing.assert_allclose(turned[ball], about, atol=5e-3)
+        radii = [np.linalg.norm(points[ball] - centre, axis=1) for points in (rest, turned)]
         np.testing.assert_allclose(*radii, atol=5e-3)
 
 
 def test_a_positive_yaw_is_to_the_persons_left_and_a_positive_pitch_is_up():
     rest, turned = (decode(head(), face(gaze)) for gaze in (np.zeros((2, 2)), np.full((2, 2), 0.2)))
-    for rows in balls():
-        front = rows[np.argmax(np.asarray(rest)[rows, 2])]
+    for ball in balls():
+        front = ball[np.argmax(np.asarray(rest)[ball, 2])]
         assert np.all(np.asarray(turned - rest)[front, :2] > 2.0)
 
 
 def test_lids_follow_and_nothing_counts_twice():
     given = face(GAZE)
-    junk = replace(given, expression=given.expression.at[look_rows(head()).reshape(-1)].set(0.7))
+    junk = replace(given, expression=given.expression.at[rows().reshape(-1)].set(0.7))
     np.testing.assert_array_equal(decode(head(), junk), decode(head(), given))
     weights = lids_following(head(), given).expression
     skin = np.setdiff1d(np.arange(len(head().mean)), balls())
@@ -137,9 +145,9 @@ def test_a_gaze_of_zero_and_no_gaze_are_the_neutral_face():
 
 
 def test_weights_and_angles_there_and_back():
-    full = np.rad2deg(full_angles(head(), look_rows(head())))
+    full = np.rad2deg(full_angles(head(), rows()))
     np.testing.assert_allclose(full, [[20, 16, 30, 30]] * 2, atol=0.01)  # what the head was built with
-    names = np.array(head().expression_names)[look_rows(head())]
+    names = np.array(head().expression_names)[rows()]
     weights = gaze_to_weights(head(), jnp.deg2rad(jnp.array([[10.0, 5.0], [-15.0, -8.0]])))
     shown = {name: float(w) for name, w in zip(names.reshape(-1), np.asarray(weights).reshape(-1), strict=True) if w}
     wanted = {"eyeLookUpRight": 0.25, "eyeLookInRight": 1 / 3, "eyeLookDownLeft": 0.5, "eyeLookInLeft": 0.5}
@@ -164,7 +172,7 @@ def test_icts_names_are_known_and_its_balls_that_stay_have_the_usual_angles():
     names = tuple(name.replace("Left", "_L").replace("Right", "_R") for name in head().expression_names)
     still = head().expression_basis.at[:, balls().reshape(-1)].set(0.0)
     ict = replace(head(), expression_names=names, expression_basis=still)
-    assert np.array_equal(look_rows(ict), look_rows(head()))
+    assert np.array_equal(look_rows(ict), rows())
     np.testing.assert_allclose(full_angles(ict, look_rows(ict)), np.stack([USUAL, USUAL]))
     assert shapes_turn_eyeballs(head()) and not shapes_turn_eyeballs(ict)
 
@@ -207,7 +215,7 @@ def iris_pixels(params: FaceParams, gaze) -> np.ndarray:
     return np.asarray(params.camera.principal) + float(params.camera.focal) * seen[:, :2] / -seen[:, 2:] * [1, -1]
 
 
-def seen_at(iris, opening=0.35) -> SeenEyes:
+def seen_at(iris, opening: Any = 0.35) -> SeenEyes:
     lids = np.zeros((2, 16, 2), np.float32)
     lids[:, 8, 0] = 30.0
     lids[:, 4, 1] = 30.0 * np.broadcast_to(opening, 2)
@@ -330,7 +338,7 @@ def test_a_fit_without_the_network_has_no_gaze():
 
 def test_the_summary_in_degrees(fitted):
     face = fitted[0][0]
-    told = describe_gaze(face)["gaze_degrees"]
+    told: Any = describe_gaze(face)["gaze_degrees"]
     assert list(told) == ["right", "left"] and told["left"]["seen"] is True
     np.testing.assert_allclose(told["left"]["yaw"], np.rad2deg(face.params.gaze[1, 0]), rtol=1e-5)
 
@@ -338,7 +346,7 @@ def test_the_summary_in_degrees(fitted):
 def test_parameter_files_with_a_gaze_and_without(tmp_path):
     for gaze in (None, GAZE):
         save_params(tmp_path / "one.npz", face(gaze), "facejax-head")
-        found = load_params(tmp_path / "one.npz").params.gaze
+        found: Any = load_params(tmp_path / "one.npz").params.gaze
         assert found is None if gaze is None else np.array_equal(found, gaze)
         with np.load(tmp_path / "one.npz") as file:
             assert ("gaze" in file.files) == (gaze is not None)
@@ -361,8 +369,9 @@ def test_morph_targets_follow(tmp_path):
 def test_the_viewers_sliders_turn_the_eyes():
     shown = face(GAZE)
     sliders = dict(zip(head().expression_names, lids_following(head(), shown).expression.tolist(), strict=True))
-    np.testing.assert_allclose(changed(shown, head(), sliders).gaze, GAZE, atol=1e-5)
-    more = changed(shown, head(), sliders | {"eyeLookInRight": sliders["eyeLookInRight"] + 0.1})
+    same: Any = changed(shown, head(), sliders).gaze
+    np.testing.assert_allclose(same, GAZE, atol=1e-5)
+    more: Any = changed(shown, head(), sliders | {"eyeLookInRight": sliders["eyeLookInRight"] + 0.1})
     np.testing.assert_allclose(np.rad2deg(more.gaze - GAZE), [[3, 0], [0, 0]], atol=0.01)
 
 
@@ -380,7 +389,7 @@ def test_a_rendered_faces_gaze_is_found(degrees):
     params = replace(params, gaze=jnp.broadcast_to(jnp.deg2rad(jnp.array(degrees)), (2, 2)))
     picture = jit(lambda model: render(model, params, size=(320, 320)).color)(model)
     points = cam.project(camera, cam.to_camera(params.pose, landmarks(model, decode(model, params))))[:, :2]
-    result = fit(model, [np.clip(np.asarray(picture), 0, 1)], [np.asarray(points)], recipe=LANDMARKS)
+    result: Any = fit(model, [np.clip(np.asarray(picture), 0, 1)], [np.asarray(points)], recipe=LANDMARKS)
     assert result.faces.gaze_seen.all()
     np.testing.assert_allclose(np.rad2deg(result.params.gaze[0]), np.array([degrees] * 2), atol=6.0)
     assert see_eyes is result.ingredients.networks["iris"].apply

@@ -63,7 +63,8 @@ def save_params(path: str | Path, params: FaceParams, model: str, appearance: st
 def load_params(path: str | Path) -> SavedParams:
     """Read parameters exactly as saved. `facejax.load_face` also gives the face model and the appearance.
 
-    A face without a gaze has no such array in its file. Files written before version 0.1.0 do not say how to split the appearance's blocks: they give one block, "albedo".
+    A face without a gaze has no such array in its file. Files written before version 0.1.0 do not say how to split the
+    appearance's blocks: they give one block, "albedo".
 
     Raises FileNotFoundError, or ValueError if the file is no parameter file of a version that this library reads.
     """

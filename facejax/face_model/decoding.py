@@ -20,8 +20,8 @@ def decode(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
     Blanz and Vetter, "A morphable model for the synthesis of 3D faces", SIGGRAPH 1999, eq. 1. Fewer coefficients than
     components leave the rest at zero; more are a ValueError.
 
-    With a gaze (`FaceParams.gaze`) each eyeball turns about its own centre. The blendshapes eyeLookUpLeft and so on then
-    move the lids by what follows from the gaze: their entries in `expression` have no effect, nor do they move the
+    With a gaze (`FaceParams.gaze`) each eyeball turns about its own centre. The blendshapes eyeLookUpLeft and so on
+    then move the lids by what follows from the gaze: their entries in `expression` have no effect, nor do they move the
     eyeballs, so that nothing counts twice. Without a gaze they are blendshapes like all others. A gaze is a ValueError
     for a model without eyeballs.
 

@@ -66,9 +66,8 @@ def turn_eyeballs(
     model: FaceModel, neutral: Float[Array, "V 3"], vertices: Float[Array, "V 3"], gaze: Float[Array, "2 2"]
 ) -> Float[Array, "V 3"]:
     """The vertices with each eyeball turned about its centre, as it is in the face without its expression."""
-    for mask, centre, turn in zip(
-        _masks(model), find_eyeballs(model, neutral).centre, gaze_rotation(gaze), strict=True
-    ):
+    centres = find_eyeballs(model, neutral).centre
+    for mask, centre, turn in zip(_masks(model), centres, gaze_rotation(gaze), strict=True):
         away = vertices - centre[None]
         vertices = vertices + mask[:, None] * (away @ turn.T - away)
     return vertices

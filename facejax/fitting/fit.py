@@ -165,8 +165,9 @@ def _gaze_finder(
     """A function that turns the eyes of a fitted face to where the network in the role "iris" sees them; one that
     changes nothing without such a network, or for a model without eyeballs."""
     network = ingredients.networks.get("iris")
-    known = network is not None and EYEBALLS in model.regions
-    eyes = network.see(crop.images, crop.landmarks) if known else None
+    eyes = None
+    if network is not None and EYEBALLS in model.regions:
+        eyes = network.see(crop.images, crop.landmarks)
     confidence = None if crop.start is None else crop.start.confidence
     return lambda params: look_at_seen(model, params, eyes, confidence=confidence, priors=recipe.priors)
 

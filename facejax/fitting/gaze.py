@@ -7,14 +7,13 @@ quite sure: both are taken together with what is usual, a common direction that 
 from dataclasses import replace
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from facejax.camera import PerspectiveCamera, quaternion_to_matrix
 from facejax.face_model import FaceModel, FaceParams, neutral_vertices
-from facejax.face_model.gaze import EYEBALLS, direction_gaze, find_eyeballs, lids_following
+from facejax.face_model.gaze import direction_gaze, find_eyeballs, lids_following
 from facejax.fitting.priors import PRIORS, Priors
 
 RIM = 0.94  # distance of the iris's rim from the middle of the ball, in distances of its front (measured on the head)

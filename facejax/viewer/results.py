@@ -72,11 +72,11 @@ class ShownFace:
 
 def _gaze_figures(eyes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The direction of each eye, as it stands in a summary."""
-    return {
-        f"{name} eye's yaw, pitch": f"{eye['yaw']:.0f}, {eye['pitch']:.0f}"
-        + ("" if eye.get("seen", True) else " (not seen)")
-        for name, eye in eyes.items()
-    }
+    texts = {}
+    for name, eye in eyes.items():
+        unseen = "" if eye.get("seen", True) else " (not seen)"
+        texts[f"{name} eye's yaw, pitch"] = f"{eye['yaw']:.0f}, {eye['pitch']:.0f}{unseen}"
+    return texts
 
 
 def find_results(folder: Path) -> dict[str, Path]:
