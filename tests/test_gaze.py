@@ -172,8 +172,9 @@ def test_icts_names_are_known_and_its_balls_that_stay_have_the_usual_angles():
     names = tuple(name.replace("Left", "_L").replace("Right", "_R") for name in head().expression_names)
     still = head().expression_basis.at[:, balls().reshape(-1)].set(0.0)
     ict = replace(head(), expression_names=names, expression_basis=still)
-    assert np.array_equal(look_rows(ict), rows())
-    np.testing.assert_allclose(full_angles(ict, look_rows(ict)), np.stack([USUAL, USUAL]))
+    found: Any = look_rows(ict)
+    assert np.array_equal(found, rows())
+    np.testing.assert_allclose(full_angles(ict, found), np.stack([USUAL, USUAL]))
     assert shapes_turn_eyeballs(head()) and not shapes_turn_eyeballs(ict)
 
 
