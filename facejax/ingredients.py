@@ -37,6 +37,7 @@ from facejax.fitting.terms import TERMS
 from facejax.generative_renderer import GARAppearance, GenerativeRenderer, load_gar, normals_network
 from facejax.regression.dense_seer import dense_seer
 from facejax.regression.iris_points import iris_network, load_iris
+from facejax.regression.mesh_surface import mesh_seer
 from facejax.regression.regressor import load_regressor
 from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
 
@@ -75,7 +76,7 @@ APPEARANCES: dict[str, Callable[[Sources], Appearance]] = {
 }
 
 
-SEERS: dict[str, Callable[[], Seer]] = {"dense": dense_seer}
+SEERS: dict[str, Callable[[], Seer]] = {"dense": dense_seer, "face_mesh": mesh_seer}
 
 
 def register_appearance(name: str, make: Callable[[Sources], Appearance]) -> None:

@@ -66,7 +66,7 @@ def test_both_passes_come_back_to_the_pictures_pixels(monkeypatch):
 
     def net(weights, images):
         sizes.append(images.shape)
-        along = jnp.arange(MESH_SIDE, dtype=jnp.float32) + 0.5
+        along = jnp.arange(MESH_SIDE, dtype=jnp.float32)  # such nets count from the centre of the first pixel
         mass = images[..., :2] / images[..., :2].sum(axis=(1, 2), keepdims=True)
         spots = jnp.stack([mass.sum(axis=1).swapaxes(1, 2) @ along, mass.sum(axis=2).swapaxes(1, 2) @ along], axis=-1)
         points = jnp.tile(spots[:, :1], (1, MESH_POINTS, 1)).at[:, mesh_points.EYE_CORNERS[1]].set(spots[:, 1])

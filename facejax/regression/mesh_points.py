@@ -83,4 +83,5 @@ def invert_points(transform: Float[Array, "2 3"], points: Float[Array, "L 2"]) -
 def _look(mesh: FaceMesh, pictures: Float[Array, "N S S 3"], transforms: Float[Array, "N 2 3"]) -> MeshView:
     crops = jax.vmap(lambda picture, transform: warp(picture, transform, MESH_SIDE))(pictures, transforms)
     points, face = apply_facemesh(mesh.weights, crops)
-    return MeshView(jax.vmap(invert_points)(transforms, points[..., :2]), face)
+    points = points[..., :2] + 0.5  # the net counts from the centre of the first pixel
+    return MeshView(jax.vmap(invert_points)(transforms, points), face)
