@@ -116,7 +116,7 @@ def lids_following(model: FaceModel, params: FaceParams) -> FaceParams:
     if params.gaze is None or rows is None:
         return params
     weights = gaze_to_weights(model, params.gaze).reshape(-1)
-    return replace(params, expression=params.expression.at[rows.reshape(-1)].set(weights))
+    return replace(params, expression=jnp.asarray(params.expression).at[rows.reshape(-1)].set(weights))
 
 
 def with_gaze(model: FaceModel, params: FaceParams, neutral: Float[Array, "V 3"]) -> Float[Array, "V 3"]:
@@ -124,7 +124,7 @@ def with_gaze(model: FaceModel, params: FaceParams, neutral: Float[Array, "V 3"]
     assert params.gaze is not None
     rows, expression = look_rows(model), params.expression
     if rows is not None:
-        expression = expression.at[rows.reshape(-1)].set(0.0)
+        expression = jnp.asarray(expression).at[rows.reshape(-1)].set(0.0)
     vertices = neutral + combine(expression, model.expression_std, model.expression_basis, "expression")
     if rows is not None:
         moved = jnp.einsum("es,esvc->vc", gaze_to_weights(model, params.gaze), _shapes(model, rows))
