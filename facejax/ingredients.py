@@ -18,6 +18,7 @@ from facejax.checkpoints import (
     load_released,
 )
 from facejax.face_model import FaceModel
+from facejax.face_model.gaze import has_eyeballs
 from facejax.fitting import (
     DEFAULT,
     LINEAR,
@@ -35,6 +36,7 @@ from facejax.fitting.ingredients import LINEAR as OWN
 from facejax.fitting.terms import TERMS
 from facejax.generative_renderer import GARAppearance, GenerativeRenderer, load_gar, normals_network
 from facejax.regression.dense_seer import dense_seer
+from facejax.regression.iris_points import iris_network, load_iris
 from facejax.regression.mesh_surface import mesh_seer
 from facejax.regression.regressor import load_regressor
 from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
@@ -143,12 +145,14 @@ def ingredients_for(
     renderer: GenerativeRenderer | str | Path = "default",
     measure: bool = True,
 ) -> Ingredients:
-    """The appearances and networks that the stages of a recipe name, and no others but one that measures the result.
+    """The appearances and networks that the stages of a recipe name, and no others but one that measures the result,
+    and one that sees where the eyes look.
 
     Args:
         recipe: the stages.
         decoder: a texture decoder, its folder, or "default" for the package's own.
-        model: the face model that is fitted, to check that the package's own decoder has its texture layout.
+        model: the face model that is fitted, to check that the package's own decoder has its texture layout, and
+            whether it has eyeballs; with them the iris network joins as "iris".
         lpips: weights of LPIPS for "perceptual" (docs/weights.md), one file or two, or the folder that
             `facejax convert` made of them; without them the shipped regressor's encoder takes its place.
         arcface: weights of ArcFace for "recognition", a file or such a folder; without them dlib's recogniser takes its
@@ -173,6 +177,8 @@ def ingredients_for(
     recogniser = load_recogniser() if measure and recipe.stages else None
     if recogniser is not None:
         networks["identity"] = identity_network(recogniser)
+    if model is not None and has_eyeballs(model):
+        networks["iris"] = iris_network(load_iris())
     seers = {name: SEERS[name]() for name in recipe.seers if name in SEERS}
     return Ingredients(appearances, dict(sorted(networks.items())), seers)
 

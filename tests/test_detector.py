@@ -22,6 +22,7 @@ from facejax.nets._blaze import Block, Depthwise
 from facejax.nets.blazeface import CONFIGS, anchor_centres, apply_blazeface, decode_anchors
 from facejax.regression import detector as detection
 from facejax.regression.detector import Candidate, detect_faces, load_detector, merge, tiles
+from facejax.regression.iris_points import load_iris
 from facejax.regression.mesh_points import load_face_mesh
 
 
@@ -107,7 +108,7 @@ def test_the_nets_are_mediapipes(name):
 
     graph = zipfile.ZipFile(os.environ["FACEJAX_MEDIAPIPE"]).read(convert.FILES[name])
     converted = convert.fill(name, convert.read_layers(graph, branches=name not in CONFIGS))
-    shipped = load_detector().weights | {"mesh": load_face_mesh().weights}
+    shipped = load_detector().weights | {"mesh": load_face_mesh().weights, "iris": load_iris()}
     if name in shipped:
         rounded = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), converted)
         jax.tree.map(np.testing.assert_array_equal, rounded, jax.tree.map(np.asarray, shipped[name]))

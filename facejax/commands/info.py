@@ -28,6 +28,7 @@ LICENCES = {
     "regressor": "MIT; trained on the project's own renders",
     "face_detector": "Apache-2.0; MediaPipe's, converted",
     "face_mesh": "Apache-2.0; MediaPipe's, converted",
+    "iris": "Apache-2.0; MediaPipe's, converted",
     "texture_decoder": "MIT; trained on maps made from CC0 skins",
     "generative_renderer": "MIT; trained on the project's own renders",
 }

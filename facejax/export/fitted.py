@@ -24,6 +24,7 @@ from facejax.export.pictures import draw_landmarks, panels, write_png
 from facejax.export.ply import write_ply
 from facejax.export.summary import versions, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode, neutral_vertices
+from facejax.face_model.gaze import lids_following, shapes_turn_eyeballs, turn_eyeballs
 from facejax.face_model.texture_layout import with_layout
 from facejax.fitting import GAR, FittedFaces, Ingredients, Recipe
 from facejax.fitting.scene import face_mask
@@ -114,6 +115,7 @@ def write_fitted_face(
             "landmark_nme_percent": nme(face.landmarks, observed),
             "jaw_follows_outline": face.moving,
             "pose_degrees": {"pitch": pitch, "yaw": yaw, "roll": roll},
+            **describe_gaze(face),
             "psnr_face": face.psnr_face,
             **({} if face.shown is None else {"shown": face.shown}),
             **describe_identity(face, ingredients),
@@ -133,6 +135,21 @@ def describe_identity(face: FittedFaces, ingredients: Ingredients) -> dict[str, 
     if face.identity_distance is None:
         return {}
     return {"identity": {"network": ingredients.networks["identity"].name, "distance": face.identity_distance}}
+
+
+def describe_gaze(face: FittedFaces) -> dict[str, object]:
+    """The summary's entry about where the eyes look, degrees in the head's frame; none for a face without a gaze.
+
+    Positive yaw is to the person's left, positive pitch is up. An eye that was not seen follows the other one.
+    """
+    if face.params.gaze is None:
+        return {}
+    angles, seen = np.rad2deg(np.asarray(face.params.gaze, float)), face.gaze_seen
+    eyes = {}
+    for k, name in enumerate(("right", "left")):
+        known = {} if seen is None else {"seen": bool(np.asarray(seen)[k])}
+        eyes[name] = {"yaw": angles[k, 0], "pitch": angles[k, 1]} | known
+    return {"gaze_degrees": eyes}
 
 
 def describe_camera(params: FaceParams, width: int, height: int, source: str) -> dict[str, object]:
@@ -174,6 +191,9 @@ def write_face_glb(
 ) -> Path:
     """Write one face as binary glTF: the neutral mesh, with every expression as a morph target at the face's weight.
 
+    The weights of eyeLookUpLeft and so on follow from the face's gaze. Where the model lacks blendshapes that turn the
+    eyeballs, these are turned in the neutral mesh.
+
     Args:
         path: of the file.
         model, params: the face.
@@ -182,7 +202,8 @@ def write_face_glb(
 
     Returns: the path.
     """
-    _, neutral = _shapes(model, replace(params, appearance={}))
+    _, neutral, turned, expression = _shapes(model, replace(params, appearance={}))
+    neutral = neutral if params.gaze is None or shapes_turn_eyeballs(model) else turned
     normals, turns = _normals(model, neutral)
     basis = np.asarray(model.expression_basis) * np.asarray(model.expression_std)[:, None, None]
     return write_glb(
@@ -195,16 +216,21 @@ def write_face_glb(
         texture=texture,
         targets=dict(zip(model.expression_names, basis, strict=True)),
         turns=dict(zip(model.expression_names, turns, strict=model.blendshapes)),
-        weights=params.expression,
+        weights=expression,
         rotation=params.pose.rotation if posed else None,
         translation=params.pose.translation if posed else None,
     )
 
 
 @cached_jit("face-shapes")
-def _shapes(model: FaceModel, params: FaceParams) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"]]:
-    """The expressive and the neutral face, un-posed."""
-    return decode(model, params), neutral_vertices(model, params)
+def _shapes(
+    model: FaceModel, params: FaceParams
+) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"], Float[Array, "V 3"], Float[Array, " E"]]:
+    """The expressive and the neutral face, un-posed, the neutral one with turned eyeballs, and the expression with the
+    weights that follow from the gaze."""
+    neutral = neutral_vertices(model, params)
+    turned = neutral if params.gaze is None else turn_eyeballs(model, neutral, neutral, params.gaze)
+    return decode(model, params), neutral, turned, lids_following(model, params).expression
 
 
 @cached_jit("face-normals")

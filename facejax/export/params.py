@@ -55,7 +55,7 @@ def save_params(path: str | Path, params: FaceParams, model: str, appearance: st
         "focal" if perspective else "scale": camera.focal if isinstance(camera, PerspectiveCamera) else camera.scale,
         "principal": camera.principal,
         "light": params.light,
-    }
+    } | ({} if params.gaze is None else {"gaze": params.gaze})
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
 
@@ -63,7 +63,8 @@ def save_params(path: str | Path, params: FaceParams, model: str, appearance: st
 def load_params(path: str | Path) -> SavedParams:
     """Read parameters exactly as saved. `facejax.load_face` also gives the face model and the appearance.
 
-    Files written before version 0.1.0 do not say how to split the appearance's blocks: they give one block, "albedo".
+    A face without a gaze has no such array in its file. Files written before version 0.1.0 do not say how to split the
+    appearance's blocks: they give one block, "albedo".
 
     Raises FileNotFoundError, or ValueError if the file is no parameter file of a version that this library reads.
     """
@@ -99,6 +100,7 @@ def _assemble(arrays: dict[str, np.ndarray]) -> FaceParams:
         pose=Pose(get["rotation"], get["translation"]),
         camera=camera,
         light=get["light"],
+        gaze=get.get("gaze"),
     )
 
 

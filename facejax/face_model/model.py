@@ -1,4 +1,4 @@
-"""The linear face model: which shapes a face can have (`FaceModel`), what this face is (`FaceParams`), the decoder.
+"""The linear face model: which shapes a face can have (`FaceModel`), and what this face is (`FaceParams`).
 
 Lengths are millimetres; +x is the subject's left, +y up, +z out of the face. What colours the shape is an appearance:
 the linear albedo of the model's own file (`facejax.face_model.morphable`), or another one (`facejax.appearance`).
@@ -71,6 +71,9 @@ class FaceParams:
     pose: Pose
     camera: Camera
     light: Float[Array, "*B 9 3"]  # spherical harmonics in camera space, see facejax.lighting
+    # (yaw, pitch) of the right and the left eye, radians, see facejax.face_model.gaze. None: the eyes are as the
+    # expression has them; so for all models without eyeballs.
+    gaze: Float[Array, "*B 2 2"] | None = None
 
 
 def combine(coefficients: Float[Array, " N"], std: Array, basis: Array, label: str) -> Array:
@@ -90,34 +93,3 @@ def combine(coefficients: Float[Array, " N"], std: Array, basis: Array, label: s
         count, math.prod(basis.shape[1:])
     )  # as a matrix XLA's transpose of the product is as fast as the product
     return ((coefficients * std[:count]) @ flat).reshape(basis.shape[1:])
-
-
-def neutral_vertices(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
-    """The face without its expression: mean + identity, model space, mm.
-
-    Fewer coefficients than components leave the rest at zero; more are a ValueError.
-    """
-    return model.mean + combine(params.identity, model.identity_std, model.identity_basis, "identity")
-
-
-def decode(model: FaceModel, params: FaceParams) -> Float[Array, "V 3"]:
-    """The face with its expression: mean + identity + expression, model space (un-posed), mm.
-
-    Blanz and Vetter, "A morphable model for the synthesis of 3D faces", SIGGRAPH 1999, eq. 1. Fewer coefficients than
-    components leave the rest at zero; more are a ValueError.
-
-    >>> import jax.numpy as jnp
-    >>> from dataclasses import replace
-    >>> from facejax import load_face_model, neutral_params
-    >>> from facejax.camera import PerspectiveCamera
-    >>> model = load_face_model()
-    >>> params = neutral_params(model, PerspectiveCamera(jnp.array(1000.0), jnp.array([112.0, 112.0])))
-    >>> bool(jnp.array_equal(decode(model, params), model.mean))
-    True
-    >>> wide = replace(params, expression=params.expression.at[model.expression_names.index("jawOpen")].set(1.0))
-    >>> chin = (decode(model, wide) - model.mean)[:, 1].min()
-    >>> bool(chin < -10)  # it falls by more than a centimetre
-    True
-    """
-    moved = combine(params.expression, model.expression_std, model.expression_basis, "expression")
-    return neutral_vertices(model, params) + moved

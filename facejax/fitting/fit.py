@@ -1,7 +1,7 @@
 """The fit of a batch of crops as one pure function: landmarks, light, then every stage of the recipe."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,7 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from facejax.camera import transform_camera
 from facejax.face_model import FaceModel, FaceParams
+from facejax.face_model.gaze import EYEBALLS
 from facejax.fitting.crops import Crops
+from facejax.fitting.gaze import look_at_seen
 from facejax.fitting.ingredients import LINEAR as OWN
 from facejax.fitting.ingredients import NO_INGREDIENTS, Ingredients
 from facejax.fitting.landmarks import JAW, box_size, fit_landmarks
@@ -43,6 +45,7 @@ class FittedFaces:
     finite: Bool[Array, "*N"]  # parameters are finite, and no stage diverged
     stages: dict[str, FaceParams]  # per stage: the parameters after it, as `params`
     identity_distance: Float[Array, "*N"] | None = None  # of the render over the photo, to the photo; None: no network
+    gaze_seen: Bool[Array, "*N 2"] | None = None  # whether the right and the left eye were seen; None: no gaze
     shown: Float[Array, "*N"] | None = None  # share of the rendered face that the photo shows; None: no network looked
 
     def __len__(self) -> int:
@@ -120,7 +123,8 @@ def _fit_one(
     weights = weights if crop.start is None else weights * crop.start.confidence
     size = box_size(crop.landmarks)
     seen = Observation(crop.images, crop.valid, crop.landmarks, weights, size, start.moving, crop.data, sight)
-    params = solve_skin(model, start.params, seen, priors=recipe.priors)
+    see_gaze = _gaze_finder(model, crop, recipe, ingredients)
+    params = solve_skin(model, see_gaze(start.params)[0], seen, priors=recipe.priors)
     after, traces = {"landmarks": params}, {}
     name, appearance = OWN, ingredients.appearance(OWN, model)
     for stage in recipe.stages:
@@ -130,6 +134,8 @@ def _fit_one(
         settings = {"stage": stage, "priors": recipe.priors, "ingredients": ingredients, "terms": terms}
         params, traces[stage.name] = run_stage(model, params, seen, appearance, **settings)
         after[stage.name] = params
+    params, gaze_seen = see_gaze(params)
+    after[list(after)[-1]] = params
     scene = look(model, params, seen, appearance)
     finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
     diverged_at = {name: trace.diverged_at for name, trace in traces.items()}
@@ -148,8 +154,22 @@ def _fit_one(
         finite=finite & jnp.all(jnp.array([step < 0 for step in diverged_at.values()], dtype=bool)),
         stages={name: in_photo(params) for name, params in after.items()},
         identity_distance=_identity_distance(scene, ingredients),
+        gaze_seen=gaze_seen,
         shown=_shown(model, scene),
     )
+
+
+def _gaze_finder(
+    model: FaceModel, crop: Crops, recipe: Recipe, ingredients: Ingredients
+) -> Callable[[FaceParams], tuple[FaceParams, Bool[Array, " 2"] | None]]:
+    """A function that turns the eyes of a fitted face to where the network in the role "iris" sees them; one that
+    changes nothing without such a network, or for a model without eyeballs."""
+    network = ingredients.networks.get("iris")
+    eyes = None
+    if network is not None and EYEBALLS in model.regions:
+        eyes = network.see(crop.images, crop.landmarks)
+    confidence = None if crop.start is None else crop.start.confidence
+    return lambda params: look_at_seen(model, params, eyes, confidence=confidence, priors=recipe.priors)
 
 
 def _shown(model: FaceModel, scene: Scene) -> Float[Array, ""] | None:

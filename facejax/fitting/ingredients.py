@@ -38,8 +38,9 @@ class FeatureNetwork:
 class Ingredients:
     """Appearances by the names that stages use, and networks by their role ("perceptual", "normals", ...).
 
-    A network in the role "identity" measures the finished faces. `seers` find points of the surface in the crop, by
-    any name; the term "surface_points" compares all of them.
+    A network in the role "identity" measures the finished faces; one in the role "iris" sees where their eyes look
+    (its features are `facejax.fitting.gaze.SeenEyes`). `seers` find points of the surface in the crop, by any name; the
+    term "surface_points" compares all of them.
 
     `facejax.ingredients.ingredients_for` makes those of the package's recipes.
     """

@@ -31,6 +31,11 @@ class Priors:
     longer: float = 0.6  # of a longer one
     cut_view: float = 35.0  # the same two of a photograph whose shape is no camera's: it was cut out of a larger one
     cut_longer: float = 1.0
+    gaze_yaw: float = 15.0  # degrees, of the common direction of both eyes, around straight ahead
+    gaze_pitch: float = 10.0
+    vergence: float = 2.0  # degrees, of the difference between both eyes
+    iris_noise: float = 4.0  # degrees, of the direction of one eye that looks into the camera
+    eye_noise: float = 2.0  # degrees, of the error that both eyes share, since the fitted head is not exact
     log_light: float = 0.5  # of the light's strength, around what the picture's white suggests (`solve_skin`)
     log_tint: float = 0.2  # of each colour channel, on top of that
 

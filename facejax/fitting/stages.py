@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from facejax import camera as cam
 from facejax.appearance import GEOMETRY, Appearance, block_count, split_blocks
 from facejax.face_model import FaceModel, FaceParams
+from facejax.face_model.gaze import look_rows
 from facejax.fitting.ingredients import LINEAR, NO_INGREDIENTS, Ingredients
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.scene import Observation, observe, resize
@@ -225,9 +226,14 @@ def _targets(stage: Stage, seen: Observation, ingredients: Ingredients, terms: M
 
 
 def _allowed(model: FaceModel, params: FaceParams, offsets: Offsets, stage: Stage) -> Offsets:
-    """The nearest offsets with blendshape weights in [0, 1] and latents that satisfy the stage's constraint."""
+    """The nearest offsets with blendshape weights in [0, 1] and latents that satisfy the stage's constraint.
+
+    The blendshapes that follow from a gaze stay as they are.
+    """
     if model.blendshapes and "expression" in offsets:
         clipped = jnp.clip(params.expression + offsets["expression"], 0.0, 1.0)
+        if params.gaze is not None and (rows := look_rows(model)) is not None:
+            clipped = clipped.at[rows.reshape(-1)].set(params.expression[rows.reshape(-1)])
         offsets = offsets | {"expression": clipped - params.expression}
     if stage.constraint == "sphere" and "latents" in offsets:
         start = params.appearance["latents"]

@@ -2,7 +2,7 @@
 Ablavatski et al., "Real-time pupil tracking from monocular video for digital puppetry", 2020).
 
 FaceMesh: a square crop of 192 pixels around a face, upright, to 468 points of MediaPipe's face mesh and a logit that
-there is a face. Iris: a square crop of 64 pixels around the subject's left eye (a right eye is mirrored) to 71 points
+there is a face. Iris: a square crop of 64 pixels around the subject's right eye (a left eye is mirrored) to 71 points
 of its contour and brow, and five of the iris: its centre and its four extremes.
 """
 

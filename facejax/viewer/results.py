@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +15,8 @@ from facejax.camera import axis_angle_to_quaternion, quaternion_to_matrix
 from facejax.export import load_params
 from facejax.export.fitted import CLAY, PICTURE
 from facejax.export.glb import glb_bytes
-from facejax.face_model import FaceModel, FaceParams, decode
+from facejax.face_model import FaceModel, FaceParams, decode, weights_to_gaze
+from facejax.face_model.gaze import lids_following, look_rows
 from facejax.images import read_image
 from facejax.lighting import linear_to_srgb, rotate_light, shade, srgb_to_linear
 from facejax.mesh import vertex_normals
@@ -64,8 +65,18 @@ class ShownFace:
             "landmarks": f"{summary['landmark_nme_percent']:.2f} % of the face",
             "pixels": "-" if summary["psnr_face"] is None else f"{summary['psnr_face']:.1f} dB",
             "pitch, yaw, roll": ", ".join(f"{turn[name]:.0f}" for name in ("pitch", "yaw", "roll")),
+            **_gaze_figures(summary.get("gaze_degrees", {})),
             **({"doubtful": summary["doubtful"]} if "doubtful" in summary else {}),
         }
+
+
+def _gaze_figures(eyes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The direction of each eye, as it stands in a summary."""
+    texts = {}
+    for name, eye in eyes.items():
+        unseen = "" if eye.get("seen", True) else " (not seen)"
+        texts[f"{name} eye's yaw, pitch"] = f"{eye['yaw']:.0f}, {eye['pitch']:.0f}{unseen}"
+    return texts
 
 
 def find_results(folder: Path) -> dict[str, Path]:
@@ -102,6 +113,8 @@ def read_result(folder: Path, name: str, model: FaceModel) -> ShownFace:
 def changed(params: FaceParams, model: FaceModel, sliders: Mapping[str, float]) -> FaceParams:
     """The face with some values changed: expressions (by name), identity components ("identity 1", ...), and the
     light's `TURN` and `STRENGTH`.
+
+    If the face has a gaze, eyeLookUpLeft and so on turn its eyes by as much as they change.
     """
     expression, identity, light = np.array(params.expression), np.array(params.identity), params.light
     for name, value in sliders.items():
@@ -114,6 +127,11 @@ def changed(params: FaceParams, model: FaceModel, sliders: Mapping[str, float]) 
             light = rotate_light(light, quaternion_to_matrix(about))
         else:
             identity[int(name.removeprefix("identity ")) - 1] = value
+    rows, gaze = look_rows(model), params.gaze
+    if gaze is not None and rows is not None:
+        before = lids_following(model, params).expression
+        gaze = gaze + weights_to_gaze(model, jnp.asarray(expression)[rows]) - weights_to_gaze(model, before[rows])
+    params = replace(params, gaze=gaze)
     return replace(params, expression=jnp.asarray(expression), identity=jnp.asarray(identity), light=light)
 
 
