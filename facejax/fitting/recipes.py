@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 from facejax.fitting import ffhq_uv
+from facejax.fitting.priors import Priors
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.stages import Stage
+
+SEEN = Priors(points=30.0)  # the priors of a fit that sees points of the surface
 
 LANDMARKS = Recipe(name="landmarks")
 """Pose, camera, identity and expression from the 68 points alone, and the light; no photometric refinement."""
@@ -32,6 +35,7 @@ LINEAR = Recipe(
             weights=(
                 ("pixels", 1.0),
                 ("landmarks", 200.0),
+                ("surface_points", 400.0),
                 ("identity", 0.02),
                 ("expression", 0.012),
                 ("albedo", 0.015),
@@ -41,6 +45,7 @@ LINEAR = Recipe(
         ),
     ),
     seers=("dense",),
+    priors=SEEN,
 )
 """Landmarks, then pixels with spherical-harmonics light and the model's linear albedo."""
 
@@ -73,13 +78,21 @@ _everything = replace(
         ("rotation", 0.001),
         ("translation", 0.05),
     ),
-    weights=(*_texture.weights, ("details", 0.6), ("landmarks", 200.0), ("identity", 0.02), ("expression", 0.012)),
+    weights=(
+        *_texture.weights,
+        ("details", 0.6),
+        ("landmarks", 200.0),
+        ("surface_points", 400.0),
+        ("identity", 0.02),
+        ("expression", 0.012),
+    ),
 )
 
 DEFAULT = Recipe(
     name="default",
     stages=(replace(_colour, steps=30), replace(_all, steps=40), _texture, _everything),
     seers=("dense",),
+    priors=SEEN,
 )
 """FFHQ-UV's order with the package's own decoder, short enough for a processor: the linear albedo finds light and
 shape, then the decoder's latents continue, first alone, then with everything else and details in its noise maps."""
@@ -89,6 +102,7 @@ ACCELERATOR = Recipe(
     stages=(_colour, _all, replace(_texture, steps=100), replace(_everything, steps=200)),
     size=256,
     seers=("dense",),
+    priors=SEEN,
 )
 """The same with FFHQ-UV's number of steps (100 and 200) and larger crops: for many faces at once and larger
 decoders."""
