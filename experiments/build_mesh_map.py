@@ -12,7 +12,7 @@ What the net misses them by is written by yaw: a shift, and the noise about it, 
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ import tyro
 from PIL import Image, ImageDraw
 from regressor import pool
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from tqdm import tqdm
 
 from facejax.atomic import atomic_path
@@ -100,15 +100,20 @@ def main(command: Build) -> None:
     places = find_places(model, front, where, corners, on_mean)
     apart = np.linalg.norm(places - places[mirror] * [-1, 1, 1], axis=1)
     places = (places + places[mirror] * [-1, 1, 1]) / 2
-    chosen = cKDTree(on_mean).query(places)[1]
+    chosen = KDTree(on_mean).query(places)[1]
     print(f"{np.sum(mirror == np.arange(len(mirror)))} points on the midline; both sides differed by "
           f"{np.percentile(apart, [50, 95]).round(2)} mm (median, 95 %)")  # fmt: skip
     shift, noise = find_misses(model, faces, where[chosen], corners[chosen], mirror)
     with atomic_path(command.out) as partial:
-        arrays = {"faces": where[chosen].astype(np.int32), "barycentric": corners[chosen].astype(np.float32)}
+        arrays: dict[str, Any] = {
+            "faces": where[chosen].astype(np.int32),
+            "barycentric": corners[chosen].astype(np.float32),
+            "shift": shift.astype(np.float16),
+            "noise": noise.astype(np.float16),
+            "yaws": np.asarray(YAWS, np.float32),
+        }
         with open(partial, "wb") as file:
-            rounded = {"shift": shift.astype(np.float16), "noise": noise.astype(np.float16)}
-            np.savez_compressed(file, **arrays, **rounded, yaws=np.float32(YAWS))
+            np.savez_compressed(file, **arrays)
     if command.sheet is not None:
         draw_sheet(command.sheet, model, on_mean[chosen], noise)
 
@@ -127,10 +132,11 @@ def look(model: FaceModel, arrays: dict[str, np.ndarray]) -> Faces:
             apply_crop(image / np.float32(255), crop, size)[0]
             for image, crop in zip(arrays["image"][rows], crops, strict=True)
         ]
-        local = np.float32([crop.apply_points(one) for crop, one in zip(crops, marks[rows], strict=True)])
+        local = np.asarray([crop.apply_points(one) for crop, one in zip(crops, marks[rows], strict=True)], np.float32)
         view = jax.device_get(see(mesh, np.stack(cut), local))
-        turned = np.stack(cut)[:, :, ::-1], (local * [-1, 1] + [size, 0])[:, MIRROR68]
-        again = np.asarray(see(mesh, *map(np.float32, turned)).points) * [-1, 1] + [size, 0]
+        turned = np.stack(cut)[:, :, ::-1], (local * np.array([-1, 1]) + np.array([size, 0]))[:, MIRROR68]
+        seen = see(mesh, *(np.asarray(part, np.float32) for part in turned)).points
+        again = np.asarray(seen) * np.array([-1, 1]) + np.array([size, 0])
         flipped += [crop.invert_points(one) for crop, one in zip(crops, again, strict=True)]
         points += [crop.invert_points(one) for crop, one in zip(crops, view.points, strict=True)]
         logits.append(view.face)
@@ -138,7 +144,8 @@ def look(model: FaceModel, arrays: dict[str, np.ndarray]) -> Faces:
     level = np.asarray(jax.vmap(level_eyes)(jnp.asarray(marks)))
     sizes = box_sizes(point_boxes(marks))
     camera = np.concatenate(vertices), arrays["focal"], arrays["principal"]
-    return Faces(*camera, np.float32(points), np.float32(flipped), np.concatenate(logits), sizes, yaw, level)
+    each = np.asarray(points, np.float32), np.asarray(flipped, np.float32)
+    return Faces(*camera, *each, np.concatenate(logits), sizes, yaw, level)
 
 
 def candidates(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +172,7 @@ def find_places(
     model: FaceModel, front: Faces, where: np.ndarray, corners: np.ndarray, on_mean: np.ndarray
 ) -> np.ndarray:
     """The best place of each point on the mean head, (468, 3), mm."""
-    few, coarse, tree = front.some(np.arange(min(40, len(front.yaw)))), slice(0, None, 5), cKDTree(on_mean)
+    few, coarse, tree = front.some(np.arange(min(40, len(front.yaw)))), slice(0, None, 5), KDTree(on_mean)
     rough = few.project(where[coarse], corners[coarse], model)
     places = np.zeros((front.seen.shape[1], 3))
     for point in tqdm(range(len(places))):

@@ -24,7 +24,7 @@ from training_loop import TensorBoardLog, train
 from facejax.checkpoints import TrainingStore, load, save
 from facejax.nets.dense import DenseConfig, apply_dense
 from facejax.programs import jit
-from facejax.regression.dense import ASSET, SCHEMA, VERSION
+from facejax.regression.dense import ASSET, SCHEMA, VERSION, load_dense
 from facejax.regression.dense_training import (
     DenseExample,
     DenseRecipe,
@@ -150,7 +150,7 @@ def export(path: Path, state: State, config: DenseConfig, recipe: DenseRecipe) -
 
 def measure(command: Measure) -> None:
     weights, about = load(command.checkpoint, schema=SCHEMA, version=VERSION)
-    config = DenseConfig(**{name: tuple(x) if isinstance(x, list) else x for name, x in about["config"].items()})
+    config = load_dense(command.checkpoint).config
     last = count_shards(command.pool)
     shards = Shards(command.pool, range(last - HELD_OUT, last))
     augmentation = DenseRecipe().augmentation if command.augmented else STILL

@@ -49,7 +49,8 @@ class DenseSight(NamedTuple):
 def load_dense(path: Path = ASSET) -> DenseNetwork:
     """The shipped network, or another one that experiments/train_dense.py wrote."""
     weights, about = load(path, schema=SCHEMA, version=VERSION)
-    sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in about["config"].items()}
+    stored: dict[str, Any] = about["config"]
+    sizes: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in stored.items()}
     return DenseNetwork(jax.device_put(weights), DenseConfig(**sizes))
 
 

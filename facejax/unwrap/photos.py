@@ -197,7 +197,8 @@ def unwrap_photos(
     def one(each: tuple[FaceParams, CutOut]) -> View:
         params, cut = each
         image, inside = jnp.asarray(cut.image), jnp.asarray(cut.inside)
-        return unwrap_view(model, params, image, layout.texels, parsing=inside, shown=cut.shown)
+        shown = None if cut.shown is None else jnp.asarray(cut.shown)
+        return unwrap_view(model, params, image, layout.texels, parsing=inside, shown=shown)
 
     views = jax.lax.map(one, (params, cuts))
     seen = views.valid * layout.regions.face[None]
