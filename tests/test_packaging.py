@@ -24,13 +24,16 @@ USE = """
 import facejax, facejax.kernels.visibility
 from importlib.resources import files
 from facejax.generative_renderer import load_gar
+from facejax.regression.dense_seer import dense_seer
 from facejax.regression.detector import load_detector
 from facejax.regression.iris_points import load_iris
 from facejax.regression.mesh_points import load_face_mesh
+from facejax.regression.mesh_surface import load_mesh_map
 from facejax.regression.regressor import load_regressor
 from facejax.texture import load_decoder
 model = facejax.load_face_model()
-load_regressor(), load_detector(), load_face_mesh(), load_iris(), load_decoder(), load_gar()
+load_regressor(), load_detector(), load_face_mesh(), load_iris(), load_decoder(), load_gar(), dense_seer()
+load_mesh_map()
 assert (files("facejax") / "py.typed").is_file()
 print(facejax.__file__, facejax.kernels.__file__, len(model.mean), sep="\\n")
 """

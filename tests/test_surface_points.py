@@ -126,11 +126,11 @@ def test_another_resolution_scales_the_points():
     blank = jnp.zeros((SIDE, SIDE, 3)), jnp.ones((SIDE, SIDE)), marks, jnp.ones(68), jnp.float32(30.0)
     seen = Observation(*blank, jnp.asarray(False), sight=Sight(points))
     small, camera = resize(seen, params, SIDE // 2)
-    np.testing.assert_allclose(small.sight.points.pixels, points.pixels / 2, rtol=1e-6)
-    np.testing.assert_allclose(
-        project_points(toy_model(), camera, small.sight.points), small.sight.points.pixels, atol=1e-3
-    )
-    np.testing.assert_array_equal(small.sight.points.weights, points.weights)
+    found = small.sight.points
+    assert found is not None
+    np.testing.assert_allclose(found.pixels, points.pixels / 2, rtol=1e-6)
+    np.testing.assert_allclose(project_points(toy_model(), camera, found), found.pixels, atol=1e-3)
+    np.testing.assert_array_equal(found.weights, points.weights)
 
 
 def fitted(seeds, recipe, ingredients):
@@ -210,6 +210,7 @@ def test_points_that_are_not_finite_do_not_count():
     broken[3, 0] = np.nan
     own = seer(toy_model().name).seers
     seen = see(own, toy_model(), params, jnp.asarray(drawn_into(broken)), jnp.zeros((68, 2))).points
+    assert seen is not None
     assert float(seen.weights[3]) == 0 and float(seen.weights[4]) > 0 and np.isfinite(seen.pixels).all()
 
 
@@ -242,6 +243,6 @@ def test_masks_multiply_and_the_first_normals_count():
     first = Seer(None, lambda *_: Sight(shown=jnp.full((SIDE, SIDE), 0.5), normal=everywhere(up)), None, "a")
     second = Seer(None, lambda *_: Sight(shown=jnp.full((SIDE, SIDE), 0.4), normal=everywhere(side)), None, "b")
     seen = see({"a": first, "b": second}, toy_model(), truth(0), jnp.zeros((SIDE, SIDE, 3)), jnp.zeros((68, 2)))
-    assert seen.shown is not None and seen.normal is not None and seen.points.count == 0
+    assert seen.shown is not None and seen.normal is not None and seen.points is None
     np.testing.assert_allclose(seen.shown, 0.2, rtol=1e-6)
     np.testing.assert_allclose(seen.normal[0, 0], up)

@@ -29,6 +29,8 @@ LICENCES = {
     "face_detector": "Apache-2.0; MediaPipe's, converted",
     "face_mesh": "Apache-2.0; MediaPipe's, converted",
     "iris": "Apache-2.0; MediaPipe's, converted",
+    "mesh_map.npz": "MIT; measured on the project's own renders",
+    "dense": "MIT; trained on the project's own renders",
     "texture_decoder": "MIT; trained on maps made from CC0 skins",
     "generative_renderer": "MIT; trained on the project's own renders",
 }
@@ -89,4 +91,5 @@ def _cache() -> dict[str, str]:
 
 def _size(path: Path) -> str:
     files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()] if path.exists() else []
-    return f"{sum(one.stat().st_size for one in files) / 1e6:.1f} MB"
+    size = sum(one.stat().st_size for one in files)
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 or not size else f"{size / 1e3:.0f} kB"

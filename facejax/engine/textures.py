@@ -149,10 +149,13 @@ class TextureJob:
         """The square of a photograph that its texture is taken from."""
         cut = cut_out(as_photo(one.face.image), one.landmarks, self.layout, mask=one.face.mask)
         points = (one.landmarks * np.asarray(cut.scale) + np.asarray(cut.offset)).astype(np.float32)
-        return cut._replace(shown=np.asarray(face_in_square(self.parser, cut.image, points, one.params.pose)))
+        shown, understood = face_in_square(self.parser, cut.image, points, one.params.pose)
+        return cut._replace(shown=np.asarray(shown)) if understood else cut
 
     def unwrap(self, views: Sequence[Fitted], cuts: Sequence[CutOut]) -> Unwrapped:
         """The texture of one face from one or several photographs."""
+        if any(cut.shown is None for cut in cuts):  # then all are judged by the fit's colours
+            cuts = [cut._replace(shown=None) for cut in cuts]
         each = [one.params for one in views]
         best = each[most_frontal([params.pose for params in each])]
         template = fitted_template(self.fitter.model, views[0].result.appearance, best.appearance, self.layout.texels)

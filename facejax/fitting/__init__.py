@@ -55,7 +55,6 @@ from facejax.fitting.recipes import RECIPES as RECIPES
 from facejax.fitting.scene import Scene as Scene
 from facejax.fitting.stages import Stage as Stage
 from facejax.fitting.stages import run_stage as run_stage
-from facejax.fitting.surface_points import NO_POINTS as NO_POINTS
 from facejax.fitting.surface_points import Seer as Seer
 from facejax.fitting.surface_points import Sight as Sight
 from facejax.fitting.surface_points import SurfacePoints as SurfacePoints

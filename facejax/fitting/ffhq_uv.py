@@ -9,6 +9,7 @@ skin mask. The paper and the released code of FFHQ-UV disagree, so both are here
 
 from dataclasses import replace
 
+from facejax.fitting.priors import SEEN
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.stages import Stage
 
@@ -61,6 +62,7 @@ FFHQ_UV_CODE = Recipe(
         ),
     ),
     seers=("dense",),
+    priors=SEEN,
 )
 """The released code: absolute pixel differences, eighteen free latents, a light that is kept grey."""
 
@@ -109,5 +111,7 @@ GANFIT = Recipe(
             start="normal",
         ),
     ),
+    seers=("dense",),
+    priors=SEEN,
 )
 """GANFit's idea: texture latents, shape, pose and light together in one stage. The weights are our own."""

@@ -117,7 +117,7 @@ def _fit_one(
     )
     start = from_points()
     sight = see(ingredients.seers, model, start.params, crop.images, crop.landmarks)
-    if sight.points.count and recipe.priors.points:
+    if sight.points is not None and recipe.priors.points:
         start = from_points(points=sight.points)
     weights = jnp.where(jnp.arange(crop.landmarks.shape[0]) < JAW, 0.5, 1.0)
     weights = weights if crop.start is None else weights * crop.start.confidence

@@ -41,6 +41,8 @@ class Priors:
 
 
 PRIORS = Priors()
+SEEN = Priors(points=30.0)
+"""The priors of a fit that sees points of the surface besides the landmarks."""
 
 
 class FocalPrior(NamedTuple):

@@ -3,11 +3,9 @@
 from dataclasses import replace
 
 from facejax.fitting import ffhq_uv
-from facejax.fitting.priors import Priors
+from facejax.fitting.priors import SEEN
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.stages import Stage
-
-SEEN = Priors(points=30.0)  # the priors of a fit that sees points of the surface
 
 LANDMARKS = Recipe(name="landmarks")
 """Pose, camera, identity and expression from the 68 points alone, and the light; no photometric refinement."""

@@ -43,7 +43,7 @@ NO_POINTS = SurfacePoints(*(np.zeros(shape, kind) for shape, kind in  # type: ig
 class Sight:
     """What is seen of one face in its crop. A network leaves out what it does not see."""
 
-    points: SurfacePoints = NO_POINTS
+    points: SurfacePoints | None = None
     shown: Float[Array, "*B S S"] | None = None  # 1 where a pixel shows the face, 0 where hair, glasses or hands do
     normal: Float[Array, "*B S S 3"] | None = None  # unit, camera space; shorter where it is less certain
 
@@ -89,15 +89,15 @@ def see(
     masks = [jnp.nan_to_num(sight.shown) for sight in sights if sight.shown is not None]
     normals = [jnp.nan_to_num(sight.normal) for sight in sights if sight.normal is not None]
     return Sight(
-        points=_join([sight.points for sight in sights if sight.points.count]),
+        points=_join([sight.points for sight in sights if sight.points is not None]),
         shown=math.prod(masks[1:], start=masks[0]) if masks else None,
         normal=normals[0] if normals else None,
     )
 
 
-def _join(each: list[SurfacePoints]) -> SurfacePoints:
+def _join(each: list[SurfacePoints]) -> SurfacePoints | None:
     if not each:
-        return NO_POINTS
+        return None
     points = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *each)
     sound = jnp.isfinite(points.weights) & jnp.all(jnp.isfinite(points.pixels), axis=-1)
     return replace(
@@ -125,5 +125,6 @@ def resize_sight(sight: Sight, scale: float, side: int) -> Sight:
     def resized(maps: Array | None) -> Array | None:
         return None if maps is None else jax.image.resize(maps, (side, side, *maps.shape[2:]), "linear")
 
-    points = replace(sight.points, pixels=sight.points.pixels * scale)
+    points = sight.points
+    points = None if points is None else replace(points, pixels=points.pixels * scale)
     return Sight(points, resized(sight.shown), resized(sight.normal))

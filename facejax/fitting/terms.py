@@ -59,7 +59,7 @@ def _normals(s: Scene) -> Float[Array, "S S 3"]:
 
 def _surface_points(s: Scene) -> Float[Array, ""]:
     points = s.seen.sight.points
-    if points.count == 0:  # no network knows this model's surface
+    if points is None:  # no network knows this model's surface
         return jnp.zeros(())
     projected = project_points(s.model, s.params, points)
     return surface_point_distance(projected, points.pixels, points.weights, s.seen.size)

@@ -9,7 +9,7 @@
 | `pairs` | GAR's, for pictures that share a geometry or a code |
 | `joint` | several losses at once (3DDFA_V2) |
 | `likelihood` | landmarks with an uncertainty |
-| `token_labels` | classes of a transformer's tokens (LV-ViT) |
+| `parsing` | classes of a transformer's tokens (LV-ViT) |
 | `gan` | the training of StyleGAN2 |
 """
 
@@ -48,6 +48,8 @@ from facejax.objectives.pairs import pairing as pairing
 from facejax.objectives.pairs import same_code as same_code
 from facejax.objectives.pairs import same_geometry as same_geometry
 from facejax.objectives.parameter_costs import PARAMETER_COSTS as PARAMETER_COSTS
+from facejax.objectives.parsing import soft_cross_entropy as soft_cross_entropy
+from facejax.objectives.parsing import token_labels as token_labels
 from facejax.objectives.perceptual import cosine_distance as cosine_distance
 from facejax.objectives.perceptual import descriptor_distance as descriptor_distance
 from facejax.objectives.perceptual import feature_distance as feature_distance
@@ -60,8 +62,6 @@ from facejax.objectives.priors import gamma_spread as gamma_spread
 from facejax.objectives.priors import light_below_zero as light_below_zero
 from facejax.objectives.priors import light_colour as light_colour
 from facejax.objectives.priors import mean_square as mean_square
-from facejax.objectives.token_labels import soft_cross_entropy as soft_cross_entropy
-from facejax.objectives.token_labels import token_labels as token_labels
 from facejax.objectives.totals import TwoDASLWeights as TwoDASLWeights
 from facejax.objectives.totals import weighted_sum as weighted_sum
 from facejax.objectives.weights import closed_form_weights as closed_form_weights

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from facejax.camera import Pose, quaternion_to_matrix, seen_rotation
 from facejax.checkpoints import load
@@ -22,6 +22,7 @@ from facejax.synthetic.warp import resample
 SCHEMA, VERSION = "facejax.dense", 1
 ASSET = Path(__file__).parents[1] / "assets" / "dense"
 MARGIN = 1.9  # side of the network's crop, in longer sides of the landmarks' box
+LEAST_SHOWN = 0.25  # of the landmarks' box
 FACE = ("skin", "brows", "eyes", "lips", "nose", "beard", "ears", "neck")
 """The classes whose pixels show the person's own surface."""
 
@@ -87,8 +88,8 @@ def head_up(pose: Pose) -> Float[Array, " 2"]:
 @jit
 def face_in_square(
     network: DenseNetwork, square: Float[Array, "P P 3"], landmarks: Float[Array, "68 2"], pose: Pose
-) -> Float[Array, "P P"]:
-    """`shows_face` for a square picture of any size, which is shrunk first.
+) -> tuple[Float[Array, "P P"], Bool[Array, ""]]:
+    """`shows_face` for a square picture of any size, which is shrunk first, and whether it can be believed.
 
     Args:
       network: the weights.
@@ -98,8 +99,23 @@ def face_in_square(
     """
     side = min(square.shape[0], 2 * network.config.size)
     small = jax.image.resize(square, (side, side, 3), "linear")
-    sight = see_dense(network, small, landmarks * (side / square.shape[0]), head_up(pose))
-    return jnp.clip(jax.image.resize(shows_face(sight, (side, side)), square.shape[:2], "linear"), 0.0, 1.0)
+    points = landmarks * (side / square.shape[0])
+    shown = shows_face(see_dense(network, small, points, head_up(pose)), (side, side))
+    return jnp.clip(jax.image.resize(shown, square.shape[:2], "linear"), 0.0, 1.0), is_understood(shown, points)
+
+
+def is_understood(shown: Float[Array, "S S"], landmarks: Float[Array, "68 2"]) -> Bool[Array, ""]:
+    """Whether at least `LEAST_SHOWN` of the landmarks' box shows the face. Otherwise the network is probably wrong.
+
+    Args:
+      shown: of `shows_face`.
+      landmarks: pixels of the same square.
+    """
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+    at = jnp.arange(shown.shape[0]).astype(low.dtype) + 0.5
+    across, down = ((at > low[k]) & (at < high[k]) for k in (0, 1))
+    inside = (down[:, None] & across[None]).astype(shown.dtype)
+    return jnp.sum(shown * inside) > LEAST_SHOWN * jnp.sum(inside)
 
 
 def upright_crop(landmarks: Float[Array, "68 2"], up: Float[Array, " 2"], size: int) -> Float[Array, "2 3"]:

@@ -11,12 +11,13 @@ from jaxtyping import Array, Float
 
 from facejax.face_model import FaceModel, FaceParams
 from facejax.face_model.load import load_face_model
-from facejax.fitting import NO_POINTS, Seer, Sight, SurfacePoints
+from facejax.fitting import Seer, Sight, SurfacePoints
 from facejax.regression.dense import (
     ASSET,
     DenseNetwork,
     DenseSight,
     head_up,
+    is_understood,
     load_dense,
     see_dense,
     shown_normals,
@@ -31,7 +32,6 @@ TEXELS = 512  # of the map that finds the triangle of a coordinate
 USUAL_ERROR = 0.004  # of a coordinate; a point with this error has weight 1 / USUAL_COUNT
 USUAL_COUNT = 300  # points that a face usually shows
 POINT_CLASSES = ("skin", "brows", "lips", "nose")  # rigid enough, and with coordinates that mean what is seen
-LEAST_SHOWN = 0.25  # of the landmarks' box; below, the network has not understood the picture
 
 
 class DenseEvidence(NamedTuple):
@@ -59,8 +59,8 @@ def see_pixels(
     sight = see_dense(evidence.network, image, landmarks, head_up(params.pose))
     size = image.shape[0], image.shape[1]
     shown = shows_face(sight, size)
-    understood = _box_mean(shown, landmarks) > LEAST_SHOWN
-    points = surface_points(evidence, model, sight) if model.name == HEAD else NO_POINTS
+    understood = is_understood(shown, landmarks)
+    points = surface_points(evidence, model, sight) if model.name == HEAD else None
     return Sight(points, jnp.where(understood, shown, 1.0), shown_normals(sight, size))
 
 
@@ -98,11 +98,3 @@ def barycentric(corners: Float[Array, "N 3 2"], place: Float[Array, "N 2"]) -> F
     third = (u[:, 0] * w[:, 1] - u[:, 1] * w[:, 0]) / area
     weights = jnp.clip(jnp.stack([1.0 - second - third, second, third], axis=1), 0.0, 1.0)
     return weights / jnp.sum(weights, axis=1, keepdims=True)
-
-
-def _box_mean(shown: Float[Array, "S S"], landmarks: Float[Array, "68 2"]) -> Float[Array, ""]:
-    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
-    at = jnp.arange(shown.shape[0]).astype(low.dtype) + 0.5
-    across, down = ((at > low[k]) & (at < high[k]) for k in (0, 1))
-    inside = (down[:, None] & across[None]).astype(shown.dtype)
-    return jnp.sum(shown * inside) / jnp.maximum(jnp.sum(inside), 1.0)
