@@ -100,6 +100,7 @@ def sees(params: FaceParams, monkeypatch, *, face=5.0, moved=0.0):
     view = MeshView(seen[None], jnp.full(1, face))
     monkeypatch.setattr(mesh_surface, "see_mesh", lambda *_: view)
     found = see_surface(MeshSight(FaceMesh({}), where), head(), params, jnp.zeros((SIDE, SIDE, 3)), marks).points
+    assert found is not None
     return found, plain
 
 
