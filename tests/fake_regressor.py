@@ -36,7 +36,7 @@ def put_in_place(monkeypatch, fake: Regressor, regress, detect) -> None:
     for place in ("facejax.api", "facejax.engine.faces"):
         monkeypatch.setattr(f"{place}.load_regressor", lambda: fake)
     monkeypatch.setattr("facejax.commands.regress.load_regressor", lambda path: fake)
-    monkeypatch.setattr("facejax.engine.models.load_face_model", lambda name: fake.model)
+    monkeypatch.setattr("facejax.engine.models._load", lambda source, changed: fake.model)  # which keeps what it loads
 
 
 def fake_regress_crops(regressor: Regressor, images) -> Regression:

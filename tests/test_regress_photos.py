@@ -300,7 +300,7 @@ def test_the_fit_takes_over_what_the_regressor_says(tmp_path, regressor):
 
 
 def test_fit_without_landmarks_writes_a_folder_a_face(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("facejax.engine.models.load_face_model", lambda name: toy_model())
+    monkeypatch.setattr("facejax.engine.models._load", lambda source, changed: toy_model())
     Image.fromarray(np.round(photo() * 255).astype(np.uint8)).save(tmp_path / "one.png")
     Image.fromarray(np.full((90, 90, 3), 100, np.uint8)).save(tmp_path / "none.png")
     (tmp_path / "boxes.json").write_text(json.dumps({"one.png": [FACE, [90, 50, 185, 160]]}))
