@@ -18,7 +18,6 @@ from facejax.regression.dense import (
     DenseNetwork,
     DenseSight,
     in_picture,
-    load_dense,
     see_dense,
     shown_classes,
     shows_face,
@@ -36,12 +35,10 @@ from facejax.regression.dense_training import (
 )
 from facejax.regression.training import Augmentation
 from facejax.rendering import render
-from facejax.synthetic.generate import generate
 from facejax.synthetic.labels import CLASS, CLASSES
 from facejax.unwrap.texels import mesh_texels
 
 SMALL = DenseConfig(size=64, widths=(8, 8, 8, 8, 8), back=(8, 8, 8, 8))
-KEY = jax.random.key(0)
 STILL = Augmentation(shift=0.0, zoom=0.0, roll=0.0, stretch=0.0, bend=0.0, occluders=0.0, camera=0.0)
 
 
@@ -257,17 +254,3 @@ def test_a_mask_that_hides_the_whole_face_is_not_believed(network):
         middle = np.asarray(sight.shown)[50:78, 50:78]
         np.testing.assert_allclose(middle, 1.0, atol=1e-3)
         assert expected is None or float(sight.shown.min()) == 1.0
-
-
-@pytest.mark.thorough
-def test_the_shipped_network_knows_rendered_pictures():
-    """New pictures of the generator, without effects of cameras: most pixels are right, and so are the coordinates."""
-    model, network = load_face_model(), load_dense()
-    draw = jit(lambda keys, model: jax.lax.map(lambda key: generate(key, model, size=160), keys))
-    made = draw(jax.random.split(jax.random.key(77), 16), model)
-    example = DenseExample(jnp.round(made.image * 255).astype(jnp.uint8), *made[2:3], *made[4:])
-    config = network.config
-    view = jit(jax.vmap(lambda key, one: dense_view(key, config, STILL, one)))(jax.random.split(KEY, 16), example)
-    terms = dense_losses(jit(apply_dense, static_argnums=0)(config, network.weights, view.image), view)
-    assert float(terms["accuracy"]) > 0.9
-    assert float(terms["coordinates"]) < 0.02 and float(terms["degrees"]) < 15

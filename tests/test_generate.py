@@ -12,8 +12,11 @@ from facejax.camera import PerspectiveCamera, quaternion_to_euler
 from facejax.face_model import decode, landmarks
 from facejax.face_model.load import load_face_model
 from facejax.lighting import roll_light, shade
+from facejax.nets.dense import apply_dense
 from facejax.nets.encoder import EncoderConfig
 from facejax.programs import jit
+from facejax.regression.dense import load_dense
+from facejax.regression.dense_training import DenseExample, dense_losses, dense_view
 from facejax.regression.regressor import RegressorConfig, from_params, to_params
 from facejax.regression.training import Augmentation, Example, crop_example, model_anchors, project_anchors
 from facejax.rendering import render
@@ -241,3 +244,21 @@ def test_the_neutral_share_of_faces_has_hardly_any_expression(model):
     assert np.asarray(quiet)[:, ~gaze].max() <= 0.15
     shape = jit(lambda key: decode(model, person(key, model, SIZE, replace(People(), neutral=1.0))))
     assert np.isfinite(np.asarray(shape(jax.random.key(8)))).all()
+
+
+@pytest.mark.thorough
+def test_the_shipped_network_knows_rendered_pictures():
+    """New pictures of the generator, without effects of cameras: most pixels are right, and so are the coordinates."""
+    model, network = load_face_model(), load_dense()
+    still = Augmentation(shift=0.0, zoom=0.0, roll=0.0, stretch=0.0, bend=0.0, occluders=0.0, camera=0.0)
+    draw = jit(lambda keys, model: jax.lax.map(lambda key: generate(key, model, size=160), keys))
+    made = draw(jax.random.split(jax.random.key(77), 16), model)
+    seen = made.landmarks, made.parsing, made.surface, made.normal
+    example = DenseExample(jnp.round(made.image * 255).astype(jnp.uint8), *seen)
+    config = network.config
+    view = jit(jax.vmap(lambda key, one: dense_view(key, config, still, one)))(
+        jax.random.split(jax.random.key(0), 16), example
+    )
+    terms = dense_losses(jit(apply_dense, static_argnums=0)(config, network.weights, view.image), view)
+    assert float(terms["accuracy"]) > 0.9
+    assert float(terms["coordinates"]) < 0.02 and float(terms["degrees"]) < 15
