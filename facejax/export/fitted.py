@@ -110,6 +110,7 @@ def write_fitted_face(
             "model": model.name,
             "recipe": recipe.name,
             "stages": {stage.name: describe_stage(stage, ingredients) for stage in recipe.stages},
+            "seers": sorted(seer.name for seer in ingredients.seers.values() if seer.model in (None, model.name)),
             "camera": describe_camera(params, photo.shape[1], photo.shape[0], focal_from),
             "landmarks68": face.landmarks,
             "landmark_nme_percent": nme(face.landmarks, observed),

@@ -35,9 +35,7 @@ class FittedFaces:
     params: FaceParams  # the camera is in pixels of the photograph
     landmarks: Float[Array, "*N 68 2"]  # projected, pixels of the photograph
     moving: Bool[Array, "*N"]  # the jaw landmarks follow the visible outline
-    psnr_face: Float[
-        Array, "*N"
-    ]  # dB over the rendered face where the photo shows it; NaN where that is almost nothing
+    psnr_face: Float[Array, "*N"]  # dB where the photo shows the rendered face; NaN where that is almost nothing
     losses: dict[str, Float[Array, "*N T"]]  # per stage: the weighted total before each step
     terms: dict[str, dict[str, Float[Array, "*N T"]]]  # per stage: the weighted terms that make it up
     converged: dict[str, Bool[Array, "*N"]]

@@ -28,9 +28,7 @@ class SeenEyes(NamedTuple):
 
     iris: Float[Array, "2 2"]  # middle of its disc
     rim: Float[Array, "2 4 2"]  # its four extremes
-    lids: Float[
-        Array, "2 16 2"
-    ]  # from the outer corner along the lower lid to the inner corner (8), then the upper lid
+    lids: Float[Array, "2 16 2"]  # from the outer corner along the lower lid to the inner one (8), then the upper lid
 
     @property
     def opening(self) -> Float[Array, " 2"]:

@@ -12,7 +12,7 @@ from facejax.nets.dense import DenseConfig, DenseOutput, apply_dense, init_dense
 from facejax.nets.encoder import EncoderConfig
 from facejax.regression.dense import MARGIN
 from facejax.regression.regressor import RegressorConfig
-from facejax.regression.training import Augmentation, Recipe, State, crop_picture, descend, start_state
+from facejax.regression.training import Augmentation, Recipe, State, crop_parsing, crop_picture, descend, start_state
 from facejax.synthetic.labels import CLASS, CLASSES, HEAD
 from facejax.synthetic.warp import pick
 
@@ -26,7 +26,7 @@ class DenseRecipe(Recipe):
     """The loss and length of a training run. Static and hashable."""
 
     name: str = "dense"
-    steps: int = 6000
+    steps: int = 5000
     batch: int = 16
     rate: float = 2e-3
     augmentation: Augmentation = field(
@@ -73,12 +73,9 @@ def dense_view(
     low, high = example.landmarks.min(axis=0), example.landmarks.max(axis=0)
     crop = crop_picture(key, square, augmentation, example.image, low, high)
     affine = jnp.concatenate([crop.linear, crop.offset[:, None]], axis=1)
-    (parsing, known), (surface, _), (normal, _) = (
-        pick(labels, affine, config.size, crop.bend) for labels in (example.parsing, example.surface, example.normal)
-    )
-    parsing = parsing.astype(jnp.int32)
-    if crop.hidden is not None:
-        parsing = jnp.where(crop.hidden > 0.5, CLASS["occluder"], parsing)
+    surface, known = pick(example.surface, affine, config.size, crop.bend)
+    normal, _ = pick(example.normal, affine, config.size, crop.bend)
+    parsing = jnp.where(known, crop_parsing(example.parsing, crop).astype(jnp.int32), CLASS["background"])
     c, s = jnp.cos(crop.angle), jnp.sin(crop.angle)
     turn = jnp.stack([jnp.stack([c, -s, 0.0 * c]), jnp.stack([s, c, 0.0 * c]), jnp.array([0.0, 0.0, 1.0])])
     return DenseView(crop.image, parsing, surface, normal @ turn.T, known)
