@@ -37,6 +37,8 @@ class Args:
     """maps per file"""
     workers: int = max(1, os.cpu_count() or 1)
     """processes"""
+    without: tuple[str, ...] = ()
+    """skins to hold out, such as young_lightskinned_male; a training on the set has then not seen them"""
     ingredients: Path | None = None
     """file of what the maps are mixed from; default: ingredients_SIZE.npz in --out"""
 
@@ -56,7 +58,7 @@ def main(args: Args) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     path = args.ingredients or args.out / f"ingredients_{args.size}.npz"
     prepare(args.data, path, args.size)
-    plan = Plan(args.seed, args.count, args.size, args.shard)
+    plan = Plan(args.seed, args.count, args.size, args.shard, args.without)
     start(args.out, plan, load_ingredients(path))
     done = sum(len(plan.indices(k)) for k in set(range(plan.shards)) - set(missing(args.out, plan)))
     with tqdm(total=plan.count, initial=done, unit="map") as bar:

@@ -1,7 +1,8 @@
 """The ingredients that maps are mixed from, in the head's UV layout: made once from the sources, kept in one file."""
 
 import logging
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,24 @@ def make_ingredients(data_dir: Path, topology: dict, size: int, *, seed: int = 0
     points = np.asarray(landmarks(head := load_default_head(), head.mean), np.float64)
     cards = read_brows(Path(data_dir) / "skins")
     return mix(layers, topology, points, cards, np.random.default_rng(seed))
+
+
+def without_skins(ingredients: Ingredients, names: Sequence[str]) -> Ingredients:
+    """The ingredients without the skins of these names, to hold them out of a training.
+
+    Raises ValueError for a name that is not among them.
+    """
+    known = [str(name) for name in ingredients.names]
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(f"no skin named {', '.join(unknown)}: choose from {', '.join(known)}")
+    kept = np.array([name not in names for name in known])
+    return replace(
+        ingredients,
+        names=ingredients.names[kept],
+        tones=ingredients.tones[kept],
+        sharpness=ingredients.sharpness[kept],
+        bands=[band[kept] for band in ingredients.bands],
+    )
 
 
 def mix(

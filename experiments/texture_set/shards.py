@@ -9,7 +9,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from facejax.atomic import atomic_path, write_text
 from texture_set.compose import draw_map
-from texture_set.ingredients import Ingredients, load_ingredients
+from texture_set.ingredients import Ingredients, load_ingredients, without_skins
 
 FORMAT = 1
 
@@ -30,6 +30,7 @@ class Plan:
     count: int
     size: int
     shard: int  # maps in each file but the last
+    without: tuple[str, ...] = ()  # skins that are held out
 
     def indices(self, number: int) -> range:
         """The maps of one shard."""
@@ -49,7 +50,7 @@ def start(folder: Path, plan: Plan, ingredients: Ingredients) -> None:
     path = Path(folder) / "set.json"
     if path.exists():
         old = read_plan(folder)
-        if (old.seed, old.size, old.shard) != (plan.seed, plan.size, plan.shard) or old.count > plan.count:
+        if replace(old, count=plan.count) != plan or old.count > plan.count:
             raise ValueError(f"{folder} holds another set ({old}): choose another --out, or its own numbers")
     with atomic_path(Path(folder) / "covered.npy") as partial:
         np.save(partial, ingredients.covered)
@@ -64,7 +65,7 @@ def read_plan(folder: Path) -> Plan:
     values = json.loads(path.read_text())
     if values.pop("format", None) != FORMAT:
         raise ValueError(f"{path}: not a texture set of format {FORMAT}; make it again")
-    return Plan(**values)
+    return Plan(**values | {"without": tuple(values.get("without", ()))})
 
 
 def missing(folder: Path, plan: Plan) -> list[int]:
@@ -108,18 +109,22 @@ def write_missing(folder: Path, plan: Plan, ingredients: Path, workers: int) -> 
     """
     numbers = missing(folder, plan)
     if workers <= 1 or len(numbers) <= 1:
-        loaded = load_ingredients(ingredients)
+        loaded = _ingredients(plan, ingredients)
         yield from (write_shard(folder, plan, loaded, number) for number in numbers)
         return
     with get_context("spawn").Pool(workers, _begin, (folder, plan, ingredients)) as pool:
         yield from pool.imap_unordered(_work, numbers)
 
 
+def _ingredients(plan: Plan, path: Path) -> Ingredients:
+    return without_skins(load_ingredients(path), plan.without)
+
+
 _jobs: list[tuple[Path, Plan, Ingredients]] = []  # the one job of this worker process
 
 
 def _begin(folder: Path, plan: Plan, ingredients: Path) -> None:
-    _jobs[:] = [(folder, plan, load_ingredients(ingredients))]
+    _jobs[:] = [(folder, plan, _ingredients(plan, ingredients))]
 
 
 def _work(number: int) -> int:
