@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from facejax.camera import transform_camera
 from facejax.face_model import FaceModel, FaceParams, own_albedo
-from facejax.images.crop import face_crop
 from facejax.material import Material, PhotoLayer
 from facejax.programs import cached_jit
 from facejax.regression.dense import DenseNetwork, head_up, is_understood, load_dense, see_dense, shows_face
@@ -101,7 +100,7 @@ def skin_maps(
     return jax.device_get(found)
 
 
-@cached_jit("skin-maps")
+@cached_jit("skin-maps", results=(Material, PhotoLayer))
 def _maps(
     model: FaceModel, params: FaceParams, cut: CutOut, landmarks: Float[Array, "68 2"], tools: SkinTools
 ) -> tuple[Material, PhotoLayer]:
