@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from facejax.lighting import linear_to_srgb, luminance, rgb_to_lab, srgb_to_linear
 from facejax.skin.pores import Grain
+from facejax.skin.sight import seen_texels
 from facejax.unwrap.masks import box_blur, dilate, erode, scaled_kernel
 from facejax.unwrap.photos import Layout
 from facejax.unwrap.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
@@ -30,6 +31,7 @@ BRIGHTER, DARKER, MIRRORED = (
     0.08,
 )  # the most that detail adds to log luminance; of the other side, either way
 TURNED = (0.25, 0.55)  # cosines of normal and line of sight between which detail fades in
+TRUSTED = (0.05, 0.35)  # trust between which detail fades in: a doubtful tone need not be without detail
 BURNT = (0.9, 0.99)  # display values between which detail fades out, since highlights clip there
 LOUDEST = 2.0  # contrast of added grain, in units of `Grain`, at most
 DEPTH = 0.6  # mm of relief for a log luminance of 1
@@ -79,9 +81,9 @@ def add_detail(
     Raises ValueError for maps whose sizes do not fit.
     """
     size = _checked(low, trust, view, layout, grain)
-    seen = view.valid * layout.regions.skin * (1.0 if view.shown is None else view.shown)
+    seen = seen_texels(view) * layout.regions.skin
     enlarged = _enlarge(trust, size)
-    weight = _usable(view, seen) * enlarged
+    weight = _usable(view, seen) * _ramp(enlarged, *TRUSTED)
     detail = _limit(photo_detail(view.color, seen), DARKER, BRIGHTER)
     other = (1 - weight) * weight[:, ::-1]
     photo = weight * detail + other * _limit(detail[:, ::-1], MIRRORED, MIRRORED)
