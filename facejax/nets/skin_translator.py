@@ -46,7 +46,7 @@ class SkinTranslation(NamedTuple):
 
 
 def init_skin_translator(config: SkinTranslatorConfig, key: Key[Array, ""]) -> Any:
-    """A plain tree of parameters. The untrained network returns the even photograph where it is seen."""
+    """A plain tree of parameters. The untrained network returns the even photograph, somewhat greyed, where it is seen."""
     maps = jnp.zeros((1, config.size, config.size, config.channels))
     color = jnp.zeros((1, config.size, config.size, 3))
     return _Translator(config).init(key, maps, jnp.zeros((1, config.scene)), color, color[..., 0])["params"]

@@ -23,8 +23,10 @@ from facejax.skin.pores import Grain, skin_grain
 from facejax.skin.relief import detail_normals
 from facejax.skin.sight import describe_scene, seen_texels, skin_sight, texel_normals
 from facejax.skin.translator import SkinTranslator, load_translator, translate
-from facejax.unwrap import Texels, View, mesh_texels, unwrap_view
-from facejax.unwrap.photos import CutOut, Layout, face_layout
+from facejax.texture.metrics import KERNEL, brightness_symmetry_error
+from facejax.unwrap import Regions, Texels, View, mesh_texels, unwrap_view
+from facejax.unwrap.masks import scaled_kernel
+from facejax.unwrap.photos import CutOut, Layout, Quality, face_layout
 
 SIZE = 1024  # texels along a side of the maps, unless others are asked for
 SIZES = (512, 1024, 2048, 4096)
@@ -99,7 +101,7 @@ def skin_maps(
     Each photograph is unwrapped with its fitted geometry. The dense network says which pixels show the person's own
     surface. The translator (`facejax.nets.skin_translator`) gives a complete, evenly lit albedo with roughness and
     specular at 256 texels, and how far it trusts itself; several are averaged by that. The photographs' fine detail is
-    added (`facejax.skin.detail`). The fitted light and albedo are not used, so the recipe matters for the geometry only.
+    added (`facejax.skin.detail`). The fitted light and albedo are not used: the recipe matters for the geometry only.
 
     Args:
       model: the face model.
@@ -117,6 +119,43 @@ def skin_maps(
     squares = [cut._replace(shown=None) for cut in cuts]
     each = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points))
     return jax.device_get(_maps(model, *each, tools, jnp.asarray(everything)))
+
+
+def skin_quality(found: SkinMaps, tools: SkinTools) -> Quality:
+    """Figures of one face's maps: as for a texture that is unwrapped only, see `Quality`."""
+    return jax.device_get(_quality(found.material.albedo, found.layer.shown, found.views, tools.layout.regions))
+
+
+@cached_jit("skin-quality")
+def _quality(albedo: Float[Array, "S S 3"], shown: Float[Array, "S S"], views: View, regions: Regions) -> Quality:
+    seen = views.valid * regions.face[None]
+    covered = 1 - jnp.sum(jax.vmap(seen_texels)(views) * regions.face[None]) / jnp.maximum(jnp.sum(seen), 1.0)
+    best = jnp.argmax(jnp.einsum("vhw,hw->v", views.facing, regions.centre))
+    kernel, where = scaled_kernel(KERNEL, albedo.shape[0]), seen[best] > 0.5
+    return Quality(
+        jnp.sum(regions.face, where=shown > 0.5) / jnp.sum(regions.face),
+        covered,
+        brightness_symmetry_error(views.color[best], kernel=kernel, where=where),
+        brightness_symmetry_error(albedo, kernel=kernel, where=where),
+    )
+
+
+def shrink_maps(found: SkinMaps, size: int) -> SkinMaps:
+    """The maps with fewer texels a side, a power of two; the same object if they have that many."""
+    have = found.layer.shown.shape[-1]
+    if have == size:
+        return found
+
+    def small(x: np.ndarray, axis: int) -> np.ndarray:
+        shape = (*x.shape[:axis], size, have // size, size, have // size, *x.shape[axis + 2 :])
+        return np.asarray(x).reshape(shape).mean(axis=(axis + 1, axis + 3))
+
+    maps, layer, views = (
+        jax.tree.map(lambda x, axis=axis: small(x, axis), part)
+        for part, axis in ((found.material, 0), (found.layer, 0), (found.views, 1))
+    )
+    unit = maps.normal / np.maximum(np.linalg.norm(maps.normal, axis=-1, keepdims=True), 1e-6)
+    return SkinMaps(replace(maps, normal=unit), layer, views, found.understood)
 
 
 class _Seen(NamedTuple):
