@@ -12,23 +12,33 @@ from toy import toy_model
 
 from facejax.face_model import decode
 from facejax.lighting import shade, uniform_light
-from facejax.material import Material, distant_lamps, make_environment, point_lamps, relight_strip, render_material
-from facejax.material import brdf, environment, lamps, normals
+from facejax.material import (
+    Material,
+    brdf,
+    distant_lamps,
+    environment,
+    lamps,
+    make_environment,
+    normals,
+    point_lamps,
+    relight_strip,
+    render_material,
+)
 from facejax.material.draw import radiance
 from facejax.rendering import render
 
 # --- references -------------------------------------------------------------------------------------------------------
 
 
-def hemisphere(count: int = 400) -> tuple[np.ndarray, np.ndarray]:
+def hemisphere(count: int = 300, turns: int = 400) -> tuple[np.ndarray, np.ndarray]:
     """Directions around +z and their solid angles, dense near the horizon and the pole alike."""
     node, weight = np.polynomial.legendre.leggauss(count)
     polar, weight = np.pi / 4 * (node + 1), np.pi / 4 * weight
-    around = (np.arange(count) + 0.5) / count * 2 * np.pi
+    around = (np.arange(turns) + 0.5) / turns * 2 * np.pi
     sine = np.sin(polar)[:, None]
-    z = np.broadcast_to(np.cos(polar)[:, None], (count, count))
+    z = np.broadcast_to(np.cos(polar)[:, None], (count, turns))
     ways = np.stack([sine * np.cos(around), sine * np.sin(around), z], axis=-1)
-    return ways.reshape(-1, 3), np.repeat(weight * sine[:, 0] * 2 * np.pi / count, count)
+    return ways.reshape(-1, 3), np.repeat(weight * sine[:, 0] * 2 * np.pi / turns, turns)
 
 
 def cosines(lamp: np.ndarray, view: np.ndarray) -> list[jax.Array]:
@@ -41,10 +51,13 @@ def cosines(lamp: np.ndarray, view: np.ndarray) -> list[jax.Array]:
 
 def skin(lamp: np.ndarray, view: np.ndarray, roughness: float, specular: float, albedo: float = 1.0) -> np.ndarray:
     """The whole BRDF: highlight and diffuse layer."""
-    n_l, n_v, n_h, v_h = cosines(lamp, view)
-    rough, spec = jnp.full_like(n_l, roughness), jnp.full_like(n_l, specular)
-    below = brdf.entering(n_l, rough, spec) * (1 - brdf.directional_albedo(n_v, rough, spec)) / np.pi
-    return np.asarray(brdf.ggx_brdf(n_l, n_v, n_h, v_h, rough, spec) + albedo * below)
+    return np.asarray(_skin(*cosines(lamp, view), *map(jnp.asarray, (roughness, specular, albedo))))
+
+
+@jax.jit
+def _skin(n_l, n_v, n_h, v_h, roughness, specular, albedo):
+    below = brdf.entering(n_l, roughness, specular) * (1 - brdf.directional_albedo(n_v, roughness, specular)) / np.pi
+    return brdf.ggx_brdf(n_l, n_v, n_h, v_h, roughness, specular) + albedo * below
 
 
 def tilted(cosine: float) -> np.ndarray:
@@ -64,9 +77,9 @@ def exact_fresnel(cosine: np.ndarray, ior: float) -> np.ndarray:
 
 @pytest.mark.parametrize("roughness", [0.15, 0.4, 0.7, 1.0])
 def test_ggx_covers_the_surface_once(float64, roughness):
-    ways, solid = hemisphere(1200)
+    ways, solid = hemisphere(turns=1)
     density = brdf.ggx_distribution(jnp.asarray(ways[:, 2]), jnp.asarray(roughness**2))
-    assert np.sum(np.asarray(density) * ways[:, 2] * solid) == pytest.approx(1, abs=2e-3)
+    assert np.sum(np.asarray(density) * ways[:, 2] * solid) == pytest.approx(1, abs=1e-6)
 
 
 def test_schlick_is_near_fresnel(float64):
@@ -76,21 +89,21 @@ def test_schlick_is_near_fresnel(float64):
     assert gap.max() < 0.04 and gap[cosine > 0.5].max() < 0.02 and gap[0] < 1e-12 and gap[-1] < 1e-12
 
 
-@pytest.mark.parametrize("roughness", [0.2, 0.5, 0.9])
-@pytest.mark.parametrize("cosine", [0.1, 0.5, 0.95])
+@pytest.mark.parametrize("roughness", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("cosine", [0.25, 0.95])
 def test_white_furnace(float64, roughness, cosine):
     """In uniform light a white surface with a highlight neither glows nor swallows light; nor does its table lie."""
     ways, solid = hemisphere()
     seen = skin(ways, tilted(cosine), roughness, 1.0)
     total = np.sum(seen * ways[:, 2] * solid)
-    assert 0.98 < total < 1.005
+    assert 0.99 < total < 1.002
     gloss = np.sum(skin(ways, tilted(cosine), roughness, 1.0, albedo=0.0) * ways[:, 2] * solid)
     table = brdf.directional_albedo(jnp.asarray(cosine), jnp.asarray(roughness), jnp.asarray(1.0))
-    assert float(table) == pytest.approx(gloss, abs=4e-3)
+    assert float(table) == pytest.approx(gloss, abs=2e-3)
 
 
 def test_reciprocity(float64):
-    ways, _ = hemisphere(40)
+    ways, _ = hemisphere(40, 40)
     a, b = ways[::7], ways[3::7][: len(ways[::7])]
     a = a[: len(b)]
     np.testing.assert_allclose(skin(a, b, 0.4, 0.7, 0.6), skin(b, a, 0.4, 0.7, 0.6), rtol=1e-9)
@@ -115,7 +128,7 @@ def test_wrapped_light_is_what_wrapped_lamps_add_up_to(float64):
     """Nine harmonics as radiance, integrated over the sphere with the wrapped cosine, against `wrapped_light`."""
     wrap = np.array([0.3, 0.1, 0.0])
     light = jnp.asarray(np.random.default_rng(0).normal(size=(9, 3)))
-    up, solid = hemisphere(200)
+    up, solid = hemisphere(100, 100)
     ways, solid = np.concatenate([up, -up]), np.concatenate([solid, solid])
     bare = light / jnp.asarray(np.repeat([1, 2 / 3, 1 / 4], [1, 3, 5]))[:, None]
     seen = np.asarray(shade(jnp.asarray(ways), bare))
@@ -146,7 +159,7 @@ def test_harmonics_of_a_map_shade_as_its_light(float64):
     """Against the integral over the hemisphere; the bands beyond the ninth coefficient add little to irradiance."""
     ways, _ = environment.map_directions(64)
     found = make_environment(jnp.asarray(smooth_radiance(ways)), height=8, levels=2).harmonics
-    up, solid = hemisphere(200)
+    up, solid = hemisphere(100, 100)
     for turn in (np.eye(3), np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]), np.diag([1.0, -1, -1])):
         around = up @ turn.T  # the hemisphere around the last column
         expected = (smooth_radiance(around) * (up[:, 2] * solid)[:, None]).sum(axis=0) / np.pi
@@ -180,7 +193,7 @@ def test_reflections_of_harmonics_and_of_their_map_agree():
     bare = light / jnp.asarray(np.repeat([1, 2 / 3, 1 / 4], [1, 3, 5]), jnp.float32)[:, None]
     made = make_environment(shade(jnp.asarray(ways, jnp.float32), bare))
     np.testing.assert_allclose(made.harmonics, light, atol=0.01)
-    mirrored = jnp.asarray(hemisphere(6)[0], jnp.float32)
+    mirrored = jnp.asarray(hemisphere(6, 6)[0], jnp.float32)
     for roughness in (0.3, 0.6, 0.9):
         rough = jnp.full(mirrored.shape[:1], roughness, jnp.float32)
         a = environment.reflection(made, mirrored, rough)
@@ -245,8 +258,9 @@ def test_the_frame_points_along_the_layout(mirrored):
     along_u, along_v = np.array([-1.0 if mirrored else 1.0, 0, 0]), np.array([0.0, 1, 0])
     up = jnp.array([0.0, 0.0, 1.0])
     sign = jnp.asarray(-1.0 if mirrored else 1.0)
+    tangent = jnp.asarray(along_u + np.array([0, 0, 0.3]), jnp.float32)  # not yet perpendicular
     for mapped, way in (([0.6, 0, 0.8], along_u), ([0, 0.6, 0.8], along_v), ([0, 0, 2.0], 0 * along_v)):
-        found = normals.perturb(up, jnp.asarray(along_u + [0, 0, 0.3], jnp.float32), sign, jnp.asarray(mapped))
+        found = normals.perturb(up, tangent, sign, jnp.asarray(mapped))
         np.testing.assert_allclose(found, 0.6 * way + [0, 0, 0.8 if way.any() else 1], atol=1e-6)
 
 
@@ -264,10 +278,7 @@ SIZE = (48, 48)
 
 
 def face():
-    params = truth()
-    camera = params.camera
-    factor = SIZE[0] / (2 * float(camera.principal[0]))
-    return replace(params, camera=replace(camera, focal=camera.focal * factor, principal=camera.principal * factor))
+    return truth(side=SIZE[0])
 
 
 def material(side: int = 16, *, specular: float = 0.8, bumps: float = 0.3) -> Material:
@@ -303,7 +314,8 @@ def draw(params, maps, more=None, around=None, wrap=None, background=None, *, ed
 def test_a_matt_flat_skin_is_the_plain_renderers_picture(edges):
     params, maps, paper = face(), material(specular=0.0, bumps=0.0), jnp.array([0.2, 0.4, 0.6])
     found = draw(params, maps, background=paper, edges=edges)
-    expected = render(toy_model(), params, size=SIZE, texture=maps.albedo, background=paper, edges=edges)
+    plain = jax.jit(partial(render, toy_model(), size=SIZE, edges=edges))
+    expected = plain(params, texture=maps.albedo, background=paper)
     np.testing.assert_allclose(found.color, expected.color, atol=1e-5)
     np.testing.assert_allclose(found.alpha, expected.alpha, atol=1e-6)
     assert float(found.alpha.sum()) > 300
@@ -332,7 +344,7 @@ def test_one_lamp_on_one_point():
     distant = distant_lamps(jnp.asarray(7 * way[None], jnp.float32), jnp.asarray(color[None], jnp.float32))
     near = point_lamps(jnp.asarray(point + 500 * way[None], jnp.float32), distant.color)
     for kind, gain in ((distant, 1.0), (near, 4.0)):
-        found = radiance(albedo, normal, rough, spec, view=view, points=point, lamps=kind)
+        found = jax.jit(radiance)(albedo, normal, rough, spec, view=view, points=point, lamps=kind)
         np.testing.assert_allclose(found[0], gain * expected, rtol=1e-4)
 
 
@@ -368,13 +380,11 @@ def test_gradients_are_those_of_finite_differences():
     keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(given)))
     leaves, tree = jax.tree.flatten(given)
     way = tree.unflatten([jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)])
-    _, slope = jax.jvp(total, given, way)
-    ahead, behind = (total(*jax.tree.map(lambda x, d: x + s * 2e-3 * d, given, way)) for s in (1, -1))
+    grads = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3)))(*given)
+    slope = sum(jnp.sum(a * b) for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(way), strict=True))
+    ahead, behind = (total(*jax.tree.map(lambda x, d, s=s: x + s * d, given, way)) for s in (2e-3, -2e-3))
     assert float(slope) == pytest.approx(float(ahead - behind) / 4e-3, rel=0.03)
-    grads = jax.grad(total, argnums=(0, 1, 2, 3))(*given)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(grads))
-    inner = sum(jnp.sum(a * b) for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(way), strict=True))
-    assert float(inner) == pytest.approx(float(slope), rel=1e-3)
     moved = [float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(replace(grads[0], trust=jnp.ones(())))]
     assert min(moved) > 1e-4
 
@@ -383,9 +393,10 @@ def test_many_at_once_are_the_same_as_one_by_one():
     params = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), face())
     params = replace(params, light=params.light.at[1].multiply(0.5))
     maps = jax.tree.map(lambda a, b: jnp.stack([a, b]), material(), material(specular=0.1))
-    both = jax.vmap(draw)(params, maps).color
+    paper = jnp.array([0.2, 0.4, 0.6])
+    both = jax.vmap(lambda params, maps: draw(params, maps, background=paper))(params, maps).color
     for k in range(2):
-        one = draw(*jax.tree.map(lambda leaf: leaf[k], (params, maps))).color
+        one = draw(*jax.tree.map(lambda leaf, k=k: leaf[k], (params, maps)), background=paper).color
         np.testing.assert_allclose(both[k], one, atol=2e-5)
 
 

@@ -29,12 +29,12 @@ SKIN_WRAP = tuple(path / 15.0 for path in MEAN_FREE_PATH)  # on a surface with a
 # --- the highlight ----------------------------------------------------------------------------------------------------
 
 
-def ggx_alpha(roughness: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def ggx_alpha(roughness: Float[Array, "..."]) -> Float[Array, "..."]:
     """GGX's alpha: the square of the roughness of glTF 2.0, from Burley, "Physically-based shading at Disney", 2012."""
     return jnp.maximum(roughness, LEAST_ROUGHNESS) ** 2
 
 
-def ggx_distribution(n_h: Float[Array, "*N"], alpha: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def ggx_distribution(n_h: Float[Array, "..."], alpha: Float[Array, "..."]) -> Float[Array, "..."]:
     """Density of the microfacets' normals. Its integral times `n_h` over the hemisphere is 1.
 
     Walter et al., "Microfacet models for refraction through rough surfaces", EGSR 2007, eq. 33.
@@ -44,7 +44,9 @@ def ggx_distribution(n_h: Float[Array, "*N"], alpha: Float[Array, "*N"]) -> Floa
     return square / (math.pi * spread * spread)
 
 
-def smith_visibility(n_l: Float[Array, "*N"], n_v: Float[Array, "*N"], alpha: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def smith_visibility(
+    n_l: Float[Array, "..."], n_v: Float[Array, "..."], alpha: Float[Array, "..."]
+) -> Float[Array, "..."]:
     """Height-correlated masking and shadowing of GGX, divided by 4 n_l n_v.
 
     Heitz, "Understanding the masking-shadowing function in microfacet-based BRDFs", JCGT 2014, eq. 99.
@@ -55,7 +57,7 @@ def smith_visibility(n_l: Float[Array, "*N"], n_v: Float[Array, "*N"], alpha: Fl
     return 0.5 / (seen + reached)
 
 
-def schlick_fresnel(v_h: Float[Array, "*N"], specular: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def schlick_fresnel(v_h: Float[Array, "..."], specular: Float[Array, "..."]) -> Float[Array, "..."]:
     """Share of the light that is reflected: 0.04 at normal incidence, 1 at grazing, all times `specular`.
 
     Schlick, "An inexpensive BRDF model for physically-based rendering", Eurographics 1994; the factor as in
@@ -65,13 +67,13 @@ def schlick_fresnel(v_h: Float[Array, "*N"], specular: Float[Array, "*N"]) -> Fl
 
 
 def ggx_brdf(
-    n_l: Float[Array, "*N"],
-    n_v: Float[Array, "*N"],
-    n_h: Float[Array, "*N"],
-    v_h: Float[Array, "*N"],
-    roughness: Float[Array, "*N"],
-    specular: Float[Array, "*N"],
-) -> Float[Array, "*N"]:
+    n_l: Float[Array, "..."],
+    n_v: Float[Array, "..."],
+    n_h: Float[Array, "..."],
+    v_h: Float[Array, "..."],
+    roughness: Float[Array, "..."],
+    specular: Float[Array, "..."],
+) -> Float[Array, "..."]:
     """The highlight's BRDF: distribution, visibility and Fresnel multiplied. The cosines must be positive.
 
     Cook and Torrance, "A reflectance model for computer graphics", SIGGRAPH 1981.
@@ -80,7 +82,7 @@ def ggx_brdf(
     return ggx_distribution(n_h, alpha) * smith_visibility(n_l, n_v, alpha) * schlick_fresnel(v_h, specular)
 
 
-def blinn_phong_brdf(n_h: Float[Array, "*N"], exponent: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def blinn_phong_brdf(n_h: Float[Array, "..."], exponent: Float[Array, "..."]) -> Float[Array, "..."]:
     """Blinn's highlight, the cheaper lobe that AvatarMe++ renders skin with, normalised.
 
     Seen at normal incidence it reflects exactly as much light as it receives, whatever the exponent. Blinn, "Models of
@@ -90,7 +92,7 @@ def blinn_phong_brdf(n_h: Float[Array, "*N"], exponent: Float[Array, "*N"]) -> F
     return level * jnp.maximum(n_h, 0.0) ** exponent
 
 
-def blinn_phong_exponent(alpha: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def blinn_phong_exponent(alpha: Float[Array, "..."]) -> Float[Array, "..."]:
     """The exponent whose lobe is as wide as GGX's with `alpha`: 2 / alpha^2 - 2 (Walter et al. 2007, section 5.2)."""
     return 2 / (alpha * alpha) - 2
 
@@ -128,12 +130,13 @@ def _tables() -> _Tables:
 
 
 def directional_albedo(
-    n_v: Float[Array, "*N"], roughness: Float[Array, "*N"], specular: Float[Array, "*N"]
-) -> Float[Array, "*N"]:
+    n_v: Float[Array, "..."], roughness: Float[Array, "..."], specular: Float[Array, "..."]
+) -> Float[Array, "..."]:
     """The share of uniform light that the highlight sends to the camera: the second factor of the split sum.
 
     A table, interpolated. Karis, "Real shading in Unreal Engine 4", SIGGRAPH 2013 course.
     """
+    n_v, roughness = jnp.broadcast_arrays(n_v, roughness)
     place = [(jnp.clip(x, 0.0, 1.0) * (NODES - 1) + 0.5) / NODES for x in (n_v, 1 - roughness)]
     scale, bias = jnp.unstack(
         sample_texture(jnp.asarray(_tables().directional, n_v.dtype), jnp.stack(place, axis=-1)), axis=-1
@@ -141,14 +144,16 @@ def directional_albedo(
     return specular * (NORMAL_REFLECTANCE * scale + bias)
 
 
-def mean_albedo(roughness: Float[Array, "*N"], specular: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def mean_albedo(roughness: Float[Array, "..."], specular: Float[Array, "..."]) -> Float[Array, "..."]:
     """The cosine-weighted mean of `directional_albedo` over the hemisphere."""
     nodes = jnp.linspace(0.0, 1.0, NODES, dtype=roughness.dtype)
     scale, bias = (jnp.interp(roughness, nodes, jnp.asarray(row, roughness.dtype)) for row in _tables().mean.T)
     return specular * (NORMAL_REFLECTANCE * scale + bias)
 
 
-def entering(n_l: Float[Array, "*N"], roughness: Float[Array, "*N"], specular: Float[Array, "*N"]) -> Array:
+def entering(
+    n_l: Float[Array, "..."], roughness: Float[Array, "..."], specular: Float[Array, "..."]
+) -> Float[Array, "..."]:
     """The share of a lamp's light that passes the surface, over the mean share of all directions.
 
     The diffuse BRDF is `entering(n_l) * (1 - directional_albedo(n_v)) / pi`: reciprocal, and together with the
@@ -161,7 +166,7 @@ def entering(n_l: Float[Array, "*N"], roughness: Float[Array, "*N"], specular: F
 # --- light that travels below the surface -----------------------------------------------------------------------------
 
 
-def wrapped_cosine(n_l: Float[Array, "*N"], wrap: float | Float[Array, "*N"]) -> Float[Array, "*N"]:
+def wrapped_cosine(n_l: Float[Array, "..."], wrap: float | Float[Array, "..."]) -> Float[Array, "..."]:
     """Diffuse light that reaches around the terminator: max(0, n_l + wrap) / (1 + wrap)^2.
 
     A cheap approximation of subsurface scattering: the mean over all normals is that of max(0, n_l). `wrap` is in [0,
