@@ -173,7 +173,7 @@ def radiance(
     if environment is not None:
         harmonics = harmonics + environment.harmonics
         glossy = glossy + reflection(environment, mirrored, roughness)
-    diffuse = faded(shade(normal, wrapped_light(harmonics, wrap)))
+    diffuse = shade(normal, wrapped_light(harmonics, wrap))
     highlight = seen[..., None] * glossy
 
     if lamps is not None:
@@ -196,4 +196,4 @@ def radiance(
         reached = jnp.ones((lamps.place.shape[0], *roughness.shape), albedo.dtype) if reached is None else reached
         below, above = jax.vmap(lamp)(lamps.place, lamps.color, reached)
         diffuse, highlight = diffuse + below.sum(axis=0), highlight + above.sum(axis=0)
-    return srgb_to_linear(albedo) * diffuse * (1 - seen[..., None]) + highlight
+    return srgb_to_linear(albedo) * faded(diffuse) * (1 - seen[..., None]) + highlight

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from facejax.lighting import sh_basis
+from facejax.lighting import sh_basis, uniform_light
 from facejax.material.brdf import LEAST_ROUGHNESS, ggx_distribution
 from facejax.rendering.texture import sample_texture
 
@@ -53,7 +53,7 @@ def make_environment(radiance: Float[Array, "H W 3"], *, levels: int = LEVELS, h
 
 def uniform_environment(intensity: float = 1.0, *, levels: int = LEVELS) -> Environment:
     """White light from everywhere."""
-    return make_environment(jnp.full((4, 8, 3), intensity), levels=levels)
+    return Environment(uniform_light(intensity), jnp.full((levels, 2, 4, 3), intensity))
 
 
 def map_directions(height: int) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, " H"]]:

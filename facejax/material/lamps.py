@@ -12,7 +12,8 @@ from facejax.rendering.interpolation import interpolate
 from facejax.rendering.mesh import rasterize
 
 METRE = 1000.0  # mm
-LIFT = 3.0  # mm along the normal, by which points are lifted before they are looked for in a shadow
+LIFT = 3.0  # mm along the normal, by which points are lifted before they are looked for in a shadow: the least
+LIFT_PIXELS = 3.0  # of the shadow map; beyond the square that is averaged, so that no slope throws shadow on itself
 
 
 @jax.tree_util.register_dataclass
@@ -93,7 +94,8 @@ def unshadowed(
     depth = interpolate(corners, seen[:, :0], faces, triangle, perspective=False).depth
     depth = jnp.where(triangle >= 0, depth, jnp.inf)
 
-    lifted = (points + LIFT * normals - middle.reshape(1, 1, 3)) @ turn.T
+    lift = jnp.maximum(LIFT, LIFT_PIXELS / camera.scale)
+    lifted = (points + lift * normals - middle.reshape(1, 1, 3)) @ turn.T
     x, y, z = jnp.unstack(project(camera, lifted.reshape(-1, 3)).reshape(lifted.shape), axis=-1)
     return _share(depth, x - 0.5, y - 0.5, z)
 
