@@ -42,11 +42,11 @@ class SkinTranslation(NamedTuple):
     albedo: Float[Array, "N S S 3"]  # display values
     log_error: Float[Array, "N S S"]  # log of the expected mean absolute error of the albedo, display values
     roughness: Float[Array, "N S S"]
-    specular: Float[Array, "N S S"]
+    specular: Float[Array, "N S S"]  # reflectance at normal incidence, in units of 0.08
 
 
 def init_skin_translator(config: SkinTranslatorConfig, key: Key[Array, ""]) -> Any:
-    """A plain tree of parameters. The untrained network returns the even photograph, somewhat greyed, where it is seen."""
+    """A plain tree of parameters. Untrained, it returns the even photograph, somewhat greyed, where it is seen."""
     maps = jnp.zeros((1, config.size, config.size, config.channels))
     color = jnp.zeros((1, config.size, config.size, 3))
     return _Translator(config).init(key, maps, jnp.zeros((1, config.scene)), color, color[..., 0])["params"]

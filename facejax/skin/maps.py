@@ -185,7 +185,8 @@ def _maps(
     detailed = add_detail(skin.albedo, trust, view, tools.layout, tools.grain)
     gloss = _enlarge(jnp.stack([skin.roughness, skin.specular], axis=-1), size)
     normal = detail_normals(detailed.height, tools.grain.pitch, tools.layout.texels.covered)
-    material = Material(detailed.albedo, normal, gloss[..., 0], gloss[..., 1], detailed.trust)
+    specular = jnp.minimum(2.0 * gloss[..., 1], 1.0)  # in units of 0.04, as a material has it
+    material = Material(detailed.albedo, normal, gloss[..., 0], specular, detailed.trust)
     return SkinMaps(material, layer, found.view, found.understood)
 
 
