@@ -181,8 +181,9 @@ def _maps(
 ) -> SkinMaps:
     found = jax.lax.map(lambda one: _look(model, *one, tools, everything), (params, cuts, landmarks))
     skin, trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
-    view, layer = _paste(found, skin.albedo, size)
-    detailed = add_detail(skin.albedo, trust, view, tools.layout, tools.grain)
+    albedo = skin.albedo()
+    view, layer = _paste(found, albedo, size)
+    detailed = add_detail(albedo, trust, view, tools.layout, tools.grain)
     gloss = _enlarge(jnp.stack([skin.roughness, skin.specular], axis=-1), size)
     normal = detail_normals(detailed.height, tools.grain.pitch, tools.layout.texels.covered)
     specular = jnp.minimum(2.0 * gloss[..., 1], 1.0)  # in units of 0.04, as a material has it
@@ -221,9 +222,11 @@ def _look(
 def _fuse(found: _Seen) -> SkinTranslation:
     """The mean of several answers, weighted by trust where the photographs show the skin."""
     weight = found.trust * found.small_seen + 0.02 * found.trust + 1e-6
-    weight = weight / jnp.sum(weight, axis=0)
+    whole = jnp.sum(weight, axis=(1, 2))
+    weight, whole = weight / jnp.sum(weight, axis=0, keepdims=True), whole / jnp.sum(whole)
     mean = lambda x: jnp.einsum("vhw,vhw...->hw...", weight, x)  # noqa: E731
-    return SkinTranslation(*(mean(leaf) for leaf in found.skin))
+    each = found.skin._replace(tone=found.skin.tone[:, None, None] + jnp.zeros_like(found.skin.relative))
+    return SkinTranslation(*(mean(leaf) for leaf in each))._replace(tone=whole @ found.skin.tone)
 
 
 def _paste(found: _Seen, albedo: Float[Array, "s s 3"], size: int) -> tuple[View, PhotoLayer]:
