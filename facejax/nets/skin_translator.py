@@ -32,9 +32,8 @@ class SkinTranslatorConfig:
     channels: int = 18  # of a texel, see facejax.skin.sight
     scene: int = 35  # numbers about the whole picture
     widths: tuple[int, ...] = (48, 80, 128, 192, 160)  # channels at a quarter, an eighth, ... of the side
-    blocks: tuple[int, ...] = (1, 1, 2, 2, 1)
-    back: tuple[int, ...] = (64, 80, 112, 144)  # on the way back, at a quarter, an eighth, ...
-    fine: int = 16  # channels at full size
+    blocks: tuple[int, ...] = (0, 1, 2, 2, 1)
+    back: tuple[int, ...] = (48, 72, 112, 144)  # on the way back, at a quarter, an eighth, ...
 
 
 class SkinTranslation(NamedTuple):
@@ -47,7 +46,7 @@ class SkinTranslation(NamedTuple):
 
 
 def init_skin_translator(config: SkinTranslatorConfig, key: Key[Array, ""]) -> Any:
-    """A plain tree of parameters. The untrained network returns the even photograph where it is seen."""
+    """A plain tree of parameters. The untrained network returns the even photograph, somewhat greyed, where it is seen."""
     maps = jnp.zeros((1, config.size, config.size, config.channels))
     color = jnp.zeros((1, config.size, config.size, 3))
     return _Translator(config).init(key, maps, jnp.zeros((1, config.scene)), color, color[..., 0])["params"]
@@ -81,7 +80,8 @@ class _Translator(nn.Module):
     def __call__(self, maps, scene, even, seen):
         config = self.config
         told = nn.relu(nn.Dense(64, name="scene")(scene))
-        x = _Conv(config.widths[0])(_space_to_depth(maps, CELL))
+        x = _Conv(config.widths[0], kernel=1)(_space_to_depth(maps, CELL))
+        x = _Conv(config.widths[0])(_relu(x))
         levels = []
         for level, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
             if level:
@@ -97,13 +97,10 @@ class _Translator(nn.Module):
             up = _Conv(width, kernel=1)(_relu(x))
             up = jnp.repeat(jnp.repeat(up, 2, axis=1), 2, axis=2)
             x = _Block(width)(up + _Conv(width, kernel=1)(_relu(skip)))
-        # The last two doublings: every cell gives its texels' features, which full-size layers make smooth.
-        cells = nn.Conv(CELL**2 * config.fine, (1, 1), name="cells")(_relu(x))
-        fine = _depth_to_space(cells, CELL)
-        fine = nn.relu(
-            nn.Conv(config.fine, (3, 3), name="fine")(jnp.concatenate([fine, even - 0.5, seen[..., None]], -1))
-        )
-        out = nn.Conv(_NUMBERS, (3, 3), kernel_init=nn.initializers.normal(0.01), name="texels")(fine)
+        # The first of the last two doublings: every cell gives the numbers of its four parts. The second interpolates.
+        cells = nn.Conv(4 * _NUMBERS, (1, 1), kernel_init=nn.initializers.normal(0.01), name="texels")(_relu(x))
+        parts = _depth_to_space(cells, 2)
+        out = jax.image.resize(parts, (*even.shape[:3], _NUMBERS), "linear")
         gain, paint, share, error, rough, shine = jnp.split(out, (3, 6, 7, 8, 9), axis=-1)
         lit = srgb_to_linear(even) * jnp.exp(jnp.clip(gain + tone[:, None, None], -3.0, 3.0))
         drawn = srgb_to_linear(jax.nn.sigmoid(paint + tone[:, None, None]))

@@ -17,6 +17,7 @@ from facejax.synthetic.warp import resample
 from facejax.unwrap import Texels, View
 
 ROUNDS = 3  # of reweighting
+STEP = 4  # every so many texels along each axis are enough to find the light
 RIDGE = np.array([1e-3, *[1e-2] * 3, *[5e-2] * 5], np.float32)  # a share of the mean diagonal, per coefficient
 FLOOR = 0.25  # shading is divided out down to this share of its mean
 OF_SCENE = ("skin", "hair", "background", "clothes", "eyes", "inner mouth", "lips", "headwear")
@@ -59,7 +60,7 @@ def skin_sight(
     even = jnp.clip(even, 0.0, 1.0) * seen[..., None]
     color = color * seen[..., None]
     side = color.shape[0]
-    line = (jnp.arange(side) + 0.5) / side * 2 - 1
+    line = (jnp.arange(side, dtype=color.dtype) + 0.5) / side * 2 - 1
     u, v = jnp.broadcast_to(line[None], (side, side)), jnp.broadcast_to(line[:, None], (side, side))
     other, other_seen = even[:, ::-1], seen[:, ::-1]
     planes = [color, seen[..., None], normal, even, other, other_seen[..., None], u[..., None], v[..., None]]
@@ -74,9 +75,11 @@ def _shading(
     albedo: Float[Array, "S S 3"],
 ) -> Float[Array, "S S 3"]:
     """The light by nine harmonics, in units of its own mean over what is seen."""
-    basis = sh_basis(normal).reshape(-1, 9)
-    base, target = (srgb_to_linear(jnp.clip(x, 0.0, 1.0)).reshape(-1, 3) for x in (albedo, color))
-    share = (seen * (jnp.max(color, axis=-1) < 0.98)).reshape(-1)
+    some = (slice(None, None, STEP), slice(None, None, STEP))
+    basis = sh_basis(normal[some]).reshape(-1, 9)
+    base, target = (srgb_to_linear(jnp.clip(x[some], 0.0, 1.0)).reshape(-1, 3) for x in (albedo, color))
+    clear = (jnp.max(color[some], axis=-1) < 0.98).astype(color.dtype)
+    share = (seen[some] * clear).reshape(-1)
 
     def solve(weight: Float[Array, " P"]) -> Float[Array, "9 3"]:
         x = basis[..., None] * base[:, None]  # (P, 9, 3)
@@ -94,9 +97,9 @@ def _shading(
         usual = jnp.sum(apart * share) / jnp.maximum(jnp.sum(share), 1.0)
         weight = share / (1.0 + (apart / jnp.maximum(usual, 1e-3)) ** 2)
         light = solve(weight)
-    shading = basis @ light
-    mean = (share @ shading) / jnp.maximum(jnp.sum(share), 1.0)
-    return jnp.where(mean > 1e-3, shading / jnp.maximum(mean, 1e-3), 1.0).reshape(color.shape)
+    mean = (share @ (basis @ light)) / jnp.maximum(jnp.sum(share), 1.0)
+    mean = mean[None, None]
+    return jnp.where(mean > 1e-3, (sh_basis(normal) @ light) / jnp.maximum(mean, 1e-3), 1.0)
 
 
 def texel_normals(model: FaceModel, params: FaceParams, texels: Texels) -> Float[Array, "S S 3"]:
@@ -106,7 +109,8 @@ def texel_normals(model: FaceModel, params: FaceParams, texels: Texels) -> Float
     corners = model.faces[texels.triangle.reshape(-1)]
     weights = texels.weights.reshape(-1, 3)
     mixed = jnp.asarray(sum(weights[:, k : k + 1] * gather_rows(normals, corners[:, k]) for k in range(3)))
-    return (safe_normalize(mixed) * texels.covered.reshape(-1, 1)).reshape(*texels.covered.shape, 3)
+    covered = texels.covered.reshape(-1, 1).astype(mixed.dtype)
+    return (safe_normalize(mixed) * covered).reshape(*texels.covered.shape, 3)
 
 
 def seen_texels(view: View) -> Float[Array, "S S"]:
@@ -130,11 +134,11 @@ def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[A
     rows = []
     for name in OF_SCENE:
         weight = sight.probability[..., CLASS[name]]
-        weight = weight * (weight > 0.5)
+        weight = jnp.where(weight > 0.5, weight, 0.0)
         share = jnp.mean(weight)
         if name in ("eyes", "inner mouth"):
             weight = weight * jnp.exp(6.0 * jnp.minimum(bright, 1.0))
         mean = jnp.einsum("hw,hwc->c", weight, log) / (jnp.sum(weight) + 1e-3)
-        rows += [mean * (share > 1e-4), jnp.sqrt(share)[None]]
+        rows += [jnp.where(share > 1e-4, mean, 0.0), jnp.sqrt(share)[None]]
     white = jnp.log(jnp.quantile(linear.reshape(-1, 3), 0.97, axis=0) + 0.003)
     return jnp.concatenate([*rows, white])
