@@ -4,8 +4,8 @@ The project's own renderer draws the head and each prop under one light. They ar
 and the effects of a camera come last. All is a pure function of the key.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from facejax.camera import PerspectiveCamera, project, quaternion_to_matrix, to_camera
+from facejax.camera import (
+    PerspectiveCamera,
+    Pose,
+    WeakPerspectiveCamera,
+    matrix_to_quaternion,
+    project,
+    quaternion_multiply,
+    quaternion_to_matrix,
+    to_camera,
+)
 from facejax.face_model import FaceModel, FaceParams, decode, decode_albedo, landmarks
 from facejax.lighting import linear_to_srgb, sh_basis, srgb_to_linear
 from facejax.mesh import safe_normalize, vertex_normals
@@ -47,6 +56,9 @@ class Generator:
 LASTING = np.array([2, 3, 4, 11, 12])
 
 
+SUN_SIDE, SUN_SPAN, SUN_AWAY = 160, 420.0, 1000.0  # pixels and mm that a lamp sees of the scene, and its distance in mm
+
+
 class Labelled(NamedTuple):
     """A picture with everything that made it."""
 
@@ -59,7 +71,7 @@ class Labelled(NamedTuple):
     normal: Float[Array, "*B S S 3"]  # unit, camera space, there; 0 elsewhere
 
 
-class _Layer(NamedTuple):
+class Layer(NamedTuple):
     """A surface before lighting: layers are composed first and lit once."""
 
     # albedo (display values), normal (camera space), gloss and exponent of the highlight
@@ -94,18 +106,71 @@ def generate(
     split = jax.random.split(key, 24)
     persons = split if who is None else jax.random.split(who, 24)
     keys = iter(split.at[LASTING].set(persons[LASTING]))
-    params = person(next(keys), model, size, generator.people, who=persons[0])
+    staged = stage(keys, model, size, generator, who=persons[0])
+    scene, params, around, lamp = staged.scene, staged.params, staged.around, staged.lamp
+    color = _lit(scene.surface, staged.studio.view(), around, lamp)
+    behind = background(next(keys), size)
+    image = jnp.clip(behind + scene.coverage[..., None] * (color - behind), 0.0, 1.0)
+    image = photograph(next(keys), image, generator.camera)
+    labelled = replace(params, light=all_light(around, lamp))
+    first = staged.first
+    covered = first.triangle >= 0
+    surface = jnp.where(covered[..., None], first.place, -1.0)
+    normal = jnp.where(covered[..., None], first.surface[..., 3:6], 0.0)
+    return Labelled(image, labelled, staged.landmarks, scene.face, scene.parsing.astype(jnp.uint8), surface, normal)
+
+
+class Staged(NamedTuple):
+    """People and things in front of a camera, before they are lit."""
+
+    params: FaceParams
+    around: Float[Array, "9 3"]  # see facejax.synthetic.people.lights
+    lamp: Lamp
+    vertices: Float[Array, "V 3"]  # of the head, model space, its brows moved
+    landmarks: Float[Array, "68 2"]  # pixels
+    studio: "Studio"
+    first: "Layer"  # the head alone
+    scene: "Scene"
+
+
+def stage(
+    keys: Iterator[Key[Array, ""]],
+    model: FaceModel,
+    size: int,
+    generator: Generator,
+    *,
+    who: Key[Array, ""] | None = None,
+    albedo: Float[Array, "T S 3"] | None = None,
+    sun: Float[Array, " 3"] | None = None,
+) -> Staged:
+    """A random person with hair, clothes and so on, drawn but not lit.
+
+    Args:
+      keys: the next fifteen are consumed.
+      model: the face model.
+      size: pixels per side.
+      generator: what is in the picture.
+      who: determines shape and skin. None: the first of `keys`.
+      albedo: the skin, display values. None: a random one of the model's.
+      sun: unit vector towards a lamp in camera space, for `Scene.sunlit`.
+
+    Returns:
+      The scene.
+    """
+    params = person(next(keys), model, size, generator.people, who=who)
     around, lamp = lights(next(keys))
     vertices = move_brows(next(keys), model, decode(model, params), generator.people)
     head = Head(model, vertices, vertex_normals(vertices, model.faces))
     skin = jax.random.uniform(next(keys), (2,), minval=jnp.array([0.0, 8.0]), maxval=jnp.array([0.25, 40.0]))
-    studio = _Studio(params, size)
+    studio = Studio(params, size, None if sun is None else _from_sun(params, sun))
 
-    albedo = jnp.clip(decode_albedo(model, params), 0.01, 1.0)
-    first = studio.draw(vertices, head.normals, model.faces, model.uv, model.topology.uv_faces, albedo, skin)
+    albedo = jnp.clip(decode_albedo(model, params) if albedo is None else albedo, 0.01, 1.0)
+    drawn = vertices, head.normals, model.faces, model.uv, model.topology.uv_faces, albedo, skin
+    first = studio.draw(*drawn)
     covered = first.triangle >= 0
     shows = jnp.where(covered, head_labels(model)[first.triangle], CLASS["background"])
-    scene = _Scene(first.surface, first.opacity, first.opacity, first.depth, shows)
+    sunlit = studio.sunlit(*drawn)
+    scene = Scene(first.surface, first.opacity, first.opacity, first.depth, shows, sunlit)
     complexion, growth = _complexion(model, albedo), next(keys)
     props = (
         (mouth_interior, _all("inner mouth"), 1.0, next(keys)),
@@ -118,31 +183,22 @@ def generate(
     for make, name, chance, key in props:
         there = jax.random.bernoulli(next(keys), chance)
         scene = jax.lax.cond(there, partial(_add, studio, make, name, key, head), lambda scene: scene, scene)
-    color = _lit(scene.surface, studio.view(), around, lamp)
-    behind = background(next(keys), size)
-    image = jnp.clip(behind + scene.coverage[..., None] * (color - behind), 0.0, 1.0)
-    image = photograph(next(keys), image, generator.camera)
     points = project(params.camera, to_camera(params.pose, landmarks(model, vertices)))[:, :2]
-    labelled = FaceParams(
-        params.identity, params.expression, params.appearance, params.pose, params.camera, all_light(around, lamp)
-    )
-    surface = jnp.where(covered[..., None], first.place, -1.0)
-    normal = jnp.where(covered[..., None], first.surface[..., 3:6], 0.0)
-    return Labelled(image, labelled, points, scene.face, scene.parsing.astype(jnp.uint8), surface, normal)
+    return Staged(params, around, lamp, vertices, points, studio, first, scene)
 
 
-Naming = Callable[[_Layer], Int[Array, "S S"]]  # the class of each pixel that a prop covers
+Naming = Callable[[Layer], Int[Array, "S S"]]  # the class of each pixel that a prop covers
 
 
 def _all(name: str) -> Naming:
     return lambda layer: jnp.full(layer.depth.shape, CLASS[name])
 
 
-def _hair_or_hat(layer: _Layer) -> Int[Array, "S S"]:
+def _hair_or_hat(layer: Layer) -> Int[Array, "S S"]:
     return jnp.where(layer.place[..., 1] < HAT_SHARE, CLASS["headwear"], CLASS["hair"])
 
 
-def _dressed(skin: Float[Array, " 3"], layer: _Layer) -> Int[Array, "S S"]:
+def _dressed(skin: Float[Array, " 3"], layer: Layer) -> Int[Array, "S S"]:
     """The skin above a neckline belongs to the neck."""
     bare = jnp.max(jnp.abs(layer.color[..., :3] - skin), axis=-1) < 0.02
     return jnp.where(bare, CLASS["neck"], CLASS["clothes"])
@@ -154,20 +210,23 @@ def _complexion(model: FaceModel, albedo: Float[Array, "T S 3"]) -> Float[Array,
     return sample_texture(albedo, model.uv[corners]).mean(axis=0)
 
 
-class _Scene(NamedTuple):
+class Scene(NamedTuple):
     surface: Float[Array, "S S 8"]
     coverage: Float[Array, "S S"]
     face: Float[Array, "S S"]  # how much of the head itself is visible
     depth: Float[Array, "S S"]
     parsing: Int[Array, "S S"]
+    sunlit: Float[Array, "L L"]  # depth of what a lamp sees; no elements without one
 
 
-def _add(studio: "_Studio", make: Callable, name: Naming, key: Key[Array, ""], head: Head, scene: _Scene) -> _Scene:
-    layer = studio.prop(make(key, head))
-    return _over(scene, layer, name(layer))
+def _add(studio: "Studio", make: Callable, name: Naming, key: Key[Array, ""], head: Head, scene: Scene) -> Scene:
+    drawn = studio.arguments(make(key, head))
+    layer = studio.draw(*drawn)
+    scene = _over(scene, layer, name(layer))
+    return scene._replace(sunlit=jnp.minimum(scene.sunlit, studio.sunlit(*drawn)))
 
 
-def _over(scene: _Scene, layer: _Layer, label: Int[Array, "S S"]) -> _Scene:
+def _over(scene: Scene, layer: Layer, label: Int[Array, "S S"]) -> Scene:
     """Compose a prop into the scene where it is nearer."""
     opacity = jnp.where(layer.depth < scene.depth, layer.opacity, 0.0)
     coverage = opacity + scene.coverage * (1 - opacity)
@@ -175,19 +234,29 @@ def _over(scene: _Scene, layer: _Layer, label: Int[Array, "S S"]) -> _Scene:
     surface = scene.surface + share[..., None] * (layer.surface - scene.surface)
     most = opacity > 0.5
     parsing = jnp.where(most, label, scene.parsing)
-    return _Scene(surface, coverage, scene.face * (1 - opacity), jnp.where(most, layer.depth, scene.depth), parsing)
+    depth = jnp.where(most, layer.depth, scene.depth)
+    return Scene(surface, coverage, scene.face * (1 - opacity), depth, parsing, scene.sunlit)
 
 
-class _Studio(NamedTuple):
+class Studio(NamedTuple):
     """The pose and camera with which everything is drawn."""
 
     params: FaceParams
     size: int
+    sun: FaceParams | None = None  # how a lamp sees the head, see `_from_sun`
 
-    def prop(self, prop: Prop) -> _Layer:
+    def arguments(self, prop: Prop) -> tuple[Array, ...]:
+        """What `draw` takes."""
         normals = vertex_normals(prop.vertices, prop.faces)
         gloss = jnp.stack([prop.gloss, jnp.full((), 30.0)])
-        return self.draw(prop.vertices, normals, prop.faces, prop.uv, prop.faces, prop.texture, gloss)
+        return prop.vertices, normals, prop.faces, prop.uv, prop.faces, prop.texture, gloss
+
+    def sunlit(self, *drawn: Array) -> Float[Array, "L L"]:
+        """The depth of a mesh as the lamp sees it; infinite where it is not."""
+        if self.sun is None:
+            return jnp.zeros((0, 0))
+        layer = Studio(self.sun, SUN_SIDE).draw(*drawn)
+        return jnp.where(layer.opacity > 0.5, layer.depth, jnp.inf)
 
     def draw(
         self,
@@ -198,7 +267,7 @@ class _Studio(NamedTuple):
         uv_faces: Int[Array, "F 3"],
         texture: Float[Array, "T S C"],
         gloss: Float[Array, " 2"],
-    ) -> _Layer:
+    ) -> Layer:
         """Draw a mesh as a layer.
 
         Args:
@@ -222,7 +291,19 @@ class _Studio(NamedTuple):
         opacity = jnp.where(covered, sampled[..., 3] if texture.shape[-1] == 4 else 1.0, 0.0)
         surface = [sampled[..., :3], safe_normalize(seen.attributes), jnp.broadcast_to(gloss, (*size, 2))]
         depth = jnp.where(covered, seen.depth, jnp.inf)
-        return _Layer(jnp.concatenate(surface, axis=-1), opacity, depth, triangle, sampled, place)
+        return Layer(jnp.concatenate(surface, axis=-1), opacity, depth, triangle, sampled, place)
+
+    def over(
+        self,
+        vertices: Float[Array, "V 3"],
+        faces: Int[Array, "F 3"],
+        triangle: Int[Array, "S S"],
+        attributes: Float[Array, "V C"],
+    ) -> Float[Array, "S S C"]:
+        """More attributes of a drawn mesh at the pixels; 0 where it is not."""
+        points = project(self.params.camera, to_camera(self.params.pose, vertices))
+        drawn = interpolate(points, attributes, faces, triangle, perspective=self.params.camera.perspective)
+        return drawn.attributes
 
     def view(self) -> Float[Array, "S S 3"]:
         """Unit vector from the surface to the camera at each pixel."""
@@ -232,6 +313,16 @@ class _Studio(NamedTuple):
         x, y = (line - camera.principal[0]) / camera.focal, (camera.principal[1] - line) / camera.focal
         x, y = jnp.broadcast_arrays(x[None, :], y[:, None])
         return safe_normalize(jnp.stack([-x, -y, jnp.ones_like(x)], axis=-1))
+
+
+def _from_sun(params: FaceParams, sun: Float[Array, " 3"]) -> FaceParams:
+    """The head as a distant lamp sees it: its pose there, `SUN_AWAY` mm away, and an orthographic camera."""
+    side = safe_normalize(jnp.cross(jnp.array([0.31, 0.87, 0.38]), sun))
+    turn = matrix_to_quaternion(jnp.stack([side, jnp.cross(sun, side), sun]))
+    pose = Pose(quaternion_multiply(turn, params.pose.rotation), jnp.array([0.0, 0.0, -SUN_AWAY]))
+    return replace(
+        params, pose=pose, camera=WeakPerspectiveCamera(jnp.float32(SUN_SIDE / SUN_SPAN), jnp.full(2, SUN_SIDE / 2))
+    )
 
 
 def _lit(surface: Float[Array, "S S 8"], view: Float[Array, "S S 3"], around: Float[Array, "9 3"], lamp: Lamp):

@@ -1,0 +1,120 @@
+"""The skin translator: the texture of a photograph to the maps of the skin, in texture space.
+
+A U-Net (Ronneberger et al., MICCAI 2015) of the regressor's blocks (`facejax.nets.encoder`). It works where AvatarMe
+(Lattas et al., CVPR 2020) and AvatarMe++ do, on the texture that a fit has unwrapped, with the normals beside the
+colours. What it changes in the photograph's colours are gains in linear light, and where it does not trust them it
+paints its own; so the photograph's detail passes through without being drawn again. A row of numbers about the whole
+picture scales its deepest features (FiLM, Perez et al., AAAI 2018), as TRUST (Feng et al., ECCV 2022) uses the scene to
+tell the skin's tone from the light's.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from facejax.lighting import linear_to_srgb, srgb_to_linear
+from facejax.nets.dense import _depth_to_space
+from facejax.nets.encoder import _Block, _Conv, _relu, _space_to_depth
+
+CELL = 4  # texels along a side that the first layer takes as one
+_NUMBERS = 10  # of a texel: gain (3), painted colour (3), share, expected error, roughness, specular
+
+
+@dataclass(frozen=True)
+class SkinTranslatorConfig:
+    """Sizes of the network; static and hashable."""
+
+    size: int = 256  # texels along a side
+    channels: int = 18  # of a texel, see facejax.skin.sight
+    scene: int = 35  # numbers about the whole picture
+    widths: tuple[int, ...] = (48, 80, 128, 192, 160)  # channels at a quarter, an eighth, ... of the side
+    blocks: tuple[int, ...] = (0, 1, 2, 2, 1)
+    back: tuple[int, ...] = (48, 72, 112, 144)  # on the way back, at a quarter, an eighth, ...
+
+
+class SkinTranslation(NamedTuple):
+    """The maps of the skin."""
+
+    albedo: Float[Array, "N S S 3"]  # display values
+    log_error: Float[Array, "N S S"]  # log of the expected mean absolute error of the albedo, display values
+    roughness: Float[Array, "N S S"]
+    specular: Float[Array, "N S S"]  # reflectance at normal incidence, in units of 0.08
+
+
+def init_skin_translator(config: SkinTranslatorConfig, key: Key[Array, ""]) -> Any:
+    """A plain tree of parameters. Untrained, it returns the even photograph, somewhat greyed, where it is seen."""
+    maps = jnp.zeros((1, config.size, config.size, config.channels))
+    color = jnp.zeros((1, config.size, config.size, 3))
+    return _Translator(config).init(key, maps, jnp.zeros((1, config.scene)), color, color[..., 0])["params"]
+
+
+def apply_skin_translator(
+    config: SkinTranslatorConfig,
+    params: Any,
+    maps: Float[Array, "N S S C"],
+    scene: Float[Array, "N K"],
+    even: Float[Array, "N S S 3"],
+    seen: Float[Array, "N S S"],
+) -> SkinTranslation:
+    """The network. Pure.
+
+    Args:
+      config: sizes.
+      params: weights.
+      maps: what is known of each texel.
+      scene: what is known of the picture.
+      even: the photograph's texture without the light as far as it is known, display values.
+      seen: 1 where there is such a texture.
+    """
+    return SkinTranslation(*_Translator(config).apply({"params": params}, maps, scene, even, seen))  # type: ignore[arg-type]
+
+
+class _Translator(nn.Module):
+    config: SkinTranslatorConfig
+
+    @nn.compact
+    def __call__(self, maps, scene, even, seen):
+        config = self.config
+        told = nn.relu(nn.Dense(64, name="scene")(scene))
+        x = _Conv(config.widths[0], kernel=1)(_space_to_depth(maps, CELL))
+        x = _Conv(config.widths[0])(_relu(x))
+        levels = []
+        for level, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            if level:
+                x = _Conv(width, kernel=2, stride=2)(_relu(x))
+            for _ in range(blocks):
+                x = _Block(width)(x)
+            if level >= 2:
+                x = _told(x, told, f"scene{level}")
+            levels.append(x)
+        whole = jnp.concatenate([jnp.mean(_relu(x), axis=(1, 2)), told], axis=-1)
+        tone = nn.Dense(3, kernel_init=nn.initializers.zeros, name="tone")(nn.relu(nn.Dense(96, name="whole")(whole)))
+        for width, skip in zip(reversed(config.back), reversed(levels[:-1]), strict=True):
+            up = _Conv(width, kernel=1)(_relu(x))
+            up = jnp.repeat(jnp.repeat(up, 2, axis=1), 2, axis=2)
+            x = _Block(width)(up + _Conv(width, kernel=1)(_relu(skip)))
+        # The first of the last two doublings: every cell gives the numbers of its four parts. The second interpolates.
+        cells = nn.Conv(4 * _NUMBERS, (1, 1), kernel_init=nn.initializers.normal(0.01), name="texels")(_relu(x))
+        parts = _depth_to_space(cells, 2)
+        out = jax.image.resize(parts, (*even.shape[:3], _NUMBERS), "linear")
+        gain, paint, share, error, rough, shine = jnp.split(out, (3, 6, 7, 8, 9), axis=-1)
+        lit = srgb_to_linear(even) * jnp.exp(jnp.clip(gain + tone[:, None, None], -3.0, 3.0))
+        drawn = srgb_to_linear(jax.nn.sigmoid(paint + tone[:, None, None]))
+        share = jax.nn.sigmoid(share + 2.0) * seen[..., None]
+        albedo = linear_to_srgb(jnp.clip(drawn + share * (lit - drawn), 1e-4, 1.0))
+        return (
+            albedo,
+            jnp.clip(error[..., 0], -3.0, 3.0) - 3.0,
+            jax.nn.sigmoid(rough[..., 0]),
+            jax.nn.sigmoid(shine[..., 0]),
+        )
+
+
+def _told(x, told, name: str):
+    """FiLM: a gain and an offset for every channel."""
+    gain, offset = jnp.split(nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, name=name)(told), 2, axis=-1)
+    return x * (1.0 + gain[:, None, None]) + offset[:, None, None]

@@ -1,0 +1,251 @@
+"""`skin_maps`: the material of one fitted face from its photographs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from facejax.camera import transform_camera
+from facejax.face_model import FaceModel, FaceParams, own_albedo
+from facejax.face_model.load import load_face_model
+from facejax.lighting import linear_to_srgb, srgb_to_linear
+from facejax.material import Material, PhotoLayer
+from facejax.nets.skin_translator import SkinTranslation
+from facejax.programs import cached_jit
+from facejax.regression.dense import DenseNetwork, head_up, is_understood, load_dense, see_dense, shows_face
+from facejax.skin.detail import add_detail
+from facejax.skin.pores import Grain, skin_grain
+from facejax.skin.relief import detail_normals
+from facejax.skin.sight import describe_scene, seen_texels, skin_sight, texel_normals
+from facejax.skin.translator import SkinTranslator, load_translator, translate
+from facejax.texture.metrics import KERNEL, brightness_symmetry_error
+from facejax.unwrap import Regions, Texels, View, mesh_texels, unwrap_view
+from facejax.unwrap.masks import scaled_kernel
+from facejax.unwrap.photos import CutOut, Layout, Quality, face_layout
+
+SIZE = 1024  # texels along a side of the maps, unless others are asked for
+SIZES = (512, 1024, 2048, 4096)
+HEAD = "facejax-head"  # the model whose layout the translator knows
+DOUBT = 0.06  # expected error of the albedo, display values, at which trust falls to 1 / e
+PICTURE = 256  # side of the picture that the dense network and the description of the scene see
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SkinTools:
+    """What all faces share: layouts, grain and networks."""
+
+    layout: Layout  # of the maps
+    small: Texels  # of the translator
+    grain: Grain
+    mean: Float[Array, "S S 3"]  # the model's mean albedo, display values
+    dense: DenseNetwork
+    translator: SkinTranslator
+    size: int = field(metadata={"static": True})
+
+
+def has_skin(model: FaceModel) -> bool:
+    """Whether the shipped translator knows the layout of this model: it was trained on the default head's."""
+    return model.name == HEAD
+
+
+@lru_cache(maxsize=2)
+def _tools(size: int) -> SkinTools:
+    return make_tools(load_face_model(), size)
+
+
+def skin_tools(size: int = SIZE) -> SkinTools:
+    """The tools for maps of the default head with `size` texels a side; kept for the next face.
+
+    Raises ValueError for another size than 512, 1024, 2048 or 4096.
+    """
+    if size not in SIZES:
+        raise ValueError(f"skin maps of {size} texels: give one of {', '.join(map(str, SIZES))}")
+    return _tools(size)
+
+
+def make_tools(model: FaceModel, size: int) -> SkinTools:
+    """The tools for a model with the default head's layout. Some seconds."""
+    layout, translator = face_layout(model, size), load_translator()
+    small = mesh_texels(model, translator.config.size)
+    grain = skin_grain(model, layout, key=jax.random.key(0))
+    mean = jnp.asarray(own_albedo(model).mean)
+    return SkinTools(layout, small, grain, mean, load_dense(), translator, size)
+
+
+class SkinMaps(NamedTuple):
+    """The result of `skin_maps`, on the host."""
+
+    material: Material
+    layer: PhotoLayer  # of several photographs: pasted, each texel from the one that faces it most
+    views: View  # leading axis: the photographs
+    understood: Bool[np.ndarray, " V"]  # whether the dense network could tell the face from what covers it
+
+
+def skin_maps(
+    model: FaceModel,
+    params: Sequence[FaceParams],
+    cuts: Sequence[CutOut],
+    landmarks: Sequence[Float[np.ndarray, "68 2"]],
+    tools: SkinTools,
+    *,
+    everything: bool = False,
+) -> SkinMaps:
+    """The material of one face from one or several fitted photographs, and the photographs in the same layout.
+
+    Each photograph is unwrapped with its fitted geometry. The dense network says which pixels show the person's own
+    surface. The translator (`facejax.nets.skin_translator`) gives a complete, evenly lit albedo with roughness and
+    specular at 256 texels, and how far it trusts itself; several are averaged by that. The photographs' fine detail is
+    added (`facejax.skin.detail`). The fitted light and albedo are not used: the recipe matters for the geometry only.
+
+    Args:
+      model: the face model.
+      params: the fit to each photograph; cameras are in pixels of the photographs.
+      cuts: the square of each photograph, from `cut_out` with the layout of `tools`.
+      landmarks: of the face, pixels of each photograph.
+      tools: of `skin_tools`.
+      everything: also use what covers the skin.
+    """
+    bare = [replace(one, appearance={}, gaze=None) for one in params]
+    points = [
+        np.asarray(one * np.asarray(cut.scale) + np.asarray(cut.offset), np.float32)
+        for one, cut in zip(landmarks, cuts, strict=True)
+    ]
+    squares = [cut._replace(shown=None) for cut in cuts]
+    each = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points))
+    return jax.device_get(_maps(model, *each, tools, jnp.asarray(everything)))
+
+
+def skin_quality(found: SkinMaps, tools: SkinTools) -> Quality:
+    """Figures of one face's maps: as for a texture that is unwrapped only, see `Quality`."""
+    return jax.device_get(_quality(found.material.albedo, found.layer.shown, found.views, tools.layout.regions))
+
+
+@cached_jit("skin-quality")
+def _quality(albedo: Float[Array, "S S 3"], shown: Float[Array, "S S"], views: View, regions: Regions) -> Quality:
+    seen = views.valid * regions.face[None]
+    covered = 1 - jnp.sum(jax.vmap(seen_texels)(views) * regions.face[None]) / jnp.maximum(jnp.sum(seen), 1.0)
+    best = jnp.argmax(jnp.einsum("vhw,hw->v", views.facing, regions.centre))
+    kernel, where = scaled_kernel(KERNEL, albedo.shape[0]), seen[best] > 0.5
+    return Quality(
+        jnp.sum(regions.face, where=shown > 0.5) / jnp.sum(regions.face),
+        covered,
+        brightness_symmetry_error(views.color[best], kernel=kernel, where=where),
+        brightness_symmetry_error(albedo, kernel=kernel, where=where),
+    )
+
+
+def shrink_maps(found: SkinMaps, size: int) -> SkinMaps:
+    """The maps with fewer texels a side, a power of two; the same object if they have that many."""
+    have = found.layer.shown.shape[-1]
+    if have == size:
+        return found
+
+    def small(x: np.ndarray, axis: int) -> np.ndarray:
+        shape = (*x.shape[:axis], size, have // size, size, have // size, *x.shape[axis + 2 :])
+        return np.asarray(x).reshape(shape).mean(axis=(axis + 1, axis + 3))
+
+    maps, layer, views = (
+        jax.tree.map(lambda x, axis=axis: small(x, axis), part)
+        for part, axis in ((found.material, 0), (found.layer, 0), (found.views, 1))
+    )
+    unit = maps.normal / np.maximum(np.linalg.norm(maps.normal, axis=-1, keepdims=True), 1e-6)
+    return SkinMaps(replace(maps, normal=unit), layer, views, found.understood)
+
+
+class _Seen(NamedTuple):
+    """What one photograph says. Small maps are the translator's."""
+
+    view: View
+    seen: Float[Array, "S S"]
+    small_color: Float[Array, "s s 3"]  # of the photograph
+    small_seen: Float[Array, "s s"]
+    skin: SkinTranslation
+    trust: Float[Array, "s s"]
+    understood: Bool[Array, ""]
+
+
+@cached_jit("skin-maps", results=(Material, PhotoLayer, View))
+def _maps(
+    model: FaceModel,
+    params: FaceParams,
+    cuts: CutOut,
+    landmarks: Float[Array, "V 68 2"],
+    tools: SkinTools,
+    everything: Bool[Array, ""],
+) -> SkinMaps:
+    found = jax.lax.map(lambda one: _look(model, *one, tools, everything), (params, cuts, landmarks))
+    skin, trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
+    view, layer = _paste(found, skin.albedo, size)
+    detailed = add_detail(skin.albedo, trust, view, tools.layout, tools.grain)
+    gloss = _enlarge(jnp.stack([skin.roughness, skin.specular], axis=-1), size)
+    normal = detail_normals(detailed.height, tools.grain.pitch, tools.layout.texels.covered)
+    specular = jnp.minimum(2.0 * gloss[..., 1], 1.0)  # in units of 0.04, as a material has it
+    material = Material(detailed.albedo, normal, gloss[..., 0], specular, detailed.trust)
+    return SkinMaps(material, layer, found.view, found.understood)
+
+
+def _look(
+    model: FaceModel,
+    params: FaceParams,
+    cut: CutOut,
+    landmarks: Float[Array, "68 2"],
+    tools: SkinTools,
+    everything: Bool[Array, ""],
+) -> _Seen:
+    image = jnp.asarray(cut.image)
+    params = replace(params, camera=transform_camera(params.camera, cut.scale, cut.offset))
+    side = image.shape[0]
+    picture = jax.image.resize(image, (PICTURE, PICTURE, 3), "linear")
+    points = landmarks * (PICTURE / side)
+    sight = see_dense(tools.dense, picture, points, head_up(params.pose))
+    shown = shows_face(sight, (PICTURE, PICTURE))
+    understood = is_understood(shown, points)
+    shown = jnp.where(understood & ~everything, shown, 1.0)
+    shown = jnp.clip(_enlarge(shown[..., None], side)[..., 0], 0.0, 1.0)
+    view = unwrap_view(model, params, image, tools.layout.texels, parsing=jnp.asarray(cut.inside), shown=shown)
+    seen, count = seen_texels(view), tools.small.covered.shape[0]
+    small_seen = _shrink(seen[..., None], count)
+    color = _shrink(view.color * seen[..., None], count) / jnp.maximum(small_seen, 1e-3)
+    normals, scene = texel_normals(model, params, tools.small), describe_scene(picture, sight)
+    skin = translate(tools.translator, skin_sight(color, small_seen[..., 0], normals, scene, tools.mean, tools.small))
+    trust = jnp.exp(-jnp.exp(skin.log_error) / DOUBT)
+    return _Seen(view, seen, color, small_seen[..., 0], skin, trust, understood)
+
+
+def _fuse(found: _Seen) -> SkinTranslation:
+    """The mean of several answers, weighted by trust where the photographs show the skin."""
+    weight = found.trust * found.small_seen + 0.02 * found.trust + 1e-6
+    weight = weight / jnp.sum(weight, axis=0)
+    mean = lambda x: jnp.einsum("vhw,vhw...->hw...", weight, x)  # noqa: E731
+    return SkinTranslation(*(mean(leaf) for leaf in found.skin))
+
+
+def _paste(found: _Seen, albedo: Float[Array, "s s 3"], size: int) -> tuple[View, PhotoLayer]:
+    """The photographs as one. Their local means become the albedo's, so that no border between two is a detail."""
+    views, seen = found.view, found.seen
+    if seen.shape[0] == 1:
+        one = jax.tree.map(lambda leaf: leaf[0], views)
+        return one, PhotoLayer(one.color, seen[0])
+    best = jax.nn.softmax(12.0 * views.facing - 1e3 * (seen < 0.05), axis=0)
+    mix = lambda x: jnp.einsum("vhw,vhwc->hwc", best, x)  # noqa: E731
+    change = srgb_to_linear(albedo)[None] / jnp.maximum(srgb_to_linear(found.small_color), 0.01)
+    change = jax.vmap(lambda x: _enlarge(x, size))(jnp.clip(change, 0.05, 20.0))
+    even = linear_to_srgb(jnp.clip(srgb_to_linear(views.color) * change, 0.0, 1.0))
+    union, facing = jnp.max(seen, axis=0), jnp.max(views.facing * (seen > 0.05), axis=0)
+    pasted = View(mix(even), facing, union, views.shading[0], jnp.ones_like(union))
+    return pasted, PhotoLayer(mix(views.color), union)
+
+
+def _shrink(x: Float[Array, "S S C"], count: int) -> Float[Array, "s s C"]:
+    share = x.shape[0] // count
+    return x.reshape(count, share, count, share, x.shape[2]).mean(axis=(1, 3))
+
+
+def _enlarge(x: Float[Array, "s s C"], size: int) -> Float[Array, "S S C"]:
+    return jax.image.resize(x, (size, size, x.shape[2]), "linear")

@@ -1,0 +1,144 @@
+"""What the skin translator is told of one photograph: maps in the layout of the face, and numbers about the picture."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from facejax.camera import to_camera
+from facejax.face_model import FaceModel, FaceParams, decode
+from facejax.kernels import gather_rows
+from facejax.lighting import linear_to_srgb, luminance, sh_basis, srgb_to_linear
+from facejax.mesh import safe_normalize, vertex_normals
+from facejax.regression.dense import DenseSight
+from facejax.synthetic.labels import CLASS
+from facejax.synthetic.warp import resample
+from facejax.unwrap import Texels, View
+
+ROUNDS = 3  # of reweighting
+STEP = 4  # every so many texels along each axis are enough to find the light
+RIDGE = np.array([1e-3, *[1e-2] * 3, *[5e-2] * 5], np.float32)  # a share of the mean diagonal, per coefficient
+FLOOR = 0.25  # shading is divided out down to this share of its mean
+OF_SCENE = ("skin", "hair", "background", "clothes", "eyes", "inner mouth", "lips", "headwear")
+SCENE = 4 * len(OF_SCENE) + 3  # numbers about the picture
+CHANNELS = 18  # numbers of a texel
+
+
+class SkinSight(NamedTuple):
+    """One face; leaves may carry leading batch axes."""
+
+    maps: Float[Array, "*B S S C"]
+    scene: Float[Array, "*B K"]
+    even: Float[Array, "*B S S 3"]  # the photograph without the light that nine harmonics explain, display values
+    seen: Float[Array, "*B S S"]  # how much of each texel the photograph shows of the person's own surface
+
+
+def skin_sight(
+    color: Float[Array, "S S 3"],
+    seen: Float[Array, "S S"],
+    normal: Float[Array, "S S 3"],
+    scene: Float[Array, " K"],
+    mean_albedo: Float[Array, "S S 3"],
+    texels: Texels,
+) -> SkinSight:
+    """Put together what is known; one face.
+
+    The light is solved for here, from the texture itself and the mean albedo, so that the answer is the same whatever
+    recipe fitted the face: ridge regression of nine harmonics, in which texels far from the last solution count less.
+    Only its variation is divided out.
+
+    Args:
+      color: the photograph in the layout, display values.
+      seen: how much of each texel it shows of the person's own surface.
+      normal: of the fitted face at the texels, camera space.
+      scene: of `describe_scene`.
+      mean_albedo: of the model, display values.
+      texels: of the layout.
+    """
+    even = linear_to_srgb(srgb_to_linear(color) / jnp.maximum(_shading(color, seen, normal, mean_albedo), FLOOR))
+    even = jnp.clip(even, 0.0, 1.0) * seen[..., None]
+    color = color * seen[..., None]
+    side = color.shape[0]
+    line = (jnp.arange(side, dtype=color.dtype) + 0.5) / side * 2 - 1
+    u, v = jnp.broadcast_to(line[None], (side, side)), jnp.broadcast_to(line[:, None], (side, side))
+    other, other_seen = even[:, ::-1], seen[:, ::-1]
+    planes = [color, seen[..., None], normal, even, other, other_seen[..., None], u[..., None], v[..., None]]
+    planes += [jnp.abs(u)[..., None], texels.covered[..., None].astype(color.dtype)]
+    return SkinSight(jnp.concatenate(planes, axis=-1), scene, even, seen)
+
+
+def _shading(
+    color: Float[Array, "S S 3"],
+    seen: Float[Array, "S S"],
+    normal: Float[Array, "S S 3"],
+    albedo: Float[Array, "S S 3"],
+) -> Float[Array, "S S 3"]:
+    """The light by nine harmonics, in units of its own mean over what is seen."""
+    some = (slice(None, None, STEP), slice(None, None, STEP))
+    basis = sh_basis(normal[some]).reshape(-1, 9)
+    base, target = (srgb_to_linear(jnp.clip(x[some], 0.0, 1.0)).reshape(-1, 3) for x in (albedo, color))
+    clear = (jnp.max(color[some], axis=-1) < 0.98).astype(color.dtype)
+    share = (seen[some] * clear).reshape(-1)
+
+    def solve(weight: Float[Array, " P"]) -> Float[Array, "9 3"]:
+        x = basis[..., None] * base[:, None]  # (P, 9, 3)
+        normal_matrix = jnp.einsum("pic,p,pjc->cij", x, weight, x)
+        scale = jnp.trace(normal_matrix, axis1=1, axis2=2)[:, None, None] / 9 + 1e-6
+        ridge = jnp.diag(RIDGE)[None] * scale
+        return jnp.linalg.solve(normal_matrix + ridge, jnp.einsum("pic,p,pc->ci", x, weight, target)[..., None])[
+            ..., 0
+        ].T
+
+    weight = share
+    light = solve(weight)
+    for _ in range(ROUNDS):
+        apart = jnp.linalg.norm(base * (basis @ light) - target, axis=-1)
+        usual = jnp.sum(apart * share) / jnp.maximum(jnp.sum(share), 1.0)
+        weight = share / (1.0 + (apart / jnp.maximum(usual, 1e-3)) ** 2)
+        light = solve(weight)
+    mean = (share @ (basis @ light)) / jnp.maximum(jnp.sum(share), 1.0)
+    mean = mean[None, None]
+    return jnp.where(mean > 1e-3, (sh_basis(normal) @ light) / jnp.maximum(mean, 1e-3), 1.0)
+
+
+def texel_normals(model: FaceModel, params: FaceParams, texels: Texels) -> Float[Array, "S S 3"]:
+    """The normals of a fitted face at the texels, camera space; 0 off the layout."""
+    vertices = to_camera(params.pose, decode(model, params))
+    normals = vertex_normals(vertices, model.faces)
+    corners = model.faces[texels.triangle.reshape(-1)]
+    weights = texels.weights.reshape(-1, 3)
+    mixed = jnp.asarray(sum(weights[:, k : k + 1] * gather_rows(normals, corners[:, k]) for k in range(3)))
+    covered = texels.covered.reshape(-1, 1).astype(mixed.dtype)
+    return (safe_normalize(mixed) * covered).reshape(*texels.covered.shape, 3)
+
+
+def seen_texels(view: View) -> Float[Array, "S S"]:
+    """How much of each texel a view shows of the person's own surface."""
+    return view.valid if view.shown is None else view.valid * view.shown
+
+
+def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[Array, " K"]:
+    """Numbers that tell light from skin: mean log colour and share of what else is seen, and the picture's white.
+
+    Of eyes and inner mouth the brighter part counts: sclera and teeth are nearly neutral.
+
+    Args:
+      picture: display values.
+      sight: of the dense network.
+    """
+    size = sight.surface.shape[0]
+    crop = resample(picture, sight.transform, size)
+    linear = srgb_to_linear(jnp.clip(crop, 0.0, 1.0))
+    log, bright = jnp.log(linear + 0.003), luminance(linear)
+    rows = []
+    for name in OF_SCENE:
+        weight = sight.probability[..., CLASS[name]]
+        weight = jnp.where(weight > 0.5, weight, 0.0)
+        share = jnp.mean(weight)
+        if name in ("eyes", "inner mouth"):
+            weight = weight * jnp.exp(6.0 * jnp.minimum(bright, 1.0))
+        mean = jnp.einsum("hw,hwc->c", weight, log) / (jnp.sum(weight) + 1e-3)
+        rows += [jnp.where(share > 1e-4, mean, 0.0), jnp.sqrt(share)[None]]
+    white = jnp.log(jnp.quantile(linear.reshape(-1, 3), 0.97, axis=0) + 0.003)
+    return jnp.concatenate([*rows, white])
