@@ -6,12 +6,12 @@ from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from facejax.camera import transform_camera
-from facejax.export.pictures import alpha_over, write_png
+from facejax.export.pictures import alpha_over, to_uint8, write_pixels
 from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import Recipe
 from facejax.fitting.scene import face_mask
@@ -29,14 +29,23 @@ MAP_FILES = (*(f"{name}.png" for name in MAPS), PHOTO)
 
 
 def save_material(folder: str | Path, material: Material, layer: PhotoLayer | None = None) -> list[Path]:
-    """Write the maps of one skin as PNG files of 8 bits, row 0 on top, each atomically, and return their paths.
+    """Write the files of `material_pictures`, each atomically, and return their paths."""
+    folder = Path(folder)
+    pictures = material_pictures(material, layer)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        write_pixels(folder / name, picture)
+    return [folder / name for name in pictures]
+
+
+def material_pictures(material: Material, layer: PhotoLayer | None = None) -> dict[str, UInt8[np.ndarray, "S S *C"]]:
+    """The maps of one skin as pictures of 8 bits by file name, row 0 on top.
 
     albedo.png (RGB, display values), normal.png (RGB, n / 2 + 1/2; green is up, as in glTF), roughness.png,
     specular.png and trust.png (grey), and with a layer photo.png (RGB with `shown` as alpha).
 
     Raises ValueError for maps that are not finite, not square, or not of one size.
     """
-    folder = Path(folder)
     pictures = {name: np.asarray(getattr(material, name), np.float32) for name in MAPS}
     _check(pictures)
     pictures["normal"] = pictures["normal"] * 0.5 + 0.5
@@ -44,10 +53,7 @@ def save_material(folder: str | Path, material: Material, layer: PhotoLayer | No
         parts = {"photo": np.asarray(layer.color, np.float32), "shown": np.asarray(layer.shown, np.float32)}
         _check(parts)
         pictures["photo"] = np.concatenate([parts["photo"], parts["shown"][..., None]], axis=-1)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures.items():
-        write_png(folder / f"{name}.png", picture)
-    return [folder / f"{name}.png" for name in pictures]
+    return {f"{name}.png": to_uint8(picture) for name, picture in pictures.items()}
 
 
 def load_material(folder: str | Path) -> tuple[Material, PhotoLayer | None]:
