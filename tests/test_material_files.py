@@ -269,7 +269,7 @@ def test_trust_is_weighed_by_area():
     model, material = toy_model(), skin(64)[0]
     assert trusted_share(model, np.full((8, 8), 0.25)) == pytest.approx(0.25)
     mesh = trimesh.Trimesh(np.asarray(model.mean), np.asarray(model.faces), process=False)
-    points, triangle = trimesh.sample.sample_surface(mesh, 40_000, seed=0)
+    points, triangle, *_ = trimesh.sample.sample_surface(mesh, 40_000, seed=0)
     weights = trimesh.triangles.points_to_barycentric(mesh.triangles[triangle], points)
     inside = (np.asarray(model.regions["face"])[np.asarray(model.faces)[triangle]] * weights).sum(1)
     uv = (np.asarray(model.uv)[np.asarray(model.topology.uv_faces)[triangle]] * weights[..., None]).sum(1)

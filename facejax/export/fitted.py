@@ -84,7 +84,7 @@ def write_fitted_face(
     folder.mkdir(parents=True, exist_ok=True)
     model, params = with_layout(model), face.params
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
-    own = {"overlay"} if material is not None else COLORED
+    own = COLORED - {"maps"} if material is None else {"overlay"}
     texture = appearance.texture(model, params, photo, observed) if own & set(files) else None
     albedo = texture if material is None else np.asarray(material.albedo)
     bare = replace(params, appearance={})  # so that one program serves all appearances
@@ -95,8 +95,9 @@ def write_fitted_face(
         write_obj(folder / "mesh.obj", _shapes(model, bare)[0], model.faces, **shared, texture=albedo, surface=surface)
     if "glb" in files:
         painted = texture if material is None else base_color(material, layer, look)
-        about = {"unlit": True} if look == "photo" and layer is not None else {"surface": material}
-        write_face_glb(folder / "face.glb", model, params, texture=painted, **about)
+        unlit = look == "photo" and material is not None and layer is not None  # a photograph has its own light
+        surface = None if unlit else material
+        write_face_glb(folder / "face.glb", model, params, texture=painted, surface=surface, unlit=unlit)
     if "ply" in files and albedo is not None:
         colors = vertex_colors(model, params, appearance if material is None else None, albedo)
         write_ply(folder / "mesh.ply", _shapes(model, bare)[0], model.faces, colors=colors)

@@ -193,7 +193,8 @@ def _figures(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The peak signal-to-noise ratios of the albedo under the fitted light, and of the photograph over it, dB."""
     params = replace(params, camera=transform_camera(params.camera, scale, offset))
-    drawn = render(model, params, size=image.shape[:2], texture=albedo, background=image, edges=False)
+    height, width, _ = image.shape
+    drawn = render(model, params, size=(height, width), texture=albedo, background=image, edges=False)
     premultiplied = jnp.concatenate([color * shown[..., None], shown[..., None]], axis=-1)
     layer = sample_texture(premultiplied, drawn.uv, drawn.triangle >= 0)
     seen = layer[..., 3:]
