@@ -140,24 +140,6 @@ def _quality(albedo: Float[Array, "S S 3"], shown: Float[Array, "S S"], views: V
     )
 
 
-def shrink_maps(found: SkinMaps, size: int) -> SkinMaps:
-    """The maps with fewer texels a side, a power of two; the same object if they have that many."""
-    have = found.layer.shown.shape[-1]
-    if have == size:
-        return found
-
-    def small(x: np.ndarray, axis: int) -> np.ndarray:
-        shape = (*x.shape[:axis], size, have // size, size, have // size, *x.shape[axis + 2 :])
-        return np.asarray(x).reshape(shape).mean(axis=(axis + 1, axis + 3))
-
-    maps, layer, views = (
-        jax.tree.map(lambda x, axis=axis: small(x, axis), part)
-        for part, axis in ((found.material, 0), (found.layer, 0), (found.views, 1))
-    )
-    unit = maps.normal / np.maximum(np.linalg.norm(maps.normal, axis=-1, keepdims=True), 1e-6)
-    return SkinMaps(replace(maps, normal=unit), layer, views, found.understood)
-
-
 class _Seen(NamedTuple):
     """What one photograph says. Small maps are the translator's."""
 
