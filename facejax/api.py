@@ -29,6 +29,8 @@ from facejax.material import Material, PhotoLayer
 from facejax.regression.candidates import SURE_CONFIDENCE
 from facejax.regression.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regression.regressor import Regression, Regressor, load_regressor
+from facejax.skin import has_skin, skin_maps, skin_tools
+from facejax.unwrap.photos import cut_out
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,17 @@ class FitResult:
         return np.asarray(self.faces.landmarks)
 
     def material(self, index: int) -> tuple[Material, PhotoLayer] | None:
-        """The maps of a face's skin, and the photograph in the same layout, on the host; None if there are none."""
-        return None  # no network estimates them yet
+        """The maps of a face's skin, and the photograph in the same layout, on the host (`facejax.skin.skin_maps`).
+
+        None for a model other than the default head, whose layout the network knows, and for a fit that failed.
+        """
+        one = jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.params)
+        if not has_skin(self.model) or not self.faces.finite[index]:
+            return None
+        tools, points = skin_tools(), self.observed[index]
+        cut = cut_out(as_photo(self.photos[index]), points, tools.layout)
+        found = skin_maps(self.model, [one], [cut], [points], tools)
+        return found.material, found.layer
 
     def save(
         self,
@@ -125,7 +136,8 @@ class FitResult:
         if keep_stages:
             given = {"photo": photo, "observed": observed, "recipe": self.recipe}
             write_stages(folder / "stages", self.model, self.appearances, face, **given)
-        material, layer = (self.material(index) if COLORED & set(files) else None) or (None, None)
+        wanted = self.recipe.maps and COLORED & set(files)
+        material, layer = (self.material(index) if wanted else None) or (None, None)
         write_fitted_face(
             folder,
             self.model,

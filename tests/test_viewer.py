@@ -53,7 +53,7 @@ def with_maps(model, tmp_path_factory):
     for name in ("anna", "bela", "anna/stages/0_landmarks"):
         save_params(out / name / "params.npz", params, model.name)
         write_png(out / name / "albedo.png", np.full((16, 16, 3), 0.5))
-    grey, up = np.full((16, 16), 0.5, np.float32), np.tile(np.float32([0, 0, 1]), (16, 16, 1))
+    grey, up = np.full((16, 16), 0.5, np.float32), np.tile([0.0, 0.0, 1.0], (16, 16, 1))
     material: Any = Material(np.full((16, 16, 3), 0.5), up, grey, grey, grey)  # type: ignore[arg-type]
     shown = (np.arange(16) < 8) * np.ones((16, 1))
     layer = PhotoLayer(np.full((16, 16, 3), 0.25), shown)  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ from facejax.images import Photo
 from facejax.images.read import as_photo
 from facejax.ingredients import ingredients_for
 from facejax.regression.dense import face_in_square, load_dense
-from facejax.skin.maps import SIZES, SkinTools, has_skin, shrink_maps, skin_maps, skin_quality, skin_tools
+from facejax.skin.maps import SIZES, SkinTools, has_skin, skin_maps, skin_quality, skin_tools
 from facejax.unwrap import View
 from facejax.unwrap.photos import (
     CutOut,
@@ -189,16 +189,14 @@ class TextureJob:
         given = {"everything": self.options.everything}
         found = skin_maps(self.fitter.model, params, cuts, points, tools, **given)
         quality = figures(skin_quality(found, tools))
-        found = shrink_maps(found, self.options.size)
         maps = material_pictures(found.material, found.layer) | {"filled.png": to_uint8(found.layer.shown)}
         maps |= {f"{name}.png": to_uint8(found.views.valid[k]) for k, name in enumerate(seen)}
         return Made(found.views, maps, quality)
 
     def skin_tools(self, model: FaceModel) -> SkinTools | None:
-        """What finds skin maps; None where a texture is only unwrapped: other models, and the photo's own light."""
-        if not (has_skin(model) and self.options.delight):
-            return None
-        return skin_tools(max(self.options.size, min(SIZES)))
+        """What finds skin maps; None where a photograph is only unwrapped: other models, its own light, small maps."""
+        options = self.options
+        return skin_tools(options.size) if has_skin(model) and options.delight and options.size in SIZES else None
 
     def pictures(self, made: Made, cut: CutOut) -> dict[str, np.ndarray]:
         """The files of a texture."""

@@ -17,7 +17,15 @@ from facejax.appearance import Appearance, in_order
 from facejax.camera import WeakPerspectiveCamera, quaternion_to_euler
 from facejax.evaluation.normalized_error import nme
 from facejax.export.glb import write_glb
-from facejax.export.material import MAP_FILES, Look, base_color, describe_material, look_up, save_material
+from facejax.export.material import (
+    MAP_FILES,
+    Look,
+    base_color,
+    describe_material,
+    explain_photo,
+    look_up,
+    save_material,
+)
 from facejax.export.obj import write_obj
 from facejax.export.overlay import overlay
 from facejax.export.params import save_params
@@ -84,9 +92,13 @@ def write_fitted_face(
     folder.mkdir(parents=True, exist_ok=True)
     model, params = with_layout(model), face.params
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
-    own = {"overlay"} if material is not None else COLORED
+    own = COLORED - {"maps"} if material is None else {"overlay"}
     texture = appearance.texture(model, params, photo, observed) if own & set(files) else None
     albedo = texture if material is None else np.asarray(material.albedo)
+    maps, light = {}, None
+    if material is not None:
+        found = explain_photo(model, params, material, layer, photo=photo, observed=observed, recipe=recipe)
+        maps, light = describe_material(model, material, layer, found), found.light
     bare = replace(params, appearance={})  # so that one program serves all appearances
     if "maps" in files and material is not None:
         save_material(folder, material, layer)
@@ -95,21 +107,21 @@ def write_fitted_face(
         write_obj(folder / "mesh.obj", _shapes(model, bare)[0], model.faces, **shared, texture=albedo, surface=surface)
     if "glb" in files:
         painted = texture if material is None else base_color(material, layer, look)
-        about = {"unlit": True} if look == "photo" and layer is not None else {"surface": material}
-        write_face_glb(folder / "face.glb", model, params, texture=painted, **about)
+        unlit = look == "photo" and material is not None and layer is not None  # a photograph has its own light
+        surface = None if unlit else material
+        write_face_glb(folder / "face.glb", model, params, texture=painted, surface=surface, unlit=unlit)
     if "ply" in files and albedo is not None:
         colors = vertex_colors(model, params, appearance if material is None else None, albedo)
         write_ply(folder / "mesh.ply", _shapes(model, bare)[0], model.faces, colors=colors)
     if "neutral" in files:
         write_obj(folder / "neutral.obj", _shapes(model, bare)[1], model.faces, **shared)
     if "overlay" in files and texture is not None:
-        picture = overlay(model, params, appearance, photo, observed, texture, face.landmarks, material, layer)
+        shown = (face.landmarks, material, layer, light)
+        picture = overlay(model, params, appearance, photo, observed, texture, *shown)
         write_png(folder / "overlay.png", picture)
     if "params" in files:
         ordered = replace(params, appearance=in_order(appearance, params.appearance))
         save_params(folder / "params.npz", ordered, model.name, recipe.appearance_after())
-    given: dict[str, Any] = {"photo": photo, "observed": observed, "recipe": recipe}
-    maps = {} if material is None else describe_material(model, params, material, layer, **given)
     pitch, yaw, roll = np.asarray(quaternion_to_euler(params.pose.rotation), float)
     write_summary(
         folder / "summary.json",

@@ -2,19 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from facejax.appearance import SurfaceAppearance
 from facejax.camera import transform_camera
-from facejax.export.pictures import alpha_over, write_png
-from facejax.face_model import FaceModel, FaceParams
+from facejax.export.pictures import alpha_over, to_uint8, write_pixels
+from facejax.face_model import FaceModel, FaceParams, LinearAlbedo
 from facejax.fitting import Recipe
-from facejax.fitting.scene import face_mask
+from facejax.fitting.light import solve_light
+from facejax.fitting.scene import Observation, face_mask
 from facejax.images.crop import apply_crop, face_crop
 from facejax.material import Material, PhotoLayer
 from facejax.objectives import psnr
@@ -24,19 +26,29 @@ from facejax.rendering.texture import sample_texture
 
 Look = Literal["material", "photo"]
 MAPS = ("albedo", "normal", "roughness", "specular", "trust")  # of a material, each a file <name>.png
+TINTED = 0.012  # of the ratios of colours: less varies in a picture with one tint only
 PHOTO = "photo.png"
 MAP_FILES = (*(f"{name}.png" for name in MAPS), PHOTO)
 
 
 def save_material(folder: str | Path, material: Material, layer: PhotoLayer | None = None) -> list[Path]:
-    """Write the maps of one skin as PNG files of 8 bits, row 0 on top, each atomically, and return their paths.
+    """Write the files of `material_pictures`, each atomically, and return their paths."""
+    folder = Path(folder)
+    pictures = material_pictures(material, layer)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        write_pixels(folder / name, picture)
+    return [folder / name for name in pictures]
+
+
+def material_pictures(material: Material, layer: PhotoLayer | None = None) -> dict[str, UInt8[np.ndarray, "S S *C"]]:
+    """The maps of one skin as pictures of 8 bits by file name, row 0 on top.
 
     albedo.png (RGB, display values), normal.png (RGB, n / 2 + 1/2; green is up, as in glTF), roughness.png,
     specular.png and trust.png (grey), and with a layer photo.png (RGB with `shown` as alpha).
 
     Raises ValueError for maps that are not finite, not square, or not of one size.
     """
-    folder = Path(folder)
     pictures = {name: np.asarray(getattr(material, name), np.float32) for name in MAPS}
     _check(pictures)
     pictures["normal"] = pictures["normal"] * 0.5 + 0.5
@@ -44,10 +56,7 @@ def save_material(folder: str | Path, material: Material, layer: PhotoLayer | No
         parts = {"photo": np.asarray(layer.color, np.float32), "shown": np.asarray(layer.shown, np.float32)}
         _check(parts)
         pictures["photo"] = np.concatenate([parts["photo"], parts["shown"][..., None]], axis=-1)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures.items():
-        write_png(folder / f"{name}.png", picture)
-    return [folder / f"{name}.png" for name in pictures]
+    return {f"{name}.png": to_uint8(picture) for name, picture in pictures.items()}
 
 
 def load_material(folder: str | Path) -> tuple[Material, PhotoLayer | None]:
@@ -137,7 +146,15 @@ def trusted_share(model: FaceModel, trust: Float[Array | np.ndarray, "S S"]) -> 
     return float((values * weight).sum() / max(weight.sum(), 1e-12))
 
 
-def describe_material(
+class InPhoto(NamedTuple):
+    """How the maps of a skin explain its photograph."""
+
+    light: Float[Array, "9 3"]  # the best for the albedo
+    psnr_material: Float[Array, ""]  # of the albedo under that light, dB
+    psnr_photo: Float[Array, ""]  # of the unwrapped photograph over it, dB
+
+
+def explain_photo(
     model: FaceModel,
     params: FaceParams,
     material: Material,
@@ -146,12 +163,11 @@ def describe_material(
     photo: Float[np.ndarray, "H W 3"],
     observed: Float[np.ndarray, "68 2"],
     recipe: Recipe,
-) -> dict[str, object]:
-    """The summary's entries about the maps.
+) -> InPhoto:
+    """Find the light under which the albedo looks most like the photograph, and compare.
 
-    `psnr_material` compares the photograph with the albedo under the fitted light, and `psnr_photo` with the unwrapped
-    photograph over that; both over the face where the layer shows it (all of the face without a layer), in the crop of
-    the fit. `maps` has their side in texels, and the mean trust over the face.
+    The light of a fit belongs to the fit's own albedo; here it is solved for again (`facejax.fitting.solve_light`). All
+    is compared over the face where the layer shows it (all of the face without a layer), in the crop of the fit.
 
     Args:
         model: with texture coordinates.
@@ -167,14 +183,48 @@ def describe_material(
     color = np.zeros_like(albedo) if layer is None else np.asarray(layer.color)
     shown = np.ones(albedo.shape[:2]) if layer is None else np.asarray(layer.shown)
     arrays = (jnp.asarray(one, jnp.float32) for one in (albedo, color, shown, image, valid, crop.scale, crop.offset))
-    figures = _figures(model, replace(params, appearance={}), *arrays)
-    names = ("psnr_material",) if layer is None else ("psnr_material", "psnr_photo")
-    about = {"size": len(albedo), "trusted": trusted_share(model, material.trust)}
-    return {**dict(zip(names, map(float, figures), strict=False)), "maps": about}
+    return _explain(model, replace(params, appearance={"albedo": jnp.zeros(0)}), *arrays)
 
 
-@cached_jit("material-figures")
-def _figures(
+def describe_material(
+    model: FaceModel, material: Material, layer: PhotoLayer | None, found: InPhoto
+) -> dict[str, object]:
+    """The summary's entries about the maps: `psnr_material`, `psnr_photo` (with a layer), and `maps`.
+
+    The last has their side in texels, the mean trust over the face, whether the photograph has no colours, so that the
+    skin's is a guess, and the light of `explain_photo`.
+
+    Args:
+        model: with texture coordinates.
+        material, layer: the maps.
+        found: of `explain_photo`.
+    """
+    figures: dict[str, object] = {"psnr_material": found.psnr_material}
+    about = {"size": len(material.albedo), "trusted": trusted_share(model, material.trust), "light": found.light}
+    if layer is not None:
+        figures["psnr_photo"] = found.psnr_photo
+        about["colour_guessed"] = is_grey(layer)
+    return {**figures, "maps": about}
+
+
+def is_grey(layer: PhotoLayer) -> bool:
+    """Whether a photograph has no colours where it shows the skin: grey, or one tint throughout, as sepia has.
+
+    Of skin in colour, the ratios of red and blue to green vary by several percent over a face.
+    """
+    color, shown = np.asarray(layer.color, np.float64)[::4, ::4], np.asarray(layer.shown)[::4, ::4] > 0.5
+    color = color[shown & (color.min(axis=-1) > 0.08) & (color.max(axis=-1) < 0.97)]
+    if len(color) < 100:
+        return False
+    ratios = np.log(color[:, [0, 2]] / color[:, 1:2])
+    # A tint may vary with brightness, but with nothing else.
+    powers = np.vander(np.log(color[:, 1]), 3)
+    left = ratios - powers @ np.linalg.lstsq(powers, ratios, rcond=None)[0]
+    return bool(np.median(np.abs(left)) < TINTED)
+
+
+@cached_jit("material-figures", results=(InPhoto,))
+def _explain(
     model: FaceModel,
     params: FaceParams,
     albedo: Float[Array, "T T 3"],
@@ -184,12 +234,19 @@ def _figures(
     valid: Float[Array, "S S"],
     scale: Float[Array, ""],
     offset: Float[Array, " 2"],
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The peak signal-to-noise ratios of the albedo under the fitted light, and of the photograph over it, dB."""
+) -> InPhoto:
     params = replace(params, camera=transform_camera(params.camera, scale, offset))
-    drawn = render(model, params, size=image.shape[:2], texture=albedo, background=image, edges=False)
+    height, width, _ = image.shape
+    drawn = render(model, params, size=(height, width), texture=albedo, background=image, edges=False)
     premultiplied = jnp.concatenate([color * shown[..., None], shown[..., None]], axis=-1)
     layer = sample_texture(premultiplied, drawn.uv, drawn.triangle >= 0)
     seen = layer[..., 3:]
+    none = jnp.zeros(68, image.dtype)
+    points = jnp.zeros((68, 2), image.dtype)
+    photo = Observation(image, valid * seen[..., 0], points, none, jnp.ones(()), jnp.zeros((), bool))
+    fixed = LinearAlbedo(albedo, jnp.zeros((0, *albedo.shape)), jnp.zeros(0))
+    lit = solve_light(model, params, photo, SurfaceAppearance(fixed))
+    drawn = render(model, lit, size=(height, width), texture=albedo, background=image, edges=False)
     mask = face_mask(model, drawn) * valid * seen[..., 0]
-    return psnr(drawn.color, image, mask), psnr(layer[..., :3] + (1 - seen) * drawn.color, image, mask)
+    painted = layer[..., :3] + (1 - seen) * drawn.color
+    return InPhoto(lit.light, psnr(drawn.color, image, mask), psnr(painted, image, mask))

@@ -35,13 +35,14 @@ def overlay(
     fitted: Float[Array, "68 2"] | None = None,
     material: Material | None = None,
     layer: PhotoLayer | None = None,
+    light: Float[Array, "9 3"] | None = None,
 ) -> Float[np.ndarray, "_ _ 3"]:
     """The pictures of `fit_pictures` side by side.
 
     Args:
-        model, params, appearance, photo, observed, texture, fitted, material, layer: as for `fit_pictures`.
+        model, params, appearance, photo, observed, texture, fitted, material, layer, light: as for `fit_pictures`.
     """
-    pictures = fit_pictures(model, params, appearance, photo, observed, texture, fitted, material, layer)
+    pictures = fit_pictures(model, params, appearance, photo, observed, texture, fitted, material, layer, light)
     return panels(list(pictures.values()), list(pictures), height=PICTURE)
 
 
@@ -55,10 +56,11 @@ def fit_pictures(
     fitted: Float[Array, "68 2"] | None = None,
     material: Material | None = None,
     layer: PhotoLayer | None = None,
+    light: Float[Array, "9 3"] | None = None,
 ) -> dict[str, np.ndarray]:
     """The photo with landmarks, the render over the photo, the shaded geometry, and the texture, by caption.
 
-    With a material also its albedo under the fitted light over the photo, and with a layer the photo unwrapped; the
+    With a material also its albedo under its light over the photo, and with a layer the photo unwrapped; the
     texture is then the material's.
 
     Args:
@@ -68,6 +70,7 @@ def fit_pictures(
         texture: the result of `appearance.texture`.
         fitted: the fit's own landmarks, pixels; None: they are not drawn.
         material, layer: the maps of the face, if there are any.
+        light: that of the material, see `explain_photo`; None: the fit's.
     """
     whole = appearance.whole_picture
     crop = face_crop(observed, PICTURE, margin=WHOLE if whole else 0.45)
@@ -85,8 +88,9 @@ def fit_pictures(
         "painted" if whole else "fit over the photo": shown,
     }
     if material is not None:
-        relit, _ = _draw(model, bare, jnp.asarray(material.albedo, jnp.float32), *scene)
-        pictures["albedo under the fitted light"] = np.asarray(relit)
+        own = bare if light is None else replace(bare, light=light)
+        relit, _ = _draw(model, own, jnp.asarray(material.albedo, jnp.float32), *scene)
+        pictures["albedo, lit"] = np.asarray(relit)
     pictures["geometry"] = np.asarray(clay)
     if material is not None:
         pictures["albedo"] = np.asarray(material.albedo)

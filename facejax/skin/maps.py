@@ -140,24 +140,6 @@ def _quality(albedo: Float[Array, "S S 3"], shown: Float[Array, "S S"], views: V
     )
 
 
-def shrink_maps(found: SkinMaps, size: int) -> SkinMaps:
-    """The maps with fewer texels a side, a power of two; the same object if they have that many."""
-    have = found.layer.shown.shape[-1]
-    if have == size:
-        return found
-
-    def small(x: np.ndarray, axis: int) -> np.ndarray:
-        shape = (*x.shape[:axis], size, have // size, size, have // size, *x.shape[axis + 2 :])
-        return np.asarray(x).reshape(shape).mean(axis=(axis + 1, axis + 3))
-
-    maps, layer, views = (
-        jax.tree.map(lambda x, axis=axis: small(x, axis), part)
-        for part, axis in ((found.material, 0), (found.layer, 0), (found.views, 1))
-    )
-    unit = maps.normal / np.maximum(np.linalg.norm(maps.normal, axis=-1, keepdims=True), 1e-6)
-    return SkinMaps(replace(maps, normal=unit), layer, views, found.understood)
-
-
 class _Seen(NamedTuple):
     """What one photograph says. Small maps are the translator's."""
 
@@ -181,11 +163,13 @@ def _maps(
 ) -> SkinMaps:
     found = jax.lax.map(lambda one: _look(model, *one, tools, everything), (params, cuts, landmarks))
     skin, trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
-    view, layer = _paste(found, skin.albedo, size)
-    detailed = add_detail(skin.albedo, trust, view, tools.layout, tools.grain)
+    albedo = skin.albedo()
+    view, layer = _paste(found, albedo, size)
+    detailed = add_detail(albedo, trust, view, tools.layout, tools.grain)
     gloss = _enlarge(jnp.stack([skin.roughness, skin.specular], axis=-1), size)
     normal = detail_normals(detailed.height, tools.grain.pitch, tools.layout.texels.covered)
-    material = Material(detailed.albedo, normal, gloss[..., 0], gloss[..., 1], detailed.trust)
+    specular = jnp.minimum(2.0 * gloss[..., 1], 1.0)  # in units of 0.04, as a material has it
+    material = Material(detailed.albedo, normal, gloss[..., 0], specular, detailed.trust)
     return SkinMaps(material, layer, found.view, found.understood)
 
 
@@ -220,9 +204,11 @@ def _look(
 def _fuse(found: _Seen) -> SkinTranslation:
     """The mean of several answers, weighted by trust where the photographs show the skin."""
     weight = found.trust * found.small_seen + 0.02 * found.trust + 1e-6
-    weight = weight / jnp.sum(weight, axis=0)
+    whole = jnp.sum(weight, axis=(1, 2))
+    weight, whole = weight / jnp.sum(weight, axis=0, keepdims=True), whole / jnp.sum(whole)
     mean = lambda x: jnp.einsum("vhw,vhw...->hw...", weight, x)  # noqa: E731
-    return SkinTranslation(*(mean(leaf) for leaf in found.skin))
+    each = found.skin._replace(tone=found.skin.tone[:, None, None] + jnp.zeros_like(found.skin.relative))
+    return SkinTranslation(*(mean(leaf) for leaf in each))._replace(tone=whole @ found.skin.tone)
 
 
 def _paste(found: _Seen, albedo: Float[Array, "s s 3"], size: int) -> tuple[View, PhotoLayer]:

@@ -19,9 +19,10 @@ from facejax.unwrap import Texels, View
 ROUNDS = 3  # of reweighting
 STEP = 4  # every so many texels along each axis are enough to find the light
 RIDGE = np.array([1e-3, *[1e-2] * 3, *[5e-2] * 5], np.float32)  # a share of the mean diagonal, per coefficient
+USUAL = 0.3  # linear value that the mean has in the network's maps
 FLOOR = 0.25  # shading is divided out down to this share of its mean
 OF_SCENE = ("skin", "hair", "background", "clothes", "eyes", "inner mouth", "lips", "headwear")
-SCENE = 4 * len(OF_SCENE) + 3  # numbers about the picture
+SCENE = 4 * len(OF_SCENE) + 6  # numbers about the picture
 CHANNELS = 18  # numbers of a texel
 
 
@@ -30,7 +31,7 @@ class SkinSight(NamedTuple):
 
     maps: Float[Array, "*B S S C"]
     scene: Float[Array, "*B K"]
-    even: Float[Array, "*B S S 3"]  # the photograph without the light that nine harmonics explain, display values
+    relative: Float[Array, "*B S S 3"]  # linear, over its mean: the photograph without the light of nine harmonics
     seen: Float[Array, "*B S S"]  # how much of each texel the photograph shows of the person's own surface
 
 
@@ -38,7 +39,7 @@ def skin_sight(
     color: Float[Array, "S S 3"],
     seen: Float[Array, "S S"],
     normal: Float[Array, "S S 3"],
-    scene: Float[Array, " K"],
+    scene: Float[Array, " J"],
     mean_albedo: Float[Array, "S S 3"],
     texels: Texels,
 ) -> SkinSight:
@@ -56,8 +57,12 @@ def skin_sight(
       mean_albedo: of the model, display values.
       texels: of the layout.
     """
-    even = linear_to_srgb(srgb_to_linear(color) / jnp.maximum(_shading(color, seen, normal, mean_albedo), FLOOR))
-    even = jnp.clip(even, 0.0, 1.0) * seen[..., None]
+    even = srgb_to_linear(color) / jnp.maximum(_shading(color, seen, normal, mean_albedo), FLOOR)
+    total = jnp.einsum("hw,hwc->c", seen, even) + 1e-3
+    mean = total / (jnp.sum(seen) + 1e-2)
+    relative = even / jnp.maximum(mean, 0.003)[None, None] * seen[..., None]
+    even = linear_to_srgb(jnp.clip(USUAL * relative, 0.0, 1.0))
+    scene = jnp.concatenate([scene, jnp.log(mean + 0.003)])
     color = color * seen[..., None]
     side = color.shape[0]
     line = (jnp.arange(side, dtype=color.dtype) + 0.5) / side * 2 - 1
@@ -65,7 +70,7 @@ def skin_sight(
     other, other_seen = even[:, ::-1], seen[:, ::-1]
     planes = [color, seen[..., None], normal, even, other, other_seen[..., None], u[..., None], v[..., None]]
     planes += [jnp.abs(u)[..., None], texels.covered[..., None].astype(color.dtype)]
-    return SkinSight(jnp.concatenate(planes, axis=-1), scene, even, seen)
+    return SkinSight(jnp.concatenate(planes, axis=-1), scene, relative, seen)
 
 
 def _shading(
@@ -118,7 +123,7 @@ def seen_texels(view: View) -> Float[Array, "S S"]:
     return view.valid if view.shown is None else view.valid * view.shown
 
 
-def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[Array, " K"]:
+def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[Array, " J"]:
     """Numbers that tell light from skin: mean log colour and share of what else is seen, and the picture's white.
 
     Of eyes and inner mouth the brighter part counts: sclera and teeth are nearly neutral.

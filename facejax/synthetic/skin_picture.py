@@ -45,7 +45,7 @@ class SkinPicture(NamedTuple):
     image: Float[Array, "S S 3"]  # display values
     params: FaceParams  # its light is not the picture's
     landmarks: Float[Array, "68 2"]  # pixels
-    gloss: Float[Array, "V 2"]  # roughness and specular of the vertices, see facejax.material.Material
+    gloss: Float[Array, "V 2"]  # of the vertices: roughness, and the reflectance at normal incidence in units of 0.08
 
 
 class _Lamps(NamedTuple):
@@ -166,7 +166,8 @@ def _lit(
     wrap = jnp.asarray(_SCATTER)[None, None] * face
     wrapped = jnp.clip((cosine[..., None] + wrap) / (1.0 + wrap) ** 2, 0.0, 1.0)
     light = sky + shadow * wrapped * lamps.color[0][None, None]
-    light = light + (1.0 - open_) * albedo * jnp.mean(light, axis=(0, 1), keepdims=True) * 0.9  # from the folds' other side
+    common = jnp.mean(light, axis=(0, 1), keepdims=True)
+    light = light + 0.9 * (1.0 - open_) * albedo * common  # from the folds' other side
     facing = jnp.clip(jnp.sum(n * v, axis=-1, keepdims=True), 0.02, 1.0)
     base = 0.08 * specular
     mirror = 0.7 * (base + (jnp.maximum(1.0 - rough, base) - base) * (1.0 - facing) ** 5)
