@@ -1,12 +1,15 @@
 """The skin translator and its training: what it is told, its losses, the light of its training pictures."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facejax.camera import PerspectiveCamera
-from facejax.face_model import neutral_params
+from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
+from facejax.commands.demo import portrait, random_face
+from facejax.face_model import decode_albedo, neutral_params
 from facejax.face_model.load import load_face_model
 from facejax.lighting import linear_to_srgb, rgb_to_lab, sh_basis, srgb_to_linear, uniform_light
 from facejax.nets.skin_translator import (
@@ -16,12 +19,15 @@ from facejax.nets.skin_translator import (
     init_skin_translator,
 )
 from facejax.regression.dense import DenseSight
+from facejax.skin import skin_maps, skin_tools
 from facejax.skin.sight import CHANNELS, OF_SCENE, SCENE, USUAL, describe_scene, seen_texels, skin_sight, texel_normals
 from facejax.skin.training import SkinRecipe, SkinTruth, init_skin_state, skin_losses, skin_step
 from facejax.skin.translator import ASSET, load_translator
 from facejax.synthetic.labels import CLASS, CLASSES
-from facejax.synthetic.sky import Sky, irradiance, spiral
+from facejax.synthetic.skin_picture import photograph_skin
+from facejax.synthetic.sky import Sky, irradiance, make_sky, spiral
 from facejax.unwrap import Texels, View, mesh_texels
+from facejax.unwrap.photos import cut_out
 
 SMALL = SkinTranslatorConfig(size=64, widths=(8, 8, 8, 8, 8), blocks=(0, 0, 0, 0, 1), back=(8, 8, 8, 8))
 
@@ -222,3 +228,67 @@ def test_half_a_sky_lights_by_lambert():
     above = (directions[:, 1:2] > 0).astype(jnp.float32)
     found = irradiance(Sky(directions, jnp.ones((9, 192))), normals, above)[:, 0]
     np.testing.assert_allclose(np.asarray(found), (1 + np.cos(tilt)) / 2, atol=0.03)
+
+
+@pytest.mark.thorough
+def test_maps_of_a_portrait_are_complete_and_near_its_skin(tmp_path):
+    """A portrait of a known skin, with its own parameters in the place of a fit's."""
+    model = load_face_model()
+    face = random_face(model, key=jax.random.key(3))
+    photo, points = portrait(model, face, key=jax.random.key(4))
+    tools = skin_tools(512)
+    found = skin_maps(model, [face], [cut_out(photo, points, tools.layout)], [points], tools)
+    maps, true = found.material, np.asarray(decode_albedo(model, face))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(maps))
+    assert maps.albedo.shape == maps.normal.shape == (512, 512, 3) and maps.trust.shape == (512, 512)
+    np.testing.assert_allclose(np.linalg.norm(maps.normal, axis=-1), 1, atol=1e-4)
+    skin = np.asarray(tools.layout.regions.face) > 0.5
+    large = np.asarray(jax.image.resize(jnp.asarray(true), (512, 512, 3), "linear"))
+    said, meant = (rgb_to_lab(x.astype(np.float64)[skin].mean(axis=0)) for x in (np.asarray(maps.albedo), large))
+    assert np.linalg.norm(said - meant) < 20
+    # Nothing is missing: the hidden part of the face has the colours of the seen one.
+    seen = np.asarray(found.layer.shown) > 0.5
+    assert 0.5 < seen[skin].mean() < 1
+    assert np.abs(maps.albedo[skin & seen].mean(0) - maps.albedo[skin & ~seen].mean(0)).max() < 0.15
+    assert maps.trust[np.asarray(found.layer.shown) < 0.01].max() < 0.01 < 0.2 < maps.trust[skin & seen].mean()
+
+
+@pytest.mark.thorough
+def test_several_photographs_are_one_skin():
+    model = load_face_model()
+    face = random_face(model, key=jax.random.key(5))
+    turned = dataclasses.replace(
+        face, pose=Pose(euler_to_quaternion(jnp.array([0.0, 40.0, 0.0])), face.pose.translation)
+    )
+    tools = skin_tools(512)
+    shots = [portrait(model, one, key=jax.random.key(6)) for one in (face, turned)]
+    cuts, points = [cut_out(*shot, tools.layout) for shot in shots], [shot[1] for shot in shots]
+    both = skin_maps(model, [face, turned], cuts, points, tools)
+    alone = skin_maps(model, [face], cuts[:1], points[:1], tools)
+    assert both.views.valid.shape == (2, 512, 512)
+    assert (both.layer.shown > 0.5).sum() > (alone.layer.shown > 0.5).sum()
+    skin = np.asarray(tools.layout.regions.face) > 0.5
+    assert np.abs(both.material.albedo - alone.material.albedo)[skin].mean() < 0.1
+
+
+@pytest.mark.slow
+def test_a_picture_of_a_skin_follows_its_skin_and_its_key():
+    model, sky = load_face_model(), make_sky(load_face_model())
+    take = jax.jit(lambda key, albedo: photograph_skin(key, model, sky, albedo, size=64))
+    light, dark = (jnp.full((64, 64, 3), value) for value in (0.8, 0.3))
+    first, again, other = take(jax.random.key(0), light), take(jax.random.key(0), light), take(jax.random.key(0), dark)
+    np.testing.assert_array_equal(first.image, again.image)
+    assert np.mean(first.image) > np.mean(other.image) and np.all(np.isfinite(other.image))
+    assert np.all((first.gloss >= 0) & (first.gloss <= 1))
+
+
+def test_the_sky_of_a_head_is_open_at_the_nose_and_not_below_the_chin():
+    model = load_face_model()
+    sky = make_sky(model)
+    tip = int(np.argmax(np.asarray(model.mean)[:, 2]))
+    ahead = np.asarray(sky.direction)[:, 2] > 0.5
+    assert np.asarray(sky.sees)[tip, ahead].mean() > 0.95
+    assert np.asarray(sky.sees)[tip, np.asarray(sky.direction)[:, 2] < -0.7].mean() < 0.1
+    mirrored = np.asarray(sky.sees).mean(axis=1)
+    left = np.asarray(model.mean)[:, 0] > 1
+    assert abs(mirrored[left].mean() - mirrored[np.asarray(model.mean)[:, 0] < -1].mean()) < 0.02

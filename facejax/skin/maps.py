@@ -217,12 +217,12 @@ def _paste(found: _Seen, albedo: Float[Array, "s s 3"], size: int) -> tuple[View
     if seen.shape[0] == 1:
         one = jax.tree.map(lambda leaf: leaf[0], views)
         return one, PhotoLayer(one.color, seen[0])
-    best = jax.nn.softmax(12.0 * views.facing - 1e3 * (seen < 0.05), axis=0)
+    best = jax.nn.softmax(jnp.where(seen < 0.05, -1e3, 12.0 * views.facing), axis=0)
     mix = lambda x: jnp.einsum("vhw,vhwc->hwc", best, x)  # noqa: E731
     change = srgb_to_linear(albedo)[None] / jnp.maximum(srgb_to_linear(found.small_color), 0.01)
     change = jax.vmap(lambda x: _enlarge(x, size))(jnp.clip(change, 0.05, 20.0))
     even = linear_to_srgb(jnp.clip(srgb_to_linear(views.color) * change, 0.0, 1.0))
-    union, facing = jnp.max(seen, axis=0), jnp.max(views.facing * (seen > 0.05), axis=0)
+    union, facing = jnp.max(seen, axis=0), jnp.max(jnp.where(seen > 0.05, views.facing, 0.0), axis=0)
     pasted = View(mix(even), facing, union, views.shading[0], jnp.ones_like(union))
     return pasted, PhotoLayer(mix(views.color), union)
 
