@@ -153,7 +153,7 @@ def correspond(worn: np.ndarray, face: np.ndarray) -> np.ndarray:
     scale, rotation = 1.0, np.eye(3)
     shift = tip(face[np.abs(face[:, 1] + 40) < 30]) - tip(worn[np.abs(worn[:, 0]) < 15])
     for _ in range(40):
-        distance, nearest = KDTree(scale * few @ rotation.T + shift).query(target)
+        distance, nearest = map(np.asarray, KDTree(scale * few @ rotation.T + shift).query(target))
         near = distance < np.quantile(distance, 0.9)
         scale, rotation, shift = align_similarity(few[nearest[near]], target[near])
         scale = float(np.clip(scale, 0.7, 1.4))

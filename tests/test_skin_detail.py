@@ -205,7 +205,7 @@ def test_maps_that_do_not_fit_are_refused(layout, grain, change, says):
 def test_a_layout_without_room_for_detail_is_refused(grain):
     small = jnp.zeros((256, 256))
     texels = Texels(small.astype(jnp.int32), jnp.zeros((256, 256, 3)), small > 0)
-    layout = Layout(texels, Regions(*(5 * [small]), window=(0, 256, 0, 256)))
+    layout = Layout(texels, Regions(small, small, small, small, small, (0, 256, 0, 256)))
     with pytest.raises(ValueError, match="a layout of 256 texels: detail needs 512"):
         add_detail(LOW, SURE, view(photo(0 * ROWS)), layout, grain)
 

@@ -57,7 +57,7 @@ def typology_angle(lab: Float[np.ndarray, "*N 3"]) -> Float[np.ndarray, "*N"]:
     >>> [round(float(angle), 1) for angle in typology_angle(np.array([[68.0, 14.0, 15.0], [38.0, 14.0, 18.0]]))]
     [50.2, -33.7]
     """
-    return np.degrees(np.arctan2(lab[..., 0] - 50.0, lab[..., 2]))
+    return np.asarray(np.degrees(np.arctan2(lab[..., 0] - 50.0, lab[..., 2])))
 
 
 def typology_class(angle: Float[np.ndarray, "*N"]) -> Int[np.ndarray, "*N"]:

@@ -216,7 +216,7 @@ def _spread(image: Float[Array, "C C"]) -> Float[Array, "C C"]:
     """The weighted mean of 3 x 3; the border's texels are repeated."""
     for _ in range(2):
         padded = jnp.pad(image, ((1, 1), (0, 0)), mode="edge")
-        image = sum(weight * padded[k : k + len(image)] for k, weight in enumerate(BINOMIAL)).T
+        image = jnp.asarray(sum(weight * padded[k : k + len(image)] for k, weight in enumerate(BINOMIAL))).T
     return image
 
 
