@@ -31,6 +31,7 @@ from facejax.checkpoints import TrainingStore, load, save
 from facejax.face_model import FaceModel, own_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting.landmarks import FaceStart, box_size, fit_landmarks
+from facejax.lighting import linear_to_srgb, srgb_to_linear
 from facejax.nets.skin_translator import SkinTranslatorConfig, apply_skin_translator
 from facejax.programs import jit
 from facejax.regression.dense import DenseNetwork, head_up, load_dense, see_dense, shows_face
@@ -228,7 +229,9 @@ def to_example(frame: Frame, pair: Pair, albedo: UInt8[Array, "T T 3"], flip: An
     normals = turned(pair.normal / jnp.float32(127)) * jnp.where(flip, jnp.array([-1.0, 1.0, 1.0]), 1.0)
     sight = skin_sight(turned(color), turned(seen), normals, pair.scene, frame.mean, texels)
     weight = 0.05 + texels.covered * (0.25 + 0.5 * regions.skin + 0.75 * regions.face)
-    return sight, SkinTruth(turned(truth), turned(gloss), weight)
+    linear = srgb_to_linear(truth)
+    tone = jnp.log(jnp.einsum("hw,hwc->c", regions.face, linear) / jnp.sum(regions.face))
+    return sight, SkinTruth(turned(truth), tone, turned(gloss), weight)
 
 
 def run(command: Train) -> None:
@@ -275,9 +278,10 @@ def measure(command: Measure) -> None:
         return skin_losses(apply_skin_translator(network.config, weights, *sight), truth), plain(sight, truth)
 
     def plain(sight: SkinSight, truth: SkinTruth):
-        """How far the even photograph is from the truth, where it is seen."""
+        """How far the photograph without nine harmonics of light is from the truth, with the true tone, where seen."""
         weight = truth.weight * sight.seen
-        return jnp.sum(jnp.abs(sight.even - truth.albedo) * weight[..., None]) / jnp.sum(3 * weight)
+        even = linear_to_srgb(jnp.clip(sight.relative * jnp.exp(truth.tone)[:, None, None], 1e-4, 1.0))
+        return jnp.sum(jnp.abs(even - truth.albedo) * weight[..., None]) / jnp.sum(3 * weight)
 
     terms, plains = [], []
     for start in range(0, len(pairs), 16):

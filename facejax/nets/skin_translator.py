@@ -2,10 +2,11 @@
 
 A U-Net (Ronneberger et al., MICCAI 2015) of the regressor's blocks (`facejax.nets.encoder`). It works where AvatarMe
 (Lattas et al., CVPR 2020) and AvatarMe++ do, on the texture that a fit has unwrapped, with the normals beside the
-colours. What it changes in the photograph's colours are gains in linear light, and where it does not trust them it
-paints its own; so the photograph's detail passes through without being drawn again. A row of numbers about the whole
-picture scales its deepest features (FiLM, Perez et al., AAAI 2018), as TRUST (Feng et al., ECCV 2022) uses the scene to
-tell the skin's tone from the light's.
+colours. It answers two questions apart. How do the skin's colours vary over the head? There it changes the photograph's
+colours by gains in linear light, and paints where it does not trust them; so the photograph's detail passes through
+without being drawn again. And what is the skin's tone? That follows from the whole texture and from numbers about the
+picture, as TRUST (Feng et al., ECCV 2022) uses the scene to tell the skin's tone from the light's. The same numbers
+scale the deepest features (FiLM, Perez et al., AAAI 2018).
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
-from facejax.lighting import linear_to_srgb, srgb_to_linear
+from facejax.lighting import linear_to_srgb
 from facejax.nets.dense import _depth_to_space
 from facejax.nets.encoder import _Block, _Conv, _relu, _space_to_depth
 
+USUAL_TONE = np.log(np.array([0.36, 0.19, 0.13], np.float32))  # what the tone is corrected from
 CELL = 4  # texels along a side that the first layer takes as one
 _NUMBERS = 10  # of a texel: gain (3), painted colour (3), share, expected error, roughness, specular
 
@@ -30,23 +33,29 @@ class SkinTranslatorConfig:
 
     size: int = 256  # texels along a side
     channels: int = 18  # of a texel, see facejax.skin.sight
-    scene: int = 35  # numbers about the whole picture
+    scene: int = 38  # numbers about the whole picture
     widths: tuple[int, ...] = (48, 80, 128, 192, 160)  # channels at a quarter, an eighth, ... of the side
     blocks: tuple[int, ...] = (0, 1, 2, 2, 1)
     back: tuple[int, ...] = (48, 72, 112, 144)  # on the way back, at a quarter, an eighth, ...
 
 
 class SkinTranslation(NamedTuple):
-    """The maps of the skin."""
+    """The maps of the skin. Leaves may have other leading axes than the network's batch."""
 
-    albedo: Float[Array, "N S S 3"]  # display values
-    log_error: Float[Array, "N S S"]  # log of the expected mean absolute error of the albedo, display values
-    roughness: Float[Array, "N S S"]
-    specular: Float[Array, "N S S"]
+    relative: Float[Array, "*N S S 3"]  # linear colours over the tone's
+    tone: Float[Array, "*N 3"]  # log of the face's mean linear colour
+    log_error: Float[Array, "*N S S"]  # log of the expected mean absolute error of the albedo, display values
+    roughness: Float[Array, "*N S S"]
+    specular: Float[Array, "*N S S"]  # reflectance at normal incidence, in units of 0.08
+
+    def albedo(self, tone: Float[Array, "*N 3"] | None = None) -> Float[Array, "*N S S 3"]:
+        """Display values, with the tone or another one."""
+        tone = self.tone if tone is None else tone
+        return linear_to_srgb(jnp.clip(self.relative * jnp.exp(tone)[..., None, None, :], 1e-4, 1.0))
 
 
 def init_skin_translator(config: SkinTranslatorConfig, key: Key[Array, ""]) -> Any:
-    """A plain tree of parameters. The untrained network returns the even photograph where it is seen."""
+    """A plain tree of parameters. Untrained, it returns the photograph's own variation where it is seen."""
     maps = jnp.zeros((1, config.size, config.size, config.channels))
     color = jnp.zeros((1, config.size, config.size, 3))
     return _Translator(config).init(key, maps, jnp.zeros((1, config.scene)), color, color[..., 0])["params"]
@@ -57,7 +66,7 @@ def apply_skin_translator(
     params: Any,
     maps: Float[Array, "N S S C"],
     scene: Float[Array, "N K"],
-    even: Float[Array, "N S S 3"],
+    relative: Float[Array, "N S S 3"],
     seen: Float[Array, "N S S"],
 ) -> SkinTranslation:
     """The network. Pure.
@@ -67,17 +76,17 @@ def apply_skin_translator(
       params: weights.
       maps: what is known of each texel.
       scene: what is known of the picture.
-      even: the photograph's texture without the light as far as it is known, display values.
+      relative: the photograph's texture without the light as far as it is known, linear, over its own mean.
       seen: 1 where there is such a texture.
     """
-    return SkinTranslation(*_Translator(config).apply({"params": params}, maps, scene, even, seen))  # type: ignore[arg-type]
+    return SkinTranslation(*_Translator(config).apply({"params": params}, maps, scene, relative, seen))  # type: ignore[arg-type]
 
 
 class _Translator(nn.Module):
     config: SkinTranslatorConfig
 
     @nn.compact
-    def __call__(self, maps, scene, even, seen):
+    def __call__(self, maps, scene, relative, seen):
         config = self.config
         told = nn.relu(nn.Dense(64, name="scene")(scene))
         x = _Conv(config.widths[0], kernel=1)(_space_to_depth(maps, CELL))
@@ -92,7 +101,7 @@ class _Translator(nn.Module):
                 x = _told(x, told, f"scene{level}")
             levels.append(x)
         whole = jnp.concatenate([jnp.mean(_relu(x), axis=(1, 2)), told], axis=-1)
-        tone = nn.Dense(3, kernel_init=nn.initializers.zeros, name="tone")(nn.relu(nn.Dense(96, name="whole")(whole)))
+        tone = nn.Dense(3, kernel_init=nn.initializers.zeros, name="tone")(nn.relu(nn.Dense(128, name="whole")(whole)))
         for width, skip in zip(reversed(config.back), reversed(levels[:-1]), strict=True):
             up = _Conv(width, kernel=1)(_relu(x))
             up = jnp.repeat(jnp.repeat(up, 2, axis=1), 2, axis=2)
@@ -100,14 +109,13 @@ class _Translator(nn.Module):
         # The first of the last two doublings: every cell gives the numbers of its four parts. The second interpolates.
         cells = nn.Conv(4 * _NUMBERS, (1, 1), kernel_init=nn.initializers.normal(0.01), name="texels")(_relu(x))
         parts = _depth_to_space(cells, 2)
-        out = jax.image.resize(parts, (*even.shape[:3], _NUMBERS), "linear")
+        out = jax.image.resize(parts, (*seen.shape, _NUMBERS), "linear")
         gain, paint, share, error, rough, shine = jnp.split(out, (3, 6, 7, 8, 9), axis=-1)
-        lit = srgb_to_linear(even) * jnp.exp(jnp.clip(gain + tone[:, None, None], -3.0, 3.0))
-        drawn = srgb_to_linear(jax.nn.sigmoid(paint + tone[:, None, None]))
+        lit, drawn = relative * jnp.exp(jnp.clip(gain, -3.0, 3.0)), jnp.exp(jnp.clip(paint, -5.0, 2.0))
         share = jax.nn.sigmoid(share + 2.0) * seen[..., None]
-        albedo = linear_to_srgb(jnp.clip(drawn + share * (lit - drawn), 1e-4, 1.0))
         return (
-            albedo,
+            drawn + share * (lit - drawn),
+            tone + jnp.asarray(USUAL_TONE)[None],
             jnp.clip(error[..., 0], -3.0, 3.0) - 3.0,
             jax.nn.sigmoid(rough[..., 0]),
             jax.nn.sigmoid(shine[..., 0]),

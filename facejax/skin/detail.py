@@ -34,7 +34,7 @@ TURNED = (0.25, 0.55)  # cosines of normal and line of sight between which detai
 TRUSTED = (0.05, 0.35)  # trust between which detail fades in: a doubtful tone need not be without detail
 BURNT = (0.9, 0.99)  # display values between which detail fades out, since highlights clip there
 LOUDEST = 2.0  # contrast of added grain, in units of `Grain`, at most
-DEPTH = 0.6  # mm of relief for a log luminance of 1
+DEPTH = 1.2  # mm of relief for a log luminance of 1: about 0.02 mm for grain
 DEEPEST = 0.1  # mm of relief, up or down
 RIM_REACH = 9  # texels of a 1024 map on either side of a boundary that are compared
 BINOMIAL = (0.25, 0.5, 0.25)
@@ -57,7 +57,7 @@ def add_detail(
     layout: Layout,
     grain: Grain,
     *,
-    strength: float = 1.0,
+    strength: Float[Array, ""] | float = 1.0,
 ) -> Detailed:
     """The small albedo map at the layout's size, with detail. One face; for jit and vmap.
 

@@ -23,8 +23,10 @@ from facejax.skin.pores import Grain, skin_grain
 from facejax.skin.relief import detail_normals
 from facejax.skin.sight import describe_scene, seen_texels, skin_sight, texel_normals
 from facejax.skin.translator import SkinTranslator, load_translator, translate
-from facejax.unwrap import Texels, View, mesh_texels, unwrap_view
-from facejax.unwrap.photos import CutOut, Layout, face_layout
+from facejax.texture.metrics import KERNEL, brightness_symmetry_error
+from facejax.unwrap import Regions, Texels, View, mesh_texels, unwrap_view
+from facejax.unwrap.masks import scaled_kernel
+from facejax.unwrap.photos import CutOut, Layout, Quality, face_layout
 
 SIZE = 1024  # texels along a side of the maps, unless others are asked for
 SIZES = (512, 1024, 2048, 4096)
@@ -99,7 +101,7 @@ def skin_maps(
     Each photograph is unwrapped with its fitted geometry. The dense network says which pixels show the person's own
     surface. The translator (`facejax.nets.skin_translator`) gives a complete, evenly lit albedo with roughness and
     specular at 256 texels, and how far it trusts itself; several are averaged by that. The photographs' fine detail is
-    added (`facejax.skin.detail`). The fitted light and albedo are not used, so the recipe matters for the geometry only.
+    added (`facejax.skin.detail`). The fitted light and albedo are not used: the recipe matters for the geometry only.
 
     Args:
       model: the face model.
@@ -117,6 +119,25 @@ def skin_maps(
     squares = [cut._replace(shown=None) for cut in cuts]
     each = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points))
     return jax.device_get(_maps(model, *each, tools, jnp.asarray(everything)))
+
+
+def skin_quality(found: SkinMaps, tools: SkinTools) -> Quality:
+    """Figures of one face's maps: as for a texture that is unwrapped only, see `Quality`."""
+    return jax.device_get(_quality(found.material.albedo, found.layer.shown, found.views, tools.layout.regions))
+
+
+@cached_jit("skin-quality")
+def _quality(albedo: Float[Array, "S S 3"], shown: Float[Array, "S S"], views: View, regions: Regions) -> Quality:
+    seen = views.valid * regions.face[None]
+    covered = 1 - jnp.sum(jax.vmap(seen_texels)(views) * regions.face[None]) / jnp.maximum(jnp.sum(seen), 1.0)
+    best = jnp.argmax(jnp.einsum("vhw,hw->v", views.facing, regions.centre))
+    kernel, where = scaled_kernel(KERNEL, albedo.shape[0]), seen[best] > 0.5
+    return Quality(
+        jnp.sum(regions.face, where=shown > 0.5) / jnp.sum(regions.face),
+        covered,
+        brightness_symmetry_error(views.color[best], kernel=kernel, where=where),
+        brightness_symmetry_error(albedo, kernel=kernel, where=where),
+    )
 
 
 class _Seen(NamedTuple):
@@ -142,11 +163,13 @@ def _maps(
 ) -> SkinMaps:
     found = jax.lax.map(lambda one: _look(model, *one, tools, everything), (params, cuts, landmarks))
     skin, trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
-    view, layer = _paste(found, skin.albedo, size)
-    detailed = add_detail(skin.albedo, trust, view, tools.layout, tools.grain)
+    albedo = skin.albedo()
+    view, layer = _paste(found, albedo, size)
+    detailed = add_detail(albedo, trust, view, tools.layout, tools.grain)
     gloss = _enlarge(jnp.stack([skin.roughness, skin.specular], axis=-1), size)
     normal = detail_normals(detailed.height, tools.grain.pitch, tools.layout.texels.covered)
-    material = Material(detailed.albedo, normal, gloss[..., 0], gloss[..., 1], detailed.trust)
+    specular = jnp.minimum(2.0 * gloss[..., 1], 1.0)  # in units of 0.04, as a material has it
+    material = Material(detailed.albedo, normal, gloss[..., 0], specular, detailed.trust)
     return SkinMaps(material, layer, found.view, found.understood)
 
 
@@ -181,9 +204,11 @@ def _look(
 def _fuse(found: _Seen) -> SkinTranslation:
     """The mean of several answers, weighted by trust where the photographs show the skin."""
     weight = found.trust * found.small_seen + 0.02 * found.trust + 1e-6
-    weight = weight / jnp.sum(weight, axis=0)
+    whole = jnp.sum(weight, axis=(1, 2))
+    weight, whole = weight / jnp.sum(weight, axis=0, keepdims=True), whole / jnp.sum(whole)
     mean = lambda x: jnp.einsum("vhw,vhw...->hw...", weight, x)  # noqa: E731
-    return SkinTranslation(*(mean(leaf) for leaf in found.skin))
+    each = found.skin._replace(tone=found.skin.tone[:, None, None] + jnp.zeros_like(found.skin.relative))
+    return SkinTranslation(*(mean(leaf) for leaf in each))._replace(tone=whole @ found.skin.tone)
 
 
 def _paste(found: _Seen, albedo: Float[Array, "s s 3"], size: int) -> tuple[View, PhotoLayer]:

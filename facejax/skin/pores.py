@@ -22,7 +22,7 @@ from facejax.unwrap.texels import Texels
 BAND = (0.4, 1.4)  # cycles per mm between which the skins were measured
 CONTRAST = 0.020  # standard deviation of log luminance in that band
 SLOPE = 3.3  # power per area of the spectrum falls with the frequency to this power
-COARSEST = 0.1  # cycles per mm: nothing slower, which would be blotches rather than grain
+COARSEST = 0.2  # cycles per mm: nothing slower, which maps of 256 texels hold
 SIDE = 512  # texels of the tile, which repeats: 82 mm on a map of 2048
 SHARPNESS = 4  # power of the normal's components with which the axes are weighted
 AXES = ((1, 2), (2, 0), (0, 1))  # the plane seen along each axis

@@ -19,9 +19,10 @@ from facejax.unwrap import Texels, View
 ROUNDS = 3  # of reweighting
 STEP = 4  # every so many texels along each axis are enough to find the light
 RIDGE = np.array([1e-3, *[1e-2] * 3, *[5e-2] * 5], np.float32)  # a share of the mean diagonal, per coefficient
+USUAL = 0.3  # linear value that the mean has in the network's maps
 FLOOR = 0.25  # shading is divided out down to this share of its mean
 OF_SCENE = ("skin", "hair", "background", "clothes", "eyes", "inner mouth", "lips", "headwear")
-SCENE = 4 * len(OF_SCENE) + 3  # numbers about the picture
+SCENE = 4 * len(OF_SCENE) + 6  # numbers about the picture
 CHANNELS = 18  # numbers of a texel
 
 
@@ -30,7 +31,7 @@ class SkinSight(NamedTuple):
 
     maps: Float[Array, "*B S S C"]
     scene: Float[Array, "*B K"]
-    even: Float[Array, "*B S S 3"]  # the photograph without the light that nine harmonics explain, display values
+    relative: Float[Array, "*B S S 3"]  # linear, over its mean: the photograph without the light of nine harmonics
     seen: Float[Array, "*B S S"]  # how much of each texel the photograph shows of the person's own surface
 
 
@@ -38,7 +39,7 @@ def skin_sight(
     color: Float[Array, "S S 3"],
     seen: Float[Array, "S S"],
     normal: Float[Array, "S S 3"],
-    scene: Float[Array, " K"],
+    scene: Float[Array, " J"],
     mean_albedo: Float[Array, "S S 3"],
     texels: Texels,
 ) -> SkinSight:
@@ -56,16 +57,20 @@ def skin_sight(
       mean_albedo: of the model, display values.
       texels: of the layout.
     """
-    even = linear_to_srgb(srgb_to_linear(color) / jnp.maximum(_shading(color, seen, normal, mean_albedo), FLOOR))
-    even = jnp.clip(even, 0.0, 1.0) * seen[..., None]
+    even = srgb_to_linear(color) / jnp.maximum(_shading(color, seen, normal, mean_albedo), FLOOR)
+    total = jnp.einsum("hw,hwc->c", seen, even) + 1e-3
+    mean = total / (jnp.sum(seen) + 1e-2)
+    relative = even / jnp.maximum(mean, 0.003)[None, None] * seen[..., None]
+    even = linear_to_srgb(jnp.clip(USUAL * relative, 0.0, 1.0))
+    scene = jnp.concatenate([scene, jnp.log(mean + 0.003)])
     color = color * seen[..., None]
     side = color.shape[0]
-    line = (jnp.arange(side) + 0.5) / side * 2 - 1
+    line = (jnp.arange(side, dtype=color.dtype) + 0.5) / side * 2 - 1
     u, v = jnp.broadcast_to(line[None], (side, side)), jnp.broadcast_to(line[:, None], (side, side))
     other, other_seen = even[:, ::-1], seen[:, ::-1]
     planes = [color, seen[..., None], normal, even, other, other_seen[..., None], u[..., None], v[..., None]]
     planes += [jnp.abs(u)[..., None], texels.covered[..., None].astype(color.dtype)]
-    return SkinSight(jnp.concatenate(planes, axis=-1), scene, even, seen)
+    return SkinSight(jnp.concatenate(planes, axis=-1), scene, relative, seen)
 
 
 def _shading(
@@ -78,7 +83,8 @@ def _shading(
     some = (slice(None, None, STEP), slice(None, None, STEP))
     basis = sh_basis(normal[some]).reshape(-1, 9)
     base, target = (srgb_to_linear(jnp.clip(x[some], 0.0, 1.0)).reshape(-1, 3) for x in (albedo, color))
-    share = (seen[some] * (jnp.max(color[some], axis=-1) < 0.98)).reshape(-1)
+    clear = (jnp.max(color[some], axis=-1) < 0.98).astype(color.dtype)
+    share = (seen[some] * clear).reshape(-1)
 
     def solve(weight: Float[Array, " P"]) -> Float[Array, "9 3"]:
         x = basis[..., None] * base[:, None]  # (P, 9, 3)
@@ -97,6 +103,7 @@ def _shading(
         weight = share / (1.0 + (apart / jnp.maximum(usual, 1e-3)) ** 2)
         light = solve(weight)
     mean = (share @ (basis @ light)) / jnp.maximum(jnp.sum(share), 1.0)
+    mean = mean[None, None]
     return jnp.where(mean > 1e-3, (sh_basis(normal) @ light) / jnp.maximum(mean, 1e-3), 1.0)
 
 
@@ -107,7 +114,8 @@ def texel_normals(model: FaceModel, params: FaceParams, texels: Texels) -> Float
     corners = model.faces[texels.triangle.reshape(-1)]
     weights = texels.weights.reshape(-1, 3)
     mixed = jnp.asarray(sum(weights[:, k : k + 1] * gather_rows(normals, corners[:, k]) for k in range(3)))
-    return (safe_normalize(mixed) * texels.covered.reshape(-1, 1)).reshape(*texels.covered.shape, 3)
+    covered = texels.covered.reshape(-1, 1).astype(mixed.dtype)
+    return (safe_normalize(mixed) * covered).reshape(*texels.covered.shape, 3)
 
 
 def seen_texels(view: View) -> Float[Array, "S S"]:
@@ -115,7 +123,7 @@ def seen_texels(view: View) -> Float[Array, "S S"]:
     return view.valid if view.shown is None else view.valid * view.shown
 
 
-def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[Array, " K"]:
+def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[Array, " J"]:
     """Numbers that tell light from skin: mean log colour and share of what else is seen, and the picture's white.
 
     Of eyes and inner mouth the brighter part counts: sclera and teeth are nearly neutral.
@@ -131,11 +139,11 @@ def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[A
     rows = []
     for name in OF_SCENE:
         weight = sight.probability[..., CLASS[name]]
-        weight = weight * (weight > 0.5)
+        weight = jnp.where(weight > 0.5, weight, 0.0)
         share = jnp.mean(weight)
         if name in ("eyes", "inner mouth"):
             weight = weight * jnp.exp(6.0 * jnp.minimum(bright, 1.0))
         mean = jnp.einsum("hw,hwc->c", weight, log) / (jnp.sum(weight) + 1e-3)
-        rows += [mean * (share > 1e-4), jnp.sqrt(share)[None]]
+        rows += [jnp.where(share > 1e-4, mean, 0.0), jnp.sqrt(share)[None]]
     white = jnp.log(jnp.quantile(linear.reshape(-1, 3), 0.97, axis=0) + 0.003)
     return jnp.concatenate([*rows, white])

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from facejax.lighting import rgb_to_lab
+from facejax.lighting import linear_to_srgb, rgb_to_lab
 from facejax.nets.skin_translator import (
     SkinTranslation,
     SkinTranslatorConfig,
@@ -23,9 +23,10 @@ class SkinRecipe(Recipe):
     """The loss and length of a training run. Static and hashable."""
 
     name: str = "skin"
-    steps: int = 6000
+    steps: int = 2500
     batch: int = 16
-    rate: float = 1.5e-3
+    average: float = 0.995
+    rate: float = 2e-3
     terms: tuple[tuple[str, float], ...] = (
         ("albedo", 4.0),
         ("tone", 0.04),
@@ -39,6 +40,7 @@ class SkinTruth(NamedTuple):
     """The skin of a pair."""
 
     albedo: Float[Array, "*B S S 3"]  # display values
+    tone: Float[Array, "*B 3"]  # log of the face's mean linear colour
     gloss: Float[Array, "*B S S 2"]  # roughness, specular
     weight: Float[Array, "*B S S"]  # how much each texel counts
 
@@ -47,7 +49,8 @@ def skin_losses(output: SkinTranslation, truth: SkinTruth) -> dict[str, Float[Ar
     """Every term by name, as means over the batch.
 
     "albedo": mean absolute difference of display values over a pyramid of five levels, which weighs broad errors as
-    much as fine ones (HiFi3DFace's and LapGAN's pyramids). "tone": distance of the mean colours in CIE 1976 L*a*b*.
+    much as fine ones (HiFi3DFace's and LapGAN's pyramids), with the true tone in the place of the network's, so that
+    doubts about the tone do not blur the rest. "tone": distance of the tones in CIE 1976 L*a*b*.
     "edges": of the differences of neighbours. "error": negative log-likelihood of the albedo's error under Laplace's
     distribution with the predicted width, which does not move the albedo. "gloss": roughness and specular.
 
@@ -56,16 +59,17 @@ def skin_losses(output: SkinTranslation, truth: SkinTruth) -> dict[str, Float[Ar
       truth: of the pairs.
     """
     weight = truth.weight
-    apart = (output.albedo - truth.albedo) * weight[..., None]
+    albedo = output.albedo(truth.tone)
+    apart = (albedo - truth.albedo) * weight[..., None]
     total, small, share = jnp.zeros(()), apart, weight
     for _ in range(5):
         total = total + jnp.sum(jnp.abs(small)) / (3.0 * jnp.maximum(jnp.sum(share), 1.0))
         small, share = _halve(small), _halve(share[..., None])[..., 0]
     error = jax.lax.stop_gradient(_smooth(jnp.mean(jnp.abs(apart), axis=-1))) + 0.004
     unlikely = error * jnp.exp(-output.log_error) + output.log_error
-    means = [_mean_color(albedo, weight) for albedo in (output.albedo, truth.albedo)]
-    tone = jnp.linalg.norm(rgb_to_lab(means[0]) - rgb_to_lab(means[1]) + 1e-6, axis=-1)
-    edges = _steps(output.albedo, truth.albedo, weight)
+    tones = [rgb_to_lab(linear_to_srgb(jnp.clip(jnp.exp(tone), 1e-4, 1.0))) for tone in (output.tone, truth.tone)]
+    tone = jnp.linalg.norm(tones[0] - tones[1] + 1e-6, axis=-1)
+    edges = _steps(albedo, truth.albedo, weight)
     gloss = jnp.abs(jnp.stack([output.roughness, output.specular], axis=-1) - truth.gloss)
     return {
         "albedo": total / 5,
@@ -79,10 +83,6 @@ def skin_losses(output: SkinTranslation, truth: SkinTruth) -> dict[str, Float[Ar
 
 def _mean(values: Array, weight: Array) -> Float[Array, ""]:
     return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1.0)
-
-
-def _mean_color(albedo: Float[Array, "N S S 3"], weight: Float[Array, "N S S"]) -> Float[Array, "N 3"]:
-    return jnp.einsum("nhwc,nhw->nc", albedo, weight) / jnp.maximum(jnp.sum(weight, axis=(1, 2)), 1.0)[:, None]
 
 
 def _halve(x: Float[Array, "N S S C"]) -> Float[Array, "N s s C"]:
