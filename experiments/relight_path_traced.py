@@ -1,6 +1,6 @@
 """Skins found in one light, drawn in another: fits of path-traced heads held to the other photograph of the same head.
 
-    facejax fit TRUTH/*.png --out FITS
+    facejax fit TRUTH/*.png --out FITS --files mesh maps params
     python experiments/relight_path_traced.py FITS TRUTH [--csv FILE]
 
 The cases of TRUTH that have the same head come in pairs of two lights and yaws. For each case A with another B, B's
@@ -12,10 +12,12 @@ fitted face is drawn three times with B's pose, camera and light:
 
 Each is compared with photograph B over the face (without eyes and mouth), in PSNR of display values. Albedo and light
 share one unknown brightness for each colour, so the second number of each pair is after one gain a channel in linear
-light. Maps that a folder lacks are flat, or as rough as skin.
+light. A folder without maps is drawn with its albedo alone. The light of a face's maps is the one in its summary, which
+was solved for without highlights.
 """
 
 import csv
+import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +35,7 @@ from tqdm import tqdm
 from facejax import load_face_model
 from facejax.atomic import atomic_path
 from facejax.export import load_params
+from facejax.export.material import has_maps, load_material
 from facejax.face_model import FaceModel, FaceParams
 from facejax.lighting import linear_to_srgb, srgb_to_linear
 from facejax.material import Material, render_material
@@ -40,7 +43,6 @@ from facejax.programs import jit
 from facejax.rendering import interpolate_corners
 
 KINDS = ("own", "maps", "face")
-ROUGHNESS, SPECULAR = 0.5, 0.0  # of folders without these maps: their albedo is all that the fit drew with
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,7 @@ def shown(row: dict, kind: str) -> str:
 
 def compare(model: FaceModel, region: Float[Array, "V 1"], fits: Path, a: Path, b: Path) -> dict:
     """One row: maps (and identity) of A in the light of B, against photograph B."""
-    of_a, of_b = (load_params(fits / case.stem / "params.npz").params for case in (a, b))
-    maps_a, maps_b = (read_material(fits / case.stem) for case in (a, b))
+    (of_a, maps_a), (of_b, maps_b) = (read_face(fits / case.stem) for case in (a, b))
     photo = np.asarray(Image.open(b).convert("RGB"), np.float32) / 255
     row: dict = {"maps of": a.stem, "light of": b.stem}
     faces = {
@@ -115,30 +116,19 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(1 / max(np.mean((a - b) ** 2), 1e-10)))
 
 
-def read_material(folder: Path) -> Material:
-    """The maps in a face's folder; colours and vectors as 8-bit RGB, factors as grey. Missing ones are constant."""
-    albedo = read(folder / "albedo.png", "RGB")
-    side = albedo.shape[0]
-
-    def other(name: str, mode: str, constant: Float[np.ndarray, "*S"]) -> np.ndarray:
-        path = folder / f"{name}.png"
-        return read(path, mode, side) if path.is_file() else np.broadcast_to(constant, (side, side, *constant.shape))
-
-    normal = 2 * other("normal", "RGB", np.array([0.5, 0.5, 1.0])) - 1
-    parts = (
-        albedo,
-        normal / np.linalg.norm(normal, axis=-1, keepdims=True),
-        other("roughness", "L", np.array(ROUGHNESS)),
-        other("specular", "L", np.array(SPECULAR)),
-        np.ones((side, side)),
-    )
-    return jax.tree.map(lambda part: jnp.asarray(part, jnp.float32), Material(*parts))  # type: ignore[arg-type]
+def read_face(folder: Path) -> tuple[FaceParams, Material]:
+    """A fitted face with the light that was solved for its maps; without maps, its albedo and the fit's own light."""
+    params = load_params(folder / "params.npz").params
+    if has_maps(folder):
+        light = json.loads((folder / "summary.json").read_text())["maps"]["light"]
+        return replace(params, light=jnp.asarray(light, jnp.float32)), as_arrays(load_material(folder)[0])
+    albedo = np.asarray(Image.open(folder / "albedo.png").convert("RGB"), np.float32) / 255
+    one = np.ones(albedo.shape[:2])
+    return params, as_arrays(Material(albedo, one[..., None] * np.array([0.0, 0.0, 1.0]), one, 0 * one, one))  # type: ignore[arg-type]
 
 
-def read(path: Path, mode: str, side: int | None = None) -> np.ndarray:
-    image = Image.open(path).convert(mode)
-    image = image if side is None or image.width == side else image.resize((side, side), Image.Resampling.BILINEAR)
-    return np.asarray(image, np.float32) / 255
+def as_arrays(material: Material) -> Material:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), material)
 
 
 if __name__ == "__main__":

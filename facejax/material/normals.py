@@ -122,5 +122,5 @@ def normals_from_height(height: Float[Array, "T S"], texel: Float[Array, " 2"]) 
       height: mm above the surface, row 0 on top.
       texel: width and height of a texel on the surface, mm.
     """
-    rows, columns = (jnp.gradient(height, axis=axis) for axis in (0, 1))
+    rows, columns = jnp.gradient(height)
     return safe_normalize(jnp.stack([-columns / texel[0], rows / texel[1], jnp.ones_like(height)], axis=-1))
