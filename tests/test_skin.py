@@ -15,13 +15,36 @@ from facejax.lighting import linear_to_srgb, rgb_to_lab, sh_basis, srgb_to_linea
 from facejax.nets.skin_translator import (
     SkinTranslation,
     SkinTranslatorConfig,
+    apply_skin_tone,
     apply_skin_translator,
     init_skin_translator,
 )
 from facejax.regression.dense import DenseSight
 from facejax.skin import skin_maps, skin_tools
-from facejax.skin.sight import CHANNELS, OF_SCENE, SCENE, USUAL, describe_scene, seen_texels, skin_sight, texel_normals
-from facejax.skin.training import SkinRecipe, SkinTruth, init_skin_state, skin_losses, skin_step
+from facejax.skin.sight import (
+    CHANNELS,
+    FACTS,
+    OF_SCENE,
+    PICTURE,
+    QUANTILES,
+    SCENE,
+    USUAL,
+    describe_scene,
+    seen_texels,
+    skin_sight,
+    texel_normals,
+    tone_facts,
+)
+from facejax.skin.training import (
+    SkinRecipe,
+    SkinTruth,
+    ToneRecipe,
+    init_skin_state,
+    skin_losses,
+    skin_step,
+    tone_distance,
+    train_tone,
+)
 from facejax.skin.translator import ASSET, load_translator
 from facejax.synthetic.labels import CLASS, CLASSES
 from facejax.synthetic.skin_picture import photograph_skin
@@ -52,7 +75,7 @@ def test_the_light_is_found_and_divided_out():
     color = linear_to_srgb(srgb_to_linear(albedo) * (sh_basis(normals) @ light))
     assert color.min() > 0 and color.max() < 0.98
     seen = jnp.ones((64, 64))
-    sight = skin_sight(color, seen, normals, jnp.zeros(SCENE - 3), albedo, plain_texels(64))
+    sight = skin_sight(color, seen, normals, jnp.zeros(PICTURE), albedo, plain_texels(64))
     ratio = np.asarray(sight.relative / srgb_to_linear(albedo))
     # One gain per channel is left. The ridge keeps the last percent.
     assert np.all(ratio.std(axis=(0, 1)) < 0.02 * ratio.mean(axis=(0, 1)))
@@ -68,7 +91,7 @@ def test_a_highlight_and_what_is_hidden_do_not_change_the_light():
     color = linear_to_srgb(srgb_to_linear(albedo) * (sh_basis(normals) @ uniform_light(0.8)))
     spotted = color.at[10:20, 10:20].set(1.0).at[40:, :].set(0.1)
     seen = jnp.ones((64, 64)).at[40:].set(0.0)
-    sight = skin_sight(spotted, seen, normals, jnp.zeros(SCENE - 3), albedo, plain_texels(64))
+    sight = skin_sight(spotted, seen, normals, jnp.zeros(PICTURE), albedo, plain_texels(64))
     clean = np.asarray(sight.relative)[:8]
     assert clean.std() < 0.01 * clean.mean()
     assert np.all(np.asarray(sight.relative)[40:] == 0)
@@ -80,7 +103,7 @@ def test_maps_hold_the_other_side_and_the_place():
         jnp.asarray(rng.random((32, 32, 3)), jnp.float32),
         jnp.asarray(rng.random((32, 32)) > 0.3, jnp.float32),
     )
-    sight = skin_sight(color, seen, jnp.asarray(ball(32)), jnp.zeros(SCENE - 3), 0.5 + 0 * color, plain_texels(32))
+    sight = skin_sight(color, seen, jnp.asarray(ball(32)), jnp.zeros(PICTURE), 0.5 + 0 * color, plain_texels(32))
     maps = np.asarray(sight.maps)
     assert maps.shape == (32, 32, CHANNELS)
     np.testing.assert_array_equal(maps[..., :3], np.asarray(color * seen[..., None]))
@@ -130,12 +153,12 @@ def test_normals_of_the_mean_face_at_its_texels():
 TONE = jnp.log(jnp.array([0.36, 0.2, 0.15]))
 
 
-def losses_of(albedo, truth, weight, tone=TONE):
+def losses_of(albedo, truth, weight):
     count = len(albedo)
     gloss, tones = jnp.full((count, *albedo.shape[1:3], 2), 0.5), jnp.broadcast_to(TONE, (count, 3))
     relative = srgb_to_linear(albedo) / jnp.exp(tones)[:, None, None]
     error = jnp.full(albedo.shape[:3], -3.0)
-    output = SkinTranslation(relative, jnp.broadcast_to(tone, (count, 3)), error, gloss[..., 0], gloss[..., 1])
+    output = SkinTranslation(relative, error, gloss[..., 0], gloss[..., 1])
     return skin_losses(output, SkinTruth(truth, tones, gloss, weight))
 
 
@@ -147,7 +170,6 @@ def test_losses_vanish_at_the_truth_and_ignore_what_does_not_count():
     terms = losses_of(other, truth, weight)
     for name in ("albedo", "edges", "gloss"):
         assert float(terms[name]) == pytest.approx(0.0, abs=1e-5)
-    assert float(terms["tone"]) < 1e-4
 
 
 def test_a_constant_error_costs_itself_at_every_level():
@@ -158,20 +180,44 @@ def test_a_constant_error_costs_itself_at_every_level():
     assert float(terms["psnr"]) == pytest.approx(-20 * np.log10(0.02), abs=0.02)
 
 
-def test_a_wrong_tone_costs_its_distance_and_nothing_else():
-    truth = jnp.full((1, 64, 64, 3), 0.5)
-    terms = losses_of(truth, truth, jnp.ones((1, 64, 64)), tone=TONE + 0.2)
+def test_a_wrong_tone_costs_its_distance():
     colors = [rgb_to_lab(linear_to_srgb(np.exp(np.asarray(tone, np.float64)))) for tone in (TONE, TONE + 0.2)]
-    assert float(terms["tone"]) == pytest.approx(np.linalg.norm(colors[0] - colors[1]), rel=1e-3)
-    assert float(terms["albedo"]) == pytest.approx(0.0, abs=1e-5)
+    found = tone_distance(TONE[None] + 0.2, TONE[None])
+    assert float(found[0]) == pytest.approx(np.linalg.norm(colors[0] - colors[1]), rel=1e-3)
+
+
+def test_the_tone_is_learnt_from_facts():
+    rng = np.random.default_rng(6)
+    facts = jnp.asarray(rng.normal(size=(400, FACTS)), jnp.float32)
+    tones = TONE[None] + 0.2 * facts[:, :3] - 0.1 * facts[:, 3:4]
+    config, recipe = SkinTranslatorConfig(), ToneRecipe(steps=300, batch=64, drop=0.1)
+    weights = jax.jit(lambda *data: train_tone(config, recipe, *data))(facts[:300], tones[:300])
+    held_out = tone_distance(apply_skin_tone(config, weights, facts[300:]), tones[300:])
+    plain = tone_distance(jnp.broadcast_to(tones[:300].mean(axis=0), (100, 3)), tones[300:])
+    assert float(held_out.mean()) < 0.4 * float(plain.mean())
+
+
+def test_the_facts_are_those_of_the_texels_that_are_seen():
+    rng = np.random.default_rng(7)
+    color = rng.uniform(0.1, 0.9, (32, 32, 3)).astype(np.float32)
+    seen = (rng.random((32, 32)) > 0.4).astype(np.float32)
+    normals, picture = ball(32), np.arange(PICTURE, dtype=np.float32)
+    facts = np.asarray(tone_facts(jnp.asarray(color), jnp.asarray(seen), jnp.asarray(normals), jnp.asarray(picture)))
+    known = srgb_to_linear(color[::4, ::4][seen[::4, ::4] > 0.5].astype(np.float64))
+    np.testing.assert_array_equal(facts[:PICTURE], picture)
+    np.testing.assert_allclose(facts[PICTURE : PICTURE + 3], np.log(known.mean(axis=0) + 0.003), atol=2e-3)
+    levels = np.log(np.quantile(known, QUANTILES, axis=0) + 0.003)
+    np.testing.assert_allclose(facts[PICTURE + 3 : -2], levels.ravel(), atol=1e-3)
+    dark = np.asarray(tone_facts(jnp.asarray(color), jnp.zeros((32, 32)), jnp.asarray(normals), jnp.asarray(picture)))
+    assert np.all(np.isfinite(dark))
 
 
 def test_the_albedo_is_the_tone_times_the_variation():
     relative = jnp.full((1, 4, 4, 3), 0.5)
     gloss = jnp.zeros((1, 4, 4))
-    output = SkinTranslation(relative, TONE[None], gloss, gloss, gloss)
+    output = SkinTranslation(relative, gloss, gloss, gloss)
     expected = linear_to_srgb(np.broadcast_to(0.5 * np.exp(np.asarray(TONE)), (1, 4, 4, 3)))
-    np.testing.assert_allclose(np.asarray(output.albedo()), expected, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(output.albedo(TONE[None])), expected, rtol=1e-5)
 
 
 def test_the_untrained_network_passes_the_photograph_through():
@@ -193,7 +239,7 @@ def test_steps_lower_the_loss():
     truth = jnp.broadcast_to(jnp.array([0.7, 0.5, 0.4]), (2, 64, 64, 3))
     color = jnp.clip(truth * jnp.asarray(rng.uniform(0.5, 0.9, (2, 64, 64, 1)), jnp.float32), 0, 1)
     normals, texels = jnp.asarray(ball(64)), plain_texels(64)
-    see = lambda one: skin_sight(one, jnp.ones((64, 64)), normals, jnp.zeros(SCENE - 3), truth[0], texels)  # noqa: E731
+    see = lambda one: skin_sight(one, jnp.ones((64, 64)), normals, jnp.zeros(PICTURE), truth[0], texels)  # noqa: E731
     sight = jax.vmap(see)(color)
     state = init_skin_state(SMALL, recipe, jax.random.key(0))
     tone = jnp.log(srgb_to_linear(truth[:, 0, 0]))
@@ -202,15 +248,16 @@ def test_steps_lower_the_loss():
     seen = []
     for _ in range(60):
         state, terms = step(state)
-        seen.append((float(terms["albedo"]), float(terms["tone"])))
-    assert seen[-1][0] < 0.5 * seen[0][0] and seen[-1][1] < 0.5 * seen[0][1]
+        seen.append(float(terms["albedo"]))
+    assert seen[-1] < 0.5 * seen[0]
 
 
 def test_the_shipped_translator_loads_and_is_small():
     network = load_translator()
     size = sum(path.stat().st_size for path in ASSET.rglob("*") if path.is_file())
     assert size < 8e6
-    assert network.config.channels == CHANNELS and network.config.scene == SCENE
+    sizes = network.config.channels, network.config.scene, network.config.facts
+    assert sizes == (CHANNELS, SCENE, FACTS)
 
 
 def test_an_open_sky_lights_all_sides_alike():

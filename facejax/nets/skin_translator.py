@@ -4,9 +4,9 @@ A U-Net (Ronneberger et al., MICCAI 2015) of the regressor's blocks (`facejax.ne
 (Lattas et al., CVPR 2020) and AvatarMe++ do, on the texture that a fit has unwrapped, with the normals beside the
 colours. It answers two questions apart. How do the skin's colours vary over the head? There it changes the photograph's
 colours by gains in linear light, and paints where it does not trust them; so the photograph's detail passes through
-without being drawn again. And what is the skin's tone? That follows from the whole texture and from numbers about the
-picture, as TRUST (Feng et al., ECCV 2022) uses the scene to tell the skin's tone from the light's. The same numbers
-scale the deepest features (FiLM, Perez et al., AAAI 2018).
+without being drawn again. And what is the skin's tone? That follows from numbers about the texture and the whole
+picture, by a small network of its own, as TRUST (Feng et al., ECCV 2022) uses the scene to tell skin from light. Some
+of these numbers also scale the U-Net's deepest features (FiLM, Perez et al., AAAI 2018).
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from facejax.lighting import linear_to_srgb
 from facejax.nets.dense import _depth_to_space
 from facejax.nets.encoder import _Block, _Conv, _relu, _space_to_depth
 
-USUAL_TONE = np.log(np.array([0.36, 0.19, 0.13], np.float32))  # what the tone is corrected from
+USUAL_TONE = np.log(np.array([0.36, 0.19, 0.13], np.float32))  # of an untrained network
 CELL = 4  # texels along a side that the first layer takes as one
 _NUMBERS = 10  # of a texel: gain (3), painted colour (3), share, expected error, roughness, specular
 
@@ -37,20 +37,20 @@ class SkinTranslatorConfig:
     widths: tuple[int, ...] = (48, 80, 128, 192, 160)  # channels at a quarter, an eighth, ... of the side
     blocks: tuple[int, ...] = (0, 1, 2, 2, 1)
     back: tuple[int, ...] = (48, 72, 112, 144)  # on the way back, at a quarter, an eighth, ...
+    facts: int = 55  # numbers from which the tone follows
+    hidden: tuple[int, ...] = (96, 96)  # of the tone's network
 
 
 class SkinTranslation(NamedTuple):
     """The maps of the skin. Leaves may have other leading axes than the network's batch."""
 
     relative: Float[Array, "*N S S 3"]  # linear colours over the tone's
-    tone: Float[Array, "*N 3"]  # log of the face's mean linear colour
     log_error: Float[Array, "*N S S"]  # log of the expected mean absolute error of the albedo, display values
     roughness: Float[Array, "*N S S"]
     specular: Float[Array, "*N S S"]  # reflectance at normal incidence, in units of 0.08
 
-    def albedo(self, tone: Float[Array, "*N 3"] | None = None) -> Float[Array, "*N S S 3"]:
-        """Display values, with the tone or another one."""
-        tone = self.tone if tone is None else tone
+    def albedo(self, tone: Float[Array, "*N 3"]) -> Float[Array, "*N S S 3"]:
+        """Display values of a skin of this tone: the log of the face's mean linear colour, see `apply_skin_tone`."""
         return linear_to_srgb(jnp.clip(self.relative * jnp.exp(tone)[..., None, None, :], 1e-4, 1.0))
 
 
@@ -100,8 +100,6 @@ class _Translator(nn.Module):
             if level >= 2:
                 x = _told(x, told, f"scene{level}")
             levels.append(x)
-        whole = jnp.concatenate([jnp.mean(_relu(x), axis=(1, 2)), told], axis=-1)
-        tone = nn.Dense(3, kernel_init=nn.initializers.zeros, name="tone")(nn.relu(nn.Dense(128, name="whole")(whole)))
         for width, skip in zip(reversed(config.back), reversed(levels[:-1]), strict=True):
             up = _Conv(width, kernel=1)(_relu(x))
             up = jnp.repeat(jnp.repeat(up, 2, axis=1), 2, axis=2)
@@ -115,11 +113,50 @@ class _Translator(nn.Module):
         share = jax.nn.sigmoid(share + 2.0) * seen[..., None]
         return (
             drawn + share * (lit - drawn),
-            tone + jnp.asarray(USUAL_TONE)[None],
             jnp.clip(error[..., 0], -3.0, 3.0) - 3.0,
             jax.nn.sigmoid(rough[..., 0]),
             jax.nn.sigmoid(shine[..., 0]),
         )
+
+
+def init_skin_tone(config: SkinTranslatorConfig, facts: Float[Array, "N K"], key: Key[Array, ""]) -> Any:
+    """A plain tree of parameters, with the mean and spread of some examples' facts. Untrained: a usual tone."""
+    weights = _Tone(config).init(key, facts[:1])["params"]
+    return {"mean": jnp.mean(facts, axis=0), "spread": jnp.std(facts, axis=0) + 1e-3, "layers": weights}
+
+
+def apply_skin_tone(
+    config: SkinTranslatorConfig,
+    params: Any,
+    facts: Float[Array, "N K"],
+    *,
+    drop: float = 0.0,
+    key: Key[Array, ""] | None = None,
+) -> Float[Array, "N 3"]:
+    """The logarithm of the face's mean linear colour. Pure.
+
+    Args:
+      config: sizes.
+      params: of `init_skin_tone`.
+      facts: what is known of the picture, see facejax.skin.sight.tone_facts.
+      drop: share of the hidden numbers that is left out, in training.
+      key: for those.
+    """
+    facts = (facts - params["mean"][None]) / params["spread"][None]
+    return _Tone(config, drop).apply(  # type: ignore[return-value]
+        {"params": params["layers"]}, facts, rngs=None if key is None else {"dropout": key}
+    )
+
+
+class _Tone(nn.Module):
+    config: SkinTranslatorConfig
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        for width in self.config.hidden:
+            x = nn.Dropout(self.drop, deterministic=self.drop == 0.0)(nn.relu(nn.Dense(width)(x)))
+        return nn.Dense(3, kernel_init=nn.initializers.zeros)(x) + jnp.asarray(USUAL_TONE)[None]
 
 
 def _told(x, told, name: str):

@@ -148,6 +148,7 @@ class _Seen(NamedTuple):
     small_color: Float[Array, "s s 3"]  # of the photograph
     small_seen: Float[Array, "s s"]
     skin: SkinTranslation
+    tone: Float[Array, " 3"]
     trust: Float[Array, "s s"]
     understood: Bool[Array, ""]
 
@@ -162,8 +163,8 @@ def _maps(
     everything: Bool[Array, ""],
 ) -> SkinMaps:
     found = jax.lax.map(lambda one: _look(model, *one, tools, everything), (params, cuts, landmarks))
-    skin, trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
-    albedo = skin.albedo()
+    (skin, tone), trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
+    albedo = skin.albedo(tone)
     view, layer = _paste(found, albedo, size)
     detailed = add_detail(albedo, trust, view, tools.layout, tools.grain)
     gloss = _enlarge(jnp.stack([skin.roughness, skin.specular], axis=-1), size)
@@ -196,19 +197,19 @@ def _look(
     small_seen = _shrink(seen[..., None], count)
     color = _shrink(view.color * seen[..., None], count) / jnp.maximum(small_seen, 1e-3)
     normals, scene = texel_normals(model, params, tools.small), describe_scene(picture, sight)
-    skin = translate(tools.translator, skin_sight(color, small_seen[..., 0], normals, scene, tools.mean, tools.small))
+    told = skin_sight(color, small_seen[..., 0], normals, scene, tools.mean, tools.small)
+    skin, tone = translate(tools.translator, told)
     trust = jnp.exp(-jnp.exp(skin.log_error) / DOUBT)
-    return _Seen(view, seen, color, small_seen[..., 0], skin, trust, understood)
+    return _Seen(view, seen, color, small_seen[..., 0], skin, tone, trust, understood)
 
 
-def _fuse(found: _Seen) -> SkinTranslation:
+def _fuse(found: _Seen) -> tuple[SkinTranslation, Float[Array, " 3"]]:
     """The mean of several answers, weighted by trust where the photographs show the skin."""
     weight = found.trust * found.small_seen + 0.02 * found.trust + 1e-6
     whole = jnp.sum(weight, axis=(1, 2))
     weight, whole = weight / jnp.sum(weight, axis=0, keepdims=True), whole / jnp.sum(whole)
     mean = lambda x: jnp.einsum("vhw,vhw...->hw...", weight, x)  # noqa: E731
-    each = found.skin._replace(tone=found.skin.tone[:, None, None] + jnp.zeros_like(found.skin.relative))
-    return SkinTranslation(*(mean(leaf) for leaf in each))._replace(tone=whole @ found.skin.tone)
+    return SkinTranslation(*(mean(leaf) for leaf in found.skin)), whole @ found.tone
 
 
 def _paste(found: _Seen, albedo: Float[Array, "s s 3"], size: int) -> tuple[View, PhotoLayer]:

@@ -22,7 +22,10 @@ RIDGE = np.array([1e-3, *[1e-2] * 3, *[5e-2] * 5], np.float32)  # a share of the
 USUAL = 0.3  # linear value that the mean has in the network's maps
 FLOOR = 0.25  # shading is divided out down to this share of its mean
 OF_SCENE = ("skin", "hair", "background", "clothes", "eyes", "inner mouth", "lips", "headwear")
-SCENE = 4 * len(OF_SCENE) + 6  # numbers about the picture
+PICTURE = 4 * len(OF_SCENE) + 3  # numbers about the picture
+SCENE = PICTURE + 3  # with the mean colour of the texture
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+FACTS = PICTURE + 3 * (1 + len(QUANTILES)) + 2  # numbers from which the tone follows
 CHANNELS = 18  # numbers of a texel
 
 
@@ -30,7 +33,8 @@ class SkinSight(NamedTuple):
     """One face; leaves may carry leading batch axes."""
 
     maps: Float[Array, "*B S S C"]
-    scene: Float[Array, "*B K"]
+    scene: Float[Array, "*B J"]
+    facts: Float[Array, "*B K"]  # see `tone_facts`
     relative: Float[Array, "*B S S 3"]  # linear, over its mean: the photograph without the light of nine harmonics
     seen: Float[Array, "*B S S"]  # how much of each texel the photograph shows of the person's own surface
 
@@ -39,7 +43,7 @@ def skin_sight(
     color: Float[Array, "S S 3"],
     seen: Float[Array, "S S"],
     normal: Float[Array, "S S 3"],
-    scene: Float[Array, " J"],
+    picture: Float[Array, " I"],
     mean_albedo: Float[Array, "S S 3"],
     texels: Texels,
 ) -> SkinSight:
@@ -53,7 +57,7 @@ def skin_sight(
       color: the photograph in the layout, display values.
       seen: how much of each texel it shows of the person's own surface.
       normal: of the fitted face at the texels, camera space.
-      scene: of `describe_scene`.
+      picture: of `describe_scene`.
       mean_albedo: of the model, display values.
       texels: of the layout.
     """
@@ -62,7 +66,8 @@ def skin_sight(
     mean = total / (jnp.sum(seen) + 1e-2)
     relative = even / jnp.maximum(mean, 0.003)[None, None] * seen[..., None]
     even = linear_to_srgb(jnp.clip(USUAL * relative, 0.0, 1.0))
-    scene = jnp.concatenate([scene, jnp.log(mean + 0.003)])
+    scene = jnp.concatenate([picture, jnp.log(mean + 0.003)])
+    facts = tone_facts(color, seen, normal, picture)
     color = color * seen[..., None]
     side = color.shape[0]
     line = (jnp.arange(side, dtype=color.dtype) + 0.5) / side * 2 - 1
@@ -70,7 +75,7 @@ def skin_sight(
     other, other_seen = even[:, ::-1], seen[:, ::-1]
     planes = [color, seen[..., None], normal, even, other, other_seen[..., None], u[..., None], v[..., None]]
     planes += [jnp.abs(u)[..., None], texels.covered[..., None].astype(color.dtype)]
-    return SkinSight(jnp.concatenate(planes, axis=-1), scene, relative, seen)
+    return SkinSight(jnp.concatenate(planes, axis=-1), scene, facts, relative, seen)
 
 
 def _shading(
@@ -107,6 +112,27 @@ def _shading(
     return jnp.where(mean > 1e-3, (sh_basis(normal) @ light) / jnp.maximum(mean, 1e-3), 1.0)
 
 
+def tone_facts(
+    color: Float[Array, "S S 3"], seen: Float[Array, "S S"], normal: Float[Array, "S S 3"], picture: Float[Array, " I"]
+) -> Float[Array, " K"]:
+    """What the tone of a skin is told from, as one row of numbers.
+
+    The description of the picture; the mean and five quantiles of the colours of the face's texels, as logarithms; how
+    far the face that is seen is turned, and how much of it is seen.
+
+    Args:
+      color, seen, normal, picture: as for `skin_sight`.
+    """
+    some = (slice(None, None, STEP), slice(None, None, STEP))
+    linear, share, depth = srgb_to_linear(color[some]), seen[some], normal[some][..., 2]
+    count = jnp.sum(share) + 1e-2
+    mean = jnp.einsum("hw,hwc->c", share, linear) / count
+    known = jnp.where(share[..., None] > 0.5, linear, jnp.nan).reshape(-1, 3)
+    levels = jnp.nanquantile(known, jnp.asarray(QUANTILES, known.dtype), axis=0).reshape(-1)
+    logs = jnp.log(jnp.concatenate([mean, jnp.where(jnp.isfinite(levels), levels, 0.01)]) + 0.003)
+    return jnp.concatenate([picture, logs, (jnp.sum(depth * share) / count)[None], jnp.sqrt(jnp.mean(share))[None]])
+
+
 def texel_normals(model: FaceModel, params: FaceParams, texels: Texels) -> Float[Array, "S S 3"]:
     """The normals of a fitted face at the texels, camera space; 0 off the layout."""
     vertices = to_camera(params.pose, decode(model, params))
@@ -123,7 +149,7 @@ def seen_texels(view: View) -> Float[Array, "S S"]:
     return view.valid if view.shown is None else view.valid * view.shown
 
 
-def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[Array, " J"]:
+def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[Array, " I"]:
     """Numbers that tell light from skin: mean log colour and share of what else is seen, and the picture's white.
 
     Of eyes and inner mouth the brighter part counts: sclera and teeth are nearly neutral.
