@@ -29,7 +29,7 @@ from facejax.api import FitResult, RegressResult, join
 from facejax.evaluation.normalized_error import nme
 from facejax.evaluation.surface import aligned_vertex_distance
 from facejax.export import versions, write_summary, write_text
-from facejax.export.fitted import fit_pictures
+from facejax.export.overlay import fit_pictures
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT, GAR, Ingredients, Recipe

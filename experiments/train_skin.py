@@ -3,8 +3,9 @@
     python experiments/make_texture_set.py --data DATA --out MAPS --size 256 --count 2400 --seed 25 --without ...
     python experiments/train_skin.py render --maps MAPS --pool POOL --shards 80 [--first 0] [--stride 1]
     python experiments/train_skin.py train --maps MAPS --pool POOL --out RUN      # resumes exactly after a kill
-    python experiments/train_skin.py measure --maps MAPS --pool POOL --checkpoint RUN/skin
+    python experiments/train_skin.py tone --maps MAPS --pool POOL --out RUN       # a minute
     python experiments/train_skin.py ship --run RUN                               # into facejax/assets/skin
+    python experiments/train_skin.py measure --maps MAPS --pool POOL
 
 A pair is one random person, who wears one map of the set, in one picture; a fit to noisy landmarks unwraps that picture
 as it would a photograph. The pool's last two files are held out: training never reads them.
@@ -31,12 +32,22 @@ from facejax.checkpoints import TrainingStore, load, save
 from facejax.face_model import FaceModel, own_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting.landmarks import FaceStart, box_size, fit_landmarks
-from facejax.nets.skin_translator import SkinTranslatorConfig, apply_skin_translator
+from facejax.lighting import linear_to_srgb, srgb_to_linear
+from facejax.nets.skin_translator import SkinTranslatorConfig, apply_skin_tone, apply_skin_translator
 from facejax.programs import jit
 from facejax.regression.dense import DenseNetwork, head_up, load_dense, see_dense, shows_face
 from facejax.regression.training import State
 from facejax.skin.sight import SkinSight, describe_scene, seen_texels, skin_sight, texel_normals
-from facejax.skin.training import SkinRecipe, SkinTruth, init_skin_state, skin_losses, skin_step
+from facejax.skin.training import (
+    SkinRecipe,
+    SkinTruth,
+    ToneRecipe,
+    init_skin_state,
+    skin_losses,
+    skin_step,
+    tone_distance,
+    train_tone,
+)
 from facejax.skin.translator import ASSET, SCHEMA, VERSION, load_translator
 from facejax.synthetic.fields import normal
 from facejax.synthetic.generate import Generator
@@ -48,6 +59,8 @@ from facejax.unwrap.photos import Layout, face_layout
 
 SHARD = 128  # pairs per file
 HELD_OUT = 2  # files of the pool
+MAPS, TONE = "facejax.skin.maps", "facejax.skin.tone"  # schemas of a run's networks
+ABOUT = ("config", "recipe", "steps", "held_out")
 SIZE = 256  # pixels of a picture, and texels of its texture
 GENERATOR = Generator(
     people=People(frontal=0.6, yaw=(22.0, 75.0), pitch=(3.0, 9.0), roll=8.0, box=(0.48, 0.62)),
@@ -81,11 +94,21 @@ class Train:
     maps: Path
     pool: Path
     out: Path
-    """folder of the run: state/, skin/, logs/"""
+    """folder of the run: state/, maps/, logs/"""
     steps: int | None = None
     """another length than the recipe's"""
     batch: int | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Tone:
+    """Train the network that tells the tone."""
+
+    maps: Path
+    pool: Path
+    out: Path
+    """folder of the run: tone/"""
 
 
 @dataclass(frozen=True)
@@ -99,16 +122,16 @@ class Measure:
 
 @dataclass(frozen=True)
 class Ship:
-    """Copy a run's checkpoint to where facejax loads it from."""
+    """Join a run's two networks where facejax loads them from."""
 
     run: Path
 
 
 def main() -> None:
-    commands = {"render": Render, "train": Train, "measure": Measure, "ship": Ship}
+    commands = {"render": Render, "train": Train, "tone": Tone, "measure": Measure, "ship": Ship}
     kinds: Any = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
-    command = tyro.cli(kinds[0] | kinds[1] | kinds[2] | kinds[3], description=__doc__)
-    {Render: render, Train: run, Measure: measure, Ship: ship}[type(command)](command)
+    command = tyro.cli(kinds[0] | kinds[1] | kinds[2] | kinds[3] | kinds[4], description=__doc__)
+    {Render: render, Train: run, Tone: tone, Measure: measure, Ship: ship}[type(command)](command)
 
 
 class Pair(NamedTuple):
@@ -228,7 +251,9 @@ def to_example(frame: Frame, pair: Pair, albedo: UInt8[Array, "T T 3"], flip: An
     normals = turned(pair.normal / jnp.float32(127)) * jnp.where(flip, jnp.array([-1.0, 1.0, 1.0]), 1.0)
     sight = skin_sight(turned(color), turned(seen), normals, pair.scene, frame.mean, texels)
     weight = 0.05 + texels.covered * (0.25 + 0.5 * regions.skin + 0.75 * regions.face)
-    return sight, SkinTruth(turned(truth), turned(gloss), weight)
+    linear = srgb_to_linear(truth)
+    tone = jnp.log(jnp.einsum("hw,hwc->c", regions.face, linear) / jnp.sum(regions.face))
+    return sight, SkinTruth(turned(truth), tone, turned(gloss), weight)
 
 
 def run(command: Train) -> None:
@@ -252,17 +277,39 @@ def run(command: Train) -> None:
         log=TensorBoardLog(command.out / "logs"),
         log_every=25,
         save_every=250,
-        saved=lambda state: export(command.out / "skin", state, config, recipe, pairs.maps.plan.without),
-        shown=("albedo", "tone", "psnr"),
+        saved=lambda state: export(command.out / "maps", state, config, recipe, pairs.maps.plan.without),
+        shown=("albedo", "psnr"),
     )
 
 
 def export(
     path: Path, state: State, config: SkinTranslatorConfig, recipe: SkinRecipe, without: tuple[str, ...]
 ) -> None:
-    """The averaged weights in 16 bits."""
+    """The averaged weights."""
     about = {"config": asdict(config), "recipe": recipe.name, "steps": int(state.step), "held_out": list(without)}
-    save(path, jax.device_get(state.average), schema=SCHEMA, version=VERSION, half=True, **about)
+    save(path, jax.device_get(state.average), schema=MAPS, version=VERSION, **about)
+
+
+def tone(command: Tone) -> None:
+    pairs, frame, config = Pairs(command.maps, command.pool, held_out=False), make_frame(), SkinTranslatorConfig()
+    facts, tones = all_facts(pairs, frame)
+    found = jax.device_get(jit(lambda *data: train_tone(config, ToneRecipe(), *data))(facts, tones))
+    save(command.out / "tone", found, schema=TONE, version=VERSION, examples=len(facts))
+
+
+def all_facts(pairs: Pairs, frame: Frame) -> tuple[Float[Array, "N K"], Float[Array, "N 3"]]:
+    """What the tone is told from, and the true tone, of all pairs."""
+
+    @jit
+    def some(frame, *batch):
+        sight, truth = jax.vmap(partial(to_example, frame))(*batch)
+        return sight.facts, truth.tone
+
+    found = []
+    for start in tqdm(range(0, len(pairs), 16), unit="batch"):
+        found.append(jax.device_get(some(frame, *pairs.rows(np.arange(start, start + 16)), jnp.zeros(16, bool))))
+    facts, tones = (jnp.asarray(np.concatenate(part)) for part in zip(*found, strict=True))
+    return facts, tones
 
 
 def measure(command: Measure) -> None:
@@ -272,12 +319,16 @@ def measure(command: Measure) -> None:
     @jit
     def look(frame, weights, *batch):
         sight, truth = jax.vmap(partial(to_example, frame))(*batch)
-        return skin_losses(apply_skin_translator(network.config, weights, *sight), truth), plain(sight, truth)
+        said = sight.maps, sight.scene, sight.relative, sight.seen
+        terms = skin_losses(apply_skin_translator(network.config, weights["maps"], *said), truth)
+        told = apply_skin_tone(network.config, weights["tone"], sight.facts)
+        return terms | {"tone": jnp.mean(tone_distance(told, truth.tone))}, plain(sight, truth)
 
     def plain(sight: SkinSight, truth: SkinTruth):
-        """How far the even photograph is from the truth, where it is seen."""
+        """How far the photograph without nine harmonics of light is from the truth, with the true tone, where seen."""
         weight = truth.weight * sight.seen
-        return jnp.sum(jnp.abs(sight.even - truth.albedo) * weight[..., None]) / jnp.sum(3 * weight)
+        even = linear_to_srgb(jnp.clip(sight.relative * jnp.exp(truth.tone)[:, None, None], 1e-4, 1.0))
+        return jnp.sum(jnp.abs(even - truth.albedo) * weight[..., None]) / jnp.sum(3 * weight)
 
     terms, plains = [], []
     for start in range(0, len(pairs), 16):
@@ -291,11 +342,12 @@ def measure(command: Measure) -> None:
 
 
 def ship(command: Ship) -> None:
-    source = command.run / "skin"
-    load(source, schema=SCHEMA, version=VERSION)  # check that it loads before it replaces anything
+    maps, about = load(command.run / "maps", schema=MAPS, version=VERSION)
+    told, _ = load(command.run / "tone", schema=TONE, version=VERSION)
     if ASSET.exists():
         shutil.rmtree(ASSET)
-    shutil.copytree(source, ASSET)
+    both = {"maps": maps, "tone": told}
+    save(ASSET, both, schema=SCHEMA, version=VERSION, half=True, **{name: about[name] for name in ABOUT})
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ in docs/conventions.md.
 """
 
 from facejax.api import FitResult as FitResult
-from facejax.api import LoadedFace as LoadedFace
 from facejax.api import RegressResult as RegressResult
 from facejax.api import fit as fit
-from facejax.api import load_face as load_face
 from facejax.api import regress as regress
 from facejax.appearance import Appearance as Appearance
+from facejax.export.load import LoadedFace as LoadedFace
+from facejax.export.load import load_face as load_face
+from facejax.export.material import load_material as load_material
 from facejax.face_model import FaceModel as FaceModel
 from facejax.face_model import FaceParams as FaceParams
 from facejax.face_model import MorphableModel as MorphableModel

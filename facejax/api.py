@@ -3,35 +3,34 @@
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
-from facejax.appearance import Appearance, block_count, own_appearance, split_blocks
+from facejax.appearance import Appearance
 from facejax.camera import quaternion_to_euler
 from facejax.evaluation.normalized_error import nme
-from facejax.export.fitted import FILES, File, write_fitted_face
-from facejax.export.params import load_params
+from facejax.export.fitted import COLORED, FILES, File, write_fitted_face
+from facejax.export.material import Look
 from facejax.export.regressed import save_regression
 from facejax.export.stages import write_stages
 from facejax.face_model import FaceModel, FaceParams
-from facejax.face_model.load import load_face_model
 from facejax.fitting import TERMS, FaceStart, FittedFaces, Ingredients, Recipe, Scene, Term, fit_batches, share_focal
 from facejax.fitting.crops import one_each, prepare_crop, stack_crops
 from facejax.fitting.face_data import PhotoData, check_data
-from facejax.fitting.ingredients import LINEAR as OWN
 from facejax.fitting.landmark_check import check_landmarks, mean_landmarks
-from facejax.generative_renderer import GenerativeRenderer
 from facejax.images.lens import Lens
 from facejax.images.read import as_photo, read_with_lens
-from facejax.ingredients import Sources, ingredients_for, make_appearance, recipe_for
+from facejax.ingredients import ingredients_for, recipe_for
+from facejax.material import Material, PhotoLayer
 from facejax.regression.candidates import SURE_CONFIDENCE
 from facejax.regression.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regression.regressor import Regression, Regressor, load_regressor
-from facejax.texture import TextureDecoder
+from facejax.skin import has_skin, skin_maps, skin_tools
+from facejax.unwrap.photos import cut_out
 
 
 @dataclass(frozen=True)
@@ -74,19 +73,39 @@ class FitResult:
         """The fit's landmarks, pixels of the photographs."""
         return np.asarray(self.faces.landmarks)
 
-    def save(self, out: str | Path, names: Sequence[str] | None = None, *, keep_stages: bool = False) -> list[Path]:
+    def material(self, index: int) -> tuple[Material, PhotoLayer] | None:
+        """The maps of a face's skin, and the photograph in the same layout, on the host (`facejax.skin.skin_maps`).
+
+        None for a model other than the default head, whose layout the network knows, and for a fit that failed.
+        """
+        one = jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.params)
+        if not has_skin(self.model) or not self.faces.finite[index]:
+            return None
+        tools, points = skin_tools(), self.observed[index]
+        cut = cut_out(as_photo(self.photos[index]), points, tools.layout)
+        found = skin_maps(self.model, [one], [cut], [points], tools)
+        return found.material, found.layer
+
+    def save(
+        self,
+        out: str | Path,
+        names: Sequence[str] | None = None,
+        *,
+        keep_stages: bool = False,
+        look: Look = "material",
+    ) -> list[Path]:
         """Write the files of every face to `out/<name>/` and return those folders.
 
         mesh.obj with mesh.mtl and albedo.png (expressive, un-posed, millimetres), face.glb (metres, with its
-        expressions as morph targets), neutral.obj, overlay.png, params.npz, and summary.json, which is written last.
-        Names default to face0, face1, ... With `keep_stages` also the face after every stage, and the losses as
-        losses.csv and losses.png, in `stages/`.
+        expressions as morph targets), neutral.obj, overlay.png, params.npz, and summary.json, which is written last; a
+        face with a `material` also gets its maps. Names default to face0, face1, ... With `keep_stages` also the face
+        after every stage, and the losses as losses.csv and losses.png, in `stages/`. `look`: as for `save_one`.
         """
         names = [f"face{index}" for index in range(len(self))] if names is None else list(names)
         if len(names) != len(self) or len(set(names)) != len(names):
             raise ValueError(f"{len(names)} names for {len(self)} faces: give each face its own")
         return [
-            self.save_one(index, Path(out) / name, image=name, keep_stages=keep_stages)
+            self.save_one(index, Path(out) / name, image=name, keep_stages=keep_stages, look=look)
             for index, name in enumerate(names)
         ]
 
@@ -99,6 +118,7 @@ class FitResult:
         extra: dict[str, object] | None = None,
         keep_stages: bool = False,
         files: Collection[File] = FILES,
+        look: Look = "material",
     ) -> Path:
         """Write the files of one face and return its folder.
 
@@ -108,7 +128,7 @@ class FitResult:
             image: the photograph's name, for the summary.
             extra: what else the summary says.
             keep_stages: also write the face after every stage, to `stages/`.
-            files: which files, see `facejax.export.fitted.write_fitted_face`.
+            files, look: see `facejax.export.fitted.write_fitted_face`.
         """
         photo, observed = as_photo(self.photos[index]), self.observed[index]
         # Indexed on the host: on the device each shape would compile a program.
@@ -116,6 +136,8 @@ class FitResult:
         if keep_stages:
             given = {"photo": photo, "observed": observed, "recipe": self.recipe}
             write_stages(folder / "stages", self.model, self.appearances, face, **given)
+        wanted = self.recipe.maps and COLORED & set(files)
+        material, layer = (self.material(index) if wanted else None) or (None, None)
         write_fitted_face(
             folder,
             self.model,
@@ -130,6 +152,9 @@ class FitResult:
             seconds=self.seconds,
             extra=extra,
             files=files,
+            material=material,
+            layer=layer,
+            look=look,
         )
         return folder
 
@@ -367,63 +392,6 @@ def fit(
         failed=sorted(failures),
         focal_from=[sources[k] for k in crops],
     )
-
-
-class LoadedFace(NamedTuple):
-    """A face read from a fit's files: the arguments of `facejax.render`."""
-
-    model: FaceModel
-    params: FaceParams
-    appearance: Appearance
-
-
-def load_face(
-    path: str | Path,
-    *,
-    model: FaceModel | str | Path = "default",
-    decoder: TextureDecoder | str | Path = "default",
-    renderer: GenerativeRenderer | str | Path = "default",
-) -> LoadedFace:
-    """Read a face that a fit wrote: the face model, the parameters, and the appearance that they belong to.
-
-    The parameters have the shapes saved in the file: without leading axes for one face.
-
-    >>> model, params, appearance = load_face("out/photo")  # doctest: +SKIP
-    >>> picture = facejax.render(model, params, appearance, size=(480, 640)).color  # doctest: +SKIP
-
-    Args:
-        path: a `params.npz`, or the folder that holds it.
-        model: the face model that was fitted, or its path.
-        decoder, renderer: those of the fit, or their folders, if the fit did not use the package's own
-            (`facejax.ingredients.ingredients_for`).
-
-    Raises ValueError for a model other than the one that was fitted, and the errors of `load_params` and the loaders.
-    """
-    path = Path(path)
-    path = path / "params.npz" if path.is_dir() else path
-    params, model_name, name = load_params(path)
-    model = model if isinstance(model, FaceModel) else load_face_model(model)
-    if model.name != model_name:
-        raise ValueError(f"{path}: a face of the model {model_name!r}, not of {model.name!r}: pass it as model=")
-    sources = Sources(model, decoder, renderer)
-    appearance = own_appearance(model) if name == OWN else make_appearance(name, sources)
-    return LoadedFace(model, replace(params, appearance=_own_blocks(path, params, name, appearance)), appearance)
-
-
-def _own_blocks(path: Path, params: FaceParams, name: str, appearance: Appearance) -> dict[str, Array]:
-    """A file's blocks in the appearance's shapes; files written before version 0.1.0 have them in one row."""
-    blocks, axes = params.appearance, params.identity.ndim - 1
-    if name == OWN and "albedo" in blocks and blocks["albedo"].shape[-1] <= block_count(appearance):
-        return dict(blocks)  # the last coefficients of a linear model may be left out
-    if set(blocks) == {"albedo"} and blocks["albedo"].shape[-1] == block_count(appearance):
-        return split_blocks(appearance, blocks["albedo"])
-    shapes = {name: block.shape[axes:] for name, block in blocks.items()}
-    if shapes != dict(appearance.blocks):
-        raise ValueError(
-            f"{path}: holds the blocks {shapes}, but the appearance {name!r} takes {dict(appearance.blocks)}: pass the "
-            "fit's decoder= or renderer="
-        )
-    return dict(blocks)
 
 
 def _with_terms(

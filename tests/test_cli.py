@@ -7,9 +7,9 @@ import pytest
 import trimesh
 from portraits import write_portrait
 
-from facejax.api import load_face
 from facejax.cli import main
 from facejax.export import load_params, write_png
+from facejax.export.load import load_face
 from facejax.face_model import decode
 from facejax.images import read_image
 

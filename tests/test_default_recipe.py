@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from toy import toy_model
 
-from facejax.api import fit, load_face
+from facejax.api import fit
 from facejax.commands.demo import portrait, random_face
+from facejax.export.load import load_face
 from facejax.face_model import decode_albedo
 from facejax.face_model.load import load_face_model
 from facejax.fitting import DEFAULT

@@ -63,11 +63,12 @@ def fitted(model: FaceModel) -> FittedFaces:
     return FittedFaces(params, points, yes, jnp.asarray(20.0), none, none, none, none, yes, none)
 
 
-def write(folder, model, files):
+def write(folder, model, files, **options):
     face = fitted(model)
     observed = np.asarray(face.landmarks)
     about: dict[str, Any] = {"recipe": LANDMARKS, "ingredients": Ingredients(), "image": "a.jpg", "seconds": {}}
-    write_fitted_face(folder, model, own_appearance(model), face, photo=PHOTO, observed=observed, files=files, **about)
+    about |= {"photo": PHOTO} | options
+    write_fitted_face(folder, model, own_appearance(model), face, observed=observed, files=files, **about)
     return face.params
 
 

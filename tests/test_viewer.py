@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import struct
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,9 @@ from toy import toy_model
 
 from facejax.camera import PerspectiveCamera
 from facejax.export import save_params, write_png, write_summary
+from facejax.export.material import save_material
 from facejax.face_model import neutral_params
+from facejax.material import Material, PhotoLayer
 from facejax.viewer import results
 
 pytestmark = pytest.mark.optimized
@@ -42,10 +45,30 @@ def folder(model, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def with_maps(model, tmp_path_factory):
+    """A face with maps, whose photograph is shown on the left, one with an older fit's files, and a stage."""
+    out = tmp_path_factory.mktemp("maps")
+    params = neutral_params(model, PerspectiveCamera(jnp.asarray(300.0), jnp.zeros(2)))
+    for name in ("anna", "bela", "anna/stages/0_landmarks"):
+        save_params(out / name / "params.npz", params, model.name)
+        write_png(out / name / "albedo.png", np.full((16, 16, 3), 0.5))
+    grey, up = np.full((16, 16), 0.5, np.float32), np.tile([0.0, 0.0, 1.0], (16, 16, 1))
+    material: Any = Material(np.full((16, 16, 3), 0.5), up, grey, grey, grey)  # type: ignore[arg-type]
+    shown = (np.arange(16) < 8) * np.ones((16, 1))
+    layer = PhotoLayer(np.full((16, 16, 3), 0.25), shown)  # type: ignore[arg-type]
+    save_material(out / "anna", material, layer)
+    return out
+
+
+def scene_of(content: bytes) -> dict[str, Any]:
+    return json.loads(content[20 : 20 + struct.unpack_from("<I", content, 12)[0]])
+
+
 def texture(content: bytes) -> np.ndarray:
     """The picture inside of a binary glTF."""
     size = struct.unpack_from("<I", content, 12)[0]
-    scene, binary = json.loads(content[20 : 20 + size]), content[28 + size :]
+    scene, binary = scene_of(content), content[28 + size :]
     view = scene["bufferViews"][scene["images"][0]["bufferView"]]
     with Image.open(io.BytesIO(binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]])) as picture:
         return np.asarray(picture)
@@ -82,12 +105,53 @@ def test_sliders_change_the_face(folder, model):
 def test_looks(folder, model):
     """Albedo as it is; normals of the front are bluish; the light brightens; the geometry is grey."""
     face = results.read_result(folder / "anna", "anna", model)
-    drawn = {look: texture(results.draw_face(model, face.params, face.albedo, look)) for look in results.LOOKS}
+    drawn = {look: texture(results.draw_face(model, face.params, face.albedo, look)) for look in face.looks()}
     assert (drawn["albedo"] == 128).all() and np.ptp(drawn["geometry"]) == 0
     middle = drawn["normals"][8, 8]
     assert middle[2] > 230 and 90 < middle[0] < 165
     dark = dataclasses.replace(face.params, light=0.3 * face.params.light)
     assert texture(results.draw_face(model, dark, face.albedo, "shaded")).mean() < 0.8 * drawn["shaded"].mean()
+
+
+def test_looks_of_a_face_with_maps(with_maps, model):
+    """The maps in the page's light, or the photo over the albedo without light; nothing of both without maps."""
+    for name in ("bela", "anna/stages/0_landmarks"):
+        assert results.read_result(with_maps / name, name, model).looks() == ("albedo", "shaded", "normals", "geometry")
+    face = results.read_result(with_maps / "anna", "anna", model)
+    assert face.looks() == results.LOOKS and face.maps is not None
+    without = dataclasses.replace(face, maps=(face.maps[0], None))
+    assert without.looks()[-1] == "material"
+    drawn = {look: results.draw_face(model, face.params, face.albedo, look, face.maps) for look in face.looks()}
+    (material,) = scene_of(drawn["material"])["materials"]
+    assert "normalTexture" in material and "KHR_materials_specular" in material["extensions"]
+    assert (texture(drawn["material"]) == 128).all()
+    assert scene_of(drawn["photo"])["materials"][0]["extensions"] == {"KHR_materials_unlit": {}}
+    shown = texture(drawn["photo"])
+    assert (shown[:, :8] == 64).all() and (shown[:, 8:] == 128).all()
+    assert "normalTexture" not in scene_of(drawn["shaded"])["materials"][0]
+
+
+def test_the_page_offers_the_looks_that_a_face_has(with_maps, model):
+    pytest.importorskip("viser")
+    from facejax.viewer import view_results
+
+    viewer = view_results(with_maps, model, port=8795)
+    try:
+        assert viewer.look.options == results.LOOKS
+        viewer.look.value = "photo"
+        viewer._draw()
+        assert scene_of(viewer.drawn)["extensionsUsed"] == ["KHR_materials_unlit"]
+        shown = texture(viewer.drawn)
+        assert (shown[:, :8] == 64).all()
+        viewer.which.value = "bela"
+        viewer._show_face()
+        assert viewer.look.value == "shaded" and "photo" not in viewer.look.options
+        assert viewer.drawn and not (texture(viewer.drawn)[:, :8] == 64).all()
+        viewer.which.value = "anna"
+        viewer._show_face()
+        assert viewer.look.options == results.LOOKS
+    finally:
+        viewer.close()
 
 
 def test_the_page(folder, model):

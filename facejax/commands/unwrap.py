@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -15,7 +17,7 @@ from facejax.engine.faces import check_source
 from facejax.engine.job import make_groups, work_here
 from facejax.engine.models import load_model
 from facejax.engine.progress import progress
-from facejax.engine.textures import UNSOUND, TextureJob, TextureOptions, figures, fit_figures, pictures
+from facejax.engine.textures import UNSOUND, TextureJob, TextureOptions, fit_figures
 from facejax.export.manifest import OK
 from facejax.images import Photo
 from facejax.images.sources import check_folders, photo_file
@@ -102,15 +104,15 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
     fitted, unsound = job.fitter.fit(faces) if not failures else ([], {})
     if failures or unsound:
         return [*failures.values(), *unsound.values()]
-    unwrapped = job.unwrap(fitted, [job.cut(one) for one in fitted])
-    agreement = np.asarray(view_agreement_jit(unwrapped.views, job.layout.regions))
+    made = job.unwrap(fitted, [job.cut(one) for one in fitted], [f"seen_{photo.stem}" for photo in photos])
+    agreement = np.asarray(view_agreement_jit(jax.tree.map(jnp.asarray, made.views), job.layout.regions))
     stranger = find_stranger(agreement, least_agreement)
     if stranger is not None:
         return [f"{photos[stranger.view]}: {stranger.reason}"]
     doubtful = [face.photo.name for face in faces if face.doubt is not None]
     if doubtful:
         print(describe_doubts(doubtful), file=sys.stderr)
-    quality = figures(unwrapped)
+    quality = made.quality
     if quality["seen"] is None:
         return [UNSOUND.format(photos[0])]
     summary = {
@@ -122,7 +124,7 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
         "seconds": {"all": time.perf_counter() - begin},
     }
     folder = photos[0].stem
-    job.save(folder, pictures(unwrapped, [f"seen_{photo.stem}" for photo in photos]), summary)
+    job.save(folder, made.pictures, summary)
     print(describe(job.store.address(folder), quality))
     return []
 

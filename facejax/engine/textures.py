@@ -17,16 +17,20 @@ from facejax.engine.models import load_model
 from facejax.engine.store import open_store
 from facejax.export import to_uint8, versions, write_summary
 from facejax.export.manifest import Line
+from facejax.export.material import material_pictures
 from facejax.export.pictures import write_pixels
+from facejax.face_model import FaceModel
 from facejax.face_model.texture_layout import with_layout
 from facejax.fitting import RECIPES
 from facejax.images import Photo
 from facejax.images.read import as_photo
 from facejax.ingredients import ingredients_for
 from facejax.regression.dense import face_in_square, load_dense
+from facejax.skin.maps import SIZES, SkinTools, has_skin, skin_maps, skin_quality, skin_tools
+from facejax.unwrap import View
 from facejax.unwrap.photos import (
     CutOut,
-    Unwrapped,
+    Quality,
     cut_out,
     face_layout,
     fitted_template,
@@ -68,6 +72,14 @@ class TextureOptions:
     """faces fitted at once in one compiled program"""
 
 
+class Made(NamedTuple):
+    """What one face's photographs became, on the host."""
+
+    views: View  # leading axis: the photographs
+    pictures: dict[str, np.ndarray]  # by file name; bytes
+    quality: dict[str, float | None]  # see facejax.unwrap.photos.Quality
+
+
 class Texture(NamedTuple):
     """The texture of one photograph's face, on the host."""
 
@@ -106,7 +118,8 @@ class TextureJob:
         options = self.options
         model, recipe = with_layout(load_model(options.model)), RECIPES[options.recipe]
         self.store = open_store(options.out)
-        self.layout = face_layout(model, options.size)
+        self.skin = self.skin_tools(model)
+        self.layout = face_layout(model, options.size) if self.skin is None else self.skin.layout
         self.parser = load_dense()
         self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model, measure=False), together)
         self.finder = load_finder(
@@ -141,30 +154,53 @@ class TextureJob:
         """The texture of one face."""
         begin = time.perf_counter()
         cut = self.cut(one)
-        unwrapped = self.unwrap([one], [cut])
-        pictures = self.pictures(unwrapped, cut)
-        return Texture(one.face, pictures, fit_figures(one), figures(unwrapped), time.perf_counter() - begin)
+        made = self.unwrap([one], [cut], ["seen"])
+        pictures = self.pictures(made, cut)
+        return Texture(one.face, pictures, fit_figures(one), made.quality, time.perf_counter() - begin)
 
     def cut(self, one: Fitted) -> CutOut:
         """The square of a photograph that its texture is taken from."""
         cut = cut_out(as_photo(one.face.image), one.landmarks, self.layout, mask=one.face.mask)
+        if self.skin is not None:
+            return cut
         points = (one.landmarks * np.asarray(cut.scale) + np.asarray(cut.offset)).astype(np.float32)
         shown, understood = face_in_square(self.parser, cut.image, points, one.params.pose)
         return cut._replace(shown=np.asarray(shown)) if understood else cut
 
-    def unwrap(self, views: Sequence[Fitted], cuts: Sequence[CutOut]) -> Unwrapped:
-        """The texture of one face from one or several photographs."""
+    def unwrap(self, views: Sequence[Fitted], cuts: Sequence[CutOut], seen: Sequence[str]) -> Made:
+        """The texture of one face from one or several photographs; `seen` has the names of their masks' files."""
+        if self.skin is not None:
+            return self.find_skin(self.skin, views, cuts, seen)
         if any(cut.shown is None for cut in cuts):  # then all are judged by the fit's colours
             cuts = [cut._replace(shown=None) for cut in cuts]
         each = [one.params for one in views]
         best = each[most_frontal([params.pose for params in each])]
         template = fitted_template(self.fitter.model, views[0].result.appearance, best.appearance, self.layout.texels)
         delight, skin_only = self.options.delight, not self.options.everything
-        return unwrap_face(self.fitter.model, each, cuts, self.layout, template, delight=delight, skin_only=skin_only)
+        found = unwrap_face(self.fitter.model, each, cuts, self.layout, template, delight=delight, skin_only=skin_only)
+        completed = found.completed
+        maps = {"albedo": completed.texture, "filled": completed.filled, "repaired": completed.repaired}
+        maps |= {name: found.views.valid[k] for k, name in enumerate(seen)}
+        return Made(found.views, {f"{name}.png": to_uint8(one) for name, one in maps.items()}, figures(found.quality))
 
-    def pictures(self, unwrapped: Unwrapped, cut: CutOut) -> dict[str, np.ndarray]:
+    def find_skin(self, tools: SkinTools, views: Sequence[Fitted], cuts: Sequence[CutOut], seen: Sequence[str]) -> Made:
+        """The maps of one face's skin from one or several photographs."""
+        params, points = [one.params for one in views], [one.landmarks for one in views]
+        given = {"everything": self.options.everything}
+        found = skin_maps(self.fitter.model, params, cuts, points, tools, **given)
+        quality = figures(skin_quality(found, tools))
+        maps = material_pictures(found.material, found.layer) | {"filled.png": to_uint8(found.layer.shown)}
+        maps |= {f"{name}.png": to_uint8(found.views.valid[k]) for k, name in enumerate(seen)}
+        return Made(found.views, maps, quality)
+
+    def skin_tools(self, model: FaceModel) -> SkinTools | None:
+        """What finds skin maps; None where a photograph is only unwrapped: other models, its own light, small maps."""
+        options = self.options
+        return skin_tools(options.size) if has_skin(model) and options.delight and options.size in SIZES else None
+
+    def pictures(self, made: Made, cut: CutOut) -> dict[str, np.ndarray]:
         """The files of a texture."""
-        return pictures(unwrapped, ["seen"])
+        return made.pictures
 
     def write_one(self, one: Texture, seconds: float) -> Line:
         """Write the folder of one texture, and return its photograph's line."""
@@ -204,17 +240,9 @@ class TextureJob:
         }
 
 
-def pictures(unwrapped: Unwrapped, seen: Sequence[str]) -> dict[str, np.ndarray]:
-    """The files of one texture by name; `seen` has the names of the views' files."""
-    completed = unwrapped.completed
-    found = {"albedo": completed.texture, "filled": completed.filled, "repaired": completed.repaired}
-    found |= {name: unwrapped.views.valid[k] for k, name in enumerate(seen)}
-    return {f"{name}.png": to_uint8(picture) for name, picture in found.items()}
-
-
 def is_texture_file(name: str) -> bool:
     """Whether a file in a texture's folder may be from an earlier run."""
-    names = r"(albedo|filled|repaired|seen|seen_.+)\.png|photo\.jpg|summary\.json"
+    names = r"(albedo|normal|roughness|specular|trust|photo|filled|repaired|seen|seen_.+)\.png|photo\.jpg|summary\.json"
     return re.fullmatch(names, name) is not None
 
 
@@ -231,9 +259,9 @@ def fit_figures(one: Fitted) -> dict[str, float | None]:
     return {name: _short(value) for name, value in found.items()}
 
 
-def figures(unwrapped: Unwrapped) -> dict[str, float | None]:
-    """Figures of how good a texture is, see `facejax.unwrap.photos.Quality`."""
-    return {name: _short(float(value)) for name, value in unwrapped.quality._asdict().items()}
+def figures(quality: Quality) -> dict[str, float | None]:
+    """Figures of how good a texture is."""
+    return {name: _short(float(value)) for name, value in quality._asdict().items()}
 
 
 def _short(value: float) -> float | None:

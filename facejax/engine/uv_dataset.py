@@ -9,13 +9,12 @@ import numpy as np
 
 from facejax.engine.faces import about_doubt
 from facejax.engine.job import describe_options
-from facejax.engine.textures import Texture, TextureJob, TextureOptions, Worked, is_texture_file
-from facejax.export import to_uint8
+from facejax.engine.textures import Made, Texture, TextureJob, TextureOptions, Worked, is_texture_file
 from facejax.export.manifest import FAILED, FILTERED, MANIFEST, OK, RUN, Line
 from facejax.export.uv_dataset import small_picture
 from facejax.images import Photo
 from facejax.unwrap.dataset import Filters
-from facejax.unwrap.photos import CutOut, Unwrapped
+from facejax.unwrap.photos import CutOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +41,9 @@ class DatasetJob(TextureJob):
         """One, named by the stem; with its archive in front where several archives have such a photograph."""
         return [f"{photo.shard.replace('/', '_')}_{photo.stem}" if photo.shard else photo.stem]
 
-    def pictures(self, unwrapped: Unwrapped, cut: CutOut) -> dict[str, np.ndarray]:
-        completed = unwrapped.completed
-        maps = {"albedo.png": to_uint8(completed.texture), "filled.png": to_uint8(completed.filled)}
+    def pictures(self, made: Made, cut: CutOut) -> dict[str, np.ndarray]:
+        left_out = ("repaired.png", "seen.png", "photo.png")
+        maps = {name: picture for name, picture in made.pictures.items() if name not in left_out}
         return {"photo.jpg": small_picture(cut.image)} | maps
 
     def write(self, worked: Worked) -> tuple[int, list[Line]]:

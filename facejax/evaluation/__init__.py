@@ -7,6 +7,7 @@
 - `curve`: `cumulative`, `draw_cumulative`
 - `surface`: `surface_distance`, `aligned_surface_distance`, `aligned_vertex_distance`
 - `image`: `psnr`
+- `skin_tone`: `typology_angle`, `typology_class`, `mean_lab`, `tone_errors`, `ToneErrors`
 """
 
 from facejax.evaluation.aflw import read_aflw
@@ -15,6 +16,7 @@ from facejax.evaluation.annotated import AnnotatedFaces, Predictor, predict_face
 from facejax.evaluation.curve import cumulative, draw_cumulative
 from facejax.evaluation.image import psnr
 from facejax.evaluation.normalized_error import YawTable, nme, nme_by_yaw, point_errors
+from facejax.evaluation.skin_tone import ToneErrors, mean_lab, tone_errors, typology_angle, typology_class
 from facejax.evaluation.surface import aligned_surface_distance, aligned_vertex_distance, surface_distance
 from facejax.evaluation.tables import Offsets, PointReport, mean_offsets, report
 
@@ -23,11 +25,13 @@ __all__ = [
     "Offsets",
     "PointReport",
     "Predictor",
+    "ToneErrors",
     "YawTable",
     "aligned_surface_distance",
     "aligned_vertex_distance",
     "cumulative",
     "draw_cumulative",
+    "mean_lab",
     "mean_offsets",
     "nme",
     "nme_by_yaw",
@@ -39,4 +43,7 @@ __all__ = [
     "report",
     "surface_distance",
     "to_aflw21",
+    "tone_errors",
+    "typology_angle",
+    "typology_class",
 ]

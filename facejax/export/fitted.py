@@ -1,4 +1,4 @@
-"""The folder of one fitted face: meshes, texture, pictures, parameters, summary."""
+"""The folder of one fitted face: meshes, texture, maps, pictures, parameters, summary."""
 
 import math
 import re
@@ -12,37 +12,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.ndimage import map_coordinates
 
 from facejax.appearance import Appearance, in_order
-from facejax.camera import WeakPerspectiveCamera, quaternion_to_euler, to_camera, transform_camera
+from facejax.camera import WeakPerspectiveCamera, quaternion_to_euler
 from facejax.evaluation.normalized_error import nme
 from facejax.export.glb import write_glb
+from facejax.export.material import (
+    MAP_FILES,
+    Look,
+    base_color,
+    describe_material,
+    explain_photo,
+    look_up,
+    save_material,
+)
 from facejax.export.obj import write_obj
+from facejax.export.overlay import overlay
 from facejax.export.params import save_params
-from facejax.export.pictures import draw_landmarks, panels, write_png
+from facejax.export.pictures import write_png
 from facejax.export.ply import write_ply
 from facejax.export.summary import versions, write_summary
 from facejax.face_model import FaceModel, FaceParams, decode, neutral_vertices
 from facejax.face_model.gaze import lids_following, shapes_turn_eyeballs, turn_eyeballs
 from facejax.face_model.texture_layout import with_layout
-from facejax.fitting import GAR, FittedFaces, Ingredients, Recipe
-from facejax.fitting.scene import face_mask
+from facejax.fitting import FittedFaces, Ingredients, Recipe
 from facejax.fitting.stages import describe_stage
-from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.images.lens import FULL_FRAME
-from facejax.lighting import uniform_light
+from facejax.material import Material, PhotoLayer
 from facejax.mesh import vertex_normals
-from facejax.programs import cached_jit, jit
-from facejax.rendering import Rendering, render, render_mesh
+from facejax.programs import cached_jit
 
-File = Literal["mesh", "glb", "neutral", "overlay", "params", "ply"]
-FILES: tuple[File, ...] = ("mesh", "glb", "neutral", "overlay", "params")  # unless others are asked for
-NAMES = ("mesh.obj", "mesh.mtl", "albedo.png", "face.glb", "neutral.obj", "overlay.png", "params.npz", "mesh.ply")
-PICTURE = 512  # side of each panel of the overlay, pixels
-WHOLE = GAR.margin  # crop margin of an overlay whose second panel is a whole painted picture
-CLAY = 0.72  # display value of the untextured geometry
-DARK = 0.13  # display value of what lies behind it, such as the inside of a mouth
+File = Literal["mesh", "glb", "neutral", "overlay", "maps", "params", "ply"]
+FILES: tuple[File, ...] = ("mesh", "glb", "neutral", "overlay", "maps", "params")  # unless others are asked for
+COLORED: frozenset[File] = frozenset({"mesh", "glb", "overlay", "maps", "ply"})  # those with what is on the surface
+NAMES = ("mesh.obj", "mesh.mtl", "face.glb", "neutral.obj", "overlay.png", "params.npz", "mesh.ply", *MAP_FILES)
 
 
 def write_fitted_face(
@@ -60,6 +63,9 @@ def write_fitted_face(
     seconds: dict[str, float],
     extra: dict[str, object] | None = None,
     files: Collection[File] = FILES,
+    material: Material | None = None,
+    layer: PhotoLayer | None = None,
+    look: Look = "material",
 ) -> None:
     """Write one face (no batch axis). `summary.json` comes last: a folder with it is complete.
 
@@ -76,27 +82,42 @@ def write_fitted_face(
         seconds: how long each step took, for the summary.
         extra: what else the summary says.
         files: "mesh" (with its texture), "glb" (the same as glTF, with the expressions as morph targets), "neutral"
-            (the mesh without the expression), "overlay", "params" and "ply" (the mesh in the model's own order of
-            vertices, with their colours).
+            (the mesh without the expression), "overlay", "maps" (those of `save_material`, if there is a material),
+            "params" and "ply" (the mesh in the model's own order of vertices, with their colours).
+        material: the maps of the face (host arrays); its albedo then takes the place of the appearance's texture.
+        layer: the photograph in the same layout; only with a material.
+        look: what face.glb shows where there is a material: its maps, or the photograph over its albedo, unlit.
     """
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     model, params = with_layout(model), face.params
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
-    colored = {"mesh", "glb", "overlay", "ply"} & set(files)
-    texture = appearance.texture(model, params, photo, observed) if colored else None
+    own = COLORED - {"maps"} if material is None else {"overlay"}
+    texture = appearance.texture(model, params, photo, observed) if own & set(files) else None
+    albedo = texture if material is None else np.asarray(material.albedo)
+    maps, light = {}, None
+    if material is not None:
+        found = explain_photo(model, params, material, layer, photo=photo, observed=observed, recipe=recipe)
+        maps, light = describe_material(model, material, layer, found), found.light
     bare = replace(params, appearance={})  # so that one program serves all appearances
+    if "maps" in files and material is not None:
+        save_material(folder, material, layer)
     if "mesh" in files:
-        write_obj(folder / "mesh.obj", _shapes(model, bare)[0], model.faces, **shared, texture=texture)
+        surface = material if "maps" in files else None
+        write_obj(folder / "mesh.obj", _shapes(model, bare)[0], model.faces, **shared, texture=albedo, surface=surface)
     if "glb" in files:
-        write_face_glb(folder / "face.glb", model, params, texture=texture)
-    if "ply" in files and texture is not None:
-        colors = vertex_colors(model, params, appearance, texture)
+        painted = texture if material is None else base_color(material, layer, look)
+        unlit = look == "photo" and material is not None and layer is not None  # a photograph has its own light
+        surface = None if unlit else material
+        write_face_glb(folder / "face.glb", model, params, texture=painted, surface=surface, unlit=unlit)
+    if "ply" in files and albedo is not None:
+        colors = vertex_colors(model, params, appearance if material is None else None, albedo)
         write_ply(folder / "mesh.ply", _shapes(model, bare)[0], model.faces, colors=colors)
     if "neutral" in files:
         write_obj(folder / "neutral.obj", _shapes(model, bare)[1], model.faces, **shared)
     if "overlay" in files and texture is not None:
-        picture = overlay(model, params, appearance, photo, observed, texture, face.landmarks)
+        shown = (face.landmarks, material, layer, light)
+        picture = overlay(model, params, appearance, photo, observed, texture, *shown)
         write_png(folder / "overlay.png", picture)
     if "params" in files:
         ordered = replace(params, appearance=in_order(appearance, params.appearance))
@@ -118,6 +139,7 @@ def write_fitted_face(
             "pose_degrees": {"pitch": pitch, "yaw": yaw, "roll": roll},
             **describe_gaze(face),
             "psnr_face": face.psnr_face,
+            **maps,
             **({} if face.shown is None else {"shown": face.shown}),
             **describe_identity(face, ingredients),
             "losses": {name: trace for name, trace in face.losses.items()},
@@ -188,7 +210,14 @@ def is_face_file(name: str) -> bool:
 
 
 def write_face_glb(
-    path: str | Path, model: FaceModel, params: FaceParams, *, texture: Array | np.ndarray | None, posed: bool = False
+    path: str | Path,
+    model: FaceModel,
+    params: FaceParams,
+    *,
+    texture: Array | np.ndarray | None,
+    surface: Material | None = None,
+    unlit: bool = False,
+    posed: bool = False,
 ) -> Path:
     """Write one face as binary glTF: the neutral mesh, with every expression as a morph target at the face's weight.
 
@@ -199,6 +228,8 @@ def write_face_glb(
         path: of the file.
         model, params: the face.
         texture: display values in the model's UV layout, row 0 on top; None: none.
+        surface: a material whose normal, roughness and specular maps are used.
+        unlit: show the texture as it is, whatever the light.
         posed: place the node as the camera sees it; otherwise it is at the origin, upright.
 
     Returns: the path.
@@ -215,6 +246,8 @@ def write_face_glb(
         uv=model.uv,
         uv_faces=model.topology.uv_faces,
         texture=texture,
+        surface=surface,
+        unlit=unlit,
         targets=dict(zip(model.expression_names, basis, strict=True)),
         turns=dict(zip(model.expression_names, turns, strict=model.blendshapes)),
         weights=expression,
@@ -245,133 +278,20 @@ def _normals(model: FaceModel, neutral: Float[Array, "V 3"]) -> tuple[Float[Arra
 
 
 def vertex_colors(
-    model: FaceModel, params: FaceParams, appearance: Appearance, texture: Float[np.ndarray, "T S 3"]
+    model: FaceModel, params: FaceParams, appearance: Appearance | None, texture: Float[np.ndarray, "T S 3"]
 ) -> Float[np.ndarray, "V 3"]:
-    """The albedo at the vertices, display values: the appearance's own, or looked up in its texture (bilinear).
+    """The albedo at the vertices, display values: the appearance's own, or looked up in the texture (bilinear).
 
     A vertex on a seam takes the colour of its first corner.
 
     Args:
-        model, params, appearance: the face.
-        texture: the result of `appearance.texture`.
+        model, params: the face.
+        appearance: what colours it; None: the texture alone.
+        texture: the albedo as a map.
     """
-    albedo = jax.eval_shape(appearance.decode, params.appearance)
-    if albedo is not None and albedo.ndim == 2:
+    albedo = None if appearance is None else jax.eval_shape(appearance.decode, params.appearance)
+    if appearance is not None and albedo is not None and albedo.ndim == 2:
         return np.clip(np.asarray(appearance.decode(params.appearance)), 0.0, 1.0)
     rows = np.zeros(len(model.mean), np.int64)
     rows[np.asarray(model.faces).reshape(-1)[::-1]] = np.asarray(model.topology.uv_faces).reshape(-1)[::-1]
-    u, v = np.asarray(model.uv, np.float64)[rows].T
-    height, width, _ = texture.shape
-    place = np.stack([(1 - v) * height - 0.5, u * width - 0.5])
-    return np.stack([map_coordinates(texture[..., c], place, order=1, mode="nearest") for c in range(3)], axis=1)
-
-
-def overlay(
-    model: FaceModel,
-    params: FaceParams,
-    appearance: Appearance,
-    photo: Float[np.ndarray, "H W 3"],
-    observed: Float[np.ndarray, "68 2"],
-    texture: Float[np.ndarray, "T T 3"],
-    fitted: Float[Array, "68 2"] | None = None,
-) -> Float[np.ndarray, "_ _ 3"]:
-    """The pictures of `fit_pictures` side by side.
-
-    Args:
-        model, params, appearance, photo, observed, texture, fitted: as for `fit_pictures`.
-    """
-    pictures = fit_pictures(model, params, appearance, photo, observed, texture, fitted)
-    return panels(list(pictures.values()), list(pictures), height=PICTURE)
-
-
-def fit_pictures(
-    model: FaceModel,
-    params: FaceParams,
-    appearance: Appearance,
-    photo: Float[np.ndarray, "H W 3"],
-    observed: Float[np.ndarray, "68 2"],
-    texture: Float[np.ndarray, "T T 3"],
-    fitted: Float[Array, "68 2"] | None = None,
-) -> dict[str, np.ndarray]:
-    """The photo with landmarks, the render over the photo, the shaded geometry, and the texture, by caption.
-
-    Args:
-        model, params, appearance: the face; its camera is in pixels of the photo.
-        photo: display values.
-        observed: the landmarks that were given, pixels.
-        texture: the result of `appearance.texture`.
-        fitted: the fit's own landmarks, pixels; None: they are not drawn.
-    """
-    whole = appearance.whole_picture
-    crop = face_crop(observed, PICTURE, margin=WHOLE if whole else 0.45)
-    background, _ = apply_crop(photo, crop, PICTURE)
-    arrays = (jnp.asarray(one, jnp.float32) for one in (texture, background, crop.scale, crop.offset))
-    textured, clay = _draw(model, replace(params, appearance={}), *arrays)
-    shown = _whole_picture(model, params, appearance, crop) if whole else np.asarray(textured)
-    marked = background
-    if fitted is not None:  # shows as a rim around the given points where both agree
-        marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=4.0)
-    marked = draw_landmarks(marked, crop.apply_points(observed), color=(0.2, 1.0, 0.3), radius=2.0)
-    return {
-        "photo: given green, fitted red" if fitted is not None else "photo": marked,
-        "painted" if whole else "fit over the photo": shown,
-        "geometry": np.asarray(clay),
-        "photo unwrapped" if whole else "albedo": texture,
-    }
-
-
-def _whole_picture(
-    model: FaceModel, params: FaceParams, appearance: Appearance, crop: Crop
-) -> Float[np.ndarray, "_ _ 3"]:
-    """The picture of a crop, display values, from an appearance that paints hair and background too."""
-    camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
-    params = jax.tree.map(jnp.asarray, replace(params, camera=camera))
-    return np.clip(np.asarray(_paint(model, params, appearance)), 0.0, 1.0)
-
-
-@jit
-def _paint(model: FaceModel, params: FaceParams, appearance: Appearance) -> Float[Array, "S S 3"]:
-    return render(model, params, appearance, size=(PICTURE, PICTURE)).color
-
-
-@cached_jit("face-pictures")
-def _draw(
-    model: FaceModel,
-    params: FaceParams,
-    texture: Float[Array, "T T 3"],
-    background: Float[Array, "S S 3"],
-    scale: Float[Array, ""],
-    offset: Float[Array, " 2"],
-) -> tuple[Float[Array, "S S 3"], Float[Array, "S S 3"]]:
-    """Draw a crop with the albedo given as a map, so that nothing is decoded.
-
-    `scale` and `offset` place the crop in the photograph.
-    """
-    side = background.shape[0]
-    params = replace(params, camera=transform_camera(params.camera, scale, offset))
-    textured = render(model, params, size=(side, side), texture=texture, background=background)
-    blend = face_mask(model, textured)[..., None]
-    clay = render_clay(model, params, size=(side, side), background=jnp.full(3, DARK))
-    return blend * textured.color + (1 - blend) * background, clay.color
-
-
-def render_clay(
-    model: FaceModel,
-    params: FaceParams,
-    *,
-    size: tuple[int, int],
-    background: Float[Array, "H W 3"] | Float[Array, " 3"] | None = None,
-) -> Rendering:
-    """Render the bare geometry in grey under a soft light from above left; one face.
-
-    Args:
-        model, params: the face; its camera is in pixels of the picture.
-        size: height and width of the picture, pixels.
-        background: one colour or a picture, display values; None: black.
-    """
-    light = uniform_light(0.22).at[1].set(0.9).at[2].set(1.7).at[3].set(-0.6)
-    vertices = to_camera(params.pose, decode(model, params))
-    colors = jnp.full_like(vertices, CLAY)
-    return render_mesh(
-        vertices, model.faces, params.camera, size=size, vertex_colors=colors, light=light, background=background
-    )
+    return look_up(texture, np.asarray(model.uv)[rows])

@@ -17,7 +17,8 @@ from PIL import Image
 
 from facejax.atomic import atomic_path
 from facejax.export.pictures import to_uint8
-from facejax.export.seams import split_seams
+from facejax.export.seams import split_seams, tangents
+from facejax.material import Material
 
 METRES = 1e-3  # a millimetre
 FLOAT, UINT = 5126, 5125  # component types
@@ -50,6 +51,7 @@ def glb_bytes(
     weights: Float[Array | np.ndarray, " E"] | None = None,
     rotation: Float[Array | np.ndarray, " 4"] | None = None,
     translation: Float[Array | np.ndarray, " 3"] | None = None,
+    surface: Material | None = None,
     unlit: bool = False,
     name: str = "face",
 ) -> bytes:
@@ -68,10 +70,12 @@ def glb_bytes(
       weights: how much of each target the face shows (0 where left out).
       rotation: quaternion w, x, y, z of the mesh's node.
       translation: of the node, mm.
+      surface: a material whose normal, roughness and specular maps are used (KHR_materials_specular). Its albedo is not
+        used: pass it as the texture.
       unlit: show the texture as it is, whatever the light.
       name: of the mesh.
 
-    Raises ValueError for values that are not finite, indices out of range, or a texture without uv.
+    Raises ValueError for values that are not finite, indices out of range, or pictures without uv.
     """
     points, triangles = np.asarray(vertices, np.float64), np.asarray(faces)
     shapes = {key: np.asarray(value, np.float64) for key, value in (targets or {}).items()}
@@ -80,14 +84,17 @@ def glb_bytes(
     _check(title, points, triangles, shapes, amounts)
     if bends and (normals is None or bends.keys() != shapes.keys()):
         raise ValueError(f"{title}: turns without normals, or not of the same names as targets: pass all or none")
-    if texture is not None and uv is None:
+    if (texture is not None or surface is not None) and uv is None:
         raise ValueError(f"{title}: a texture needs uv coordinates: pass uv (and uv_faces)")
     corners, rows, chart = split_seams(title, triangles, len(points), uv, uv_faces)
 
     file = _Glb()
     attributes = {"POSITION": file.vectors(points[rows] * METRES, bounds=True)}
     if normals is not None:
-        attributes["NORMAL"] = file.vectors(_unit(np.asarray(normals, np.float64))[rows])
+        directions = _unit(np.asarray(normals, np.float64))[rows]
+        attributes["NORMAL"] = file.vectors(directions)
+        if surface is not None and chart is not None:
+            attributes["TANGENT"] = file.vectors(tangents(points[rows], directions, chart, corners))
     if chart is not None:
         attributes["TEXCOORD_0"] = file.vectors(chart * [1, -1] + [0, 1])  # v counts from the top in glTF
     primitive: dict[str, Any] = {"attributes": attributes, "indices": file.indices(corners), "material": 0}
@@ -103,23 +110,47 @@ def glb_bytes(
         node["rotation"] = [x, y, z, w]
     if translation is not None:
         node["translation"] = (np.asarray(translation, np.float64) * METRES).tolist()
-    surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 0.65}
+    pictures = {} if texture is None else {"albedo": np.asarray(texture)}
+    material = _material(name, pictures, surface, unlit)
     scene: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "facejax"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [node],
         "meshes": [mesh],
-        "materials": [{"name": name, "pbrMetallicRoughness": surface}],
+        "materials": [material],
     }
-    if texture is not None:
-        scene |= {"images": [file.picture(np.asarray(texture))], "textures": [{"source": 0, "sampler": 0}]}
+    if pictures:
+        scene["images"] = [file.picture(picture, label) for label, picture in pictures.items()]
+        scene["textures"] = [{"source": k, "sampler": 0} for k in range(len(pictures))]
         scene["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
-        surface["baseColorTexture"] = {"index": 0}
-    if unlit:
-        scene["materials"][0]["extensions"] = {"KHR_materials_unlit": {}}
-        scene["extensionsUsed"] = ["KHR_materials_unlit"]
+    if "extensions" in material:
+        scene["extensionsUsed"] = list(material["extensions"])
     return file.content(scene)
+
+
+def _material(name: str, pictures: dict[str, np.ndarray], surface: Material | None, unlit: bool) -> dict[str, Any]:
+    """The material's entry. Adds the surface's maps to `pictures`, whose order numbers the textures.
+
+    Roughness is the green channel of its picture and metalness the blue one; specular is an alpha channel.
+    """
+    shading: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 0.65 if surface is None else 1.0}
+    entry: dict[str, Any] = {"name": name, "pbrMetallicRoughness": shading}
+    if pictures:
+        shading["baseColorTexture"] = {"index": 0}
+    if surface is not None:
+        index = lambda label: {"index": list(pictures).index(label)}  # noqa: E731
+        rough, specular = np.asarray(surface.roughness), np.asarray(surface.specular)
+        ones = np.ones_like(rough)
+        pictures["normal"] = np.asarray(surface.normal) * 0.5 + 0.5
+        pictures["roughness"] = np.stack([ones, rough, 0 * ones], axis=-1)
+        pictures["specular"] = np.stack([ones, ones, ones, specular], axis=-1)
+        entry["normalTexture"] = index("normal")
+        shading["metallicRoughnessTexture"] = index("roughness")
+        entry["extensions"] = {"KHR_materials_specular": {"specularTexture": index("specular")}}
+    if unlit:
+        entry.setdefault("extensions", {})["KHR_materials_unlit"] = {}
+    return entry
 
 
 def _check(name: str, points: np.ndarray, faces: np.ndarray, shapes: Mapping[str, np.ndarray], amounts: np.ndarray):
@@ -162,7 +193,7 @@ class _Glb:
 
     def vectors(self, values: np.ndarray, *, bounds: bool = False) -> int:
         values = np.asarray(values, "<f4")
-        kind = {2: "VEC2", 3: "VEC3"}[values.shape[1]]
+        kind = {2: "VEC2", 3: "VEC3", 4: "VEC4"}[values.shape[1]]
         accessor = {"bufferView": self.view(values.tobytes(), ARRAY), "componentType": FLOAT}
         return self.add(accessor | {"count": len(values), "type": kind} | (_bounds(values) if bounds else {}))
 
@@ -185,10 +216,10 @@ class _Glb:
             accessor["sparse"] = {"count": len(moved), "indices": where, "values": what}
         return self.add(accessor)
 
-    def picture(self, texture: np.ndarray) -> dict[str, Any]:
+    def picture(self, texture: np.ndarray, label: str) -> dict[str, Any]:
         buffer = io.BytesIO()
         Image.fromarray(to_uint8(texture)).save(buffer, format="PNG")
-        return {"bufferView": self.view(buffer.getvalue()), "mimeType": "image/png", "name": "albedo"}
+        return {"bufferView": self.view(buffer.getvalue()), "mimeType": "image/png", "name": label}
 
     def content(self, scene: dict[str, Any]) -> bytes:
         """The file: a header, then the scene as JSON and the binary part, each padded to four bytes."""

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from facejax.atomic import write_text
 from facejax.export.pictures import write_png
+from facejax.material import Material
 
 
 def write_obj(
@@ -18,6 +19,7 @@ def write_obj(
     uv_faces: Int[Array | np.ndarray, "F 3"] | None = None,
     texture: Float[Array | np.ndarray, "T1 T2 3"] | None = None,
     texture_name: str = "albedo.png",
+    surface: Material | None = None,
     material: str = "face",
     comment: str = "",
 ) -> list[Path]:
@@ -33,6 +35,7 @@ def write_obj(
       uv_faces: may be left out when uv has one row per vertex.
       texture: display values (sRGB), row 0 on top.
       texture_name: of its file.
+      surface: the maps, whose files lie beside the texture (`facejax.export.material.save_material`); None: matte.
       material: its name.
       comment: lines of the header.
 
@@ -63,7 +66,7 @@ def write_obj(
     if texture is not None:
         image, library = path.with_name(texture_name), path.with_suffix(".mtl")
         write_png(image, texture)
-        write_text(library, _material_text(material, texture_name))
+        write_text(library, _material_text(material, texture_name, surface))
         lines.append(f"mtllib {library.name}\n")
         written = [image, library]
     lines.append(_rows("v %.4f %.4f %.4f\n", points))
@@ -88,6 +91,17 @@ def _check_range(faces: np.ndarray, count: int, name: str, label: str) -> None:
         raise ValueError(f"{name}: {label} point outside 0..{count - 1}")
 
 
-def _material_text(material: str, texture_name: str) -> str:
-    """A matte material: the texture is diffuse colour, and nothing shines."""
-    return f"newmtl {material}\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nNs 1\nd 1\nillum 1\nmap_Kd {texture_name}\n"
+def _material_text(material: str, texture_name: str, surface: Material | None) -> str:
+    """The texture is diffuse colour. Without maps nothing shines.
+
+    Roughness (Pr) and the normal map (norm) are of the extension of MTL for physically based materials. Blender reads
+    the normal map from map_Bump, and takes a Ks of 0.5 for the reflectance of 0.04 that glTF's specular scales.
+    """
+    shine, maps = ["Ks 0 0 0", "Ns 1", "d 1", "illum 1"], []
+    if surface is not None:
+        rough, level = float(np.mean(surface.roughness)), 0.5 * float(np.mean(surface.specular))
+        sharpness = min(max(2 / max(rough, 1e-2) ** 4 - 2, 1), 1000)  # of Blinn and Phong's highlight, as wide as GGX's
+        shine = [f"Ks {level:.3f} {level:.3f} {level:.3f}", f"Ns {sharpness:.1f}", "d 1", "illum 2"]
+        maps = [f"Pr {rough:.3f}", "Pm 0", "map_Pr roughness.png", "norm normal.png", "map_Bump normal.png"]
+    lines = [f"newmtl {material}", "Ka 1 1 1", "Kd 1 1 1", *shine, f"map_Kd {texture_name}", *maps]
+    return "".join(f"{line}\n" for line in lines)

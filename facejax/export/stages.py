@@ -11,8 +11,8 @@ from jaxtyping import Float
 from facejax.appearance import Appearance, in_order
 from facejax.atomic import write_text
 from facejax.evaluation.plot import draw_lines
-from facejax.export.fitted import overlay
 from facejax.export.obj import write_obj
+from facejax.export.overlay import overlay
 from facejax.export.params import save_params
 from facejax.export.pictures import write_png
 from facejax.face_model import FaceModel, decode

@@ -19,6 +19,7 @@ class Recipe:
     contour: Contour = "auto"
     priors: Priors = field(default_factory=Priors)
     landmark_steps: int = 24
+    maps: bool = False  # the face's files are the maps of its skin (`facejax.skin`), not the last appearance's texture
     seers: tuple[str, ...] = ()  # networks of `Ingredients.seers` that the recipe wants; it works without them too
 
     def appearance_after(self, stage: str | None = None) -> str:

@@ -89,6 +89,7 @@ _everything = replace(
 DEFAULT = Recipe(
     name="default",
     stages=(replace(_colour, steps=30), replace(_all, steps=40), _texture, _everything),
+    maps=True,
     seers=("dense",),
     priors=SEEN,
 )
@@ -99,6 +100,7 @@ ACCELERATOR = Recipe(
     name="accelerator",
     stages=(_colour, _all, replace(_texture, steps=100), replace(_everything, steps=200)),
     size=256,
+    maps=True,
     seers=("dense",),
     priors=SEEN,
 )

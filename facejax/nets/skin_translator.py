@@ -2,10 +2,11 @@
 
 A U-Net (Ronneberger et al., MICCAI 2015) of the regressor's blocks (`facejax.nets.encoder`). It works where AvatarMe
 (Lattas et al., CVPR 2020) and AvatarMe++ do, on the texture that a fit has unwrapped, with the normals beside the
-colours. What it changes in the photograph's colours are gains in linear light, and where it does not trust them it
-paints its own; so the photograph's detail passes through without being drawn again. A row of numbers about the whole
-picture scales its deepest features (FiLM, Perez et al., AAAI 2018), as TRUST (Feng et al., ECCV 2022) uses the scene to
-tell the skin's tone from the light's.
+colours. It answers two questions apart. How do the skin's colours vary over the head? There it changes the photograph's
+colours by gains in linear light, and paints where it does not trust them; so the photograph's detail passes through
+without being drawn again. And what is the skin's tone? That follows from numbers about the texture and the whole
+picture, by a small network of its own, as TRUST (Feng et al., ECCV 2022) uses the scene to tell skin from light. Some
+of these numbers also scale the U-Net's deepest features (FiLM, Perez et al., AAAI 2018).
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
-from facejax.lighting import linear_to_srgb, srgb_to_linear
+from facejax.lighting import linear_to_srgb
 from facejax.nets.dense import _depth_to_space
 from facejax.nets.encoder import _Block, _Conv, _relu, _space_to_depth
 
+USUAL_TONE = np.log(np.array([0.36, 0.19, 0.13], np.float32))  # of an untrained network
 CELL = 4  # texels along a side that the first layer takes as one
 _NUMBERS = 10  # of a texel: gain (3), painted colour (3), share, expected error, roughness, specular
 
@@ -30,24 +33,29 @@ class SkinTranslatorConfig:
 
     size: int = 256  # texels along a side
     channels: int = 18  # of a texel, see facejax.skin.sight
-    scene: int = 35  # numbers about the whole picture
+    scene: int = 38  # numbers about the whole picture
     widths: tuple[int, ...] = (48, 80, 128, 192, 160)  # channels at a quarter, an eighth, ... of the side
-    blocks: tuple[int, ...] = (1, 1, 2, 2, 1)
-    back: tuple[int, ...] = (64, 80, 112, 144)  # on the way back, at a quarter, an eighth, ...
-    fine: int = 16  # channels at full size
+    blocks: tuple[int, ...] = (0, 1, 2, 2, 1)
+    back: tuple[int, ...] = (48, 72, 112, 144)  # on the way back, at a quarter, an eighth, ...
+    facts: int = 55  # numbers from which the tone follows
+    hidden: tuple[int, ...] = (96, 96)  # of the tone's network
 
 
 class SkinTranslation(NamedTuple):
-    """The maps of the skin."""
+    """The maps of the skin. Leaves may have other leading axes than the network's batch."""
 
-    albedo: Float[Array, "N S S 3"]  # display values
-    log_error: Float[Array, "N S S"]  # log of the expected mean absolute error of the albedo, display values
-    roughness: Float[Array, "N S S"]
-    specular: Float[Array, "N S S"]
+    relative: Float[Array, "*N S S 3"]  # linear colours over the tone's
+    log_error: Float[Array, "*N S S"]  # log of the expected mean absolute error of the albedo, display values
+    roughness: Float[Array, "*N S S"]
+    specular: Float[Array, "*N S S"]  # reflectance at normal incidence, in units of 0.08
+
+    def albedo(self, tone: Float[Array, "*N 3"]) -> Float[Array, "*N S S 3"]:
+        """Display values of a skin of this tone: the log of the face's mean linear colour, see `apply_skin_tone`."""
+        return linear_to_srgb(jnp.clip(self.relative * jnp.exp(tone)[..., None, None, :], 1e-4, 1.0))
 
 
 def init_skin_translator(config: SkinTranslatorConfig, key: Key[Array, ""]) -> Any:
-    """A plain tree of parameters. The untrained network returns the even photograph where it is seen."""
+    """A plain tree of parameters. Untrained, it returns the photograph's own variation where it is seen."""
     maps = jnp.zeros((1, config.size, config.size, config.channels))
     color = jnp.zeros((1, config.size, config.size, 3))
     return _Translator(config).init(key, maps, jnp.zeros((1, config.scene)), color, color[..., 0])["params"]
@@ -58,7 +66,7 @@ def apply_skin_translator(
     params: Any,
     maps: Float[Array, "N S S C"],
     scene: Float[Array, "N K"],
-    even: Float[Array, "N S S 3"],
+    relative: Float[Array, "N S S 3"],
     seen: Float[Array, "N S S"],
 ) -> SkinTranslation:
     """The network. Pure.
@@ -68,20 +76,21 @@ def apply_skin_translator(
       params: weights.
       maps: what is known of each texel.
       scene: what is known of the picture.
-      even: the photograph's texture without the light as far as it is known, display values.
+      relative: the photograph's texture without the light as far as it is known, linear, over its own mean.
       seen: 1 where there is such a texture.
     """
-    return SkinTranslation(*_Translator(config).apply({"params": params}, maps, scene, even, seen))  # type: ignore[arg-type]
+    return SkinTranslation(*_Translator(config).apply({"params": params}, maps, scene, relative, seen))  # type: ignore[arg-type]
 
 
 class _Translator(nn.Module):
     config: SkinTranslatorConfig
 
     @nn.compact
-    def __call__(self, maps, scene, even, seen):
+    def __call__(self, maps, scene, relative, seen):
         config = self.config
         told = nn.relu(nn.Dense(64, name="scene")(scene))
-        x = _Conv(config.widths[0])(_space_to_depth(maps, CELL))
+        x = _Conv(config.widths[0], kernel=1)(_space_to_depth(maps, CELL))
+        x = _Conv(config.widths[0])(_relu(x))
         levels = []
         for level, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
             if level:
@@ -91,30 +100,63 @@ class _Translator(nn.Module):
             if level >= 2:
                 x = _told(x, told, f"scene{level}")
             levels.append(x)
-        whole = jnp.concatenate([jnp.mean(_relu(x), axis=(1, 2)), told], axis=-1)
-        tone = nn.Dense(3, kernel_init=nn.initializers.zeros, name="tone")(nn.relu(nn.Dense(96, name="whole")(whole)))
         for width, skip in zip(reversed(config.back), reversed(levels[:-1]), strict=True):
             up = _Conv(width, kernel=1)(_relu(x))
             up = jnp.repeat(jnp.repeat(up, 2, axis=1), 2, axis=2)
             x = _Block(width)(up + _Conv(width, kernel=1)(_relu(skip)))
-        # The last two doublings: every cell gives its texels' features, which full-size layers make smooth.
-        cells = nn.Conv(CELL**2 * config.fine, (1, 1), name="cells")(_relu(x))
-        fine = _depth_to_space(cells, CELL)
-        fine = nn.relu(
-            nn.Conv(config.fine, (3, 3), name="fine")(jnp.concatenate([fine, even - 0.5, seen[..., None]], -1))
-        )
-        out = nn.Conv(_NUMBERS, (3, 3), kernel_init=nn.initializers.normal(0.01), name="texels")(fine)
+        # The first of the last two doublings: every cell gives the numbers of its four parts. The second interpolates.
+        cells = nn.Conv(4 * _NUMBERS, (1, 1), kernel_init=nn.initializers.normal(0.01), name="texels")(_relu(x))
+        parts = _depth_to_space(cells, 2)
+        out = jax.image.resize(parts, (*seen.shape, _NUMBERS), "linear")
         gain, paint, share, error, rough, shine = jnp.split(out, (3, 6, 7, 8, 9), axis=-1)
-        lit = srgb_to_linear(even) * jnp.exp(jnp.clip(gain + tone[:, None, None], -3.0, 3.0))
-        drawn = srgb_to_linear(jax.nn.sigmoid(paint + tone[:, None, None]))
+        lit, drawn = relative * jnp.exp(jnp.clip(gain, -3.0, 3.0)), jnp.exp(jnp.clip(paint, -5.0, 2.0))
         share = jax.nn.sigmoid(share + 2.0) * seen[..., None]
-        albedo = linear_to_srgb(jnp.clip(drawn + share * (lit - drawn), 1e-4, 1.0))
         return (
-            albedo,
+            drawn + share * (lit - drawn),
             jnp.clip(error[..., 0], -3.0, 3.0) - 3.0,
             jax.nn.sigmoid(rough[..., 0]),
             jax.nn.sigmoid(shine[..., 0]),
         )
+
+
+def init_skin_tone(config: SkinTranslatorConfig, facts: Float[Array, "N K"], key: Key[Array, ""]) -> Any:
+    """A plain tree of parameters, with the mean and spread of some examples' facts. Untrained: a usual tone."""
+    weights = _Tone(config).init(key, facts[:1])["params"]
+    return {"mean": jnp.mean(facts, axis=0), "spread": jnp.std(facts, axis=0) + 1e-3, "layers": weights}
+
+
+def apply_skin_tone(
+    config: SkinTranslatorConfig,
+    params: Any,
+    facts: Float[Array, "N K"],
+    *,
+    drop: float = 0.0,
+    key: Key[Array, ""] | None = None,
+) -> Float[Array, "N 3"]:
+    """The logarithm of the face's mean linear colour. Pure.
+
+    Args:
+      config: sizes.
+      params: of `init_skin_tone`.
+      facts: what is known of the picture, see facejax.skin.sight.tone_facts.
+      drop: share of the hidden numbers that is left out, in training.
+      key: for those.
+    """
+    facts = (facts - params["mean"][None]) / params["spread"][None]
+    return _Tone(config, drop).apply(  # type: ignore[return-value]
+        {"params": params["layers"]}, facts, rngs=None if key is None else {"dropout": key}
+    )
+
+
+class _Tone(nn.Module):
+    config: SkinTranslatorConfig
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        for width in self.config.hidden:
+            x = nn.Dropout(self.drop, deterministic=self.drop == 0.0)(nn.relu(nn.Dense(width)(x)))
+        return nn.Dense(3, kernel_init=nn.initializers.zeros)(x) + jnp.asarray(USUAL_TONE)[None]
 
 
 def _told(x, told, name: str):

@@ -20,7 +20,7 @@ log: logging.Logger = logging.getLogger(__name__)
 A = ParamSpec("A")
 R = TypeVar("R")
 
-MOST = 16  # a photo takes six: regressor, fit, four for the files. `linear`'s fit holds 135 MB on a processor
+MOST = 16  # a photo takes seven: regressor, fit, five for the files. `linear`'s fit holds 135 MB on a processor
 
 
 class ProgramCache:

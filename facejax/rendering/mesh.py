@@ -203,6 +203,10 @@ def lit(
 
 
 def _multiplied(albedo: Float[Array, "*N"], shading: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    return linear_to_srgb(srgb_to_linear(albedo) * faded(shading))
+
+
+def faded(shading: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """Shading s, below `DARK` DARK exp(s / DARK - 1): see `lit`."""
     dark = shading < DARK
-    faded = DARK * jnp.exp(jnp.where(dark, shading, DARK) / DARK - 1)
-    return linear_to_srgb(srgb_to_linear(albedo) * jnp.where(dark, faded, shading))
+    return jnp.where(dark, DARK * jnp.exp(jnp.where(dark, shading, DARK) / DARK - 1), shading)

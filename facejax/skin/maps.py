@@ -1,16 +1,21 @@
-"""`skin_maps`: the material of one fitted face from its photograph."""
+"""`skin_maps`: the material of one fitted face from its photographs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from facejax.camera import transform_camera
 from facejax.face_model import FaceModel, FaceParams, own_albedo
+from facejax.face_model.load import load_face_model
+from facejax.lighting import linear_to_srgb, srgb_to_linear
 from facejax.material import Material, PhotoLayer
+from facejax.nets.skin_translator import SkinTranslation
 from facejax.programs import cached_jit
 from facejax.regression.dense import DenseNetwork, head_up, is_understood, load_dense, see_dense, shows_face
 from facejax.skin.detail import add_detail
@@ -18,8 +23,10 @@ from facejax.skin.pores import Grain, skin_grain
 from facejax.skin.relief import detail_normals
 from facejax.skin.sight import describe_scene, seen_texels, skin_sight, texel_normals
 from facejax.skin.translator import SkinTranslator, load_translator, translate
-from facejax.unwrap import Texels, mesh_texels, unwrap_view
-from facejax.unwrap.photos import CutOut, Layout, cut_out, face_layout
+from facejax.texture.metrics import KERNEL, brightness_symmetry_error
+from facejax.unwrap import Regions, Texels, View, mesh_texels, unwrap_view
+from facejax.unwrap.masks import scaled_kernel
+from facejax.unwrap.photos import CutOut, Layout, Quality, face_layout
 
 SIZE = 1024  # texels along a side of the maps, unless others are asked for
 SIZES = (512, 1024, 2048, 4096)
@@ -49,8 +56,6 @@ def has_skin(model: FaceModel) -> bool:
 
 @lru_cache(maxsize=2)
 def _tools(size: int) -> SkinTools:
-    from facejax.face_model.load import load_face_model
-
     return make_tools(load_face_model(), size)
 
 
@@ -73,64 +78,160 @@ def make_tools(model: FaceModel, size: int) -> SkinTools:
     return SkinTools(layout, small, grain, mean, load_dense(), translator, size)
 
 
+class SkinMaps(NamedTuple):
+    """The result of `skin_maps`, on the host."""
+
+    material: Material
+    layer: PhotoLayer  # of several photographs: pasted, each texel from the one that faces it most
+    views: View  # leading axis: the photographs
+    understood: Bool[np.ndarray, " V"]  # whether the dense network could tell the face from what covers it
+
+
 def skin_maps(
     model: FaceModel,
-    params: FaceParams,
-    photo: Float[np.ndarray, "H W 3"],
-    landmarks: Float[np.ndarray, "68 2"],
+    params: Sequence[FaceParams],
+    cuts: Sequence[CutOut],
+    landmarks: Sequence[Float[np.ndarray, "68 2"]],
     tools: SkinTools,
-) -> tuple[Material, PhotoLayer]:
-    """The material of a fitted face, and the photograph in the same layout, on the host.
+    *,
+    everything: bool = False,
+) -> SkinMaps:
+    """The material of one face from one or several fitted photographs, and the photographs in the same layout.
 
-    The photograph is unwrapped with the fitted geometry. The dense network says which pixels show the person's own
+    Each photograph is unwrapped with its fitted geometry. The dense network says which pixels show the person's own
     surface. The translator (`facejax.nets.skin_translator`) gives a complete, evenly lit albedo with roughness and
-    specular at 256 texels, and how far it trusts itself; the photograph's fine detail is added to it
-    (`facejax.skin.detail`). The fitted light and albedo are not used, so the recipe matters only for the geometry.
+    specular at 256 texels, and how far it trusts itself; several are averaged by that. The photographs' fine detail is
+    added (`facejax.skin.detail`). The fitted light and albedo are not used: the recipe matters for the geometry only.
 
     Args:
       model: the face model.
-      params: the face; its camera is in pixels of the photograph.
-      photo: display values.
-      landmarks: of the face, pixels.
+      params: the fit to each photograph; cameras are in pixels of the photographs.
+      cuts: the square of each photograph, from `cut_out` with the layout of `tools`.
+      landmarks: of the face, pixels of each photograph.
       tools: of `skin_tools`.
+      everything: also use what covers the skin.
     """
-    cut = cut_out(photo, landmarks, tools.layout)
-    points = np.asarray(landmarks * np.asarray(cut.scale) + np.asarray(cut.offset), np.float32)
-    found = _maps(model, replace(params, appearance={}, gaze=None), cut, points, tools)
-    return jax.device_get(found)
+    bare = [replace(one, appearance={}, gaze=None) for one in params]
+    points = [
+        np.asarray(one * np.asarray(cut.scale) + np.asarray(cut.offset), np.float32)
+        for one, cut in zip(landmarks, cuts, strict=True)
+    ]
+    squares = [cut._replace(shown=None) for cut in cuts]
+    each = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points))
+    return jax.device_get(_maps(model, *each, tools, jnp.asarray(everything)))
 
 
-@cached_jit("skin-maps", results=(Material, PhotoLayer))
+def skin_quality(found: SkinMaps, tools: SkinTools) -> Quality:
+    """Figures of one face's maps: as for a texture that is unwrapped only, see `Quality`."""
+    return jax.device_get(_quality(found.material.albedo, found.layer.shown, found.views, tools.layout.regions))
+
+
+@cached_jit("skin-quality")
+def _quality(albedo: Float[Array, "S S 3"], shown: Float[Array, "S S"], views: View, regions: Regions) -> Quality:
+    seen = views.valid * regions.face[None]
+    covered = 1 - jnp.sum(jax.vmap(seen_texels)(views) * regions.face[None]) / jnp.maximum(jnp.sum(seen), 1.0)
+    best = jnp.argmax(jnp.einsum("vhw,hw->v", views.facing, regions.centre))
+    kernel, where = scaled_kernel(KERNEL, albedo.shape[0]), seen[best] > 0.5
+    return Quality(
+        jnp.sum(regions.face, where=shown > 0.5) / jnp.sum(regions.face),
+        covered,
+        brightness_symmetry_error(views.color[best], kernel=kernel, where=where),
+        brightness_symmetry_error(albedo, kernel=kernel, where=where),
+    )
+
+
+class _Seen(NamedTuple):
+    """What one photograph says. Small maps are the translator's."""
+
+    view: View
+    seen: Float[Array, "S S"]
+    small_color: Float[Array, "s s 3"]  # of the photograph
+    small_seen: Float[Array, "s s"]
+    skin: SkinTranslation
+    tone: Float[Array, " 3"]
+    trust: Float[Array, "s s"]
+    understood: Bool[Array, ""]
+
+
+@cached_jit("skin-maps", results=(Material, PhotoLayer, View))
 def _maps(
-    model: FaceModel, params: FaceParams, cut: CutOut, landmarks: Float[Array, "68 2"], tools: SkinTools
-) -> tuple[Material, PhotoLayer]:
-    image, inside = jnp.asarray(cut.image), jnp.asarray(cut.inside)
+    model: FaceModel,
+    params: FaceParams,
+    cuts: CutOut,
+    landmarks: Float[Array, "V 68 2"],
+    tools: SkinTools,
+    everything: Bool[Array, ""],
+) -> SkinMaps:
+    found = jax.lax.map(lambda one: _look(model, *one, tools, everything), (params, cuts, landmarks))
+    (skin, tone), trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
+    albedo = skin.albedo(tone)
+    view, layer = _paste(found, albedo, size)
+    detailed = add_detail(albedo, trust, view, tools.layout, tools.grain)
+    gloss = _enlarge(jnp.stack([skin.roughness, skin.specular], axis=-1), size)
+    normal = detail_normals(detailed.height, tools.grain.pitch, tools.layout.texels.covered)
+    specular = jnp.minimum(2.0 * gloss[..., 1], 1.0)  # in units of 0.04, as a material has it
+    material = Material(detailed.albedo, normal, gloss[..., 0], specular, detailed.trust)
+    return SkinMaps(material, layer, found.view, found.understood)
+
+
+def _look(
+    model: FaceModel,
+    params: FaceParams,
+    cut: CutOut,
+    landmarks: Float[Array, "68 2"],
+    tools: SkinTools,
+    everything: Bool[Array, ""],
+) -> _Seen:
+    image = jnp.asarray(cut.image)
     params = replace(params, camera=transform_camera(params.camera, cut.scale, cut.offset))
-    side, size = image.shape[0], tools.size
+    side = image.shape[0]
     picture = jax.image.resize(image, (PICTURE, PICTURE, 3), "linear")
     points = landmarks * (PICTURE / side)
     sight = see_dense(tools.dense, picture, points, head_up(params.pose))
     shown = shows_face(sight, (PICTURE, PICTURE))
-    shown = jnp.where(is_understood(shown, points), shown, 1.0)
-    shown = jnp.clip(jax.image.resize(shown, (side, side), "linear"), 0.0, 1.0)
-    view = unwrap_view(model, params, image, tools.layout.texels, parsing=inside, shown=shown)
-    seen = seen_texels(view)
-    share = size // tools.small.covered.shape[0]
-    color, small_seen = _shrink(view.color * seen[..., None], share), _shrink(seen[..., None], share)
-    color = color / jnp.maximum(small_seen, 1e-3)
-    normals = texel_normals(model, params, tools.small)
-    scene = describe_scene(picture, sight)
+    understood = is_understood(shown, points)
+    shown = jnp.where(understood & ~everything, shown, 1.0)
+    shown = jnp.clip(_enlarge(shown[..., None], side)[..., 0], 0.0, 1.0)
+    view = unwrap_view(model, params, image, tools.layout.texels, parsing=jnp.asarray(cut.inside), shown=shown)
+    seen, count = seen_texels(view), tools.small.covered.shape[0]
+    small_seen = _shrink(seen[..., None], count)
+    color = _shrink(view.color * seen[..., None], count) / jnp.maximum(small_seen, 1e-3)
+    normals, scene = texel_normals(model, params, tools.small), describe_scene(picture, sight)
     told = skin_sight(color, small_seen[..., 0], normals, scene, tools.mean, tools.small)
-    skin = translate(tools.translator, told)
+    skin, tone = translate(tools.translator, told)
     trust = jnp.exp(-jnp.exp(skin.log_error) / DOUBT)
-    detailed = add_detail(skin.albedo, trust, view, tools.layout, tools.grain)
-    gloss = jnp.stack([skin.roughness, skin.specular], axis=-1)
-    roughness, specular = jnp.unstack(jax.image.resize(gloss, (size, size, 2), "linear"), axis=-1)
-    normal = detail_normals(detailed.height, tools.grain.pitch, tools.layout.texels.covered)
-    material = Material(detailed.albedo, normal, roughness, specular, detailed.trust)
-    return material, PhotoLayer(view.color, seen)
+    return _Seen(view, seen, color, small_seen[..., 0], skin, tone, trust, understood)
 
 
-def _shrink(x: Float[Array, "S S C"], share: int) -> Float[Array, "s s C"]:
-    side = x.shape[0] // share
-    return x.reshape(side, share, side, share, x.shape[2]).mean(axis=(1, 3))
+def _fuse(found: _Seen) -> tuple[SkinTranslation, Float[Array, " 3"]]:
+    """The mean of several answers, weighted by trust where the photographs show the skin."""
+    weight = found.trust * found.small_seen + 0.02 * found.trust + 1e-6
+    whole = jnp.sum(weight, axis=(1, 2))
+    weight, whole = weight / jnp.sum(weight, axis=0, keepdims=True), whole / jnp.sum(whole)
+    mean = lambda x: jnp.einsum("vhw,vhw...->hw...", weight, x)  # noqa: E731
+    return SkinTranslation(*(mean(leaf) for leaf in found.skin)), whole @ found.tone
+
+
+def _paste(found: _Seen, albedo: Float[Array, "s s 3"], size: int) -> tuple[View, PhotoLayer]:
+    """The photographs as one. Their local means become the albedo's, so that no border between two is a detail."""
+    views, seen = found.view, found.seen
+    if seen.shape[0] == 1:
+        one = jax.tree.map(lambda leaf: leaf[0], views)
+        return one, PhotoLayer(one.color, seen[0])
+    best = jax.nn.softmax(jnp.where(seen < 0.05, -1e3, 12.0 * views.facing), axis=0)
+    mix = lambda x: jnp.einsum("vhw,vhwc->hwc", best, x)  # noqa: E731
+    change = srgb_to_linear(albedo)[None] / jnp.maximum(srgb_to_linear(found.small_color), 0.01)
+    change = jax.vmap(lambda x: _enlarge(x, size))(jnp.clip(change, 0.05, 20.0))
+    even = linear_to_srgb(jnp.clip(srgb_to_linear(views.color) * change, 0.0, 1.0))
+    union, facing = jnp.max(seen, axis=0), jnp.max(jnp.where(seen > 0.05, views.facing, 0.0), axis=0)
+    pasted = View(mix(even), facing, union, views.shading[0], jnp.ones_like(union))
+    return pasted, PhotoLayer(mix(views.color), union)
+
+
+def _shrink(x: Float[Array, "S S C"], count: int) -> Float[Array, "s s C"]:
+    share = x.shape[0] // count
+    return x.reshape(count, share, count, share, x.shape[2]).mean(axis=(1, 3))
+
+
+def _enlarge(x: Float[Array, "s s C"], size: int) -> Float[Array, "S S C"]:
+    return jax.image.resize(x, (size, size, x.shape[2]), "linear")

@@ -17,10 +17,15 @@ from facejax.synthetic.warp import resample
 from facejax.unwrap import Texels, View
 
 ROUNDS = 3  # of reweighting
+STEP = 4  # every so many texels along each axis are enough to find the light
 RIDGE = np.array([1e-3, *[1e-2] * 3, *[5e-2] * 5], np.float32)  # a share of the mean diagonal, per coefficient
+USUAL = 0.3  # linear value that the mean has in the network's maps
 FLOOR = 0.25  # shading is divided out down to this share of its mean
 OF_SCENE = ("skin", "hair", "background", "clothes", "eyes", "inner mouth", "lips", "headwear")
-SCENE = 4 * len(OF_SCENE) + 3  # numbers about the picture
+PICTURE = 4 * len(OF_SCENE) + 3  # numbers about the picture
+SCENE = PICTURE + 3  # with the mean colour of the texture
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+FACTS = PICTURE + 3 * (1 + len(QUANTILES)) + 2  # numbers from which the tone follows
 CHANNELS = 18  # numbers of a texel
 
 
@@ -28,8 +33,9 @@ class SkinSight(NamedTuple):
     """One face; leaves may carry leading batch axes."""
 
     maps: Float[Array, "*B S S C"]
-    scene: Float[Array, "*B K"]
-    even: Float[Array, "*B S S 3"]  # the photograph without the light that nine harmonics explain, display values
+    scene: Float[Array, "*B J"]
+    facts: Float[Array, "*B K"]  # see `tone_facts`
+    relative: Float[Array, "*B S S 3"]  # linear, over its mean: the photograph without the light of nine harmonics
     seen: Float[Array, "*B S S"]  # how much of each texel the photograph shows of the person's own surface
 
 
@@ -37,7 +43,7 @@ def skin_sight(
     color: Float[Array, "S S 3"],
     seen: Float[Array, "S S"],
     normal: Float[Array, "S S 3"],
-    scene: Float[Array, " K"],
+    picture: Float[Array, " I"],
     mean_albedo: Float[Array, "S S 3"],
     texels: Texels,
 ) -> SkinSight:
@@ -51,20 +57,25 @@ def skin_sight(
       color: the photograph in the layout, display values.
       seen: how much of each texel it shows of the person's own surface.
       normal: of the fitted face at the texels, camera space.
-      scene: of `describe_scene`.
+      picture: of `describe_scene`.
       mean_albedo: of the model, display values.
       texels: of the layout.
     """
-    even = linear_to_srgb(srgb_to_linear(color) / jnp.maximum(_shading(color, seen, normal, mean_albedo), FLOOR))
-    even = jnp.clip(even, 0.0, 1.0) * seen[..., None]
+    even = srgb_to_linear(color) / jnp.maximum(_shading(color, seen, normal, mean_albedo), FLOOR)
+    total = jnp.einsum("hw,hwc->c", seen, even) + 1e-3
+    mean = total / (jnp.sum(seen) + 1e-2)
+    relative = even / jnp.maximum(mean, 0.003)[None, None] * seen[..., None]
+    even = linear_to_srgb(jnp.clip(USUAL * relative, 0.0, 1.0))
+    scene = jnp.concatenate([picture, jnp.log(mean + 0.003)])
+    facts = tone_facts(color, seen, normal, picture)
     color = color * seen[..., None]
     side = color.shape[0]
-    line = (jnp.arange(side) + 0.5) / side * 2 - 1
+    line = (jnp.arange(side, dtype=color.dtype) + 0.5) / side * 2 - 1
     u, v = jnp.broadcast_to(line[None], (side, side)), jnp.broadcast_to(line[:, None], (side, side))
     other, other_seen = even[:, ::-1], seen[:, ::-1]
     planes = [color, seen[..., None], normal, even, other, other_seen[..., None], u[..., None], v[..., None]]
     planes += [jnp.abs(u)[..., None], texels.covered[..., None].astype(color.dtype)]
-    return SkinSight(jnp.concatenate(planes, axis=-1), scene, even, seen)
+    return SkinSight(jnp.concatenate(planes, axis=-1), scene, facts, relative, seen)
 
 
 def _shading(
@@ -74,9 +85,11 @@ def _shading(
     albedo: Float[Array, "S S 3"],
 ) -> Float[Array, "S S 3"]:
     """The light by nine harmonics, in units of its own mean over what is seen."""
-    basis = sh_basis(normal).reshape(-1, 9)
-    base, target = (srgb_to_linear(jnp.clip(x, 0.0, 1.0)).reshape(-1, 3) for x in (albedo, color))
-    share = (seen * (jnp.max(color, axis=-1) < 0.98)).reshape(-1)
+    some = (slice(None, None, STEP), slice(None, None, STEP))
+    basis = sh_basis(normal[some]).reshape(-1, 9)
+    base, target = (srgb_to_linear(jnp.clip(x[some], 0.0, 1.0)).reshape(-1, 3) for x in (albedo, color))
+    clear = (jnp.max(color[some], axis=-1) < 0.98).astype(color.dtype)
+    share = (seen[some] * clear).reshape(-1)
 
     def solve(weight: Float[Array, " P"]) -> Float[Array, "9 3"]:
         x = basis[..., None] * base[:, None]  # (P, 9, 3)
@@ -94,9 +107,30 @@ def _shading(
         usual = jnp.sum(apart * share) / jnp.maximum(jnp.sum(share), 1.0)
         weight = share / (1.0 + (apart / jnp.maximum(usual, 1e-3)) ** 2)
         light = solve(weight)
-    shading = basis @ light
-    mean = (share @ shading) / jnp.maximum(jnp.sum(share), 1.0)
-    return jnp.where(mean > 1e-3, shading / jnp.maximum(mean, 1e-3), 1.0).reshape(color.shape)
+    mean = (share @ (basis @ light)) / jnp.maximum(jnp.sum(share), 1.0)
+    mean = mean[None, None]
+    return jnp.where(mean > 1e-3, (sh_basis(normal) @ light) / jnp.maximum(mean, 1e-3), 1.0)
+
+
+def tone_facts(
+    color: Float[Array, "S S 3"], seen: Float[Array, "S S"], normal: Float[Array, "S S 3"], picture: Float[Array, " I"]
+) -> Float[Array, " K"]:
+    """What the tone of a skin is told from, as one row of numbers.
+
+    The description of the picture; the mean and five quantiles of the colours of the face's texels, as logarithms; how
+    far the face that is seen is turned, and how much of it is seen.
+
+    Args:
+      color, seen, normal, picture: as for `skin_sight`.
+    """
+    some = (slice(None, None, STEP), slice(None, None, STEP))
+    linear, share, depth = srgb_to_linear(color[some]), seen[some], normal[some][..., 2]
+    count = jnp.sum(share) + 1e-2
+    mean = jnp.einsum("hw,hwc->c", share, linear) / count
+    known = jnp.where(share[..., None] > 0.5, linear, jnp.nan).reshape(-1, 3)
+    levels = jnp.nanquantile(known, jnp.asarray(QUANTILES, known.dtype), axis=0).reshape(-1)
+    logs = jnp.log(jnp.concatenate([mean, jnp.where(jnp.isfinite(levels), levels, 0.01)]) + 0.003)
+    return jnp.concatenate([picture, logs, (jnp.sum(depth * share) / count)[None], jnp.sqrt(jnp.mean(share))[None]])
 
 
 def texel_normals(model: FaceModel, params: FaceParams, texels: Texels) -> Float[Array, "S S 3"]:
@@ -106,7 +140,8 @@ def texel_normals(model: FaceModel, params: FaceParams, texels: Texels) -> Float
     corners = model.faces[texels.triangle.reshape(-1)]
     weights = texels.weights.reshape(-1, 3)
     mixed = jnp.asarray(sum(weights[:, k : k + 1] * gather_rows(normals, corners[:, k]) for k in range(3)))
-    return (safe_normalize(mixed) * texels.covered.reshape(-1, 1)).reshape(*texels.covered.shape, 3)
+    covered = texels.covered.reshape(-1, 1).astype(mixed.dtype)
+    return (safe_normalize(mixed) * covered).reshape(*texels.covered.shape, 3)
 
 
 def seen_texels(view: View) -> Float[Array, "S S"]:
@@ -114,7 +149,7 @@ def seen_texels(view: View) -> Float[Array, "S S"]:
     return view.valid if view.shown is None else view.valid * view.shown
 
 
-def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[Array, " K"]:
+def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[Array, " I"]:
     """Numbers that tell light from skin: mean log colour and share of what else is seen, and the picture's white.
 
     Of eyes and inner mouth the brighter part counts: sclera and teeth are nearly neutral.
@@ -130,11 +165,11 @@ def describe_scene(picture: Float[Array, "H W 3"], sight: DenseSight) -> Float[A
     rows = []
     for name in OF_SCENE:
         weight = sight.probability[..., CLASS[name]]
-        weight = weight * (weight > 0.5)
+        weight = jnp.where(weight > 0.5, weight, 0.0)
         share = jnp.mean(weight)
         if name in ("eyes", "inner mouth"):
             weight = weight * jnp.exp(6.0 * jnp.minimum(bright, 1.0))
         mean = jnp.einsum("hw,hwc->c", weight, log) / (jnp.sum(weight) + 1e-3)
-        rows += [mean * (share > 1e-4), jnp.sqrt(share)[None]]
+        rows += [jnp.where(share > 1e-4, mean, 0.0), jnp.sqrt(share)[None]]
     white = jnp.log(jnp.quantile(linear.reshape(-1, 3), 0.97, axis=0) + 0.003)
     return jnp.concatenate([*rows, white])

@@ -5,13 +5,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Key
 
-from facejax.lighting import rgb_to_lab
+from facejax.lighting import linear_to_srgb, rgb_to_lab
 from facejax.nets.skin_translator import (
     SkinTranslation,
     SkinTranslatorConfig,
+    apply_skin_tone,
     apply_skin_translator,
+    init_skin_tone,
     init_skin_translator,
 )
 from facejax.regression.training import Recipe, State, descend, start_state
@@ -23,22 +26,35 @@ class SkinRecipe(Recipe):
     """The loss and length of a training run. Static and hashable."""
 
     name: str = "skin"
-    steps: int = 6000
+    steps: int = 2500
     batch: int = 16
-    rate: float = 1.5e-3
+    average: float = 0.995
+    rate: float = 2e-3
     terms: tuple[tuple[str, float], ...] = (
         ("albedo", 4.0),
-        ("tone", 0.04),
         ("edges", 4.0),
         ("error", 0.1),
         ("gloss", 0.5),
     )
 
 
+@dataclass(frozen=True)
+class ToneRecipe:
+    """The training of the tone's network. Static and hashable."""
+
+    steps: int = 3000
+    batch: int = 256
+    rate: float = 2e-3
+    decay: float = 0.1  # weight decay
+    drop: float = 0.3
+    seed: int = 0
+
+
 class SkinTruth(NamedTuple):
     """The skin of a pair."""
 
     albedo: Float[Array, "*B S S 3"]  # display values
+    tone: Float[Array, "*B 3"]  # log of the face's mean linear colour
     gloss: Float[Array, "*B S S 2"]  # roughness, specular
     weight: Float[Array, "*B S S"]  # how much each texel counts
 
@@ -47,7 +63,8 @@ def skin_losses(output: SkinTranslation, truth: SkinTruth) -> dict[str, Float[Ar
     """Every term by name, as means over the batch.
 
     "albedo": mean absolute difference of display values over a pyramid of five levels, which weighs broad errors as
-    much as fine ones (HiFi3DFace's and LapGAN's pyramids). "tone": distance of the mean colours in CIE 1976 L*a*b*.
+    much as fine ones (HiFi3DFace's and LapGAN's pyramids), with the true tone in the place of the network's, so that
+    doubts about the tone do not blur the rest.
     "edges": of the differences of neighbours. "error": negative log-likelihood of the albedo's error under Laplace's
     distribution with the predicted width, which does not move the albedo. "gloss": roughness and specular.
 
@@ -56,20 +73,18 @@ def skin_losses(output: SkinTranslation, truth: SkinTruth) -> dict[str, Float[Ar
       truth: of the pairs.
     """
     weight = truth.weight
-    apart = (output.albedo - truth.albedo) * weight[..., None]
+    albedo = output.albedo(truth.tone)
+    apart = (albedo - truth.albedo) * weight[..., None]
     total, small, share = jnp.zeros(()), apart, weight
     for _ in range(5):
         total = total + jnp.sum(jnp.abs(small)) / (3.0 * jnp.maximum(jnp.sum(share), 1.0))
         small, share = _halve(small), _halve(share[..., None])[..., 0]
     error = jax.lax.stop_gradient(_smooth(jnp.mean(jnp.abs(apart), axis=-1))) + 0.004
     unlikely = error * jnp.exp(-output.log_error) + output.log_error
-    means = [_mean_color(albedo, weight) for albedo in (output.albedo, truth.albedo)]
-    tone = jnp.linalg.norm(rgb_to_lab(means[0]) - rgb_to_lab(means[1]) + 1e-6, axis=-1)
-    edges = _steps(output.albedo, truth.albedo, weight)
+    edges = _steps(albedo, truth.albedo, weight)
     gloss = jnp.abs(jnp.stack([output.roughness, output.specular], axis=-1) - truth.gloss)
     return {
         "albedo": total / 5,
-        "tone": jnp.mean(tone),
         "edges": edges,
         "error": _mean(unlikely, weight),
         "gloss": _mean(jnp.mean(gloss, axis=-1), weight),
@@ -77,12 +92,50 @@ def skin_losses(output: SkinTranslation, truth: SkinTruth) -> dict[str, Float[Ar
     }
 
 
+def tone_distance(said: Float[Array, "N 3"], true: Float[Array, "N 3"]) -> Float[Array, " N"]:
+    """Distance of two tones, logarithms of linear colours, in CIE 1976 L*a*b*."""
+    lab = [rgb_to_lab(linear_to_srgb(jnp.clip(jnp.exp(tone), 1e-4, 1.0))) for tone in (said, true)]
+    return jnp.sqrt(jnp.sum((lab[0] - lab[1]) ** 2, axis=-1) + 1e-4)
+
+
+def train_tone(
+    config: SkinTranslatorConfig, recipe: ToneRecipe, facts: Float[Array, "N K"], tones: Float[Array, "N 3"]
+) -> Any:
+    """Fit the tone's network to examples: some seconds, so without checkpoints.
+
+    Args:
+      config: sizes.
+      recipe: length and rates.
+      facts: of `facejax.skin.sight.tone_facts`.
+      tones: true logarithms of the mean linear colour.
+
+    Returns:
+      Its parameters.
+    """
+    first, *keys = jax.random.split(jax.random.key(recipe.seed), 3)
+    start = init_skin_tone(config, facts, first)
+    optimizer = optax.adamw(optax.cosine_decay_schedule(recipe.rate, recipe.steps), weight_decay=recipe.decay)
+
+    def step(state, number):
+        layers, memory = state
+        rows = jax.random.randint(jax.random.fold_in(keys[0], number), (recipe.batch,), 0, len(facts))
+
+        def loss(layers):
+            drop = {"drop": recipe.drop, "key": jax.random.fold_in(keys[1], number)}
+            return jnp.mean(
+                tone_distance(apply_skin_tone(config, start | {"layers": layers}, facts[rows], **drop), tones[rows])
+            )
+
+        update, memory = optimizer.update(jax.grad(loss)(layers), memory, layers)
+        return (optax.apply_updates(layers, update), memory), None
+
+    state = (start["layers"], optimizer.init(start["layers"]))
+    (layers, _), _ = jax.lax.scan(step, state, jnp.arange(recipe.steps))
+    return start | {"layers": layers}
+
+
 def _mean(values: Array, weight: Array) -> Float[Array, ""]:
     return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1.0)
-
-
-def _mean_color(albedo: Float[Array, "N S S 3"], weight: Float[Array, "N S S"]) -> Float[Array, "N 3"]:
-    return jnp.einsum("nhwc,nhw->nc", albedo, weight) / jnp.maximum(jnp.sum(weight, axis=(1, 2)), 1.0)[:, None]
 
 
 def _halve(x: Float[Array, "N S S C"]) -> Float[Array, "N s s C"]:
@@ -128,7 +181,8 @@ def skin_step(
     """
 
     def total(params: Any):
-        terms = skin_losses(apply_skin_translator(config, params, *sight), truth)
+        output = apply_skin_translator(config, params, sight.maps, sight.scene, sight.relative, sight.seen)
+        terms = skin_losses(output, truth)
         return sum(weight * terms[name] for name, weight in recipe.terms), terms
 
     (_, terms), gradient = jax.value_and_grad(total, has_aux=True)(state.params)

@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import Array, Float
 
 from facejax.checkpoints import load
-from facejax.nets.skin_translator import SkinTranslation, SkinTranslatorConfig, apply_skin_translator
+from facejax.nets.skin_translator import (
+    SkinTranslation,
+    SkinTranslatorConfig,
+    apply_skin_tone,
+    apply_skin_translator,
+)
 from facejax.skin.sight import SkinSight
 
 SCHEMA, VERSION = "facejax.skin", 1
@@ -20,7 +26,7 @@ ASSET = Path(__file__).parents[1] / "assets" / "skin"
 class SkinTranslator:
     """Weights and their sizes."""
 
-    weights: Any
+    weights: Any  # "maps" and "tone"
     config: SkinTranslatorConfig = field(metadata={"static": True})
 
 
@@ -33,7 +39,9 @@ def load_translator(path: Path = ASSET) -> SkinTranslator:
     return SkinTranslator(jax.device_put(weights), SkinTranslatorConfig(**sizes))
 
 
-def translate(network: SkinTranslator, sight: SkinSight) -> SkinTranslation:
-    """The maps of one skin. Pure; vmap for many."""
-    found = apply_skin_translator(network.config, network.weights, *jax.tree.map(lambda leaf: leaf[None], sight))
-    return SkinTranslation(*(leaf[0] for leaf in found))
+def translate(network: SkinTranslator, sight: SkinSight) -> tuple[SkinTranslation, Float[Array, " 3"]]:
+    """The maps of one skin, and its tone (log of the face's mean linear colour). Pure; vmap for many."""
+    one = jax.tree.map(lambda leaf: leaf[None], sight)
+    tone = apply_skin_tone(network.config, network.weights["tone"], one.facts)[0]
+    found = apply_skin_translator(network.config, network.weights["maps"], one.maps, one.scene, one.relative, one.seen)
+    return SkinTranslation(*(leaf[0] for leaf in found)), tone

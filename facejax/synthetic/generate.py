@@ -211,6 +211,8 @@ def _complexion(model: FaceModel, albedo: Float[Array, "T S 3"]) -> Float[Array,
 
 
 class Scene(NamedTuple):
+    """What is visible at each pixel, before lighting."""
+
     surface: Float[Array, "S S 8"]
     coverage: Float[Array, "S S"]
     face: Float[Array, "S S"]  # how much of the head itself is visible

@@ -45,7 +45,7 @@ class SkinPicture(NamedTuple):
     image: Float[Array, "S S 3"]  # display values
     params: FaceParams  # its light is not the picture's
     landmarks: Float[Array, "68 2"]  # pixels
-    gloss: Float[Array, "V 2"]  # roughness and specular of the vertices, see facejax.material.Material
+    gloss: Float[Array, "V 2"]  # of the vertices: roughness, and the reflectance at normal incidence in units of 0.08
 
 
 class _Lamps(NamedTuple):
@@ -99,7 +99,7 @@ def _lamps(key: Key[Array, ""]) -> _Lamps:
     power = on * jnp.exp(0.5 * normal(keys[2], (3,)) + jnp.array([-0.1, -0.9, -0.9]))
     warmth = (normal(keys[3], (3, 1)) * 0.7 + 0.15) * jnp.array([[0.22, 0.0, -0.32]])
     color = power[:, None] * jnp.exp(warmth + 0.04 * normal(keys[4], (3, 3)))
-    width = jnp.deg2rad(jnp.exp(uniform(keys[4], (3,), jnp.log(jnp.array([1.0, 14.0, 14.0])), jnp.log(45.0))))
+    width = jnp.deg2rad(jnp.exp(uniform(keys[4], (3,), jnp.log(jnp.array([1.0, 14.0, 14.0])), np.log(45.0))))
     return _Lamps(direction, color, width)
 
 
@@ -110,7 +110,7 @@ def _gloss(key: Key[Array, ""], model: FaceModel) -> Float[Array, "V 2"]:
         mean, spread = jnp.array(parameters).T
         drawn = mean + spread * normal(one, (2,))
         region = jnp.ones(len(model.mean)) if name == "face" else model.regions.get(name, jnp.zeros(len(model.mean)))
-        total = total + region[:, None] * drawn
+        total = total + region[:, None] * drawn[None]
     wave = normal(keys[-1], (3, 4)) / 25.0  # a few smooth waves over the head, some 10 cm long
     return jnp.clip(total + 0.03 * jnp.mean(jnp.sin(model.mean @ wave), axis=1)[:, None], 0.05, 1.0)
 
@@ -130,11 +130,11 @@ def _surroundings(key: Key[Array, ""], model: FaceModel, staged: Staged, sky: Sk
     slope = normal(keys[1], (3, 1)) * jnp.array([[0.35], [0.3], [0.3]]) + jnp.array([[0.0], [0.25], [0.15]])
     slope = slope + 0.12 * normal(keys[2], (3, 3))
     tint = jnp.exp(normal(keys[3]) * jnp.array([0.09, 0.0, -0.12]) + 0.03 * normal(keys[3], (3,)))
-    radiance = level * tint * jnp.maximum(1.0 + direction @ slope, 0.03)
+    radiance = level * tint[None] * jnp.maximum(1.0 + direction @ slope, 0.03)
     for k in (1, 2):
         lobe = jnp.exp((direction @ lamps.direction[k] - 1.0) / (1.0 - jnp.cos(lamps.width[k])))
         facing = 4.0 / len(lobe) * jnp.sum(jnp.maximum(direction @ lamps.direction[k], 0.0) * lobe)
-        radiance = radiance + (lobe / facing)[:, None] * lamps.color[k]
+        radiance = radiance + (lobe / facing)[:, None] * lamps.color[k][None]
     below = jnp.clip(-2.0 * direction[:, 1] - 0.6, 0.0, 1.0)[:, None]
     radiance = radiance * (1.0 - below * uniform(keys[4], (), 0.2, 0.8))
     normals = vertex_normals(staged.vertices, model.faces)
@@ -154,7 +154,7 @@ def _lit(
     own = studio.over(staged.vertices, model.faces, staged.first.triangle, jnp.concatenate(
         [around.lit, around.open[:, None], gloss], axis=1))  # fmt: skip
     bare, n = scene.surface, safe_normalize(scene.surface[..., 3:6])
-    free = jnp.maximum(around.mean[0] + n @ around.mean[1:], 0.0) * 0.8
+    free = jnp.maximum(around.mean[0][None, None] + n @ around.mean[1:], 0.0) * 0.8
     sky = face * own[..., :3] + (1 - face) * free
     open_ = face * jnp.clip(own[..., 3:4], 0.0, 1.0) + (1 - face) * 0.8
     rough = face * own[..., 4:5] + (1 - face) * 0.5
@@ -163,24 +163,25 @@ def _lit(
     shadow = _shadow(key, staged, n, lamps)[..., None]
 
     cosine = n @ lamps.direction[0]
-    wrap = _SCATTER * face
+    wrap = jnp.asarray(_SCATTER)[None, None] * face
     wrapped = jnp.clip((cosine[..., None] + wrap) / (1.0 + wrap) ** 2, 0.0, 1.0)
-    light = sky + shadow * wrapped * lamps.color[0]
-    light = light + (1.0 - open_) * albedo * jnp.mean(light, axis=(0, 1)) * 0.9  # from the folds' other side
+    light = sky + shadow * wrapped * lamps.color[0][None, None]
+    common = jnp.mean(light, axis=(0, 1), keepdims=True)
+    light = light + 0.9 * (1.0 - open_) * albedo * common  # from the folds' other side
     facing = jnp.clip(jnp.sum(n * v, axis=-1, keepdims=True), 0.02, 1.0)
     base = 0.08 * specular
     mirror = 0.7 * (base + (jnp.maximum(1.0 - rough, base) - base) * (1.0 - facing) ** 5)
     shine = mirror * sky * open_
     for k in range(3):
         seen = shadow if k == 0 else open_
-        shine = shine + seen * _highlight(n, v, facing, lamps, k, rough, base) * lamps.color[k]
+        shine = shine + seen * _highlight(n, v, facing, lamps, k, rough, base) * lamps.color[k][None, None]
     return albedo * light * (1.0 - base) + shine
 
 
 def _highlight(n: Array, v: Array, facing: Array, lamps: _Lamps, k: int, rough: Array, base: Array) -> Array:
     """GGX, widened by the lamp's size, with Smith's shadowing as by Schlick and his Fresnel term, times pi."""
     direction = lamps.direction[k]
-    half = safe_normalize(v + direction)
+    half = safe_normalize(v + direction[None, None])
     alpha = jnp.clip(rough**2 + 0.3 * lamps.width[k], 0.02, 1.0)
     towards = jnp.maximum(n @ direction, 0.0)[..., None]
     aligned = jnp.clip(jnp.sum(n * half, axis=-1, keepdims=True), 0.0, 1.0)
@@ -199,7 +200,7 @@ def _shadow(key: Key[Array, ""], staged: Staged, n: Float[Array, "S S 3"], lamps
     view = studio.view()
     point = -view / view[..., 2:3] * depth[..., None]  # camera space
     turn = quaternion_to_matrix(sun.pose.rotation) @ quaternion_to_matrix(staged.params.pose.rotation).T
-    there = (point - staged.params.pose.translation) @ turn.T
+    there = (point - staged.params.pose.translation[None, None]) @ turn.T
     scale = SUN_SIDE / SUN_SPAN
     x, y, away = SUN_SIDE / 2 + scale * there[..., 0], SUN_SIDE / 2 - scale * there[..., 1], SUN_AWAY - there[..., 2]
     cosine = jnp.clip(n @ lamps.direction[0], 0.1, 1.0)
@@ -212,7 +213,8 @@ def _shadow(key: Key[Array, ""], staged: Staged, n: Float[Array, "S S 3"], lamps
     for radius, angle in zip(np.sqrt((steps + 0.5) / _TAPS), turned, strict=True):
         column = jnp.clip(x + reach * radius * jnp.cos(angle), 0, SUN_SIDE - 1).astype(jnp.int32)
         row = jnp.clip(y + reach * radius * jnp.sin(angle), 0, SUN_SIDE - 1).astype(jnp.int32)
-        total = total + (away <= flat[row * SUN_SIDE + column] + slack + reach * radius / scale)
+        free = away <= flat[row * SUN_SIDE + column] + slack + reach * radius / scale
+        total = total + free.astype(total.dtype)
     return total / _TAPS
 
 
@@ -224,4 +226,4 @@ def _expose(key: Key[Array, ""], linear: Float[Array, "S S 3"]) -> Float[Array, 
     gain = (target / jnp.maximum(level, 1e-3)) ** uniform(keys[1], (), 0.0, 1.0)
     mean = jnp.mean(linear, axis=(0, 1))
     balance = (luminance(mean) / jnp.maximum(mean, 1e-3)) ** uniform(keys[2], (), 0.0, 0.7)
-    return linear * gain * balance
+    return linear * gain * balance[None, None]

@@ -12,7 +12,6 @@ from facejax.export.pictures import to_uint8
 from facejax.face_model import FaceModel
 from facejax.viewer.results import (
     COMPONENTS,
-    LOOKS,
     STRENGTH,
     TURN,
     ShownFace,
@@ -85,7 +84,7 @@ class Viewer:
         gui = self.server.gui
         self.which: Any = gui.add_dropdown("face", tuple(self.faces), initial_value=self.face.name)
         self.stage: Any = gui.add_dropdown("stage", (FITTED,))
-        self.look: Any = gui.add_dropdown("look", LOOKS, initial_value="shaded")
+        self.look: Any = gui.add_dropdown("look", self.face.looks(), initial_value="shaded")
         self.about: Any = gui.add_markdown("")
         self.photo: Any = gui.add_image(np.zeros((4, 4, 3), np.uint8))
         self.losses: Any = gui.add_image(np.zeros((4, 4, 3), np.uint8), label="losses", visible=False)
@@ -135,6 +134,9 @@ class Viewer:
         values |= {f"identity {k + 1}": value for k, value in enumerate(identity)} | {TURN: 0.0, STRENGTH: 1.0}
         for name, slider in self.sliders.items():
             slider.value = float(np.clip(values[name], slider.min, slider.max))
+        if self.look.options != shown.looks():
+            look = self.look.value if self.look.value in shown.looks() else "shaded"
+            self.look.options, self.look.value = shown.looks(), look
         self.setting = False
         self._draw()
 
@@ -148,7 +150,7 @@ class Viewer:
                 self.stale = False
                 sliders = {name: slider.value for name, slider in self.sliders.items()}
                 params = changed(self.shown.params, self.model, sliders)
-                self.drawn = draw_face(self.model, params, self.shown.albedo, self.look.value)
+                self.drawn = draw_face(self.model, params, self.shown.albedo, self.look.value, self.shown.maps)
                 self.server.scene.add_glb("/face", self.drawn)
         finally:
             self.busy.release()

@@ -13,17 +13,20 @@ from jaxtyping import Float
 from facejax.appearance import bake_vertex_colors
 from facejax.camera import axis_angle_to_quaternion, quaternion_to_matrix
 from facejax.export import load_params
-from facejax.export.fitted import CLAY, PICTURE
 from facejax.export.glb import glb_bytes
+from facejax.export.material import base_color, has_maps, load_material
+from facejax.export.overlay import CLAY, PICTURE
 from facejax.face_model import FaceModel, FaceParams, decode, weights_to_gaze
 from facejax.face_model.gaze import lids_following, look_rows
 from facejax.images import read_image
 from facejax.lighting import linear_to_srgb, rotate_light, shade, srgb_to_linear
+from facejax.material import Material, PhotoLayer
 from facejax.mesh import vertex_normals
 from facejax.programs import jit
 
-Look = Literal["albedo", "shaded", "normals", "geometry"]
+Look = Literal["albedo", "shaded", "normals", "geometry", "material", "photo"]
 LOOKS: tuple[Look, ...] = get_args(Look)
+OF_MAPS: tuple[Look, ...] = ("material", "photo")  # of faces with maps: these in the page's light, the photo over them
 COMPONENTS = 12  # identity components with a slider
 # sliders of the light: degrees to the viewer's right, and a factor of the fitted strength
 TURN, STRENGTH = "turn", "strength"
@@ -37,6 +40,12 @@ class ShownFace:
     folder: Path
     params: FaceParams
     albedo: Float[np.ndarray, "T T 3"]
+    maps: tuple[Material, PhotoLayer | None] | None = None
+
+    def looks(self) -> tuple[Look, ...]:
+        """The ways in which it can be painted."""
+        lacks = OF_MAPS if self.maps is None else () if self.maps[1] is not None else ("photo",)
+        return tuple(look for look in LOOKS if look not in lacks)
 
     def picture(self, name: str) -> np.ndarray | None:
         path = self.folder / name
@@ -107,7 +116,8 @@ def read_result(folder: Path, name: str, model: FaceModel) -> ShownFace:
     saved = load_params(folder / "params.npz")
     if saved.model != model.name:
         raise ValueError(f"{folder}: a face of the model {saved.model!r}; pass its file with --model")
-    return ShownFace(name, folder, saved.params, read_image(folder / "albedo.png"))
+    maps = load_material(folder) if has_maps(folder) else None
+    return ShownFace(name, folder, saved.params, read_image(folder / "albedo.png"), maps)
 
 
 def changed(params: FaceParams, model: FaceModel, sliders: Mapping[str, float]) -> FaceParams:
@@ -138,21 +148,32 @@ def changed(params: FaceParams, model: FaceModel, sliders: Mapping[str, float]) 
 _decode = jit(decode)
 
 
-def draw_face(model: FaceModel, params: FaceParams, albedo: Float[np.ndarray, "T T 3"], look: Look) -> bytes:
+def draw_face(
+    model: FaceModel,
+    params: FaceParams,
+    albedo: Float[np.ndarray, "T T 3"],
+    look: Look,
+    maps: tuple[Material, PhotoLayer | None] | None = None,
+) -> bytes:
     """The face with its expression as binary glTF, at the origin, looking along +z.
 
     Args:
       model: the face model.
       params: the face.
       albedo: its texture, display values.
-      look: how it is painted, see `paint`.
+      look: how it is painted: "material" (the maps in the viewer's light), "photo" (unlit, over the albedo), or see
+        `paint`.
+      maps: for "material" and "photo".
 
     Returns:
       The bytes of the file.
     """
     vertices = _decode(model, params)
     normals = vertex_normals(vertices, model.faces)
-    texture = paint(model, params, np.asarray(normals), albedo, look)
+    if maps is not None and (look == "material" or look == "photo"):
+        texture = base_color(*maps, look)
+    else:
+        texture = paint(model, params, np.asarray(normals), albedo, look)
     return glb_bytes(
         "face",
         vertices,
@@ -161,7 +182,8 @@ def draw_face(model: FaceModel, params: FaceParams, albedo: Float[np.ndarray, "T
         uv=model.uv,
         uv_faces=model.topology.uv_faces,
         texture=texture,
-        unlit=look != "geometry",
+        surface=maps[0] if maps is not None and look == "material" else None,
+        unlit=look not in ("geometry", "material"),
     )
 
 

@@ -1,0 +1,158 @@
+"""The pictures of `overlay.png`: the photograph, the fit over it, its geometry, and its maps."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from facejax.appearance import Appearance
+from facejax.camera import to_camera, transform_camera
+from facejax.export.pictures import draw_landmarks, panels
+from facejax.face_model import FaceModel, FaceParams, decode
+from facejax.fitting import GAR
+from facejax.fitting.scene import face_mask
+from facejax.images.crop import Crop, apply_crop, face_crop
+from facejax.lighting import uniform_light
+from facejax.material import Material, PhotoLayer
+from facejax.programs import cached_jit, jit
+from facejax.rendering import Rendering, render, render_mesh
+
+PICTURE = 512  # side of each panel of the overlay, pixels
+WHOLE = GAR.margin  # crop margin of an overlay whose second panel is a whole painted picture
+CLAY = 0.72  # display value of the untextured geometry
+DARK = 0.13  # display value of what lies behind it, such as the inside of a mouth
+
+
+def overlay(
+    model: FaceModel,
+    params: FaceParams,
+    appearance: Appearance,
+    photo: Float[np.ndarray, "H W 3"],
+    observed: Float[np.ndarray, "68 2"],
+    texture: Float[np.ndarray, "T T 3"],
+    fitted: Float[Array, "68 2"] | None = None,
+    material: Material | None = None,
+    layer: PhotoLayer | None = None,
+    light: Float[Array, "9 3"] | None = None,
+) -> Float[np.ndarray, "_ _ 3"]:
+    """The pictures of `fit_pictures` side by side.
+
+    Args:
+        model, params, appearance, photo, observed, texture, fitted, material, layer, light: as for `fit_pictures`.
+    """
+    pictures = fit_pictures(model, params, appearance, photo, observed, texture, fitted, material, layer, light)
+    return panels(list(pictures.values()), list(pictures), height=PICTURE)
+
+
+def fit_pictures(
+    model: FaceModel,
+    params: FaceParams,
+    appearance: Appearance,
+    photo: Float[np.ndarray, "H W 3"],
+    observed: Float[np.ndarray, "68 2"],
+    texture: Float[np.ndarray, "T T 3"],
+    fitted: Float[Array, "68 2"] | None = None,
+    material: Material | None = None,
+    layer: PhotoLayer | None = None,
+    light: Float[Array, "9 3"] | None = None,
+) -> dict[str, np.ndarray]:
+    """The photo with landmarks, the render over the photo, the shaded geometry, and the texture, by caption.
+
+    With a material also its albedo under its light over the photo, and with a layer the photo unwrapped; the
+    texture is then the material's.
+
+    Args:
+        model, params, appearance: the face; its camera is in pixels of the photo.
+        photo: display values.
+        observed: the landmarks that were given, pixels.
+        texture: the result of `appearance.texture`.
+        fitted: the fit's own landmarks, pixels; None: they are not drawn.
+        material, layer: the maps of the face, if there are any.
+        light: that of the material, see `explain_photo`; None: the fit's.
+    """
+    whole = appearance.whole_picture
+    crop = face_crop(observed, PICTURE, margin=WHOLE if whole else 0.45)
+    background, _ = apply_crop(photo, crop, PICTURE)
+    bare = replace(params, appearance={})
+    scene = [jnp.asarray(one, jnp.float32) for one in (background, crop.scale, crop.offset)]
+    textured, clay = _draw(model, bare, jnp.asarray(texture, jnp.float32), *scene)
+    shown = _whole_picture(model, params, appearance, crop) if whole else np.asarray(textured)
+    marked = background
+    if fitted is not None:  # shows as a rim around the given points where both agree
+        marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=4.0)
+    marked = draw_landmarks(marked, crop.apply_points(observed), color=(0.2, 1.0, 0.3), radius=2.0)
+    pictures = {
+        "photo: given green, fitted red" if fitted is not None else "photo": marked,
+        "painted" if whole else "fit over the photo": shown,
+    }
+    if material is not None:
+        own = bare if light is None else replace(bare, light=light)
+        relit, _ = _draw(model, own, jnp.asarray(material.albedo, jnp.float32), *scene)
+        pictures["albedo, lit"] = np.asarray(relit)
+    pictures["geometry"] = np.asarray(clay)
+    if material is not None:
+        pictures["albedo"] = np.asarray(material.albedo)
+    else:
+        pictures["photo unwrapped" if whole else "albedo"] = texture
+    if layer is not None:
+        pictures["photo unwrapped"] = np.asarray(layer.color)
+    return pictures
+
+
+def _whole_picture(
+    model: FaceModel, params: FaceParams, appearance: Appearance, crop: Crop
+) -> Float[np.ndarray, "_ _ 3"]:
+    """The picture of a crop, display values, from an appearance that paints hair and background too."""
+    camera = transform_camera(params.camera, jnp.asarray(crop.scale), jnp.asarray(crop.offset))
+    params = jax.tree.map(jnp.asarray, replace(params, camera=camera))
+    return np.clip(np.asarray(_paint(model, params, appearance)), 0.0, 1.0)
+
+
+@jit
+def _paint(model: FaceModel, params: FaceParams, appearance: Appearance) -> Float[Array, "S S 3"]:
+    return render(model, params, appearance, size=(PICTURE, PICTURE)).color
+
+
+@cached_jit("face-pictures")
+def _draw(
+    model: FaceModel,
+    params: FaceParams,
+    texture: Float[Array, "T T 3"],
+    background: Float[Array, "S S 3"],
+    scale: Float[Array, ""],
+    offset: Float[Array, " 2"],
+) -> tuple[Float[Array, "S S 3"], Float[Array, "S S 3"]]:
+    """Draw a crop with the albedo given as a map, so that nothing is decoded.
+
+    `scale` and `offset` place the crop in the photograph.
+    """
+    side = background.shape[0]
+    params = replace(params, camera=transform_camera(params.camera, scale, offset))
+    textured = render(model, params, size=(side, side), texture=texture, background=background)
+    blend = face_mask(model, textured)[..., None]
+    clay = render_clay(model, params, size=(side, side), background=jnp.full(3, DARK))
+    return blend * textured.color + (1 - blend) * background, clay.color
+
+
+def render_clay(
+    model: FaceModel,
+    params: FaceParams,
+    *,
+    size: tuple[int, int],
+    background: Float[Array, "H W 3"] | Float[Array, " 3"] | None = None,
+) -> Rendering:
+    """Render the bare geometry in grey under a soft light from above left; one face.
+
+    Args:
+        model, params: the face; its camera is in pixels of the picture.
+        size: height and width of the picture, pixels.
+        background: one colour or a picture, display values; None: black.
+    """
+    light = uniform_light(0.22).at[1].set(0.9).at[2].set(1.7).at[3].set(-0.6)
+    vertices = to_camera(params.pose, decode(model, params))
+    colors = jnp.full_like(vertices, CLAY)
+    return render_mesh(
+        vertices, model.faces, params.camera, size=size, vertex_colors=colors, light=light, background=background
+    )
