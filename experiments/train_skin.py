@@ -37,7 +37,7 @@ from facejax.nets.skin_translator import SkinTranslatorConfig, apply_skin_tone, 
 from facejax.programs import jit
 from facejax.regression.dense import DenseNetwork, head_up, load_dense, see_dense, shows_face
 from facejax.regression.training import State
-from facejax.skin.sight import SkinSight, describe_scene, seen_texels, skin_sight, texel_normals
+from facejax.skin.sight import SkinSight, describe_scene, median_color, seen_texels, skin_sight, texel_normals
 from facejax.skin.training import (
     SkinRecipe,
     SkinTruth,
@@ -103,7 +103,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Tone:
-    """Train the network that tells the tone."""
+    """Train the networks that tell the tone."""
 
     maps: Path
     pool: Path
@@ -252,7 +252,7 @@ def to_example(frame: Frame, pair: Pair, albedo: UInt8[Array, "T T 3"], flip: An
     sight = skin_sight(turned(color), turned(seen), normals, pair.scene, frame.mean, texels)
     weight = 0.05 + texels.covered * (0.25 + 0.5 * regions.skin + 0.75 * regions.face)
     linear = srgb_to_linear(truth)
-    tone = jnp.log(jnp.einsum("hw,hwc->c", regions.face, linear) / jnp.sum(regions.face))
+    tone = jnp.log(median_color(linear, regions.face))
     return sight, SkinTruth(turned(truth), tone, turned(gloss), weight)
 
 

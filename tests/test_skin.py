@@ -190,7 +190,7 @@ def test_the_tone_is_learnt_from_facts():
     rng = np.random.default_rng(6)
     facts = jnp.asarray(rng.normal(size=(400, FACTS)), jnp.float32)
     tones = TONE[None] + 0.2 * facts[:, :3] - 0.1 * facts[:, 3:4]
-    config, recipe = SkinTranslatorConfig(), ToneRecipe(steps=300, batch=64, drop=0.1)
+    config, recipe = SkinTranslatorConfig(), ToneRecipe(steps=300, batch=64)
     weights = jax.jit(lambda *data: train_tone(config, recipe, *data))(facts[:300], tones[:300])
     held_out = tone_distance(apply_skin_tone(config, weights, facts[300:]), tones[300:])
     plain = tone_distance(jnp.broadcast_to(tones[:300].mean(axis=0), (100, 3)), tones[300:])

@@ -38,7 +38,8 @@ class SkinTranslatorConfig:
     blocks: tuple[int, ...] = (0, 1, 2, 2, 1)
     back: tuple[int, ...] = (48, 72, 112, 144)  # on the way back, at a quarter, an eighth, ...
     facts: int = 55  # numbers from which the tone follows
-    hidden: tuple[int, ...] = (96, 96)  # of the tone's network
+    hidden: tuple[int, ...] = (96, 96)  # of the tone's networks
+    members: int = 4  # number of those
 
 
 class SkinTranslation(NamedTuple):
@@ -50,7 +51,7 @@ class SkinTranslation(NamedTuple):
     specular: Float[Array, "*N S S"]  # reflectance at normal incidence, in units of 0.08
 
     def albedo(self, tone: Float[Array, "*N 3"]) -> Float[Array, "*N S S 3"]:
-        """Display values of a skin of this tone: the log of the face's mean linear colour, see `apply_skin_tone`."""
+        """Display values of a skin of this tone: the log of the face's median linear colour, see `apply_skin_tone`."""
         return linear_to_srgb(jnp.clip(self.relative * jnp.exp(tone)[..., None, None, :], 1e-4, 1.0))
 
 
@@ -121,41 +122,37 @@ class _Translator(nn.Module):
 
 def init_skin_tone(config: SkinTranslatorConfig, facts: Float[Array, "N K"], key: Key[Array, ""]) -> Any:
     """A plain tree of parameters, with the mean and spread of some examples' facts. Untrained: a usual tone."""
-    weights = _Tone(config).init(key, facts[:1])["params"]
-    return {"mean": jnp.mean(facts, axis=0), "spread": jnp.std(facts, axis=0) + 1e-3, "layers": weights}
+    one = lambda key: _Tone(config).init(key, facts[:1])["params"]  # noqa: E731
+    layers = jax.vmap(one)(jax.random.split(key, config.members))
+    return {"mean": jnp.mean(facts, axis=0), "spread": jnp.std(facts, axis=0) + 1e-3, "layers": layers}
 
 
-def apply_skin_tone(
-    config: SkinTranslatorConfig,
-    params: Any,
-    facts: Float[Array, "N K"],
-    *,
-    drop: float = 0.0,
-    key: Key[Array, ""] | None = None,
-) -> Float[Array, "N 3"]:
-    """The logarithm of the face's mean linear colour. Pure.
+def apply_skin_tone(config: SkinTranslatorConfig, params: Any, facts: Float[Array, "N K"]) -> Float[Array, "N 3"]:
+    """The logarithm of the face's median linear colour, which brows and beard do not move. Pure.
+
+    The mean of `members` networks, which differ where pictures are unlike those of their training.
 
     Args:
       config: sizes.
       params: of `init_skin_tone`.
       facts: what is known of the picture, see facejax.skin.sight.tone_facts.
-      drop: share of the hidden numbers that is left out, in training.
-      key: for those.
     """
-    facts = (facts - params["mean"][None]) / params["spread"][None]
-    return _Tone(config, drop).apply(  # type: ignore[return-value]
-        {"params": params["layers"]}, facts, rngs=None if key is None else {"dropout": key}
-    )
+    return jnp.mean(member_tones(config, params, facts), axis=0)
+
+
+def member_tones(config: SkinTranslatorConfig, params: Any, facts: Float[Array, "N K"]) -> Float[Array, "M N 3"]:
+    """What each network says, as for `apply_skin_tone`."""
+    known = (facts - params["mean"][None]) / params["spread"][None]
+    return jax.vmap(lambda layers: _Tone(config).apply({"params": layers}, known))(params["layers"])
 
 
 class _Tone(nn.Module):
     config: SkinTranslatorConfig
-    drop: float = 0.0
 
     @nn.compact
     def __call__(self, x):
         for width in self.config.hidden:
-            x = nn.Dropout(self.drop, deterministic=self.drop == 0.0)(nn.relu(nn.Dense(width)(x)))
+            x = nn.relu(nn.Dense(width)(x))
         return nn.Dense(3, kernel_init=nn.initializers.zeros)(x) + jnp.asarray(USUAL_TONE)[None]
 
 

@@ -24,7 +24,7 @@ from facejax.skin.relief import detail_normals
 from facejax.skin.sight import describe_scene, seen_texels, skin_sight, texel_normals
 from facejax.skin.translator import SkinTranslator, load_translator, translate
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error
-from facejax.unwrap import Regions, Texels, View, mesh_texels, unwrap_view
+from facejax.unwrap import Regions, Texels, View, unwrap_view
 from facejax.unwrap.masks import scaled_kernel
 from facejax.unwrap.photos import CutOut, Layout, Quality, face_layout
 
@@ -42,6 +42,7 @@ class SkinTools:
 
     layout: Layout  # of the maps
     small: Texels  # of the translator
+    face: Float[Array, "s s"]  # 1 where its layout has the face
     grain: Grain
     mean: Float[Array, "S S 3"]  # the model's mean albedo, display values
     dense: DenseNetwork
@@ -72,10 +73,10 @@ def skin_tools(size: int = SIZE) -> SkinTools:
 def make_tools(model: FaceModel, size: int) -> SkinTools:
     """The tools for a model with the default head's layout. Some seconds."""
     layout, translator = face_layout(model, size), load_translator()
-    small = mesh_texels(model, translator.config.size)
+    small = face_layout(model, translator.config.size)
     grain = skin_grain(model, layout, key=jax.random.key(0))
     mean = jnp.asarray(own_albedo(model).mean)
-    return SkinTools(layout, small, grain, mean, load_dense(), translator, size)
+    return SkinTools(layout, small.texels, small.regions.face, grain, mean, load_dense(), translator, size)
 
 
 class SkinMaps(NamedTuple):
@@ -198,7 +199,7 @@ def _look(
     color = _shrink(view.color * seen[..., None], count) / jnp.maximum(small_seen, 1e-3)
     normals, scene = texel_normals(model, params, tools.small), describe_scene(picture, sight)
     told = skin_sight(color, small_seen[..., 0], normals, scene, tools.mean, tools.small)
-    skin, tone = translate(tools.translator, told)
+    skin, tone = translate(tools.translator, told, tools.face)
     trust = jnp.exp(-jnp.exp(skin.log_error) / DOUBT)
     return _Seen(view, seen, color, small_seen[..., 0], skin, tone, trust, understood)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from facejax.checkpoints import load
@@ -15,7 +16,7 @@ from facejax.nets.skin_translator import (
     apply_skin_tone,
     apply_skin_translator,
 )
-from facejax.skin.sight import SkinSight
+from facejax.skin.sight import SkinSight, median_color
 
 SCHEMA, VERSION = "facejax.skin", 1
 ASSET = Path(__file__).parents[1] / "assets" / "skin"
@@ -39,9 +40,19 @@ def load_translator(path: Path = ASSET) -> SkinTranslator:
     return SkinTranslator(jax.device_put(weights), SkinTranslatorConfig(**sizes))
 
 
-def translate(network: SkinTranslator, sight: SkinSight) -> tuple[SkinTranslation, Float[Array, " 3"]]:
-    """The maps of one skin, and its tone (log of the face's mean linear colour). Pure; vmap for many."""
+def translate(
+    network: SkinTranslator, sight: SkinSight, face: Float[Array, "S S"]
+) -> tuple[SkinTranslation, Float[Array, " 3"]]:
+    """The maps of one skin, and its tone (log of the face's median linear colour). Pure; vmap for many.
+
+    Args:
+      network: the weights.
+      sight: what is known of the photograph.
+      face: 1 where the layout has the face, whose median colour is the tone.
+    """
     one = jax.tree.map(lambda leaf: leaf[None], sight)
     tone = apply_skin_tone(network.config, network.weights["tone"], one.facts)[0]
     found = apply_skin_translator(network.config, network.weights["maps"], one.maps, one.scene, one.relative, one.seen)
-    return SkinTranslation(*(leaf[0] for leaf in found)), tone
+    skin = SkinTranslation(*(leaf[0] for leaf in found))
+    median = median_color(skin.relative, face)
+    return skin._replace(relative=skin.relative / jnp.maximum(median, 0.05)[None, None]), tone
