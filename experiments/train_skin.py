@@ -180,7 +180,7 @@ def render(command: Render) -> None:
 
     @jit
     def draw(keys, albedos, model, sky, texels, dense):
-        return jax.lax.map(lambda one: make_pair(*one, model, sky, texels, dense), (keys, albedos))
+        return jax.lax.map(lambda one: make_pair(one[0], one[1], model, sky, texels, dense), (keys, albedos))
 
     for number in tqdm(range(command.first, command.shards, command.stride), unit="file"):
         path = shard_path(command.pool, number)

@@ -143,7 +143,8 @@ def apply_skin_tone(config: SkinTranslatorConfig, params: Any, facts: Float[Arra
 def member_tones(config: SkinTranslatorConfig, params: Any, facts: Float[Array, "N K"]) -> Float[Array, "M N 3"]:
     """What each network says, as for `apply_skin_tone`."""
     known = (facts - params["mean"][None]) / params["spread"][None]
-    return jax.vmap(lambda layers: _Tone(config).apply({"params": layers}, known))(params["layers"])
+    one: Any = lambda layers: _Tone(config).apply({"params": layers}, known)  # noqa: E731
+    return jax.vmap(one)(params["layers"])
 
 
 class _Tone(nn.Module):

@@ -118,8 +118,8 @@ def skin_maps(
         for one, cut in zip(landmarks, cuts, strict=True)
     ]
     squares = [cut._replace(shown=None) for cut in cuts]
-    each = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points))
-    return jax.device_get(_maps(model, *each, tools, jnp.asarray(everything)))
+    faces, cuts, spots = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points))
+    return jax.device_get(_maps(model, faces, cuts, spots, tools, jnp.asarray(everything)))
 
 
 def skin_quality(found: SkinMaps, tools: SkinTools) -> Quality:
@@ -163,7 +163,8 @@ def _maps(
     tools: SkinTools,
     everything: Bool[Array, ""],
 ) -> SkinMaps:
-    found = jax.lax.map(lambda one: _look(model, *one, tools, everything), (params, cuts, landmarks))
+    look = lambda one: _look(model, one[0], one[1], one[2], tools, everything)  # noqa: E731
+    found = jax.lax.map(look, (params, cuts, landmarks))
     (skin, tone), trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
     albedo = skin.albedo(tone)
     view, layer = _paste(found, albedo, size)
