@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -118,8 +118,8 @@ def skin_maps(
         for one, cut in zip(landmarks, cuts, strict=True)
     ]
     squares = [cut._replace(shown=None) for cut in cuts]
-    faces, cuts, spots = (jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points))
-    return jax.device_get(_maps(model, faces, cuts, spots, tools, jnp.asarray(everything)))
+    each: Any = [jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points)]
+    return jax.device_get(_maps(model, each[0], each[1], each[2], tools, jnp.asarray(everything)))
 
 
 def skin_quality(found: SkinMaps, tools: SkinTools) -> Quality:

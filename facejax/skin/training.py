@@ -17,6 +17,7 @@ from facejax.nets.skin_translator import (
     init_skin_translator,
     member_tones,
 )
+from facejax.programs.promotion import standard_promotion
 from facejax.regression.training import Recipe, State, descend, start_state
 from facejax.skin.sight import SkinSight
 
@@ -123,7 +124,7 @@ def train_tone(
             said = member_tones(config, start | {"layers": layers}, facts[rows])
             return jnp.sum(jnp.mean(jax.vmap(lambda one: tone_distance(one, tones[rows]))(said), axis=1))
 
-        update, memory = optimizer.update(jax.grad(loss)(layers), memory, layers)
+        update, memory = standard_promotion(optimizer.update)(jax.grad(loss)(layers), memory, layers)
         return (optax.apply_updates(layers, update), memory), None
 
     state = (start["layers"], optimizer.init(start["layers"]))
