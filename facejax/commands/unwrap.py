@@ -120,6 +120,7 @@ def unwrap_views(job: TextureJob, photos: Sequence[Photo], least_agreement: floa
         **job.about(),
         "fit": {one.face.photo.name: fit_figures(one) for one in fitted},
         "quality": quality,
+        **made.about,
         "agreement": np.round(agreement, 4),
         "seconds": {"all": time.perf_counter() - begin},
     }

@@ -17,7 +17,7 @@ from facejax.engine.models import load_model
 from facejax.engine.store import open_store
 from facejax.export import to_uint8, versions, write_summary
 from facejax.export.manifest import Line
-from facejax.export.material import material_pictures
+from facejax.export.material import is_grey, material_pictures
 from facejax.export.pictures import write_pixels
 from facejax.face_model import FaceModel
 from facejax.face_model.texture_layout import with_layout
@@ -78,6 +78,7 @@ class Made(NamedTuple):
     views: View  # leading axis: the photographs
     pictures: dict[str, np.ndarray]  # by file name; bytes
     quality: dict[str, float | None]  # see facejax.unwrap.photos.Quality
+    about: dict[str, object]  # more for the summary
 
 
 class Texture(NamedTuple):
@@ -87,6 +88,7 @@ class Texture(NamedTuple):
     pictures: dict[str, np.ndarray]  # by file name; bytes
     fit: dict[str, float | None]  # figures
     quality: dict[str, float | None]
+    about: dict[str, object]  # more for the summary
     seconds: float  # for unwrapping
 
 
@@ -156,7 +158,8 @@ class TextureJob:
         cut = self.cut(one)
         made = self.unwrap([one], [cut], ["seen"])
         pictures = self.pictures(made, cut)
-        return Texture(one.face, pictures, fit_figures(one), made.quality, time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        return Texture(one.face, pictures, fit_figures(one), made.quality, made.about, seconds)
 
     def cut(self, one: Fitted) -> CutOut:
         """The square of a photograph that its texture is taken from."""
@@ -181,7 +184,8 @@ class TextureJob:
         completed = found.completed
         maps = {"albedo": completed.texture, "filled": completed.filled, "repaired": completed.repaired}
         maps |= {name: found.views.valid[k] for k, name in enumerate(seen)}
-        return Made(found.views, {f"{name}.png": to_uint8(one) for name, one in maps.items()}, figures(found.quality))
+        pictures = {f"{name}.png": to_uint8(one) for name, one in maps.items()}
+        return Made(found.views, pictures, figures(found.quality), {})
 
     def find_skin(self, tools: SkinTools, views: Sequence[Fitted], cuts: Sequence[CutOut], seen: Sequence[str]) -> Made:
         """The maps of one face's skin from one or several photographs."""
@@ -191,7 +195,7 @@ class TextureJob:
         quality = figures(skin_quality(found, tools))
         maps = material_pictures(found.material, found.layer) | {"filled.png": to_uint8(found.layer.shown)}
         maps |= {f"{name}.png": to_uint8(found.views.valid[k]) for k, name in enumerate(seen)}
-        return Made(found.views, maps, quality)
+        return Made(found.views, maps, quality, {"maps": {"colour_guessed": is_grey(found.layer)}})
 
     def skin_tools(self, model: FaceModel) -> SkinTools | None:
         """What finds skin maps; None where a photograph is only unwrapped: other models, its own light, small maps."""
@@ -210,6 +214,7 @@ class TextureJob:
             **about_doubt(one.face),
             "fit": one.fit,
             "quality": one.quality,
+            **one.about,
             "seconds": {"fit": seconds, "unwrap": one.seconds},
         }
         self.save(one.face.folder, one.pictures, summary)

@@ -59,7 +59,14 @@ class DatasetJob(TextureJob):
         reasons = self.filters.reasons(known)
         why = ({"reasons": reasons} if reasons else {}) | about_doubt(one.face)
         line = {"status": FILTERED if reasons else OK, "folder": f"filtered/{stem}" if reasons else stem}
-        summary = {"file": one.face.photo.file, "status": line["status"], **why, "figures": known, **self.about()}
+        summary = {
+            "file": one.face.photo.file,
+            "status": line["status"],
+            **why,
+            "figures": known,
+            **one.about,
+            **self.about(),
+        }
         self.save(line["folder"], one.pictures, summary)
         return line | why | {"figures": known}
 
