@@ -30,10 +30,11 @@ from facejax.regression.iris_points import load_iris
 from facejax.regression.mesh_points import load_face_mesh
 from facejax.regression.mesh_surface import load_mesh_map
 from facejax.regression.regressor import load_regressor
+from facejax.skin.translator import load_translator
 from facejax.texture import load_decoder
 model = facejax.load_face_model()
 load_regressor(), load_detector(), load_face_mesh(), load_iris(), load_decoder(), load_gar(), dense_seer()
-load_mesh_map()
+load_mesh_map(), load_translator()
 assert (files("facejax") / "py.typed").is_file()
 print(facejax.__file__, facejax.kernels.__file__, len(model.mean), sep="\\n")
 """

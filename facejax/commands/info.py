@@ -31,6 +31,7 @@ LICENCES = {
     "iris": "Apache-2.0; MediaPipe's, converted",
     "mesh_map.npz": "MIT; measured on the project's own renders",
     "dense": "MIT; trained on the project's own renders",
+    "skin": "MIT; trained on the project's own renders of maps made from CC0 skins",
     "texture_decoder": "MIT; trained on maps made from CC0 skins",
     "generative_renderer": "MIT; trained on the project's own renders",
 }

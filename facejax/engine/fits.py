@@ -20,7 +20,6 @@ from facejax.engine.models import load_model
 from facejax.engine.store import open_store
 from facejax.export.fitted import FILES, File
 from facejax.export.manifest import FAILED, OK, Line
-from facejax.export.material import Look
 from facejax.fitting import LANDMARKS, RECIPES
 from facejax.fitting.ingredients import NO_INGREDIENTS
 from facejax.images import Lens, Photo, given_lens, read_boxes
@@ -72,9 +71,8 @@ class FitOptions:
     """also write the face after every stage, and the losses as a table and a plot, to OUT/<stem>/stages/"""
     files: tuple[File, ...] = FILES
     """what is written of every face besides summary.json; "params" alone is fast and small"""
-    look: Look = "material"
-    """what face.glb shows of a face with maps: these ("material"), or the photo over their albedo, with its own light
-    ("photo")"""
+    look: Literal["photo"] | None = None
+    """what face.glb shows of a face with maps: these, or the photo over their albedo, with its own light ("photo")"""
 
 
 class Worked(NamedTuple):
@@ -172,7 +170,7 @@ class FitJob:
                 extra=about_face(face),
                 keep_stages=self.options.keep_stages,
                 files=self.options.files,
-                look=self.options.look,
+                look=self.options.look or "material",
             )
         return {
             "folder": face.folder,
