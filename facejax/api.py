@@ -73,15 +73,19 @@ class FitResult:
         """The fit's landmarks, pixels of the photographs."""
         return np.asarray(self.faces.landmarks)
 
-    def material(self, index: int) -> tuple[Material, PhotoLayer] | None:
+    def material(self, index: int, *, size: int = 1024) -> tuple[Material, PhotoLayer] | None:
         """The maps of a face's skin, and the photograph in the same layout, on the host (`facejax.skin.skin_maps`).
 
         None for a model other than the default head, whose layout the network knows, and for a fit that failed.
+
+        Args:
+            index: the face's position in this result.
+            size: texels along a side: 512, 1024, 2048 or 4096. Raises ValueError for another one.
         """
         one = jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.params)
         if not has_skin(self.model) or not self.faces.finite[index]:
             return None
-        tools, points = skin_tools(), self.observed[index]
+        tools, points = skin_tools(size), self.observed[index]
         cut = cut_out(as_photo(self.photos[index]), points, tools.layout)
         found = skin_maps(self.model, [one], [cut], [points], tools)
         return found.material, found.layer
