@@ -54,19 +54,20 @@ def face_regions(model: FaceModel, texels: Texels) -> Regions:
 
     named = "face_inner" if "face_inner" in model.regions else "face"
     shown = _on_texels(model, texels, model.regions[named][:, None])[..., 0] > 0.5 if named in model.regions else skin
-    hull = Delaunay(marks[:, :2])
-    centre = (hull.find_simplex(points[..., :2]) >= 0) & (normals[..., 2] > 0)
+    face = skin & shown
+    centre = np.zeros_like(face)
+    centre[face] = _within(marks[:, :2], points[face]) & (normals[face][:, 2] > 0)
 
     lips = marks[list(INNER_LIPS)]
-    mouth = Delaunay(lips[:, :2]).find_simplex(points[..., :2]) >= 0
-    mouth |= _distance(points, lips) < LIP_REACH * np.linalg.norm(marks[MOUTH[0]] - marks[MOUTH[1]])
+    mouth = np.zeros_like(face)
+    mouth[centre] = _within(lips[:, :2], points[centre])
+    mouth[centre] |= _distance(points[centre], lips) < LIP_REACH * np.linalg.norm(marks[MOUTH[0]] - marks[MOUTH[1]])
     base = marks[list(NOSE_BASE)]
-    near = _distance(points, base) < NOSTRIL_REACH * np.linalg.norm(base[0] - base[-1])
-    nostrils = near & (normals[..., 1] < DOWN)
+    nostrils = face & (normals[..., 1] < DOWN)
+    nostrils[nostrils] = _distance(points[nostrils], base) < NOSTRIL_REACH * np.linalg.norm(base[0] - base[-1])
 
-    face = skin & shown
-    masks = (skin, face, face & centre, face & centre & mouth, face & nostrils)
-    window = mask_window((face & (centre | nostrils)).astype(np.float32))
+    masks = (skin, face, centre, mouth, nostrils)
+    window = mask_window((centre | nostrils).astype(np.float32))
     return Regions(*(jnp.asarray(mask, jnp.float32) for mask in masks), window=window)
 
 
@@ -83,6 +84,11 @@ def template_map(model: FaceModel, texels: Texels, albedo: Float[Array, "*S 3"])
 def _on_texels(model: FaceModel, texels: Texels, table: Float[Array, "V C"]) -> np.ndarray:
     corners = np.asarray(model.faces)[np.asarray(texels.triangle)]
     return np.einsum("hwk,hwkc->hwc", np.asarray(texels.weights), np.asarray(table)[corners])
+
+
+def _within(hull: Float[np.ndarray, "M 2"], points: Float[np.ndarray, "N 3"]) -> np.ndarray:
+    """Whether points lie in the convex hull of others, seen from the front."""
+    return Delaunay(hull).find_simplex(points[:, :2]) >= 0
 
 
 def _distance(points: np.ndarray, line: np.ndarray) -> np.ndarray:
