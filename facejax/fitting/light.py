@@ -133,6 +133,31 @@ def _evenly_lit(
     return lambda face: see(replace(face, light=uniform_light()))
 
 
+def ridge_light(
+    basis: Float[Array, "P 9"],
+    albedo: Float[Array, "P 3"],
+    target: Float[Array, "P 3"],
+    weight: Float[Array, " P"],
+    ridge: Float[Array, " 9"],
+) -> Float[Array, "9 3"]:
+    """The harmonics that make an albedo look most like a target: ridge regression, channel by channel.
+
+    Args:
+        basis: of `sh_basis` at the points.
+        albedo, target: linear.
+        weight: how much each point counts.
+        ridge: of each coefficient, as a share of the system's mean diagonal.
+    """
+
+    def channel(a: Float[Array, " P"], y: Float[Array, " P"]) -> Float[Array, " 9"]:
+        x = basis * a[:, None]
+        normal = (x * weight[:, None]).T @ x
+        scale = jnp.trace(normal) / 9 + 1e-9
+        return jnp.linalg.solve(normal + jnp.diag(ridge * scale), (x * weight[:, None]).T @ y)
+
+    return jax.vmap(channel, in_axes=1, out_axes=1)(albedo, target)
+
+
 def _with_light(params: FaceParams, scene: Scene, seen: Observation) -> FaceParams:
     own = partial(jnp.asarray, dtype=seen.image.dtype)  # not jax's default type, which may be float64
     view, mask = jax.lax.stop_gradient(scene.rendering), own(scene.mask).reshape(-1)
@@ -141,15 +166,9 @@ def _with_light(params: FaceParams, scene: Scene, seen: Observation) -> FacePara
     seen_linear = srgb_to_linear(jnp.clip(seen.image, 0.0, 1.0)).reshape(-1, 3)
     ridge = own(RIDGE)
 
-    def channel(a: Float[Array, " P"], y: Float[Array, " P"], weight: Float[Array, " P"]) -> Float[Array, " 9"]:
-        x = basis * a[:, None]
-        normal = (x * weight[:, None]).T @ x
-        scale = jnp.trace(normal) / 9 + 1e-9
-        return jnp.linalg.solve(normal + jnp.diag(ridge * scale), (x * weight[:, None]).T @ y)
-
     def one_round(carry, _):
         weight, target, _ = carry
-        light = jax.vmap(channel, in_axes=(1, 1, None), out_axes=1)(albedo, target, weight)
+        light = ridge_light(basis, albedo, target, weight, ridge)
         lit = albedo * (basis @ light)
         target = jnp.where(seen_linear > SATURATED, jnp.maximum(seen_linear, lit), seen_linear)
         distance = jnp.linalg.norm(lit - target, axis=-1)

@@ -1,5 +1,6 @@
 """What the skin translator is told of one photograph: maps in the layout of the face, and numbers about the picture."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from jaxtyping import Array, Float
 
 from facejax.camera import to_camera
 from facejax.face_model import FaceModel, FaceParams, decode
+from facejax.fitting.light import ridge_light
 from facejax.kernels import gather_rows
 from facejax.lighting import linear_to_srgb, luminance, sh_basis, srgb_to_linear
 from facejax.mesh import safe_normalize, vertex_normals
@@ -91,22 +93,14 @@ def _shading(
     clear = (jnp.max(color[some], axis=-1) < 0.98).astype(color.dtype)
     share = (seen[some] * clear).reshape(-1)
 
-    def solve(weight: Float[Array, " P"]) -> Float[Array, "9 3"]:
-        x = basis[..., None] * base[:, None]  # (P, 9, 3)
-        normal_matrix = jnp.einsum("pic,p,pjc->cij", x, weight, x)
-        scale = jnp.trace(normal_matrix, axis1=1, axis2=2)[:, None, None] / 9 + 1e-6
-        ridge = jnp.diag(RIDGE)[None] * scale
-        return jnp.linalg.solve(normal_matrix + ridge, jnp.einsum("pic,p,pc->ci", x, weight, target)[..., None])[
-            ..., 0
-        ].T
-
+    solve = partial(ridge_light, basis, base, target, ridge=jnp.asarray(RIDGE, base.dtype))
     weight = share
-    light = solve(weight)
+    light = solve(weight=weight)
     for _ in range(ROUNDS):
         apart = jnp.linalg.norm(base * (basis @ light) - target, axis=-1)
         usual = jnp.sum(apart * share) / jnp.maximum(jnp.sum(share), 1.0)
         weight = share / (1.0 + (apart / jnp.maximum(usual, 1e-3)) ** 2)
-        light = solve(weight)
+        light = solve(weight=weight)
     mean = (share @ (basis @ light)) / jnp.maximum(jnp.sum(share), 1.0)
     mean = mean[None, None]
     return jnp.where(mean > 1e-3, (sh_basis(normal) @ light) / jnp.maximum(mean, 1e-3), 1.0)
