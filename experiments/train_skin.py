@@ -36,7 +36,9 @@ from facejax.lighting import linear_to_srgb, srgb_to_linear
 from facejax.nets.skin_translator import SkinTranslatorConfig, apply_skin_tone, apply_skin_translator
 from facejax.programs import jit
 from facejax.regression.dense import DenseNetwork, head_up, load_dense, see_dense, shows_face
-from facejax.regression.training import State
+from facejax.regression.iris_points import load_iris
+from facejax.regression.training import State, start_state
+from facejax.skin.eye_colors import WHITES, eye_colors
 from facejax.skin.sight import SkinSight, describe_scene, median_color, seen_texels, skin_sight, texel_normals
 from facejax.skin.training import (
     SkinRecipe,
@@ -49,22 +51,23 @@ from facejax.skin.training import (
     train_tone,
 )
 from facejax.skin.translator import ASSET, SCHEMA, VERSION, load_translator
-from facejax.synthetic.fields import normal
+from facejax.synthetic.fields import chance, normal, uniform
 from facejax.synthetic.generate import Generator
 from facejax.synthetic.people import People
 from facejax.synthetic.skin_picture import photograph_skin
 from facejax.synthetic.sky import Sky, make_sky
-from facejax.unwrap import Texels, mesh_texels, unwrap_view
+from facejax.unwrap import unwrap_view
 from facejax.unwrap.photos import Layout, face_layout
 
 SHARD = 128  # pairs per file
 HELD_OUT = 2  # files of the pool
-MAPS, TONE = "facejax.skin.maps", "facejax.skin.tone"  # schemas of a run's networks
+MAPS: dict[str, Any] = {"schema": "facejax.skin.maps", "version": 1}  # of a run's networks
+TONE: dict[str, Any] = {"schema": "facejax.skin.tone", "version": 2}
 ABOUT = ("config", "recipe", "steps", "held_out")
 SIZE = 256  # pixels of a picture, and texels of its texture
 GENERATOR = Generator(
     people=People(frontal=0.6, yaw=(22.0, 75.0), pitch=(3.0, 9.0), roll=8.0, box=(0.48, 0.62)),
-    hair=0.9,
+    hair=0.75,
     beard=0.0,
     hand=0.06,
     camera=0.6,
@@ -98,6 +101,8 @@ class Train:
     steps: int | None = None
     """another length than the recipe's"""
     batch: int | None = None
+    start: Path | None = None
+    """another run's maps/, whose weights a new run begins with"""
     seed: int = 0
 
 
@@ -141,6 +146,8 @@ class Pair(NamedTuple):
     seen: UInt8[Array, "S S"]
     normal: Int8[Array, "S S 3"]
     scene: Float[Array, " K"]
+    whites: Float[Array, " W"]
+    gain: Float[Array, " 3"]  # linear, of the map's skin
     gloss: UInt8[Array, "V 2"]
 
 
@@ -149,11 +156,14 @@ def make_pair(
     albedo: UInt8[Array, "T T 3"],
     model: FaceModel,
     sky: Sky,
-    texels: Texels,
+    layout: Layout,
     dense: DenseNetwork,
+    iris: Any,
 ) -> Pair:
-    keys = jax.random.split(key, 5)
-    shot = photograph_skin(keys[0], model, sky, albedo / jnp.float32(255), size=SIZE, generator=GENERATOR)
+    keys = jax.random.split(key, 6)
+    texels, gain = layout.texels, draw_gain(keys[5])
+    skin = regain(albedo / jnp.float32(255), gain, layout)
+    shot = photograph_skin(keys[0], model, sky, skin, size=SIZE, generator=GENERATOR)
     size = box_size(shot.landmarks)
     shift = normal(keys[1], (68, 2)) + 0.7 * normal(keys[2], (1, 2))
     points = shot.landmarks + POINT_NOISE * size * shift
@@ -167,20 +177,36 @@ def make_pair(
     byte = lambda x: jnp.round(255 * jnp.clip(x, 0.0, 1.0)).astype(jnp.uint8)  # noqa: E731
     normals = jnp.round(127 * texel_normals(model, fitted, texels)).astype(jnp.int8)
     scene = describe_scene(shot.image, sight)
-    return Pair(byte(view.color), byte(seen_texels(view)), normals, scene, byte(shot.gloss))
+    whites = eye_colors(iris, shot.image, points).white.reshape(-1)
+    return Pair(byte(view.color), byte(seen_texels(view)), normals, scene, whites, gain, byte(shot.gloss))
+
+
+def draw_gain(key: Key[Array, ""]) -> Float[Array, " 3"]:
+    """How a map's skin is changed, in linear light: lighter, darker, redder, yellower; a quarter much darker."""
+    keys = jax.random.split(key, 5)
+    deep = chance(keys[0], 0.25) * uniform(keys[1], (), 0.0, 0.8) * jnp.array([0.4, 0.9, 1.2])
+    warm = 0.08 * normal(keys[2]) * jnp.array([0.5, 0.0, -0.8])
+    return jnp.exp(0.1 * normal(keys[3]) - deep + warm + 0.04 * normal(keys[4], (3,)))
+
+
+def regain(albedo: Float[Array, "S S 3"], gain: Float[Array, " 3"], layout: Layout) -> Float[Array, "S S 3"]:
+    """The albedo with another skin and the same eyes, display values."""
+    own = layout.texels.covered & (layout.regions.skin < 0.5)
+    changed = linear_to_srgb(jnp.clip(srgb_to_linear(albedo) * gain[None, None], 1e-4, 1.0))
+    return jnp.where(own[..., None], albedo, changed)
 
 
 def render(command: Render) -> None:
     maps, model, dense = TextureSet(command.maps), load_face_model(), load_dense()
     if maps.plan.size != SIZE:
         raise ValueError(f"{command.maps}: maps of {maps.plan.size} texels; make them with --size {SIZE}")
-    texels, sky = mesh_texels(model, SIZE), make_sky(model)
+    layout, sky, iris = face_layout(model, SIZE), make_sky(model), load_iris()
     command.pool.mkdir(parents=True, exist_ok=True)
     write_text(command.pool / f"pool_{command.first}.json", repr(command))
 
     @jit
-    def draw(keys, albedos, model, sky, texels, dense):
-        return jax.lax.map(lambda one: make_pair(one[0], one[1], model, sky, texels, dense), (keys, albedos))
+    def draw(keys, albedos, *rest):
+        return jax.lax.map(lambda one: make_pair(*one, *rest), (keys, albedos))
 
     for number in tqdm(range(command.first, command.shards, command.stride), unit="file"):
         path = shard_path(command.pool, number)
@@ -188,7 +214,7 @@ def render(command: Render) -> None:
             continue
         keys = jax.random.split(jax.random.fold_in(jax.random.key(command.seed), number), SHARD)
         index = np.random.default_rng([command.seed, number]).integers(len(maps), size=SHARD)
-        pairs = jax.device_get(draw(keys, jnp.asarray(maps.take(index)), model, sky, texels, dense))
+        pairs = jax.device_get(draw(keys, jnp.asarray(maps.take(index)), model, sky, layout, dense, iris))
         with atomic_path(path) as partial_path:
             np.savez(partial_path, index=index, **pairs._asdict())
 
@@ -249,7 +275,9 @@ def to_example(frame: Frame, pair: Pair, albedo: UInt8[Array, "T T 3"], flip: An
     gloss = jnp.einsum("hwk,hwkc->hwc", texels.weights, gloss)
     turned = lambda x: jnp.where(flip, x[:, ::-1], x)  # noqa: E731
     normals = turned(pair.normal / jnp.float32(127)) * jnp.where(flip, jnp.array([-1.0, 1.0, 1.0]), 1.0)
-    sight = skin_sight(turned(color), turned(seen), normals, pair.scene, frame.mean, texels)
+    truth = regain(truth, pair.gain, frame.layout)
+    whites = jnp.where(flip, jnp.roll(pair.whites, WHITES // 2), pair.whites)
+    sight = skin_sight(turned(color), turned(seen), normals, pair.scene, whites, frame.mean, texels)
     weight = 0.05 + texels.covered * (0.25 + 0.5 * regions.skin + 0.75 * regions.face)
     linear = srgb_to_linear(truth)
     tone = jnp.log(median_color(linear, regions.face))
@@ -268,9 +296,13 @@ def run(command: Train) -> None:
         rows = rng.integers(len(pairs), size=recipe.batch)
         return examples(frame, *pairs.rows(rows), jnp.asarray(rng.random(recipe.batch) < 0.5))
 
+    start = init_skin_state(config, recipe, jax.random.key(command.seed))
+    if command.start is not None:
+        start = start_state(recipe, load(command.start, **MAPS)[0])
+
     train(
         lambda state, number, batch: step(state, batch),
-        init_skin_state(config, recipe, jax.random.key(command.seed)),
+        start,
         draw,
         steps=recipe.steps,
         store=TrainingStore(command.out / "state", schema="facejax.skin.training"),
@@ -287,14 +319,14 @@ def export(
 ) -> None:
     """The averaged weights."""
     about = {"config": asdict(config), "recipe": recipe.name, "steps": int(state.step), "held_out": list(without)}
-    save(path, jax.device_get(state.average), schema=MAPS, version=VERSION, **about)
+    save(path, jax.device_get(state.average), **MAPS, **about)
 
 
 def tone(command: Tone) -> None:
     pairs, frame, config = Pairs(command.maps, command.pool, held_out=False), make_frame(), SkinTranslatorConfig()
     facts, tones = all_facts(pairs, frame)
     found = jax.device_get(jit(lambda *data: train_tone(config, ToneRecipe(), *data))(facts, tones))
-    save(command.out / "tone", found, schema=TONE, version=VERSION, examples=len(facts))
+    save(command.out / "tone", found, **TONE, examples=len(facts))
 
 
 def all_facts(pairs: Pairs, frame: Frame) -> tuple[Float[Array, "N K"], Float[Array, "N 3"]]:
@@ -342,8 +374,8 @@ def measure(command: Measure) -> None:
 
 
 def ship(command: Ship) -> None:
-    maps, about = load(command.run / "maps", schema=MAPS, version=VERSION)
-    told, _ = load(command.run / "tone", schema=TONE, version=VERSION)
+    maps, about = load(command.run / "maps", **MAPS)
+    told, _ = load(command.run / "tone", **TONE)
     if ASSET.exists():
         shutil.rmtree(ASSET)
     both = {"maps": maps, "tone": told}

@@ -9,9 +9,10 @@ import pytest
 
 from facejax.camera import PerspectiveCamera, Pose, euler_to_quaternion
 from facejax.commands.demo import portrait, random_face
-from facejax.face_model import decode_albedo, neutral_params
+from facejax.face_model import decode_albedo, neutral_params, own_albedo
 from facejax.face_model.load import load_face_model
 from facejax.lighting import linear_to_srgb, rgb_to_lab, sh_basis, srgb_to_linear, uniform_light
+from facejax.material import Material
 from facejax.nets.skin_translator import (
     SkinTranslation,
     SkinTranslatorConfig,
@@ -21,7 +22,10 @@ from facejax.nets.skin_translator import (
 )
 from facejax.regression.dense import DenseSight
 from facejax.skin import skin_maps, skin_tools
+from facejax.skin.eye_colors import WHITES, EyeColors, colors_of_eye
+from facejax.skin.eyeballs import SHADED, draw_eyeballs, eye_layout, iris_albedo
 from facejax.skin.sight import (
+    CELLS,
     CHANNELS,
     FACTS,
     OF_SCENE,
@@ -45,7 +49,7 @@ from facejax.skin.training import (
     tone_distance,
     train_tone,
 )
-from facejax.skin.translator import ASSET, load_translator
+from facejax.skin.translator import ASSET, keep_paint, load_translator
 from facejax.synthetic.labels import CLASS, CLASSES
 from facejax.synthetic.skin_picture import photograph_skin
 from facejax.synthetic.sky import Sky, irradiance, make_sky, spiral
@@ -67,6 +71,12 @@ def ball(size: int) -> np.ndarray:
     return np.stack([x, y, np.sqrt(1 - x**2 - y**2)], axis=-1).astype(np.float32)
 
 
+def sight_of(color, seen, normals, albedo):
+    """What is told of a texture that fills its layout, and of no picture."""
+    none = jnp.zeros(PICTURE), jnp.zeros(WHITES)
+    return skin_sight(color, seen, jnp.asarray(normals), *none, albedo, plain_texels(len(color)))
+
+
 def test_the_light_is_found_and_divided_out():
     rng = np.random.default_rng(0)
     normals = jnp.asarray(ball(64))
@@ -75,7 +85,7 @@ def test_the_light_is_found_and_divided_out():
     color = linear_to_srgb(srgb_to_linear(albedo) * (sh_basis(normals) @ light))
     assert color.min() > 0 and color.max() < 0.98
     seen = jnp.ones((64, 64))
-    sight = skin_sight(color, seen, normals, jnp.zeros(PICTURE), albedo, plain_texels(64))
+    sight = sight_of(color, seen, normals, albedo)
     ratio = np.asarray(sight.relative / srgb_to_linear(albedo))
     # One gain per channel is left. The ridge keeps the last percent.
     assert np.all(ratio.std(axis=(0, 1)) < 0.02 * ratio.mean(axis=(0, 1)))
@@ -91,7 +101,7 @@ def test_a_highlight_and_what_is_hidden_do_not_change_the_light():
     color = linear_to_srgb(srgb_to_linear(albedo) * (sh_basis(normals) @ uniform_light(0.8)))
     spotted = color.at[10:20, 10:20].set(1.0).at[40:, :].set(0.1)
     seen = jnp.ones((64, 64)).at[40:].set(0.0)
-    sight = skin_sight(spotted, seen, normals, jnp.zeros(PICTURE), albedo, plain_texels(64))
+    sight = sight_of(spotted, seen, normals, albedo)
     clean = np.asarray(sight.relative)[:8]
     assert clean.std() < 0.01 * clean.mean()
     assert np.all(np.asarray(sight.relative)[40:] == 0)
@@ -103,7 +113,9 @@ def test_maps_hold_the_other_side_and_the_place():
         jnp.asarray(rng.random((32, 32, 3)), jnp.float32),
         jnp.asarray(rng.random((32, 32)) > 0.3, jnp.float32),
     )
-    sight = skin_sight(color, seen, jnp.asarray(ball(32)), jnp.zeros(PICTURE), 0.5 + 0 * color, plain_texels(32))
+    sight = skin_sight(
+        color, seen, jnp.asarray(ball(32)), jnp.zeros(PICTURE), jnp.zeros(WHITES), 0.5 + 0 * color, plain_texels(32)
+    )
     maps = np.asarray(sight.maps)
     assert maps.shape == (32, 32, CHANNELS)
     np.testing.assert_array_equal(maps[..., :3], np.asarray(color * seen[..., None]))
@@ -188,28 +200,129 @@ def test_a_wrong_tone_costs_its_distance():
 
 def test_the_tone_is_learnt_from_facts():
     rng = np.random.default_rng(6)
-    facts = jnp.asarray(rng.normal(size=(400, FACTS)), jnp.float32)
+    facts = jnp.asarray(rng.normal(size=(1300, FACTS)), jnp.float32)
     tones = TONE[None] + 0.2 * facts[:, :3] - 0.1 * facts[:, 3:4]
     config, recipe = SkinTranslatorConfig(), ToneRecipe(steps=300, batch=64)
-    weights = jax.jit(lambda *data: train_tone(config, recipe, *data))(facts[:300], tones[:300])
-    held_out = tone_distance(apply_skin_tone(config, weights, facts[300:]), tones[300:])
-    plain = tone_distance(jnp.broadcast_to(tones[:300].mean(axis=0), (100, 3)), tones[300:])
+    weights = jax.jit(lambda *data: train_tone(config, recipe, *data))(facts[:1200], tones[:1200])
+    held_out = tone_distance(apply_skin_tone(config, weights, facts[1200:]), tones[1200:])
+    plain = tone_distance(jnp.broadcast_to(tones[:1200].mean(axis=0), (100, 3)), tones[1200:])
     assert float(held_out.mean()) < 0.4 * float(plain.mean())
+
+
+def told(color, seen, normals, light=None, whites=None):
+    light = uniform_light() if light is None else light
+    whites = jnp.zeros(WHITES) if whites is None else whites
+    arrays = (jnp.asarray(one, jnp.float32) for one in (color, seen, normals, np.arange(PICTURE), whites, light))
+    return np.asarray(tone_facts(*arrays))
 
 
 def test_the_facts_are_those_of_the_texels_that_are_seen():
     rng = np.random.default_rng(7)
     color = rng.uniform(0.1, 0.9, (32, 32, 3)).astype(np.float32)
     seen = (rng.random((32, 32)) > 0.4).astype(np.float32)
-    normals, picture = ball(32), np.arange(PICTURE, dtype=np.float32)
-    facts = np.asarray(tone_facts(jnp.asarray(color), jnp.asarray(seen), jnp.asarray(normals), jnp.asarray(picture)))
+    whites = np.linspace(-1, 0, WHITES)
+    facts = told(color, seen, ball(32), whites=whites)
+    assert facts.shape == (FACTS,)
     known = srgb_to_linear(color[::4, ::4][seen[::4, ::4] > 0.5].astype(np.float64))
-    np.testing.assert_array_equal(facts[:PICTURE], picture)
-    np.testing.assert_allclose(facts[PICTURE : PICTURE + 3], np.log(known.mean(axis=0) + 0.003), atol=2e-3)
-    levels = np.log(np.quantile(known, QUANTILES, axis=0) + 0.003)
-    np.testing.assert_allclose(facts[PICTURE + 3 : -2], levels.ravel(), atol=1e-3)
-    dark = np.asarray(tone_facts(jnp.asarray(color), jnp.zeros((32, 32)), jnp.asarray(normals), jnp.asarray(picture)))
-    assert np.all(np.isfinite(dark))
+    np.testing.assert_array_equal(facts[:PICTURE], np.arange(PICTURE))
+    np.testing.assert_allclose(facts[PICTURE : PICTURE + WHITES], whites, atol=1e-6)
+    at = PICTURE + WHITES
+    np.testing.assert_allclose(facts[at : at + 3], np.log(known.mean(axis=0) + 0.003), atol=2e-3)
+    levels = np.log(np.quantile(known, QUANTILES, axis=0) + 0.003).ravel()
+    np.testing.assert_allclose(facts[at + 3 : at + 3 + len(levels)], levels, atol=1e-3)
+    assert np.all(np.isfinite(told(color, np.zeros((32, 32)), ball(32))))
+
+
+def test_the_cells_tell_the_sides_of_a_face():
+    color = np.full((64, 64, 3), 0.8)
+    color[:, 32:] = 0.3
+    seen = np.ones((64, 64))
+    seen[:, :26] = 0
+    cells = told(color, seen, ball(64))[-8 - 4 * CELLS : -8].reshape(4, 3, 4)
+    np.testing.assert_array_equal(cells[:, 0], 0)  # not seen
+    np.testing.assert_allclose(cells[:, 2, :3], np.log(float(srgb_to_linear(jnp.float32(0.3))) + 0.003), atol=1e-3)
+    np.testing.assert_allclose(cells[:, 2, 3], 1)
+    assert np.all(cells[:, 1, 0] > cells[:, 2, 0])
+
+
+def test_the_shape_of_the_light_is_told_without_its_strength():
+    light = uniform_light().at[1].set(0.3)
+    color = np.full((32, 32, 3), 0.5)
+    facts = [told(color, np.ones((32, 32)), ball(32), factor * light)[-8:] for factor in (1.0, 3.0)]
+    np.testing.assert_allclose(facts[0], facts[1], rtol=1e-5)
+    assert facts[0][0] > 0 and np.all(facts[0][1:] == 0)
+
+
+def drawn_eye(white=(0.62, 0.55, 0.5), skin=(0.5, 0.3, 0.22)):
+    """A square around an eye: an almond of white on skin, with a dark iris; its lids and iris as points."""
+    y, x = np.mgrid[:64, :64].astype(np.float32)
+    angles = np.arange(16) * 2 * np.pi / 16
+    lids = np.stack([32 + 20 * np.cos(angles), 32 + 8 * np.sin(angles)], axis=-1)
+    inside = ((x - 32) / 20) ** 2 + ((y - 32) / 8) ** 2 < 1
+    iris = np.hypot(x - 30, y - 32) < 7
+    linear = np.where(inside[..., None], white, skin) * (1 - 0.3 * (y[..., None] < 28))  # a lid's shadow
+    linear = np.where((inside & iris)[..., None], 0.01, linear)
+    rim = np.array([[30, 32], [37, 32], [23, 32], [30, 25], [30, 39]], np.float32)
+    return linear_to_srgb(jnp.asarray(linear, jnp.float32)), jnp.asarray(rim), lids
+
+
+def test_the_white_of_an_eye_is_what_is_within_the_lids_and_not_iris():
+    crop, rim, lids = drawn_eye()
+    shuffled = np.random.default_rng(3).permutation(lids).astype(np.float32)
+    found = colors_of_eye(crop, jnp.asarray(shuffled), rim)
+    np.testing.assert_allclose(np.exp(found.white[:3]) - 0.003, [0.62, 0.55, 0.5], rtol=0.02)
+    np.testing.assert_allclose(np.exp(found.iris[:3]) - 0.003, 0.01, rtol=0.02)
+    assert 0.2 < found.white[3] < 0.4 and 0.1 < found.iris[3] < 0.25
+    closed = np.asarray(lids, np.float32).copy()
+    closed[:, 1] = 32
+    assert all(np.all(np.asarray(part) == 0) for part in colors_of_eye(crop, jnp.asarray(closed), rim))
+
+
+def test_irises_have_the_colour_that_is_seen_beside_the_white():
+    none, light = jnp.zeros((2, 4)), jnp.array([0.8, 0.5, 0.4])
+    blue, white = np.array([0.04, 0.06, 0.12]), np.array([0.62, 0.57, 0.53])
+    iris, whites = (jnp.array([[*np.log(color * light), 0.2], [0.0] * 4]) for color in (blue, white))
+    np.testing.assert_allclose(iris_albedo(EyeColors(whites, iris), jnp.ones(3)), blue, rtol=1e-3)
+    np.testing.assert_allclose(iris_albedo(EyeColors(none, iris), light / SHADED), blue, rtol=1e-3)
+    hidden = np.asarray(iris_albedo(EyeColors(none, none), light))
+    assert hidden[0] > hidden[2] > 0  # brown
+
+
+def test_eyeballs_are_drawn_where_they_are():
+    model = load_face_model()
+    texels = mesh_texels(model, 256)
+    eyes = eye_layout(model, texels)
+    blank = jnp.full((256, 256), 0.5)
+    normal = jnp.zeros((256, 256, 3)).at[..., 0].set(1.0)
+    drawn = draw_eyeballs(Material(normal + 0.5, normal, blank, blank, blank), eyes, jnp.array([0.05, 0.1, 0.3]))
+    ball = np.asarray(eyes.ball)
+    np.testing.assert_array_equal(np.asarray(drawn.albedo)[~ball], np.asarray(normal + 0.5)[~ball])
+    albedo, angle = srgb_to_linear(np.asarray(drawn.albedo)), np.rad2deg(np.asarray(eyes.angle))
+    rights = np.arange(256)[None] < 128
+    for side in (ball & rights, ball & ~rights):
+        pupil, iris, white = (
+            albedo[side & (angle > low) & (angle < high)].mean(axis=0) for low, high in ((0, 5), (10, 17), (25, 40))
+        )
+        assert pupil.max() < 0.02 and iris[2] > 1.5 * iris[0]
+        np.testing.assert_allclose(white, [0.62, 0.57, 0.53], rtol=0.05)
+    # On the shipped albedo the same places are dark and bright.
+    shipped = np.asarray(own_albedo(model).mean).mean(axis=-1)
+    assert shipped[ball & (angle < 18)].mean() < 0.5 * shipped[ball & (angle > 24) & (angle < 40)].mean()
+
+
+def test_paint_stays_and_broad_light_goes():
+    normals = jnp.asarray(ball(64))
+    painted = np.full((64, 64, 3), 0.6, np.float32)
+    painted[28:36, 28:36] = (0.2, 0.3, 0.7)
+    seen = jnp.ones((64, 64)).at[:, :12].set(0.0)
+    sight = sight_of(jnp.asarray(painted), seen, normals, 0 * normals + 0.6)
+    plain = jnp.ones((64, 64, 3)) * jnp.linspace(0.7, 1.3, 64)[None, :, None]  # what a network might say: no paint
+    kept = np.asarray(keep_paint(plain, sight))
+    np.testing.assert_allclose(kept[:, :9], np.asarray(plain)[:, :9], rtol=1e-5)  # not seen
+    ratio = kept[32, 32] / kept[32, 50]
+    own = np.asarray(sight.relative[32, 32] / sight.relative[32, 50])
+    np.testing.assert_allclose(ratio, own, rtol=0.2)  # the broad part of a uniform face is the network's
+    assert ratio[2] > 5 * ratio[0]
 
 
 def test_the_albedo_is_the_tone_times_the_variation():
@@ -238,9 +351,8 @@ def test_steps_lower_the_loss():
     recipe = SkinRecipe(steps=60, batch=2, warmup=2, rate=3e-3)
     truth = jnp.broadcast_to(jnp.array([0.7, 0.5, 0.4]), (2, 64, 64, 3))
     color = jnp.clip(truth * jnp.asarray(rng.uniform(0.5, 0.9, (2, 64, 64, 1)), jnp.float32), 0, 1)
-    normals, texels = jnp.asarray(ball(64)), plain_texels(64)
-    see = lambda one: skin_sight(one, jnp.ones((64, 64)), normals, jnp.zeros(PICTURE), truth[0], texels)  # noqa: E731
-    sight = jax.vmap(see)(color)
+    normals = jnp.asarray(ball(64))
+    sight = jax.vmap(lambda one: sight_of(one, jnp.ones((64, 64)), normals, truth[0]))(color)
     state = init_skin_state(SMALL, recipe, jax.random.key(0))
     tone = jnp.log(srgb_to_linear(truth[:, 0, 0]))
     target = SkinTruth(truth, tone, jnp.full((2, 64, 64, 2), 0.5), jnp.ones((2, 64, 64)))

@@ -17,6 +17,7 @@ from texture_set.pyramid import double, fill_smoothly, join
 MELANIN = np.array([0.35, 0.75, 1.0], np.float32)  # density of one unit, as in freckles
 YELLOW = np.array([0.0, 0.25, 1.0], np.float32)  # carotene, which absorbs blue only
 SOCKETS = np.array([0.7, 1.0, 0.85], np.float32)
+WHITE = np.array([0.83, 0.81, 0.79], np.float32)  # display values of a sclera: it reflects some 0.6
 CAVITY = np.array([1.1, 1.6, 1.6], np.float32)  # nostrils and the inside of the lips, which little light reaches
 
 
@@ -136,7 +137,7 @@ def add(value: np.ndarray, amount: np.ndarray, colour: np.ndarray) -> None:
 
 
 def eyes(ingredients: Ingredients, person: Person) -> np.ndarray:
-    """(E, 3) display values of the eyeballs' texels."""
+    """(E, 3) display values of the eyeballs' texels. The white is even: the images have the lids' shadow in theirs."""
     image = ingredients.irises[person.iris]
     iris = ingredients.masks["iris"].ravel()[ingredients.eye_texels][:, None]
-    return np.clip(image * (iris * person.iris_gain * person.iris_tint + (1 - iris) * person.white), 0, 1)
+    return np.clip(iris * image * person.iris_gain * person.iris_tint + (1 - iris) * WHITE * person.white, 0, 1)

@@ -24,6 +24,7 @@ from facejax.nets.encoder import _Block, _Conv, _relu, _space_to_depth
 
 USUAL_TONE = np.log(np.array([0.36, 0.19, 0.13], np.float32))  # of an untrained network
 CELL = 4  # texels along a side that the first layer takes as one
+FARTHEST = 2.5  # standard deviations of a fact beyond which it is not believed
 _NUMBERS = 10  # of a texel: gain (3), painted colour (3), share, expected error, roughness, specular
 
 
@@ -37,7 +38,7 @@ class SkinTranslatorConfig:
     widths: tuple[int, ...] = (48, 80, 128, 192, 160)  # channels at a quarter, an eighth, ... of the side
     blocks: tuple[int, ...] = (0, 1, 2, 2, 1)
     back: tuple[int, ...] = (48, 72, 112, 144)  # on the way back, at a quarter, an eighth, ...
-    facts: int = 55  # numbers from which the tone follows
+    facts: int = 122  # numbers from which the tone follows
     hidden: tuple[int, ...] = (96, 96)  # of the tone's networks
     members: int = 4  # number of those
 
@@ -142,7 +143,7 @@ def apply_skin_tone(config: SkinTranslatorConfig, params: Any, facts: Float[Arra
 
 def member_tones(config: SkinTranslatorConfig, params: Any, facts: Float[Array, "N K"]) -> Float[Array, "M N 3"]:
     """What each network says, as for `apply_skin_tone`."""
-    known = (facts - params["mean"][None]) / params["spread"][None]
+    known = jnp.clip((facts - params["mean"][None]) / params["spread"][None], -FARTHEST, FARTHEST)
     one: Any = lambda layers: _Tone(config).apply({"params": layers}, known)  # noqa: E731
     return jax.vmap(one)(params["layers"])
 

@@ -18,7 +18,10 @@ from facejax.material import Material, PhotoLayer
 from facejax.nets.skin_translator import SkinTranslation
 from facejax.programs import cached_jit
 from facejax.regression.dense import DenseNetwork, head_up, is_understood, load_dense, see_dense, shows_face
+from facejax.regression.iris_points import load_iris
 from facejax.skin.detail import add_detail
+from facejax.skin.eye_colors import eye_colors
+from facejax.skin.eyeballs import EyeLayout, draw_eyeballs, eye_layout, iris_albedo
 from facejax.skin.pores import Grain, skin_grain
 from facejax.skin.relief import detail_normals
 from facejax.skin.sight import describe_scene, seen_texels, skin_sight, texel_normals
@@ -43,9 +46,11 @@ class SkinTools:
     layout: Layout  # of the maps
     small: Texels  # of the translator
     face: Float[Array, "s s"]  # 1 where its layout has the face
+    eyes: EyeLayout
     grain: Grain
     mean: Float[Array, "S S 3"]  # the model's mean albedo, display values
     dense: DenseNetwork
+    iris: Any  # weights of the iris network
     translator: SkinTranslator
     size: int = field(metadata={"static": True})
 
@@ -76,7 +81,24 @@ def make_tools(model: FaceModel, size: int) -> SkinTools:
     small = face_layout(model, translator.config.size)
     grain = skin_grain(model, layout, key=jax.random.key(0))
     mean = jnp.asarray(own_albedo(model).mean)
-    return SkinTools(layout, small.texels, small.regions.face, grain, mean, load_dense(), translator, size)
+    networks = load_dense(), load_iris(), translator
+    return SkinTools(
+        layout, small.texels, small.regions.face, eye_layout(model, layout.texels), grain, mean, *networks, size
+    )
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What of a photograph stays in the albedo although it is no bare skin."""
+
+    paint: bool = False
+    """make-up, tattoos and face paint: of the light, only what varies broadly is removed, so sharp edges of shadows and
+    highlights stay too"""
+    everything: bool = False
+    """what covers the skin: hair, hands, glasses, masks, headwear"""
+
+
+NOTHING = Keep()
 
 
 class SkinMaps(NamedTuple):
@@ -95,7 +117,7 @@ def skin_maps(
     landmarks: Sequence[Float[np.ndarray, "68 2"]],
     tools: SkinTools,
     *,
-    everything: bool = False,
+    keep: Keep = NOTHING,
 ) -> SkinMaps:
     """The material of one face from one or several fitted photographs, and the photographs in the same layout.
 
@@ -110,7 +132,7 @@ def skin_maps(
       cuts: the square of each photograph, from `cut_out` with the layout of `tools`.
       landmarks: of the face, pixels of each photograph.
       tools: of `skin_tools`.
-      everything: also use what covers the skin.
+      keep: what else of the photographs stays in the albedo.
     """
     bare = [replace(one, appearance={}, gaze=None) for one in params]
     points = [
@@ -119,7 +141,7 @@ def skin_maps(
     ]
     squares = [cut._replace(shown=None) for cut in cuts]
     each: Any = [jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points)]
-    return jax.device_get(_maps(model, each[0], each[1], each[2], tools, jnp.asarray(everything)))
+    return jax.device_get(_maps(model, each[0], each[1], each[2], tools, jnp.array([keep.paint, keep.everything])))
 
 
 def skin_quality(found: SkinMaps, tools: SkinTools) -> Quality:
@@ -151,6 +173,7 @@ class _Seen(NamedTuple):
     skin: SkinTranslation
     tone: Float[Array, " 3"]
     trust: Float[Array, "s s"]
+    iris: Float[Array, " 3"]  # linear albedo
     understood: Bool[Array, ""]
 
 
@@ -161,9 +184,9 @@ def _maps(
     cuts: CutOut,
     landmarks: Float[Array, "V 68 2"],
     tools: SkinTools,
-    everything: Bool[Array, ""],
+    keep: Bool[Array, " 2"],
 ) -> SkinMaps:
-    look = lambda one: _look(model, one[0], one[1], one[2], tools, everything)  # noqa: E731
+    look = lambda one: _look(model, one[0], one[1], one[2], tools, keep)  # noqa: E731
     found = jax.lax.map(look, (params, cuts, landmarks))
     (skin, tone), trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
     albedo = skin.albedo(tone)
@@ -173,6 +196,7 @@ def _maps(
     normal = detail_normals(detailed.height, tools.grain.pitch, tools.layout.texels.covered)
     specular = jnp.minimum(2.0 * gloss[..., 1], 1.0)  # in units of 0.04, as a material has it
     material = Material(detailed.albedo, normal, gloss[..., 0], specular, detailed.trust)
+    material = draw_eyeballs(material, tools.eyes, jnp.mean(found.iris, axis=0))
     return SkinMaps(material, layer, found.view, found.understood)
 
 
@@ -182,7 +206,7 @@ def _look(
     cut: CutOut,
     landmarks: Float[Array, "68 2"],
     tools: SkinTools,
-    everything: Bool[Array, ""],
+    keep: Bool[Array, " 2"],
 ) -> _Seen:
     image = jnp.asarray(cut.image)
     params = replace(params, camera=transform_camera(params.camera, cut.scale, cut.offset))
@@ -192,17 +216,19 @@ def _look(
     sight = see_dense(tools.dense, picture, points, head_up(params.pose))
     shown = shows_face(sight, (PICTURE, PICTURE))
     understood = is_understood(shown, points)
-    shown = jnp.where(understood & ~everything, shown, 1.0)
+    shown = jnp.where(understood & ~keep[1], shown, 1.0)
     shown = jnp.clip(_enlarge(shown[..., None], side)[..., 0], 0.0, 1.0)
     view = unwrap_view(model, params, image, tools.layout.texels, parsing=jnp.asarray(cut.inside), shown=shown)
     seen, count = seen_texels(view), tools.small.covered.shape[0]
     small_seen = _shrink(seen[..., None], count)
     color = _shrink(view.color * seen[..., None], count) / jnp.maximum(small_seen, 1e-3)
     normals, scene = texel_normals(model, params, tools.small), describe_scene(picture, sight)
-    told = skin_sight(color, small_seen[..., 0], normals, scene, tools.mean, tools.small)
-    skin, tone = translate(tools.translator, told, tools.face)
+    eyes = eye_colors(tools.iris, picture, points)
+    told = skin_sight(color, small_seen[..., 0], normals, scene, eyes.white.reshape(-1), tools.mean, tools.small)
+    skin, tone = translate(tools.translator, told, tools.face, paint=jnp.any(keep))
     trust = jnp.exp(-jnp.exp(skin.log_error) / DOUBT)
-    return _Seen(view, seen, color, small_seen[..., 0], skin, tone, trust, understood)
+    iris = iris_albedo(eye_colors(tools.iris, image, landmarks), jnp.exp(told.scene[-3:] - tone))
+    return _Seen(view, seen, color, small_seen[..., 0], skin, tone, trust, iris, understood)
 
 
 def _fuse(found: _Seen) -> tuple[SkinTranslation, Float[Array, " 3"]]:

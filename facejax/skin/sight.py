@@ -1,6 +1,7 @@
 """What the skin translator is told of one photograph: maps in the layout of the face, and numbers about the picture."""
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from facejax.kernels import gather_rows
 from facejax.lighting import linear_to_srgb, luminance, sh_basis, srgb_to_linear
 from facejax.mesh import safe_normalize, vertex_normals
 from facejax.regression.dense import DenseSight
+from facejax.skin.eye_colors import WHITES
 from facejax.synthetic.labels import CLASS
 from facejax.synthetic.warp import resample
 from facejax.unwrap import Texels, View
@@ -26,8 +28,10 @@ FLOOR = 0.25  # shading is divided out down to this share of its mean
 OF_SCENE = ("skin", "hair", "background", "clothes", "eyes", "inner mouth", "lips", "headwear")
 PICTURE = 4 * len(OF_SCENE) + 3  # numbers about the picture
 SCENE = PICTURE + 3  # with the mean colour of the texture
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-FACTS = PICTURE + 3 * (1 + len(QUANTILES)) + 2  # numbers from which the tone follows
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+ROWS, COLUMNS = np.linspace(0.15, 0.72, 5), np.linspace(0.16, 0.84, 4)  # of the cells of a face, shares of the layout
+CELLS = (len(ROWS) - 1) * (len(COLUMNS) - 1)
+FACTS = PICTURE + WHITES + 3 * (1 + len(QUANTILES)) + 2 + 4 * CELLS + 8  # numbers from which the tone follows
 CHANNELS = 18  # numbers of a texel
 
 
@@ -46,6 +50,7 @@ def skin_sight(
     seen: Float[Array, "S S"],
     normal: Float[Array, "S S 3"],
     picture: Float[Array, " I"],
+    whites: Float[Array, " W"],
     mean_albedo: Float[Array, "S S 3"],
     texels: Texels,
 ) -> SkinSight:
@@ -60,16 +65,18 @@ def skin_sight(
       seen: how much of each texel it shows of the person's own surface.
       normal: of the fitted face at the texels, camera space.
       picture: of `describe_scene`.
+      whites: the whites of `facejax.skin.eye_colors.eye_colors`, as one row.
       mean_albedo: of the model, display values.
       texels: of the layout.
     """
-    even = srgb_to_linear(color) / jnp.maximum(_shading(color, seen, normal, mean_albedo), FLOOR)
+    light = _light(color, seen, normal, mean_albedo)
+    even = srgb_to_linear(color) / jnp.maximum(_shading(light, seen, normal), FLOOR)
     total = jnp.einsum("hw,hwc->c", seen, even) + 1e-3
     mean = total / (jnp.sum(seen) + 1e-2)
     relative = even / jnp.maximum(mean, 0.003)[None, None] * seen[..., None]
     even = linear_to_srgb(jnp.clip(USUAL * relative, 0.0, 1.0))
     scene = jnp.concatenate([picture, jnp.log(mean + 0.003)])
-    facts = tone_facts(color, seen, normal, picture)
+    facts = tone_facts(color, seen, normal, picture, whites, light)
     color = color * seen[..., None]
     side = color.shape[0]
     line = (jnp.arange(side, dtype=color.dtype) + 0.5) / side * 2 - 1
@@ -80,13 +87,13 @@ def skin_sight(
     return SkinSight(jnp.concatenate(planes, axis=-1), scene, facts, relative, seen)
 
 
-def _shading(
+def _light(
     color: Float[Array, "S S 3"],
     seen: Float[Array, "S S"],
     normal: Float[Array, "S S 3"],
     albedo: Float[Array, "S S 3"],
-) -> Float[Array, "S S 3"]:
-    """The light by nine harmonics, in units of its own mean over what is seen."""
+) -> Float[Array, "9 3"]:
+    """The light by nine harmonics, as if the skin were the mean albedo."""
     some = (slice(None, None, STEP), slice(None, None, STEP))
     basis = sh_basis(normal[some]).reshape(-1, 9)
     base, target = (srgb_to_linear(jnp.clip(x[some], 0.0, 1.0)).reshape(-1, 3) for x in (albedo, color))
@@ -101,21 +108,36 @@ def _shading(
         usual = jnp.sum(apart * share) / jnp.maximum(jnp.sum(share), 1.0)
         weight = share / (1.0 + (apart / jnp.maximum(usual, 1e-3)) ** 2)
         light = solve(weight=weight)
-    mean = (share @ (basis @ light)) / jnp.maximum(jnp.sum(share), 1.0)
+    return light
+
+
+def _shading(
+    light: Float[Array, "9 3"], seen: Float[Array, "S S"], normal: Float[Array, "S S 3"]
+) -> Float[Array, "S S 3"]:
+    """What the light makes of a white head, in units of its own mean over what is seen."""
+    shading = sh_basis(normal) @ light
+    mean = jnp.einsum("hw,hwc->c", seen, shading) / jnp.maximum(jnp.sum(seen), 1.0)
     mean = mean[None, None]
-    return jnp.where(mean > 1e-3, (sh_basis(normal) @ light) / jnp.maximum(mean, 1e-3), 1.0)
+    return jnp.where(mean > 1e-3, shading / jnp.maximum(mean, 1e-3), 1.0)
 
 
 def tone_facts(
-    color: Float[Array, "S S 3"], seen: Float[Array, "S S"], normal: Float[Array, "S S 3"], picture: Float[Array, " I"]
+    color: Float[Array, "S S 3"],
+    seen: Float[Array, "S S"],
+    normal: Float[Array, "S S 3"],
+    picture: Float[Array, " I"],
+    whites: Float[Array, " W"],
+    light: Float[Array, "9 3"],
 ) -> Float[Array, " K"]:
     """What the tone of a skin is told from, as one row of numbers.
 
-    The description of the picture; the mean and five quantiles of the colours of the face's texels, as logarithms; how
-    far the face that is seen is turned, and how much of it is seen.
+    The description of the picture; the whites of the eyes; the mean and quantiles of the colours of the face's texels,
+    as logarithms; how far the face that is seen is turned, and how much of it is seen; the mean log colour of cells of
+    the face, and how much of each is seen; and how the light varies with the direction.
 
     Args:
-      color, seen, normal, picture: as for `skin_sight`.
+      color, seen, normal, picture, whites: as for `skin_sight`.
+      light: as if the skin were the mean albedo; only its shape counts.
     """
     some = (slice(None, None, STEP), slice(None, None, STEP))
     linear, share, depth = srgb_to_linear(color[some]), seen[some], normal[some][..., 2]
@@ -124,7 +146,24 @@ def tone_facts(
     known = jnp.where(share[..., None] > 0.5, linear, jnp.nan).reshape(-1, 3)
     levels = jnp.nanquantile(known, jnp.asarray(QUANTILES, known.dtype), axis=0).reshape(-1)
     logs = jnp.log(jnp.concatenate([mean, jnp.where(jnp.isfinite(levels), levels, 0.01)]) + 0.003)
-    return jnp.concatenate([picture, logs, (jnp.sum(depth * share) / count)[None], jnp.sqrt(jnp.mean(share))[None]])
+    turned = jnp.stack([jnp.sum(depth * share) / count, jnp.sqrt(jnp.mean(share))])
+    bright = luminance(light)
+    shape = jnp.clip(bright[1:] / jnp.maximum(bright[0], 1e-3), -3.0, 3.0)
+    return jnp.concatenate([picture, whites, logs, turned, _cells(linear, share), shape])
+
+
+def _cells(linear: Float[Array, "s s 3"], share: Float[Array, "s s"]) -> Float[Array, " N"]:
+    """The mean log colour of each cell of the face and how much of it is seen; zeros where nothing is."""
+    side = len(share)
+    rows, columns = (np.round(edges * side).astype(int) for edges in (ROWS, COLUMNS))
+    found = []
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
+            part = (slice(top, bottom), slice(left, right))
+            amount = jnp.mean(share[part])
+            log = jnp.einsum("hw,hwc->c", share[part], jnp.log(linear[part] + 0.003)) / share[part].size
+            found += [jnp.where(amount > 0.05, log / jnp.maximum(amount, 0.05), 0.0), amount[None]]
+    return jnp.concatenate(found)
 
 
 def median_color(color: Float[Array, "S S 3"], where: Float[Array, "S S"]) -> Float[Array, " 3"]:

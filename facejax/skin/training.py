@@ -20,6 +20,7 @@ from facejax.nets.skin_translator import (
 from facejax.programs.promotion import standard_promotion
 from facejax.regression.training import Recipe, State, descend, start_state
 from facejax.skin.sight import SkinSight
+from facejax.synthetic.fields import normal
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ class SkinRecipe(Recipe):
 class ToneRecipe:
     """The training of the tone's networks. Static and hashable."""
 
-    steps: int = 600  # more fits the examples better, and held-out ones no better
+    steps: int = 1500
     batch: int = 256
     rate: float = 2e-3
     decay: float = 0.1  # weight decay
+    noise: float = 0.1  # standard deviations of the facts
     seed: int = 0
 
 
@@ -118,10 +120,12 @@ def train_tone(
 
     def step(state, number):
         layers, memory = state
-        rows = jax.random.randint(jax.random.fold_in(second, number), (recipe.batch,), 0, len(facts))
+        choice, blur = jax.random.split(jax.random.fold_in(second, number))
+        rows = jax.random.randint(choice, (recipe.batch,), 0, len(facts))
+        blurred = facts[rows] + recipe.noise * start["spread"][None] * normal(blur, (recipe.batch, facts.shape[1]))
 
         def loss(layers):
-            said = member_tones(config, start | {"layers": layers}, facts[rows])
+            said = member_tones(config, start | {"layers": layers}, blurred)
             return jnp.sum(jnp.mean(jax.vmap(lambda one: tone_distance(one, tones[rows]))(said), axis=1))
 
         update, memory = standard_promotion(optimizer.update)(jax.grad(loss)(layers), memory, layers)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from facejax.checkpoints import load
 from facejax.nets.skin_translator import (
@@ -17,8 +17,10 @@ from facejax.nets.skin_translator import (
     apply_skin_translator,
 )
 from facejax.skin.sight import SkinSight, median_color
+from facejax.unwrap.masks import box_blur
 
-SCHEMA, VERSION = "facejax.skin", 1
+SCHEMA, VERSION = "facejax.skin", 2
+BROAD, SOFT = 25, 7  # texels: over which changes are averaged where paint is kept; of the border of what is seen
 ASSET = Path(__file__).parents[1] / "assets" / "skin"
 
 
@@ -41,7 +43,7 @@ def load_translator(path: Path = ASSET) -> SkinTranslator:
 
 
 def translate(
-    network: SkinTranslator, sight: SkinSight, face: Float[Array, "S S"]
+    network: SkinTranslator, sight: SkinSight, face: Float[Array, "S S"], *, paint: bool | Bool[Array, ""] = False
 ) -> tuple[SkinTranslation, Float[Array, " 3"]]:
     """The maps of one skin, and its tone (log of the face's median linear colour). Pure; vmap for many.
 
@@ -49,10 +51,29 @@ def translate(
       network: the weights.
       sight: what is known of the photograph.
       face: 1 where the layout has the face, whose median colour is the tone.
+      paint: whether the photograph's own variation stays, see `keep_paint`.
     """
     one = jax.tree.map(lambda leaf: leaf[None], sight)
     tone = apply_skin_tone(network.config, network.weights["tone"], one.facts)[0]
     found = apply_skin_translator(network.config, network.weights["maps"], one.maps, one.scene, one.relative, one.seen)
     skin = SkinTranslation(*(leaf[0] for leaf in found))
+    skin = skin._replace(relative=jnp.where(paint, keep_paint(skin.relative, sight), skin.relative))
     median = median_color(skin.relative, face)
     return skin._replace(relative=skin.relative / jnp.maximum(median, 0.05)[None, None]), tone
+
+
+def keep_paint(relative: Float[Array, "S S 3"], sight: SkinSight) -> Float[Array, "S S 3"]:
+    """The photograph's own colours, changed by no more than the broad part of what the network changes.
+
+    Where nothing is seen, the network's.
+
+    Args:
+      relative: the network's colours, linear.
+      sight: what it was told.
+    """
+    seen, photo = sight.seen, jnp.maximum(sight.relative, 0.01)
+    change = jnp.log(jnp.maximum(relative, 0.01) / photo) * seen[..., None]
+    broad = lambda x: box_blur(box_blur(x, BROAD), BROAD)  # noqa: E731
+    mean = jnp.stack([broad(change[..., k]) for k in range(3)], axis=-1) / jnp.maximum(broad(seen), 1e-3)[..., None]
+    share = jnp.minimum(seen, box_blur(seen, SOFT) ** 2)[..., None]  # no hard border
+    return relative + share * (photo * jnp.exp(mean) - relative)

@@ -83,7 +83,7 @@ def photograph_skin(
     staged = stage(rest, model, size, generator, albedo=albedo, sun=lamps.direction[0])
     around = _surroundings(keys[3], model, staged, sky, lamps)
     linear = _lit(keys[4], model, staged, around, gloss, lamps)
-    behind = srgb_to_linear(background(keys[5], size)) * jnp.exp(0.3 * normal(keys[5]))
+    behind = _behind(keys[5], around, lamps, size)
     coverage = staged.scene.coverage[..., None]
     linear = _expose(keys[6], behind + coverage * (linear - behind))
     image = photograph(keys[7], jnp.clip(linear_to_srgb(linear), 0.0, 1.0), generator.camera)
@@ -143,6 +143,13 @@ def _surroundings(key: Key[Array, ""], model: FaceModel, staged: Staged, sky: Sk
     free = 4.0 / len(direction) * (jnp.maximum(direction @ direction.T, 0.0) @ radiance)
     basis = jnp.concatenate([jnp.ones((len(direction), 1)), direction], axis=1)
     return _Around(lit[:, :3], lit[:, 3], jnp.linalg.lstsq(basis, free)[0])
+
+
+def _behind(key: Key[Array, ""], around: _Around, lamps: _Lamps, size: int) -> Float[Array, "{size} {size} 3"]:
+    """What is behind the person in linear light: lit as the person is, or more or less by itself."""
+    keys = jax.random.split(key, 3)
+    there = jnp.maximum(around.mean[0] + 0.4 * lamps.color[0], 0.02) ** uniform(keys[1])
+    return srgb_to_linear(background(keys[0], size)) * jnp.exp(0.3 * normal(keys[2])) * there[None, None]
 
 
 def _lit(
