@@ -29,7 +29,7 @@ from facejax.material import Material, PhotoLayer
 from facejax.regression.candidates import SURE_CONFIDENCE
 from facejax.regression.photos import ARRAYS, Boxes, Faces, RegressedPhotos, Source, regress_photos, stack_regressions
 from facejax.regression.regressor import Regression, Regressor, load_regressor
-from facejax.skin import has_skin, skin_maps, skin_tools
+from facejax.skin import NOTHING, Keep, has_skin, skin_maps, skin_tools
 from facejax.unwrap.photos import cut_out
 
 
@@ -73,7 +73,7 @@ class FitResult:
         """The fit's landmarks, pixels of the photographs."""
         return np.asarray(self.faces.landmarks)
 
-    def material(self, index: int, *, size: int = 1024) -> tuple[Material, PhotoLayer] | None:
+    def material(self, index: int, *, size: int = 1024, keep: Keep = NOTHING) -> tuple[Material, PhotoLayer] | None:
         """The maps of a face's skin, and the photograph in the same layout, on the host (`facejax.skin.skin_maps`).
 
         None for a model other than the default head, whose layout the network knows, and for a fit that failed.
@@ -81,13 +81,14 @@ class FitResult:
         Args:
             index: the face's position in this result.
             size: texels along a side: 512, 1024, 2048 or 4096. Raises ValueError for another one.
+            keep: what of the photograph stays in the albedo although it is no bare skin.
         """
         one = jax.tree.map(lambda leaf: np.asarray(leaf)[index], self.params)
         if not has_skin(self.model) or not self.faces.finite[index]:
             return None
         tools, points = skin_tools(size), self.observed[index]
         cut = cut_out(as_photo(self.photos[index]), points, tools.layout)
-        found = skin_maps(self.model, [one], [cut], [points], tools)
+        found = skin_maps(self.model, [one], [cut], [points], tools, keep=keep)
         return found.material, found.layer
 
     def save(
@@ -97,19 +98,20 @@ class FitResult:
         *,
         keep_stages: bool = False,
         look: Look = "material",
+        keep: Keep = NOTHING,
     ) -> list[Path]:
         """Write the files of every face to `out/<name>/` and return those folders.
 
         mesh.obj with mesh.mtl and albedo.png (expressive, un-posed, millimetres), face.glb (metres, with its
         expressions as morph targets), neutral.obj, overlay.png, params.npz, and summary.json, which is written last; a
         face with a `material` also gets its maps. Names default to face0, face1, ... With `keep_stages` also the face
-        after every stage, and the losses as losses.csv and losses.png, in `stages/`. `look`: as for `save_one`.
+        after every stage, and the losses as losses.csv and losses.png, in `stages/`. `look`, `keep`: as for `save_one`.
         """
         names = [f"face{index}" for index in range(len(self))] if names is None else list(names)
         if len(names) != len(self) or len(set(names)) != len(names):
             raise ValueError(f"{len(names)} names for {len(self)} faces: give each face its own")
         return [
-            self.save_one(index, Path(out) / name, image=name, keep_stages=keep_stages, look=look)
+            self.save_one(index, Path(out) / name, image=name, keep_stages=keep_stages, look=look, keep=keep)
             for index, name in enumerate(names)
         ]
 
@@ -123,6 +125,7 @@ class FitResult:
         keep_stages: bool = False,
         files: Collection[File] = FILES,
         look: Look = "material",
+        keep: Keep = NOTHING,
     ) -> Path:
         """Write the files of one face and return its folder.
 
@@ -133,6 +136,7 @@ class FitResult:
             extra: what else the summary says.
             keep_stages: also write the face after every stage, to `stages/`.
             files, look: see `facejax.export.fitted.write_fitted_face`.
+            keep: as for `material`.
         """
         photo, observed = as_photo(self.photos[index]), self.observed[index]
         # Indexed on the host: on the device each shape would compile a program.
@@ -141,7 +145,7 @@ class FitResult:
             given = {"photo": photo, "observed": observed, "recipe": self.recipe}
             write_stages(folder / "stages", self.model, self.appearances, face, **given)
         wanted = self.recipe.maps and COLORED & set(files)
-        material, layer = (self.material(index) if wanted else None) or (None, None)
+        material, layer = (self.material(index, keep=keep) if wanted else None) or (None, None)
         write_fitted_face(
             folder,
             self.model,

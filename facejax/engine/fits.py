@@ -26,6 +26,7 @@ from facejax.images import Lens, Photo, given_lens, read_boxes
 from facejax.images.box_files import Boxes, box_count
 from facejax.ingredients import ingredients_for, recipe_for
 from facejax.regression.photos import Faces
+from facejax.skin import Keep
 
 WRITERS = 2  # threads
 
@@ -73,6 +74,10 @@ class FitOptions:
     """what is written of every face besides summary.json; "params" alone is fast and small"""
     look: Literal["photo"] | None = None
     """what face.glb shows of a face with maps: these, or the photo over their albedo, with its own light ("photo")"""
+    paint: bool = False
+    """keep make-up, tattoos and face paint in the albedo, and with them the sharp edges of shadows and highlights"""
+    everything: bool = False
+    """keep what covers the skin in the albedo: hair, hands, glasses, masks, headwear"""
 
 
 class Worked(NamedTuple):
@@ -171,6 +176,7 @@ class FitJob:
                 keep_stages=self.options.keep_stages,
                 files=self.options.files,
                 look=self.options.look or "material",
+                keep=Keep(self.options.paint, self.options.everything),
             )
         return {
             "folder": face.folder,

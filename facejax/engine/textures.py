@@ -26,7 +26,7 @@ from facejax.images import Photo
 from facejax.images.read import as_photo
 from facejax.ingredients import ingredients_for
 from facejax.regression.dense import face_in_square, load_dense
-from facejax.skin.maps import SIZES, SkinTools, has_skin, skin_maps, skin_quality, skin_tools
+from facejax.skin.maps import SIZES, Keep, SkinTools, has_skin, skin_maps, skin_quality, skin_tools
 from facejax.unwrap import View
 from facejax.unwrap.photos import (
     CutOut,
@@ -68,6 +68,8 @@ class TextureOptions:
     """divide the fitted light out: an albedo; without it the texture keeps the photo's light"""
     everything: bool = False
     """also use what is no skin: hair, hands, glasses, headwear"""
+    paint: bool = False
+    """keep make-up, tattoos and face paint, and with them the sharp edges of shadows and highlights"""
     batch: int = 8
     """faces fitted at once in one compiled program"""
 
@@ -190,8 +192,8 @@ class TextureJob:
     def find_skin(self, tools: SkinTools, views: Sequence[Fitted], cuts: Sequence[CutOut], seen: Sequence[str]) -> Made:
         """The maps of one face's skin from one or several photographs."""
         params, points = [one.params for one in views], [one.landmarks for one in views]
-        given = {"everything": self.options.everything}
-        found = skin_maps(self.fitter.model, params, cuts, points, tools, **given)
+        keep = Keep(self.options.paint, self.options.everything)
+        found = skin_maps(self.fitter.model, params, cuts, points, tools, keep=keep)
         quality = figures(skin_quality(found, tools))
         maps = material_pictures(found.material, found.layer) | {"filled.png": to_uint8(found.layer.shown)}
         maps |= {f"{name}.png": to_uint8(found.views.valid[k]) for k, name in enumerate(seen)}
@@ -239,6 +241,7 @@ class TextureJob:
                 "masks": options.masks is not None,
                 "delight": options.delight,
                 "everything": options.everything,
+                "paint": options.paint,
                 "batch": options.batch,
             },
             "versions": versions(),

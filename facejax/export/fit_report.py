@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from facejax.export.fitted import PICTURES
 from facejax.export.page import Row, write_page
 
 WIDTH = 720  # pixels of a face's panels on the page
@@ -55,7 +56,7 @@ def _rows(read: Callable[[str], bytes], line: dict[str, Any], width: int) -> Ite
         yield Row("failed", [], (line["file"], "failed", line.get("error", "")), [None, None, line.get("seconds")])
     for face in line.get("faces", ()):
         figures = [face["landmark_nme_percent"], face["psnr_face"], line.get("seconds")]
-        pictures = [(_panels(read, f"{face['folder']}/overlay.png", width), f"{face['folder']}/")]
+        pictures = [(_panels(read, face["folder"], width), f"{face['folder']}/")]
         status = "doubtful" if "doubtful" in face else line["status"]
         texts = line["file"], status, _remark(read, face)
         yield Row(status, pictures if pictures[0][0] else [], texts, figures)
@@ -73,15 +74,24 @@ def _remark(read: Callable[[str], bytes], face: dict[str, Any]) -> str:
     return "; ".join(filter(None, [face.get("doubtful"), moving]))
 
 
-def _panels(read: Callable[[str], bytes], name: str, width: int) -> str:
-    """A smaller copy of the picture as a data URL; empty if the picture was not written."""
-    try:
-        content = read(name)
-    except FileNotFoundError:
+def _panels(read: Callable[[str], bytes], folder: str, width: int) -> str:
+    """A smaller copy of a face's pictures, one below the other, as a data URL; empty if none was written."""
+    parts = []
+    for name in PICTURES:
+        try:
+            content = read(f"{folder}/{name}")
+        except FileNotFoundError:
+            continue
+        with Image.open(io.BytesIO(content)) as picture:
+            height = max(round(picture.height * width / picture.width), 1)
+            parts.append(picture.convert("RGB").resize((width, height), Image.Resampling.BOX))
+    if not parts:
         return ""
-    with Image.open(io.BytesIO(content)) as picture:
-        height = max(round(picture.height * width / picture.width), 1)
-        small = picture.convert("RGB").resize((width, height), Image.Resampling.BOX)
+    whole = Image.new("RGB", (width, sum(part.height for part in parts)))
+    top = 0
+    for part in parts:
+        whole.paste(part, (0, top))
+        top += part.height
     buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=85)
+    whole.save(buffer, format="JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -27,7 +27,7 @@ from facejax.export.material import (
     save_material,
 )
 from facejax.export.obj import write_obj
-from facejax.export.overlay import overlay
+from facejax.export.overlay import overlay, relit
 from facejax.export.params import save_params
 from facejax.export.pictures import write_png
 from facejax.export.ply import write_ply
@@ -42,10 +42,11 @@ from facejax.material import Material, PhotoLayer
 from facejax.mesh import vertex_normals
 from facejax.programs import cached_jit
 
-File = Literal["mesh", "glb", "neutral", "overlay", "maps", "params", "ply"]
+File = Literal["mesh", "glb", "neutral", "overlay", "maps", "relight", "params", "ply"]
 FILES: tuple[File, ...] = ("mesh", "glb", "neutral", "overlay", "maps", "params")  # unless others are asked for
 COLORED: frozenset[File] = frozenset({"mesh", "glb", "overlay", "maps", "ply"})  # those with what is on the surface
-NAMES = ("mesh.obj", "mesh.mtl", "face.glb", "neutral.obj", "overlay.png", "params.npz", "mesh.ply", *MAP_FILES)
+PICTURES = ("overlay.png", "relight.png")
+NAMES = ("mesh.obj", "mesh.mtl", "face.glb", "neutral.obj", *PICTURES, "params.npz", "mesh.ply", *MAP_FILES)
 
 
 def write_fitted_face(
@@ -83,7 +84,8 @@ def write_fitted_face(
         extra: what else the summary says.
         files: "mesh" (with its texture), "glb" (the same as glTF, with the expressions as morph targets), "neutral"
             (the mesh without the expression), "overlay", "maps" (those of `save_material`, if there is a material),
-            "params" and "ply" (the mesh in the model's own order of vertices, with their colours).
+            "relight" (the face under five other lights, if there is a material), "params" and "ply" (the mesh in the
+            model's own order of vertices, with their colours).
         material: the maps of the face (host arrays); its albedo then takes the place of the appearance's texture.
         layer: the photograph in the same layout; only with a material.
         look: what face.glb shows where there is a material: its maps, or the photograph over its albedo, unlit.
@@ -119,6 +121,8 @@ def write_fitted_face(
         shown = (face.landmarks, material, layer, light)
         picture = overlay(model, params, appearance, photo, observed, texture, *shown)
         write_png(folder / "overlay.png", picture)
+    if "relight" in files and material is not None:
+        write_png(folder / "relight.png", np.asarray(relit(model, bare, material)))
     if "params" in files:
         ordered = replace(params, appearance=in_order(appearance, params.appearance))
         save_params(folder / "params.npz", ordered, model.name, recipe.appearance_after())

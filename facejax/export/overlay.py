@@ -15,11 +15,12 @@ from facejax.fitting import GAR
 from facejax.fitting.scene import face_mask
 from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.lighting import uniform_light
-from facejax.material import Material, PhotoLayer
+from facejax.material import Material, PhotoLayer, relight_strip
 from facejax.programs import cached_jit, jit
 from facejax.rendering import Rendering, render, render_mesh
 
 PICTURE = 512  # side of each panel of the overlay, pixels
+RELIT = 384  # height of relight.png
 WHOLE = GAR.margin  # crop margin of an overlay whose second panel is a whole painted picture
 CLAY = 0.72  # display value of the untextured geometry
 DARK = 0.13  # display value of what lies behind it, such as the inside of a mouth
@@ -99,6 +100,17 @@ def fit_pictures(
     if layer is not None:
         pictures["photo unwrapped"] = np.asarray(layer.color)
     return pictures
+
+
+@cached_jit("relight-strip")
+def relit(model: FaceModel, params: FaceParams, material: Material) -> Float[Array, "H W 3"]:
+    """The picture of `relight.png`: the face under the five lights of `facejax.material.relight_strip`.
+
+    Args:
+        model, params: the face; its own appearance and light do not count.
+        material: its maps.
+    """
+    return relight_strip(model, params, material, size=RELIT, shadows=RELIT)
 
 
 def _whole_picture(
