@@ -182,7 +182,9 @@ def tables(runs: list[Run], names: list[str]) -> str:
     if runs[0].views:
         head = ["held-out views", "front (fitted)"]
         head += [f"{view}: {what}" for view in VIEWS for what in ("PSNR, dB", "with its own light", "NME %")]
-        text += "\n" + markdown(head, [[name, *flat(run.views[0][0])] for name, run in zip(names, runs, strict=True)])
+        rows = [[name, *flat(run.views[0][0])] for name, run in zip(names, runs, strict=True)]
+        rows += [[f"{name}, maps", *maps_flat(run.views[0][0])] for name, run in zip(names, runs, strict=True)]
+        text += "\n" + markdown(head, rows)
     return text
 
 
@@ -203,6 +205,13 @@ def chain(nme: dict[str, float]) -> str:
 
 def flat(views: dict[str, Any]) -> list[float]:
     return [views["front"], *(views[view][key] for view in VIEWS for key in ("psnr", "psnr_own_light", "landmark_nme"))]
+
+
+def maps_flat(views: dict[str, Any]) -> list[Any]:
+    """The row of the skin's maps; landmarks are the same."""
+    known = [("maps front", None), *((f"maps {view}", key) for view in VIEWS for key in ("psnr", "psnr_own_light", ""))]
+    found = [views.get(name) if key is None else views.get(name, {}).get(key, "") for name, key in known]
+    return ["" if one is None else float(one) if one != "" else "" for one in found]
 
 
 def draw(path: Path, runs: list[Run], names: list[str]) -> None:

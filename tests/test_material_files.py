@@ -1,5 +1,6 @@
 """The maps of a skin in the folder of a face: pictures, MTL, glTF, panels and figures."""
 
+import base64
 import dataclasses
 import io
 import json
@@ -22,6 +23,7 @@ from toy import toy_model
 import facejax
 from facejax.api import FitResult
 from facejax.appearance import own_appearance
+from facejax.export.fit_report import _panels
 from facejax.export.fitted import FILES, is_face_file
 from facejax.export.load import load_face
 from facejax.export.material import MAP_FILES, base_color, is_grey, save_material, trusted_share
@@ -32,6 +34,7 @@ from facejax.fitting import LANDMARKS, Ingredients
 from facejax.lighting import uniform_light
 from facejax.material import Material, PhotoLayer
 from facejax.rendering import render
+from facejax.skin import Keep
 
 SIDE = 32
 
@@ -304,12 +307,35 @@ def test_a_result_hands_its_maps_on(tmp_path, monkeypatch):
     result = FitResult(model, recipe, photos, observed, faces, {}, ingredients, **lists)
     assert result.material(0) is None
     asked = []
-    monkeypatch.setattr(FitResult, "material", lambda self, index: asked.append(index) or skin())
+    monkeypatch.setattr(FitResult, "material", lambda self, index, keep: asked.append((index, keep)) or skin())
     result.save_one(0, tmp_path / "a", image="a.jpg", files=("params", "neutral"))
     assert not asked
-    result.save_one(0, tmp_path / "b", image="a.jpg", files=("maps", "glb"), look="photo")
-    assert asked == [0] and (tmp_path / "b/photo.png").exists()
+    keep = Keep(paint=True)
+    result.save_one(0, tmp_path / "b", image="a.jpg", files=("maps", "glb"), look="photo", keep=keep)
+    assert asked == [(0, keep)] and (tmp_path / "b/photo.png").exists()
     assert parts(tmp_path / "b/face.glb")[0]["extensionsUsed"] == ["KHR_materials_unlit"]
+
+
+def test_a_face_with_maps_is_relit_if_asked(tmp_path):
+    written(tmp_path / "face", ("overlay", "relight"))
+    names = {"overlay.png", "relight.png", "summary.json"}
+    assert {path.name for path in (tmp_path / "face").iterdir()} == names and all(is_face_file(name) for name in names)
+    with Image.open(tmp_path / "face/relight.png") as strip:
+        assert strip.width == 5 * round(0.8 * strip.height)
+        assert np.asarray(strip, float).std(axis=(0, 1)).min() > 10
+        shape = strip.size
+    write(tmp_path / "bare", toy_model(), ("relight",))
+    assert [path.name for path in (tmp_path / "bare").iterdir()] == ["summary.json"]
+    # The report has it below the overlay.
+    read = lambda name: (tmp_path / name).read_bytes()  # noqa: E731
+    heights = []
+    for _ in range(2):
+        with Image.open(io.BytesIO(base64.b64decode(_panels(read, "face", 600).split(",")[1]))) as picture:
+            heights.append(picture.height)
+        (tmp_path / "face/relight.png").unlink(missing_ok=True)
+    assert heights[0] - heights[1] == round(600 * shape[1] / shape[0])
+    (tmp_path / "face/overlay.png").unlink()
+    assert _panels(read, "face", 600) == ""
 
 
 def test_pictures_without_colours_are_noticed():

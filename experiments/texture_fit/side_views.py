@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import facejax
-from facejax.appearance import Appearance
+from facejax.appearance import Appearance, SurfaceAppearance
 from facejax.camera import (
     PerspectiveCamera,
     Pose,
@@ -24,7 +24,7 @@ from facejax.camera import (
     to_camera,
 )
 from facejax.evaluation.normalized_error import nme
-from facejax.face_model import FaceModel, FaceParams, decode
+from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, decode
 from facejax.face_model.surface_landmarks import landmarks
 from facejax.fitting import Ingredients, Recipe, prepare_crops, solve_light
 from facejax.fitting.landmarks import box_size, landmark_noise, scaled_orthographic
@@ -116,28 +116,50 @@ def side_views(
       ingredients: what the recipe needs.
 
     Returns:
-      Numbers (PSNR of the front view and of each side, with the front's light and with its own; landmark NME), and for
-      each view the photograph's crop and the fit over it.
+      Numbers (PSNR of the front view and of each side, with the front's light and with its own; landmark NME; the
+      same with the maps of the face's skin, where there are any), and for each view the photograph's crop and the fit
+      over it.
     """
     result = facejax.fit(
         model, views.images["front"], recipe=recipe, start=views.seen["front"], ingredients=ingredients
     )
     numbers: dict[str, Any] = {"front": float(result.faces.psnr_face[0])}
-    pictures = {}
+    pictures, crops = {}, {}
     for view, image in views.images.items():
-        regression = views.seen[view]
-        crop = jax.tree.map(lambda leaf: leaf[0], prepare_crops([image], [regression.landmarks[0]], recipe=recipe))
-        params = in_crop(result.faces[0].params, crop)
-        if view == "front":
-            drawn = draw_over(result.model, params, result.appearance, crop.images)
-            pictures[view] = (np.asarray(crop.images), np.asarray(drawn))
-            continue
-        seen = Observation(
-            crop.images, crop.valid, crop.landmarks, jnp.ones(68), box_size(crop.landmarks), jnp.asarray(False)
-        )
-        confidence = jnp.asarray(regression.confidence[0])
+        points = [views.seen[view].landmarks[0]]
+        crops[view] = jax.tree.map(lambda leaf: leaf[0], prepare_crops([image], points, recipe=recipe))
+    front, face = crops["front"], result.faces[0].params
+    params = in_crop(face, front)
+    pictures["front"] = (front.images, draw_over(result.model, params, result.appearance, front.images))
+    skin = result.material(0)
+    if skin is not None:  # the same face with the maps of its skin, under the light that suits them in the front view
+        albedo = LinearAlbedo(jnp.asarray(skin[0].albedo), jnp.zeros((0, *skin[0].albedo.shape)), jnp.zeros(0))
+        maps = SurfaceAppearance(albedo)
+        bare = replace(params, appearance={"albedo": jnp.zeros(0)})
+        light, numbers["maps front"] = _light(result.model, bare, observation(front), maps)
+    for view in VIEWS:
+        crop, confidence = crops[view], jnp.asarray(views.seen[view].confidence[0])
+        params, seen = in_crop(face, crop), observation(crop)
         drawn, value, relit, places = _see(result.model, params, seen, result.appearance, confidence)
         pictures[view] = (np.asarray(crop.images), np.asarray(drawn))
         error = float(nme(np.asarray(places), np.asarray(crop.landmarks)))
         numbers[view] = {"psnr": float(value), "psnr_own_light": float(relit), "landmark_nme": error}
-    return numbers, pictures
+        if skin is not None:
+            bare = replace(params, appearance={"albedo": jnp.zeros(0)}, light=light)
+            _, value, relit, _ = _see(result.model, bare, seen, maps, confidence)
+            numbers[f"maps {view}"] = {"psnr": float(value), "psnr_own_light": float(relit)}
+    return numbers, {view: (np.asarray(photo), np.asarray(drawn)) for view, (photo, drawn) in pictures.items()}
+
+
+def observation(crop: Any) -> Observation:
+    """A view as the fit sees it, all of its landmarks equally sure."""
+    size = box_size(crop.landmarks)
+    return Observation(crop.images, crop.valid, crop.landmarks, jnp.ones(68), size, jnp.asarray(False))
+
+
+@jit
+def _light(model: FaceModel, params: FaceParams, seen: Observation, appearance: Appearance):
+    """The light that suits an appearance, and the PSNR with it."""
+    lit = solve_light(model, params, seen, appearance)
+    scene = look(model, lit, seen, appearance)
+    return lit.light, psnr(scene.rendering.color, seen.image, scene.mask)
