@@ -144,12 +144,17 @@ def _chance(sight: DenseSight, names: tuple[str, ...]) -> Float[Array, "s s"]:
     return jnp.asarray(sum(sight.probability[..., CLASS[name]] for name in names))
 
 
-def shows_face(sight: DenseSight, size: tuple[int, int]) -> Float[Array, "H W"]:
+def shows_face(sight: DenseSight, size: tuple[int, int], *, classes: tuple[str, ...] = FACE) -> Float[Array, "H W"]:
     """1 where a pixel of the picture surely shows the person's own surface (`FACE`), 0 where it surely does not.
 
     One pixel of the network's crop around everything else counts to it: thin frames and strands, shadows, blur.
+
+    Args:
+      sight: of one face.
+      size: height and width of the picture.
+      classes: that count as the person's own surface.
     """
-    chance = _chance(sight, FACE)
+    chance = _chance(sight, classes)
     around = jax.lax.reduce_window(chance, np.asarray(1.0, chance.dtype), jax.lax.min, (3, 3), (1, 1), "SAME")
     return jnp.clip(2.0 * in_picture(sight, around[..., None], size)[..., 0] - 0.5, 0.0, 1.0)
 

@@ -17,7 +17,7 @@ from facejax.lighting import linear_to_srgb, srgb_to_linear
 from facejax.material import Material, PhotoLayer
 from facejax.nets.skin_translator import SkinTranslation
 from facejax.programs import cached_jit
-from facejax.regression.dense import DenseNetwork, head_up, is_understood, load_dense, see_dense, shows_face
+from facejax.regression.dense import FACE, DenseNetwork, head_up, is_understood, load_dense, see_dense, shows_face
 from facejax.regression.iris_points import load_iris
 from facejax.skin.detail import add_detail
 from facejax.skin.eye_colors import eye_colors
@@ -25,7 +25,7 @@ from facejax.skin.eyeballs import EyeLayout, draw_eyeballs, eye_layout, iris_alb
 from facejax.skin.pores import Grain, skin_grain
 from facejax.skin.relief import detail_normals
 from facejax.skin.sight import describe_scene, seen_texels, skin_sight, texel_normals
-from facejax.skin.translator import SkinTranslator, load_translator, translate
+from facejax.skin.translator import SkinTranslator, keep_photo, load_translator, translate
 from facejax.texture.metrics import KERNEL, brightness_symmetry_error
 from facejax.unwrap import Regions, Texels, View, unwrap_view
 from facejax.unwrap.masks import scaled_kernel
@@ -92,8 +92,8 @@ class Keep:
     """What of a photograph stays in the albedo although it is no bare skin."""
 
     paint: bool = False
-    """make-up, tattoos and face paint: of the light, only what varies broadly is removed, so sharp edges of shadows and
-    highlights stay too"""
+    """make-up, tattoos and face paint, and what else is no hair and no thing of its own class, such as a hand; of the
+    light, only what varies broadly is removed, so sharp edges of shadows and highlights stay too"""
     everything: bool = False
     """what covers the skin: hair, hands, glasses, masks, headwear"""
 
@@ -141,7 +141,12 @@ def skin_maps(
     ]
     squares = [cut._replace(shown=None) for cut in cuts]
     each: Any = [jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in (bare, squares, points)]
-    return jax.device_get(_maps(model, each[0], each[1], each[2], tools, jnp.array([keep.paint, keep.everything])))
+    return jax.device_get(_maps(model, each[0], each[1], each[2], tools, _asked(keep)))
+
+
+def _asked(keep: Keep) -> Bool[Array, ""] | None:
+    """Whether everything is to be kept; None for nothing, which has a program of its own."""
+    return jnp.asarray(keep.everything) if keep.paint or keep.everything else None
 
 
 def skin_quality(found: SkinMaps, tools: SkinTools) -> Quality:
@@ -184,9 +189,9 @@ def _maps(
     cuts: CutOut,
     landmarks: Float[Array, "V 68 2"],
     tools: SkinTools,
-    keep: Bool[Array, " 2"],
+    everything: Bool[Array, ""] | None,
 ) -> SkinMaps:
-    look = lambda one: _look(model, one[0], one[1], one[2], tools, keep)  # noqa: E731
+    look = lambda one: _look(model, one[0], one[1], one[2], tools, everything)  # noqa: E731
     found = jax.lax.map(look, (params, cuts, landmarks))
     (skin, tone), trust, size = _fuse(found), jnp.max(found.trust, axis=0), tools.size
     albedo = skin.albedo(tone)
@@ -206,7 +211,7 @@ def _look(
     cut: CutOut,
     landmarks: Float[Array, "68 2"],
     tools: SkinTools,
-    keep: Bool[Array, " 2"],
+    everything: Bool[Array, ""] | None,
 ) -> _Seen:
     image = jnp.asarray(cut.image)
     params = replace(params, camera=transform_camera(params.camera, cut.scale, cut.offset))
@@ -216,19 +221,36 @@ def _look(
     sight = see_dense(tools.dense, picture, points, head_up(params.pose))
     shown = shows_face(sight, (PICTURE, PICTURE))
     understood = is_understood(shown, points)
-    shown = jnp.where(understood & ~keep[1], shown, 1.0)
-    shown = jnp.clip(_enlarge(shown[..., None], side)[..., 0], 0.0, 1.0)
-    view = unwrap_view(model, params, image, tools.layout.texels, parsing=jnp.asarray(cut.inside), shown=shown)
-    seen, count = seen_texels(view), tools.small.covered.shape[0]
-    small_seen = _shrink(seen[..., None], count)
-    color = _shrink(view.color * seen[..., None], count) / jnp.maximum(small_seen, 1e-3)
+
+    def unwrap(shown: Float[Array, "P P"]) -> tuple[View, Float[Array, "S S"]]:
+        large = jnp.clip(_enlarge(shown[..., None], side)[..., 0], 0.0, 1.0)
+        view = unwrap_view(model, params, image, tools.layout.texels, parsing=jnp.asarray(cut.inside), shown=large)
+        return view, seen_texels(view)
+
+    view, seen = unwrap(jnp.where(understood, shown, 1.0))
+    color, small_seen = _small(view, seen, tools)
     normals, scene = texel_normals(model, params, tools.small), describe_scene(picture, sight)
     eyes = eye_colors(tools.iris, picture, points)
-    told = skin_sight(color, small_seen[..., 0], normals, scene, eyes.white.reshape(-1), tools.mean, tools.small)
-    skin, tone = translate(tools.translator, told, tools.face, paint=jnp.any(keep))
+    told = skin_sight(color, small_seen, normals, scene, eyes.white.reshape(-1), tools.mean, tools.small)
+    skin, tone = translate(tools.translator, told, tools.face)
     trust = jnp.exp(-jnp.exp(skin.log_error) / DOUBT)
     iris = iris_albedo(eye_colors(tools.iris, image, landmarks), jnp.exp(told.scene[-3:] - tone))
-    return _Seen(view, seen, color, small_seen[..., 0], skin, tone, trust, iris, understood)
+    if everything is not None:
+        with_paint = shows_face(sight, (PICTURE, PICTURE), classes=(*FACE, "occluder"))
+        view, seen = unwrap(jnp.where(understood & ~everything, with_paint, 1.0))
+        color, kept = _small(view, seen, tools)
+        skin = skin._replace(relative=keep_photo(skin.relative, color, kept, small_seen))
+        small_seen, trust = kept, jnp.maximum(trust, kept)
+    return _Seen(view, seen, color, small_seen, skin, tone, trust, iris, understood)
+
+
+def _small(
+    view: View, seen: Float[Array, "S S"], tools: SkinTools
+) -> tuple[Float[Array, "s s 3"], Float[Array, "s s"]]:
+    """What a view shows, at the translator's size: colours, and how much of each texel is seen."""
+    count = tools.small.covered.shape[0]
+    small = _shrink(seen[..., None], count)
+    return _shrink(view.color * seen[..., None], count) / jnp.maximum(small, 1e-3), small[..., 0]
 
 
 def _fuse(found: _Seen) -> tuple[SkinTranslation, Float[Array, " 3"]]:

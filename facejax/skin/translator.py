@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from facejax.checkpoints import load
+from facejax.lighting import srgb_to_linear
 from facejax.nets.skin_translator import (
     SkinTranslation,
     SkinTranslatorConfig,
@@ -20,7 +21,10 @@ from facejax.skin.sight import SkinSight, median_color
 from facejax.unwrap.masks import box_blur
 
 SCHEMA, VERSION = "facejax.skin", 2
-BROAD, SOFT = 25, 7  # texels: over which changes are averaged where paint is kept; of the border of what is seen
+# Where the photograph is kept:
+BROAD, SOFT = (97, 49, 25), 7  # texels: over which changes are averaged; width of the border
+USUAL_CHANGE, ROUNDS = 0.15, 4  # log linear change that is still light, and rounds of reweighting
+FEW = 0.02  # weight of the wider surroundings
 ASSET = Path(__file__).parents[1] / "assets" / "skin"
 
 
@@ -43,7 +47,7 @@ def load_translator(path: Path = ASSET) -> SkinTranslator:
 
 
 def translate(
-    network: SkinTranslator, sight: SkinSight, face: Float[Array, "S S"], *, paint: bool | Bool[Array, ""] = False
+    network: SkinTranslator, sight: SkinSight, face: Float[Array, "S S"]
 ) -> tuple[SkinTranslation, Float[Array, " 3"]]:
     """The maps of one skin, and its tone (log of the face's median linear colour). Pure; vmap for many.
 
@@ -51,29 +55,46 @@ def translate(
       network: the weights.
       sight: what is known of the photograph.
       face: 1 where the layout has the face, whose median colour is the tone.
-      paint: whether the photograph's own variation stays, see `keep_paint`.
     """
     one = jax.tree.map(lambda leaf: leaf[None], sight)
     tone = apply_skin_tone(network.config, network.weights["tone"], one.facts)[0]
     found = apply_skin_translator(network.config, network.weights["maps"], one.maps, one.scene, one.relative, one.seen)
     skin = SkinTranslation(*(leaf[0] for leaf in found))
-    skin = skin._replace(relative=jnp.where(paint, keep_paint(skin.relative, sight), skin.relative))
     median = median_color(skin.relative, face)
     return skin._replace(relative=skin.relative / jnp.maximum(median, 0.05)[None, None]), tone
 
 
-def keep_paint(relative: Float[Array, "S S 3"], sight: SkinSight) -> Float[Array, "S S 3"]:
-    """The photograph's own colours, changed by no more than the broad part of what the network changes.
+def keep_photo(
+    relative: Float[Array, "S S 3"], color: Float[Array, "S S 3"], kept: Float[Array, "S S"], clean: Float[Array, "S S"]
+) -> Float[Array, "S S 3"]:
+    """The photograph's own colours, changed by no more than the broad part of what the network changes; linear.
 
-    Where nothing is seen, the network's.
+    That part is what most of the bare skin around a texel needs: light. Texels that need much else, such as painted
+    ones, count little.
 
     Args:
-      relative: the network's colours, linear.
-      sight: what it was told.
+      relative: the network's colours, linear, over the tone.
+      color: the photograph's, display values.
+      kept: how much of each texel is taken from it; the network's colours stay elsewhere.
+      clean: how much of each texel it shows of bare skin.
     """
-    seen, photo = sight.seen, jnp.maximum(sight.relative, 0.01)
-    change = jnp.log(jnp.maximum(relative, 0.01) / photo) * seen[..., None]
-    broad = lambda x: box_blur(box_blur(x, BROAD), BROAD)  # noqa: E731
-    mean = jnp.stack([broad(change[..., k]) for k in range(3)], axis=-1) / jnp.maximum(broad(seen), 1e-3)[..., None]
-    share = jnp.minimum(seen, box_blur(seen, SOFT) ** 2)[..., None]  # no hard border
-    return relative + share * (photo * jnp.exp(mean) - relative)
+    photo = jnp.maximum(srgb_to_linear(color), 0.003)
+    change = jnp.log(jnp.maximum(relative, 0.01) / photo)
+    weight, broad = clean, jnp.zeros_like(change)
+    for _ in range(ROUNDS):
+        broad = _broad(change, weight)
+        apart = jnp.linalg.norm(change - broad, axis=-1)
+        weight = clean / (1.0 + (apart / USUAL_CHANGE) ** 2)
+    share = jnp.minimum(kept, box_blur(kept, SOFT) ** 2)[..., None]  # no hard border
+    return relative + share * (photo * jnp.exp(broad) - relative)
+
+
+def _broad(values: Float[Array, "S S 3"], weight: Float[Array, "S S"]) -> Float[Array, "S S 3"]:
+    """Weighted means over ever smaller surroundings; where these have little weight, the wider one's."""
+    total = jnp.sum(weight) + 1e-3
+    mean = jnp.broadcast_to(jnp.einsum("hw,hwc->c", weight, values)[None, None] / total, values.shape)
+    for kernel in BROAD:
+        share = box_blur(weight, kernel) + FEW
+        sums = jnp.stack([box_blur(values[..., k] * weight, kernel) for k in range(3)], axis=-1)
+        mean = (sums + FEW * mean) / share[..., None]
+    return mean
