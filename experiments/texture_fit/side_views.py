@@ -131,7 +131,7 @@ def side_views(
     front, face = crops["front"], result.faces[0].params
     params = in_crop(face, front)
     pictures["front"] = (front.images, draw_over(result.model, params, result.appearance, front.images))
-    skin = result.material(0)
+    skin, maps, light = result.material(0), result.appearance, face.light
     if skin is not None:  # the same face with the maps of its skin, under the light that suits them in the front view
         albedo = LinearAlbedo(jnp.asarray(skin[0].albedo), jnp.zeros((0, *skin[0].albedo.shape)), jnp.zeros(0))
         maps = SurfaceAppearance(albedo)

@@ -45,7 +45,8 @@ from facejax.programs import cached_jit
 File = Literal["mesh", "glb", "neutral", "overlay", "maps", "relight", "params", "ply"]
 FILES: tuple[File, ...] = ("mesh", "glb", "neutral", "overlay", "maps", "params")  # unless others are asked for
 FROM_MAPS: frozenset[File] = frozenset({"maps", "relight"})  # only of a face with a material
-COLORED: frozenset[File] = FROM_MAPS | {"mesh", "glb", "overlay", "ply"}  # those with what is on the surface
+ON_SURFACE: frozenset[File] = frozenset({"mesh", "glb", "overlay", "ply"})
+COLORED = FROM_MAPS | ON_SURFACE  # those with what is on the surface
 PICTURES = ("overlay.png", "relight.png")
 NAMES = ("mesh.obj", "mesh.mtl", "face.glb", "neutral.obj", *PICTURES, "params.npz", "mesh.ply", *MAP_FILES)
 
@@ -95,7 +96,7 @@ def write_fitted_face(
     folder.mkdir(parents=True, exist_ok=True)
     model, params = with_layout(model), face.params
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
-    own = COLORED - FROM_MAPS if material is None else {"overlay"}
+    own = ON_SURFACE if material is None else {"overlay"}
     texture = appearance.texture(model, params, photo, observed) if own & set(files) else None
     albedo = texture if material is None else np.asarray(material.albedo)
     maps, light = {}, None
