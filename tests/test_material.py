@@ -11,7 +11,8 @@ from test_fitting import truth
 from toy import toy_model
 
 from facejax.face_model import decode
-from facejax.lighting import shade, uniform_light
+from facejax.fitting.light import solve_material_light
+from facejax.lighting import linear_to_srgb, shade, uniform_light
 from facejax.material import (
     Material,
     brdf,
@@ -24,7 +25,8 @@ from facejax.material import (
     relight_strip,
     render_material,
 )
-from facejax.material.draw import radiance
+from facejax.material.draw import harmonic_response, look, radiance
+from facejax.objectives import psnr
 from facejax.rendering import render
 
 # --- references -------------------------------------------------------------------------------------------------------
@@ -422,3 +424,24 @@ def test_the_strip_shows_five_lights():
     assert top[8:16, 12:20].mean() > 1.3 * top[26:34, 12:20].mean()
     assert abs(np.subtract(*halves(front))) < 0.1 and rim.mean() > 0.1
     assert np.ptp(np.asarray(decode(toy_model(), params))) > 0
+
+
+def test_the_light_of_maps_is_found_with_their_highlights():
+    """The light of a picture that `render_material` drew; the response of the harmonics is what it draws."""
+    model = toy_model()
+    params = replace(face(), light=uniform_light(0.5).at[1].set(0.1).at[2].set(0.25).at[3].set(-0.1))
+    maps = material(bumps=0.0)
+    drawn = render_material(model, params, maps, size=SIZE, edges=False)
+    mask = (drawn.triangle >= 0).astype(jnp.float32)
+    seen = look(model, params, maps, size=SIZE)
+    summed = jnp.einsum("hwkc,kc->hwc", harmonic_response(seen), params.light)
+    np.testing.assert_allclose(
+        np.asarray(linear_to_srgb(jnp.clip(summed, 0, 1)) * mask[..., None]),
+        np.asarray(jnp.clip(drawn.color, 0, 1) * mask[..., None]),
+        atol=2e-3,
+    )
+    wrong = replace(params, light=uniform_light())
+    found = solve_material_light(model, wrong, maps, drawn.color, mask)
+    again = render_material(model, found, maps, size=SIZE, edges=False)
+    assert float(psnr(again.color, drawn.color, mask)) > 40
+    assert float(psnr(render_material(model, wrong, maps, size=SIZE, edges=False).color, drawn.color, mask)) < 30

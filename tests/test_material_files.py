@@ -246,9 +246,11 @@ def test_the_validator_finds_nothing(tmp_path):
 
 
 def test_the_figures_are_those_of_the_pictures(tmp_path):
-    """A photograph that is the render of the albedo, and one that is the unwrapped photograph without light."""
+    """A photograph that is the render of the maps, and one that is the unwrapped photograph without light."""
     model, face = toy_model(), fitted(toy_model())
     material, layer = skin()
+    plain = np.broadcast_to(np.array([0.0, 0.0, 1.0]), material.normal.shape)
+    material = dataclasses.replace(material, normal=plain, specular=0 * material.specular)
     whole = dataclasses.replace(layer, shown=np.ones((SIDE, SIDE)))
     textures = {"psnr_material": (material.albedo, face.params.light), "psnr_photo": (layer.color, uniform_light(1.0))}
     draw = jax.jit(lambda params, texture: render(model, params, size=(64, 64), texture=texture, edges=False).color)
@@ -289,11 +291,11 @@ def test_the_panels_name_what_they_show():
     own = np.asarray(decode_albedo(model, face.params))
     observed = np.asarray(face.landmarks)
     drawn = fit_pictures(model, face.params, appearance, photo, observed, own, None, material, layer)
-    captions = ["photo", "fit over the photo", "albedo, lit", "geometry", "albedo", "photo unwrapped"]
+    captions = ["photo", "fit over the photo", "maps, lit", "geometry", "albedo", "photo unwrapped"]
     assert list(drawn) == captions
     np.testing.assert_array_equal(drawn["albedo"], material.albedo)
     np.testing.assert_array_equal(drawn["photo unwrapped"], layer.color)
-    mixed = np.abs(drawn["fit over the photo"] - drawn["albedo, lit"])
+    mixed = np.abs(drawn["fit over the photo"] - drawn["maps, lit"])
     assert mixed[256, 256].max() > 0.01 and mixed[0].max() == 0
 
 

@@ -24,6 +24,7 @@ from facejax.camera import (
     to_camera,
 )
 from facejax.evaluation.normalized_error import nme
+from facejax.export.material import base_color
 from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, decode
 from facejax.face_model.surface_landmarks import landmarks
 from facejax.fitting import Ingredients, Recipe, prepare_crops, solve_light
@@ -32,6 +33,7 @@ from facejax.fitting.least_squares import levenberg_marquardt
 from facejax.fitting.priors import PRIORS
 from facejax.fitting.scene import Observation, look
 from facejax.images import read_image
+from facejax.lighting import uniform_light
 from facejax.objectives import psnr
 from facejax.programs import jit
 from texture_fit.faces import draw_over, in_crop
@@ -117,8 +119,8 @@ def side_views(
 
     Returns:
       Numbers (PSNR of the front view and of each side, with the front's light and with its own; landmark NME; the
-      same with the maps of the face's skin, where there are any), and for each view the photograph's crop and the fit
-      over it.
+      same with the maps of the face's skin, and with the photograph over them, unlit, where there are any), and for
+      each view the photograph's crop and the fit over it.
     """
     result = facejax.fit(
         model, views.images["front"], recipe=recipe, start=views.seen["front"], ingredients=ingredients
@@ -131,10 +133,9 @@ def side_views(
     front, face = crops["front"], result.faces[0].params
     params = in_crop(face, front)
     pictures["front"] = (front.images, draw_over(result.model, params, result.appearance, front.images))
-    skin, maps, light = result.material(0), result.appearance, face.light
+    skin, maps, photo, light = result.material(0), result.appearance, result.appearance, face.light
     if skin is not None:  # the same face with the maps of its skin, under the light that suits them in the front view
-        albedo = LinearAlbedo(jnp.asarray(skin[0].albedo), jnp.zeros((0, *skin[0].albedo.shape)), jnp.zeros(0))
-        maps = SurfaceAppearance(albedo)
+        maps, photo = (_painted(base_color(*skin, look)) for look in ("material", "photo"))
         bare = replace(params, appearance={"albedo": jnp.zeros(0)})
         light, numbers["maps front"] = _light(result.model, bare, observation(front), maps)
     for view in VIEWS:
@@ -148,7 +149,13 @@ def side_views(
             bare = replace(params, appearance={"albedo": jnp.zeros(0)}, light=light)
             _, value, relit, _ = _see(result.model, bare, seen, maps, confidence)
             numbers[f"maps {view}"] = {"psnr": float(value), "psnr_own_light": float(relit)}
+            _, value, _, _ = _see(result.model, replace(bare, light=uniform_light()), seen, photo, confidence)
+            numbers[f"photo {view}"] = {"psnr": float(value)}
     return numbers, {view: (np.asarray(photo), np.asarray(drawn)) for view, (photo, drawn) in pictures.items()}
+
+
+def _painted(texture: Float[np.ndarray, "T T 3"]) -> Appearance:
+    return SurfaceAppearance(LinearAlbedo(jnp.asarray(texture), jnp.zeros((0, *texture.shape)), jnp.zeros(0)))
 
 
 def observation(crop: Any) -> Observation:

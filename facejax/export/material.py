@@ -4,21 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from facejax.appearance import SurfaceAppearance
 from facejax.camera import transform_camera
 from facejax.export.pictures import alpha_over, to_uint8, write_pixels
-from facejax.face_model import FaceModel, FaceParams, LinearAlbedo
+from facejax.face_model import FaceModel, FaceParams
 from facejax.fitting import Recipe
-from facejax.fitting.light import solve_light
-from facejax.fitting.scene import Observation, face_mask
+from facejax.fitting.light import solve_material_light
+from facejax.fitting.scene import face_mask
 from facejax.images.crop import apply_crop, face_crop
-from facejax.material import Material, PhotoLayer
+from facejax.material import Material, PhotoLayer, render_material
+from facejax.mesh import safe_normalize
 from facejax.objectives import psnr
 from facejax.programs import cached_jit
 from facejax.rendering import render
@@ -28,6 +29,7 @@ Look = Literal["material", "photo"]
 MAPS = ("albedo", "normal", "roughness", "specular", "trust")  # of a material, each a file <name>.png
 TINTED = 0.012  # of the ratios of colours: less varies in a picture with one tint only
 PHOTO = "photo.png"
+FIGURES = 256  # texels a side of the maps with which a photograph is explained
 MAP_FILES = (*(f"{name}.png" for name in MAPS), PHOTO)
 
 
@@ -149,8 +151,8 @@ def trusted_share(model: FaceModel, trust: Float[Array | np.ndarray, "S S"]) -> 
 class InPhoto(NamedTuple):
     """How the maps of a skin explain its photograph."""
 
-    light: Float[Array, "9 3"]  # the best for the albedo
-    psnr_material: Float[Array, ""]  # of the albedo under that light, dB
+    light: Float[Array, "9 3"]  # the best for the maps
+    psnr_material: Float[Array, ""]  # of the maps under that light, dB
     psnr_photo: Float[Array, ""]  # of the unwrapped photograph over it, dB
 
 
@@ -164,10 +166,10 @@ def explain_photo(
     observed: Float[np.ndarray, "68 2"],
     recipe: Recipe,
 ) -> InPhoto:
-    """Find the light under which the albedo looks most like the photograph, and compare.
+    """Find the light under which the maps look most like the photograph (`solve_material_light`), and compare.
 
-    The light of a fit belongs to the fit's own albedo; here it is solved for again (`facejax.fitting.solve_light`). All
-    is compared over the face where the layer shows it (all of the face without a layer), in the crop of the fit.
+    The light of a fit belongs to the fit's own albedo. All is compared over the face where the layer shows it (all of
+    the face without a layer), in the crop of the fit.
 
     Args:
         model: with texture coordinates.
@@ -179,11 +181,12 @@ def explain_photo(
     """
     crop = face_crop(observed, recipe.size, margin=recipe.margin)
     image, valid = apply_crop(photo, crop, recipe.size)
-    albedo = np.asarray(material.albedo)
-    color = np.zeros_like(albedo) if layer is None else np.asarray(layer.color)
-    shown = np.ones(albedo.shape[:2]) if layer is None else np.asarray(layer.shown)
-    arrays = (jnp.asarray(one, jnp.float32) for one in (albedo, color, shown, image, valid, crop.scale, crop.offset))
-    return _explain(model, replace(params, appearance={"albedo": jnp.zeros(0)}), *arrays)
+    side = len(material.albedo)
+    color = np.zeros((side, side, 3)) if layer is None else np.asarray(layer.color)
+    shown = np.ones((side, side)) if layer is None else np.asarray(layer.shown)
+    arrays = (jnp.asarray(one, jnp.float32) for one in (color, shown, image, valid, crop.scale, crop.offset))
+    maps = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), material)
+    return _explain(model, replace(params, appearance={}), maps, *arrays)
 
 
 def describe_material(
@@ -227,7 +230,7 @@ def is_grey(layer: PhotoLayer) -> bool:
 def _explain(
     model: FaceModel,
     params: FaceParams,
-    albedo: Float[Array, "T T 3"],
+    material: Material,
     color: Float[Array, "L L 3"],
     shown: Float[Array, "L L"],
     image: Float[Array, "S S 3"],
@@ -236,17 +239,27 @@ def _explain(
     offset: Float[Array, " 2"],
 ) -> InPhoto:
     params = replace(params, camera=transform_camera(params.camera, scale, offset))
-    height, width, _ = image.shape
-    drawn = render(model, params, size=(height, width), texture=albedo, background=image, edges=False)
+    size, material = (image.shape[0], image.shape[1]), _reduced(material)
+    bare = render(model, params, size=size, texture=material.albedo, background=image, edges=False)
     premultiplied = jnp.concatenate([color * shown[..., None], shown[..., None]], axis=-1)
-    layer = sample_texture(premultiplied, drawn.uv, drawn.triangle >= 0)
+    layer = sample_texture(premultiplied, bare.uv, bare.triangle >= 0)
     seen = layer[..., 3:]
-    none = jnp.zeros(68, image.dtype)
-    points = jnp.zeros((68, 2), image.dtype)
-    photo = Observation(image, valid * seen[..., 0], points, none, jnp.ones(()), jnp.zeros((), bool))
-    fixed = LinearAlbedo(albedo, jnp.zeros((0, *albedo.shape)), jnp.zeros(0))
-    lit = solve_light(model, params, photo, SurfaceAppearance(fixed))
-    drawn = render(model, lit, size=(height, width), texture=albedo, background=image, edges=False)
+    lit = solve_material_light(model, params, material, image, face_mask(model, bare) * valid * seen[..., 0])
+    drawn = render_material(model, lit, material, size=size, background=image, edges=False)
     mask = face_mask(model, drawn) * valid * seen[..., 0]
     painted = layer[..., :3] + (1 - seen) * drawn.color
     return InPhoto(lit.light, psnr(drawn.color, image, mask), psnr(painted, image, mask))
+
+
+def _reduced(material: Material) -> Material:
+    """Maps of about one texel a pixel of a fit's crop, so that pores are no noise in the highlights."""
+    share = max(len(material.albedo) // FIGURES, 1)
+    if share == 1 or len(material.albedo) % share:
+        return material
+
+    def reduce(x: Float[Array, "T T *C"]) -> Float[Array, "t t *C"]:
+        count = len(x) // share
+        return x.reshape(count, share, count, share, *x.shape[2:]).mean(axis=(1, 3))
+
+    small = jax.tree.map(reduce, material)
+    return replace(small, normal=safe_normalize(small.normal))

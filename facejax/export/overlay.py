@@ -15,7 +15,7 @@ from facejax.fitting import GAR
 from facejax.fitting.scene import face_mask
 from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.lighting import uniform_light
-from facejax.material import Material, PhotoLayer, relight_strip
+from facejax.material import Material, PhotoLayer, relight_strip, render_material
 from facejax.programs import cached_jit, jit
 from facejax.rendering import Rendering, render, render_mesh
 
@@ -61,7 +61,7 @@ def fit_pictures(
 ) -> dict[str, np.ndarray]:
     """The photo with landmarks, the render over the photo, the shaded geometry, and the texture, by caption.
 
-    With a material also its albedo under its light over the photo, and with a layer the photo unwrapped; the
+    With a material also its maps under their light over the photo, and with a layer the photo unwrapped; the
     texture is then the material's.
 
     Args:
@@ -90,8 +90,8 @@ def fit_pictures(
     }
     if material is not None:
         own = bare if light is None else replace(bare, light=light)
-        relit, _ = _draw(model, own, jnp.asarray(material.albedo, jnp.float32), *scene)
-        pictures["albedo, lit"] = np.asarray(relit)
+        maps = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), material)
+        pictures["maps, lit"] = np.asarray(_draw_maps(model, own, maps, *scene))
     pictures["geometry"] = np.asarray(clay)
     if material is not None:
         pictures["albedo"] = np.asarray(material.albedo)
@@ -146,6 +146,23 @@ def _draw(
     blend = face_mask(model, textured)[..., None]
     clay = render_clay(model, params, size=(side, side), background=jnp.full(3, DARK))
     return blend * textured.color + (1 - blend) * background, clay.color
+
+
+@cached_jit("maps-picture")
+def _draw_maps(
+    model: FaceModel,
+    params: FaceParams,
+    material: Material,
+    background: Float[Array, "S S 3"],
+    scale: Float[Array, ""],
+    offset: Float[Array, " 2"],
+) -> Float[Array, "S S 3"]:
+    """The face in its maps, over the crop that `scale` and `offset` place in the photograph."""
+    side = background.shape[0]
+    params = replace(params, camera=transform_camera(params.camera, scale, offset))
+    drawn = render_material(model, params, material, size=(side, side), background=background)
+    blend = face_mask(model, drawn)[..., None]
+    return blend * drawn.color + (1 - blend) * background
 
 
 def render_clay(

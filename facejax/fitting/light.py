@@ -13,6 +13,8 @@ from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, own_albedo
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.scene import Observation, Scene, observe
 from facejax.lighting import front_level, luminance, sh_basis, srgb_to_linear, uniform_light
+from facejax.material import Material
+from facejax.material.draw import harmonic_response, look
 
 ROUNDS = 5  # of reweighting, and of Gauss-Newton
 SATURATED = 0.95  # linear value above which a pixel may be clipped and is only a lower bound
@@ -148,14 +150,45 @@ def ridge_light(
         weight: how much each point counts.
         ridge: of each coefficient, as a share of the system's mean diagonal.
     """
-
-    def channel(a: Float[Array, " P"], y: Float[Array, " P"]) -> Float[Array, " 9"]:
-        x = basis * a[:, None]
-        normal = (x * weight[:, None]).T @ x
-        scale = jnp.trace(normal) / 9 + 1e-9
-        return jnp.linalg.solve(normal + jnp.diag(ridge * scale), (x * weight[:, None]).T @ y)
-
+    channel = lambda a, y: _ridge(basis * a[:, None], y, weight, ridge)  # noqa: E731
     return jax.vmap(channel, in_axes=1, out_axes=1)(albedo, target)
+
+
+def _ridge(
+    x: Float[Array, "P 9"], y: Float[Array, " P"], weight: Float[Array, " P"], ridge: Float[Array, " 9"]
+) -> Float[Array, " 9"]:
+    normal = (x * weight[:, None]).T @ x
+    scale = jnp.trace(normal) / 9 + 1e-9
+    return jnp.linalg.solve(normal + jnp.diag(ridge * scale), (x * weight[:, None]).T @ y)
+
+
+def solve_material_light(
+    model: FaceModel,
+    params: FaceParams,
+    material: Material,
+    image: Float[Array, "H W 3"],
+    mask: Float[Array, "H W"],
+) -> FaceParams:
+    """`solve_light` for the maps of a skin: the light under which `render_material` best explains a photograph.
+
+    Its highlights count, as far as nine harmonics make any.
+
+    Args:
+        model, params: the face, its camera in pixels of the picture; its light stays if the solution is not finite.
+        material: the maps.
+        image: display values.
+        mask: how much each pixel counts.
+    """
+    surface = look(model, params, material, size=(image.shape[0], image.shape[1]))
+    response = harmonic_response(surface).reshape(-1, 9, 3)
+    share = jnp.where(surface.drawn.triangle >= 0, mask, 0.0).reshape(-1)
+    ridge = jnp.asarray(RIDGE, image.dtype)
+
+    def solve(target: Float[Array, "P 3"], weight: Float[Array, " P"]) -> tuple[Array, Array]:
+        light = jax.vmap(lambda x, y: _ridge(x, y, weight, ridge), in_axes=(2, 1), out_axes=1)(response, target)
+        return light, jnp.einsum("pkc,kc->pc", response, light)
+
+    return _robust_light(params, solve, srgb_to_linear(jnp.clip(image, 0.0, 1.0)).reshape(-1, 3), share)
 
 
 def _with_light(params: FaceParams, scene: Scene, seen: Observation) -> FaceParams:
@@ -164,16 +197,37 @@ def _with_light(params: FaceParams, scene: Scene, seen: Observation) -> FacePara
     basis = own(sh_basis(view.normal)).reshape(-1, 9)
     albedo = own(srgb_to_linear(jnp.clip(view.color, 0.0, 1.0))).reshape(-1, 3)
     seen_linear = srgb_to_linear(jnp.clip(seen.image, 0.0, 1.0)).reshape(-1, 3)
-    ridge = own(RIDGE)
+
+    def solve(target: Float[Array, "P 3"], weight: Float[Array, " P"]) -> tuple[Array, Array]:
+        light = ridge_light(basis, albedo, target, weight, own(RIDGE))
+        return light, albedo * (basis @ light)
+
+    return _robust_light(params, solve, seen_linear, mask)
+
+
+def _robust_light(
+    params: FaceParams,
+    solve: Callable[[Float[Array, "P 3"], Float[Array, " P"]], tuple[Array, Array]],
+    seen: Float[Array, "P 3"],
+    mask: Float[Array, " P"],
+) -> FaceParams:
+    """The light of the last of some rounds, after each of which pixels far from their solution count less.
+
+    Args:
+        params: their light stays if the solution is not finite.
+        solve: gives the light for a target and the weights of its pixels, and what that light makes of them.
+        seen: the photograph, linear.
+        mask: how much each pixel counts.
+    """
 
     def one_round(carry, _):
         weight, target, _ = carry
-        light = ridge_light(basis, albedo, target, weight, ridge)
-        lit = albedo * (basis @ light)
-        target = jnp.where(seen_linear > SATURATED, jnp.maximum(seen_linear, lit), seen_linear)
+        light, lit = solve(target, weight)
+        target = jnp.where(seen > SATURATED, jnp.maximum(seen, lit), seen)
         distance = jnp.linalg.norm(lit - target, axis=-1)
         mean = jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
         return (mask / (1.0 + (distance / jnp.maximum(mean, 1e-3)) ** 2), target, light), None
 
-    (_, _, light), _ = jax.lax.scan(one_round, (mask, seen_linear, own(params.light)), None, length=ROUNDS)
-    return replace(params, light=jnp.where(jnp.all(jnp.isfinite(light)), light, own(params.light)))
+    before = jnp.asarray(params.light, seen.dtype)
+    (_, _, light), _ = jax.lax.scan(one_round, (mask, seen, before), None, length=ROUNDS)
+    return replace(params, light=jnp.where(jnp.all(jnp.isfinite(light)), light, before))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from facejax.lighting import shade
+from facejax.lighting import sh_basis
 from facejax.rendering.texture import sample_texture
 
 NORMAL_REFLECTANCE = 0.04  # of skin at normal incidence; an index of refraction of 1.5
@@ -216,10 +216,18 @@ def harmonics_reflection(
       mirrored: the view direction mirrored at the normal, unit, camera space.
       roughness: of each point.
     """
+    return jnp.maximum(reflection_basis(mirrored, roughness) @ light, 0.0)
+
+
+def reflection_basis(mirrored: Float[Array, "*N 3"], roughness: Float[Array, "*N"]) -> Float[Array, "*N 9"]:
+    """What each harmonic of the light adds to the radiance around the mirror direction, averaged over GGX's lobe.
+
+    Args:
+      mirrored, roughness: as for `harmonics_reflection`.
+    """
     nodes = jnp.linspace(0.0, 1.0, NODES, dtype=roughness.dtype)
-    total = jnp.zeros_like(mirrored)
-    for band, cosine_factor in enumerate((1.0, 2 / 3, 1 / 4)):
-        left = jnp.interp(roughness, nodes, jnp.asarray(_lobe_bands()[:, band], roughness.dtype)) / cosine_factor
-        of_band = np.repeat(np.arange(3), [1, 3, 5])[:, None] == band
-        total = total + left[..., None] * shade(mirrored, jnp.where(of_band, light, 0.0))
-    return jnp.maximum(total, 0.0)
+    bands = [
+        jnp.interp(roughness, nodes, jnp.asarray(_lobe_bands()[:, band], roughness.dtype)) / cosine_factor
+        for band, cosine_factor in enumerate((1.0, 2 / 3, 1 / 4))
+    ]
+    return sh_basis(mirrored) * jnp.stack([bands[band] for band in (0, 1, 1, 1, 2, 2, 2, 2, 2)], axis=-1)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,13 @@ from jaxtyping import Array, Float
 
 from facejax.camera import PerspectiveCamera, project, to_camera
 from facejax.face_model import FaceModel, FaceParams, decode
-from facejax.lighting import linear_to_srgb, shade, srgb_to_linear
+from facejax.lighting import linear_to_srgb, sh_basis, shade, srgb_to_linear
 from facejax.material.brdf import (
     directional_albedo,
     entering,
     ggx_brdf,
     harmonics_reflection,
+    reflection_basis,
     wrapped_cosine,
     wrapped_light,
 )
@@ -67,38 +69,20 @@ def render_material(
 
     Raises ValueError for maps of different sizes.
     """
-    maps = _stacked(material)
-    vertices = to_camera(params.pose, decode(model, params))
-    camera, faces, uv_faces = params.camera, model.faces, model.topology.uv_faces
-    drawn = render_mesh(
-        vertices, faces, camera, size=size, uv=model.uv, uv_faces=uv_faces, edges=False, capacity=capacity
-    )
-    covered = drawn.triangle >= 0
-    albedo, mapped, roughness, specular = _split(sample_texture(maps, drawn.uv, covered))
-    normal = pixel_normals(
-        vertices,
-        faces,
-        model.uv,
-        uv_faces,
-        triangle=drawn.triangle,
-        barycentric=drawn.barycentric,
-        normal=drawn.normal,
-        mapped=mapped,
-    )
-    points = interpolate_corners(vertices, faces, drawn.triangle, drawn.barycentric)
-    towards_camera = jnp.zeros_like(points).at[..., 2].set(1.0)
-    view = safe_normalize(-points) if isinstance(camera, PerspectiveCamera) else towards_camera
+    seen = look(model, params, material, size=size, capacity=capacity)
+    vertices, drawn, points = seen.vertices, seen.drawn, seen.points
+    camera, faces, covered = params.camera, model.faces, drawn.triangle >= 0
     reached = None
     if lamps is not None and shadows is not None:
         reached = jnp.stack(
             [unshadowed(vertices, faces, place, points, drawn.normal, size=shadows) for place in lamps.place]
         )
     lit = radiance(
-        albedo,
-        normal,
-        roughness,
-        specular,
-        view=view,
+        seen.albedo,
+        seen.normal,
+        seen.roughness,
+        seen.specular,
+        view=seen.view,
         points=points,
         light=params.light,
         lamps=lamps,
@@ -117,6 +101,59 @@ def render_material(
     )
     color, alpha = antialias((drawn.color, drawn.alpha[..., None]), corners, found)
     return replace(drawn, color=color, alpha=alpha[..., 0], overflow=found.overflow)
+
+
+class Surface(NamedTuple):
+    """What a picture shows of a face in its maps, at every pixel, before it is lit."""
+
+    vertices: Float[Array, "V 3"]  # camera space
+    drawn: Rendering  # without colours
+    albedo: Float[Array, "H W 3"]  # display values
+    normal: Float[Array, "H W 3"]  # with the normal map; unit, camera space
+    roughness: Float[Array, "H W"]
+    specular: Float[Array, "H W"]
+    view: Float[Array, "H W 3"]  # unit, from the surface to the camera
+    points: Float[Array, "H W 3"]  # camera space, mm
+
+
+def look(
+    model: FaceModel, params: FaceParams, material: Material, *, size: tuple[int, int], capacity: int | None = None
+) -> Surface:
+    """The surface that the pixels of a picture show.
+
+    Args:
+      model, params, material, size, capacity: as for `render_material`.
+    """
+    maps = _stacked(material)
+    vertices = to_camera(params.pose, decode(model, params))
+    camera, faces, uv_faces = params.camera, model.faces, model.topology.uv_faces
+    drawn = render_mesh(
+        vertices, faces, camera, size=size, uv=model.uv, uv_faces=uv_faces, edges=False, capacity=capacity
+    )
+    albedo, mapped, roughness, specular = _split(sample_texture(maps, drawn.uv, drawn.triangle >= 0))
+    normal = pixel_normals(
+        vertices,
+        faces,
+        model.uv,
+        uv_faces,
+        triangle=drawn.triangle,
+        barycentric=drawn.barycentric,
+        normal=drawn.normal,
+        mapped=mapped,
+    )
+    points = interpolate_corners(vertices, faces, drawn.triangle, drawn.barycentric)
+    towards_camera = jnp.zeros_like(points).at[..., 2].set(1.0)
+    view = safe_normalize(-points) if isinstance(camera, PerspectiveCamera) else towards_camera
+    return Surface(vertices, drawn, albedo, normal, roughness, specular, view, points)
+
+
+def harmonic_response(surface: Surface) -> Float[Array, "H W 9 3"]:
+    """What each harmonic of a light adds to each pixel, linear: `radiance` without lamps and limits, as a matrix."""
+    toward = jnp.sum(surface.normal * surface.view, axis=-1)
+    mirrored = safe_normalize(2 * toward[..., None] * surface.normal - surface.view)
+    share = directional_albedo(jnp.clip(toward, GRAZING, 1.0), surface.roughness, surface.specular)[..., None, None]
+    diffuse = sh_basis(surface.normal)[..., None] * srgb_to_linear(surface.albedo)[..., None, :]
+    return (1 - share) * diffuse + share * reflection_basis(mirrored, surface.roughness)[..., None]
 
 
 def _stacked(material: Material) -> Float[Array, "S S 8"]:
