@@ -12,8 +12,7 @@ fitted face is drawn three times with B's pose, camera and light:
 
 Each is compared with photograph B over the face (without eyes and mouth), in PSNR of display values. Albedo and light
 share one unknown brightness for each colour, so the second number of each pair is after one gain a channel in linear
-light. A folder without maps is drawn with its albedo alone. The light of a face's maps is the one in its summary, which
-was solved for without highlights.
+light. A folder without maps is drawn with its albedo alone. The light of a face's maps is the one in its summary.
 """
 
 import csv
