@@ -19,6 +19,7 @@ from facejax.nets.skin_translator import (
     apply_skin_tone,
     apply_skin_translator,
     init_skin_translator,
+    plausible_tone,
 )
 from facejax.regression.dense import DenseSight
 from facejax.skin import skin_maps, skin_tools
@@ -207,6 +208,17 @@ def test_the_tone_is_learnt_from_facts():
     held_out = tone_distance(apply_skin_tone(config, weights, facts[1200:]), tones[1200:])
     plain = tone_distance(jnp.broadcast_to(tones[:1200].mean(axis=0), (100, 3)), tones[1200:])
     assert float(held_out.mean()) < 0.4 * float(plain.mean())
+
+
+def test_tones_are_those_of_skins():
+    usual = np.log(np.array([[0.5, 0.33, 0.25], [0.06, 0.03, 0.02]], np.float32))
+    np.testing.assert_allclose(plausible_tone(jnp.asarray(usual)), usual, atol=1e-5)
+    odd = jnp.log(jnp.array([[0.98, 0.97, 0.9], [0.01, 0.005, 0.004], [0.2, 0.3, 0.6]]))
+    found = np.exp(np.asarray(plausible_tone(odd)))
+    bright = found @ [0.2126, 0.7152, 0.0722]
+    np.testing.assert_allclose(bright[:2], [0.6, 0.03], rtol=1e-3)
+    assert np.all(found[:, 0] > 1.2 * found[:, 1]) and np.all(found[:, 1] > 1.1 * found[:, 2] - 1e-6)
+    np.testing.assert_allclose(bright[2], np.exp(np.asarray(odd[2])) @ [0.2126, 0.7152, 0.0722], rtol=1e-4)
 
 
 def told(color, seen, normals, light=None, whites=None):

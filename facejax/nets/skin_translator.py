@@ -18,12 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from facejax.lighting import linear_to_srgb
+from facejax.lighting import linear_to_srgb, luminance
 from facejax.nets.dense import _depth_to_space
 from facejax.nets.encoder import _Block, _Conv, _relu, _space_to_depth
 
 USUAL_TONE = np.log(np.array([0.36, 0.19, 0.13], np.float32))  # of an untrained network
 CELL = 4  # texels along a side that the first layer takes as one
+BRIGHTNESS = float(np.log(0.03)), float(np.log(0.6))  # of skins, log luminance
+RED, BLUE = (0.2, 1.3), (-0.9, -0.1)  # log ratios of red and of blue to green
 FARTHEST = 2.5  # standard deviations of a fact beyond which it is not believed
 _NUMBERS = 10  # of a texel: gain (3), painted colour (3), share, expected error, roughness, specular
 
@@ -138,7 +140,23 @@ def apply_skin_tone(config: SkinTranslatorConfig, params: Any, facts: Float[Arra
       params: of `init_skin_tone`.
       facts: what is known of the picture, see facejax.skin.sight.tone_facts.
     """
-    return jnp.mean(member_tones(config, params, facts), axis=0)
+    return plausible_tone(jnp.mean(member_tones(config, params, facts), axis=0))
+
+
+def plausible_tone(tone: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
+    """The tone with its luminance and the ratios of its channels within what human skin has.
+
+    The limits are our choice, a luminance of 3 to 60 %. Pictures without colours, and faces of which little is seen,
+    would otherwise get skins that nobody has.
+
+    Args:
+      tone: log linear colours.
+    """
+    red = jnp.clip(tone[:, 0] - tone[:, 1], *RED)
+    blue = jnp.clip(tone[:, 2] - tone[:, 1], *BLUE)
+    color = jnp.stack([red, jnp.zeros_like(red), blue], axis=1)
+    level = jnp.clip(jnp.log(luminance(jnp.exp(tone))), *BRIGHTNESS)
+    return color + (level - jnp.log(luminance(jnp.exp(color))))[:, None]
 
 
 def member_tones(config: SkinTranslatorConfig, params: Any, facts: Float[Array, "N K"]) -> Float[Array, "M N 3"]:
