@@ -23,6 +23,8 @@ from toy import toy_model
 import facejax
 from facejax.api import FitResult
 from facejax.appearance import own_appearance
+from facejax.engine.fits import FitJob, FitOptions
+from facejax.engine.textures import TextureJob, TextureOptions
 from facejax.export.fit_report import _panels
 from facejax.export.fitted import FILES, is_face_file
 from facejax.export.load import load_face
@@ -338,6 +340,22 @@ def test_a_face_with_maps_is_relit_if_asked(tmp_path):
     assert heights[0] - heights[1] == round(600 * shape[1] / shape[0])
     (tmp_path / "face/overlay.png").unlink()
     assert _panels(read, "face", 600) == ""
+
+
+@pytest.mark.parametrize(
+    "given", [{"paint": True}, {"everything": True}, {"look": "photo"}, {"files": ("mesh", "relight")}]
+)
+def test_options_of_maps_need_a_recipe_that_makes_them(tmp_path, given):
+    job = FitJob(FitOptions(out=tmp_path / "out", recipe="linear", **given))
+    with pytest.raises(ValueError, match=r"^--(paint|everything|look|files relight) is about .*'linear' makes none"):
+        job.load(1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unwrapping_keeps_paint_in_maps_only(tmp_path):
+    job = TextureJob(TextureOptions(out=tmp_path / "out", size=256, paint=True))
+    with pytest.raises(ValueError, match="--paint is about the maps of a skin"):
+        job.load(1)
 
 
 def test_pictures_without_colours_are_noticed():

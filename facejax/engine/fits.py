@@ -26,7 +26,7 @@ from facejax.images import Lens, Photo, given_lens, read_boxes
 from facejax.images.box_files import Boxes, box_count
 from facejax.ingredients import ingredients_for, recipe_for
 from facejax.regression.photos import Faces
-from facejax.skin import Keep
+from facejax.skin import Keep, has_skin
 
 WRITERS = 2  # threads
 
@@ -80,6 +80,12 @@ class FitOptions:
     """keep what covers the skin in the albedo: hair, hands, glasses, masks, headwear"""
 
 
+def asked_of_maps(options: FitOptions) -> list[str]:
+    """The options that mean something only for faces with the maps of a skin."""
+    flags = {"--look": options.look, "--paint": options.paint, "--everything": options.everything}
+    return [name for name, on in flags.items() if on] + ["--files relight"] * ("relight" in options.files)
+
+
 class Worked(NamedTuple):
     """A group that was fitted."""
 
@@ -117,6 +123,9 @@ class FitJob:
         options = self.options
         model = load_model(options.model)
         recipe = recipe_for(model) if options.recipe is None else RECIPES[options.recipe]
+        if not (recipe.maps and has_skin(model)) and (asked := asked_of_maps(options)):
+            makes = f"the recipe {recipe.name!r} makes none" if not recipe.maps else "only the default head has them"
+            raise ValueError(f"{asked[0]} is about the maps of a skin, and {makes}: leave it out, or use the default")
         weights: dict[str, Any] = {"lpips": options.lpips, "arcface": options.arcface}
         weights["renderer"] = options.renderer or "default"
         ingredients = ingredients_for(recipe, options.decoder or "default", model=model, **weights)

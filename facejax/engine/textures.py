@@ -121,8 +121,13 @@ class TextureJob:
     def load(self, together: int) -> None:
         options = self.options
         model, recipe = with_layout(load_model(options.model)), RECIPES[options.recipe]
-        self.store = open_store(options.out)
         self.skin = self.skin_tools(model)
+        if options.paint and self.skin is None:
+            sizes = ", ".join(map(str, SIZES))
+            raise ValueError(
+                f"--paint is about the maps of a skin: the default head has them, de-lit, in {sizes} texels"
+            )
+        self.store = open_store(options.out)
         self.layout = face_layout(model, options.size) if self.skin is None else self.skin.layout
         self.parser = load_dense()
         self.fitter = Fitter(model, recipe, ingredients_for(recipe, model=model, measure=False), together)
