@@ -35,6 +35,7 @@ SIZE = 1024  # texels along a side of the maps, unless others are asked for
 SIZES = (512, 1024, 2048, 4096)
 HEAD = "facejax-head"  # the model whose layout the translator knows
 DOUBT = 0.06  # expected error of the albedo, display values, at which trust falls to 1 / e
+COVERED = 0.2  # of `shows_face` in the middle of an eye, below which glasses or hands cover it
 PICTURE = 256  # side of the picture that the dense network and the description of the scene see
 
 
@@ -234,7 +235,9 @@ def _look(
     told = skin_sight(color, small_seen, normals, scene, eyes.white.reshape(-1), tools.mean, tools.small)
     skin, tone = translate(tools.translator, told, tools.face)
     trust = jnp.exp(-jnp.exp(skin.log_error) / DOUBT)
-    iris = iris_albedo(eye_colors(tools.iris, image, landmarks), jnp.exp(told.scene[-3:] - tone))
+    sharp, uncovered = eye_colors(tools.iris, image, landmarks), _at_eyes(jnp.where(understood, shown, 1.0), points)
+    sharp = sharp._replace(iris=jnp.where(uncovered[:, None] > COVERED, sharp.iris, 0.0))
+    iris = iris_albedo(sharp, jnp.exp(told.scene[-3:] - tone))
     if everything is not None:
         with_paint = shows_face(sight, (PICTURE, PICTURE), classes=(*FACE, "occluder"))
         view, seen = unwrap(jnp.where(understood & ~everything, with_paint, 1.0))
@@ -242,6 +245,13 @@ def _look(
         skin = skin._replace(relative=keep_photo(skin.relative, color, kept, small_seen))
         small_seen, trust = kept, jnp.maximum(trust, kept)
     return _Seen(view, seen, color, small_seen, skin, tone, trust, iris, understood)
+
+
+def _at_eyes(shown: Float[Array, "P P"], points: Float[Array, "68 2"]) -> Float[Array, " 2"]:
+    """The value in the middle of the right and of the left eye; 1 outside the picture."""
+    middle = jnp.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0)])
+    column, row = jnp.floor(middle).astype(jnp.int32).T
+    return shown.at[row, column].get(mode="fill", fill_value=1.0)
 
 
 def _small(
