@@ -75,7 +75,8 @@ class FitOptions:
     look: Literal["photo"] | None = None
     """what face.glb shows of a face with maps: these, or the photo over their albedo, with its own light ("photo")"""
     paint: bool = False
-    """keep make-up, tattoos and face paint in the albedo, and with them the sharp edges of shadows and highlights"""
+    """keep make-up, tattoos and face paint in the albedo, and with them glasses and the sharp edges of shadows and
+    highlights"""
     everything: bool = False
     """keep what covers the skin in the albedo: hair, hands, glasses, masks, headwear"""
 

@@ -69,7 +69,7 @@ class TextureOptions:
     everything: bool = False
     """also use what is no skin: hair, hands, glasses, headwear"""
     paint: bool = False
-    """keep make-up, tattoos and face paint, and with them the sharp edges of shadows and highlights"""
+    """keep make-up, tattoos and face paint, and with them glasses and the sharp edges of shadows and highlights"""
     batch: int = 8
     """faces fitted at once in one compiled program"""
 

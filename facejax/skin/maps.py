@@ -35,6 +35,7 @@ SIZE = 1024  # texels along a side of the maps, unless others are asked for
 SIZES = (512, 1024, 2048, 4096)
 HEAD = "facejax-head"  # the model whose layout the translator knows
 DOUBT = 0.06  # expected error of the albedo, display values, at which trust falls to 1 / e
+PAINTED = (*FACE, "occluder", "glasses")  # classes of the dense network that paint passes for
 COVERED = 0.2  # of `shows_face` in the middle of an eye, below which glasses or hands cover it
 PICTURE = 256  # side of the picture that the dense network and the description of the scene see
 
@@ -93,7 +94,7 @@ class Keep:
     """What of a photograph stays in the albedo although it is no bare skin."""
 
     paint: bool = False
-    """make-up, tattoos and face paint, and what else is no hair and no thing of its own class, such as a hand; of the
+    """make-up, tattoos and face paint, and what the dense network cannot tell from these: glasses and hands; of the
     light, only what varies broadly is removed, so sharp edges of shadows and highlights stay too"""
     everything: bool = False
     """what covers the skin: hair, hands, glasses, masks, headwear"""
@@ -239,7 +240,7 @@ def _look(
     sharp = sharp._replace(iris=jnp.where(uncovered[:, None] > COVERED, sharp.iris, 0.0))
     iris = iris_albedo(sharp, jnp.exp(told.scene[-3:] - tone))
     if everything is not None:
-        with_paint = shows_face(sight, (PICTURE, PICTURE), classes=(*FACE, "occluder"))
+        with_paint = shows_face(sight, (PICTURE, PICTURE), classes=PAINTED)
         view, seen = unwrap(jnp.where(understood & ~everything, with_paint, 1.0))
         color, kept = _small(view, seen, tools)
         skin = skin._replace(relative=keep_photo(skin.relative, color, kept, small_seen))
