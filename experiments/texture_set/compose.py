@@ -17,7 +17,7 @@ from texture_set.pyramid import double, fill_smoothly, join
 MELANIN = np.array([0.35, 0.75, 1.0], np.float32)  # density of one unit, as in freckles
 YELLOW = np.array([0.0, 0.25, 1.0], np.float32)  # carotene, which absorbs blue only
 SOCKETS = np.array([0.7, 1.0, 0.85], np.float32)
-WHITE = np.array([0.83, 0.81, 0.79], np.float32)  # display values of a sclera: it reflects some 0.6
+WHITE = np.array([0.83, 0.81, 0.79], np.float32)  # display values of a sclera; linear some 0.6, our choice
 CAVITY = np.array([1.1, 1.6, 1.6], np.float32)  # nostrils and the inside of the lips, which little light reaches
 
 
