@@ -441,7 +441,7 @@ def test_the_light_of_maps_is_found_with_their_highlights():
         atol=2e-3,
     )
     wrong = replace(params, light=uniform_light())
-    found = solve_material_light(model, wrong, maps, drawn.color, mask)
+    found = solve_material_light(wrong, seen, drawn.color, mask)
     again = render_material(model, found, maps, size=SIZE, edges=False)
     assert float(psnr(again.color, drawn.color, mask)) > 40
     assert float(psnr(render_material(model, wrong, maps, size=SIZE, edges=False).color, drawn.color, mask)) < 30

@@ -114,9 +114,7 @@ def test_maps_hold_the_other_side_and_the_place():
         jnp.asarray(rng.random((32, 32, 3)), jnp.float32),
         jnp.asarray(rng.random((32, 32)) > 0.3, jnp.float32),
     )
-    sight = skin_sight(
-        color, seen, jnp.asarray(ball(32)), jnp.zeros(PICTURE), jnp.zeros(WHITES), 0.5 + 0 * color, plain_texels(32)
-    )
+    sight = sight_of(color, seen, ball(32), 0.5 + 0 * color)
     maps = np.asarray(sight.maps)
     assert maps.shape == (32, 32, CHANNELS)
     np.testing.assert_array_equal(maps[..., :3], np.asarray(color * seen[..., None]))

@@ -19,10 +19,10 @@ from facejax.fitting.light import solve_material_light
 from facejax.fitting.scene import face_mask
 from facejax.images.crop import apply_crop, face_crop
 from facejax.material import Material, PhotoLayer, render_material
+from facejax.material.draw import look
 from facejax.mesh import safe_normalize
 from facejax.objectives import psnr
 from facejax.programs import cached_jit
-from facejax.rendering import render
 from facejax.rendering.texture import sample_texture
 
 Look = Literal["material", "photo"]
@@ -240,11 +240,11 @@ def _explain(
 ) -> InPhoto:
     params = replace(params, camera=transform_camera(params.camera, scale, offset))
     size, material = (image.shape[0], image.shape[1]), _reduced(material)
-    bare = render(model, params, size=size, texture=material.albedo, background=image, edges=False)
+    surface = look(model, params, material, size=size)
     premultiplied = jnp.concatenate([color * shown[..., None], shown[..., None]], axis=-1)
-    layer = sample_texture(premultiplied, bare.uv, bare.triangle >= 0)
+    layer = sample_texture(premultiplied, surface.drawn.uv, surface.drawn.triangle >= 0)
     seen = layer[..., 3:]
-    lit = solve_material_light(model, params, material, image, face_mask(model, bare) * valid * seen[..., 0])
+    lit = solve_material_light(params, surface, image, face_mask(model, surface.drawn) * valid * seen[..., 0])
     drawn = render_material(model, lit, material, size=size, background=image, edges=False)
     mask = face_mask(model, drawn) * valid * seen[..., 0]
     painted = layer[..., :3] + (1 - seen) * drawn.color

@@ -13,8 +13,7 @@ from facejax.face_model import FaceModel, FaceParams, LinearAlbedo, own_albedo
 from facejax.fitting.priors import PRIORS, Priors
 from facejax.fitting.scene import Observation, Scene, observe
 from facejax.lighting import front_level, luminance, sh_basis, srgb_to_linear, uniform_light
-from facejax.material import Material
-from facejax.material.draw import harmonic_response, look
+from facejax.material.draw import Surface, harmonic_response
 
 ROUNDS = 5  # of reweighting, and of Gauss-Newton
 SATURATED = 0.95  # linear value above which a pixel may be clipped and is only a lower bound
@@ -163,23 +162,18 @@ def _ridge(
 
 
 def solve_material_light(
-    model: FaceModel,
-    params: FaceParams,
-    material: Material,
-    image: Float[Array, "H W 3"],
-    mask: Float[Array, "H W"],
+    params: FaceParams, surface: Surface, image: Float[Array, "H W 3"], mask: Float[Array, "H W"]
 ) -> FaceParams:
     """`solve_light` for the maps of a skin: the light under which `render_material` best explains a photograph.
 
     Its highlights count, as far as nine harmonics make any.
 
     Args:
-        model, params: the face, its camera in pixels of the picture; its light stays if the solution is not finite.
-        material: the maps.
+        params: the face; its light stays if the solution is not finite.
+        surface: of `facejax.material.draw.look`: the face in its maps, at the pixels of the picture.
         image: display values.
         mask: how much each pixel counts.
     """
-    surface = look(model, params, material, size=(image.shape[0], image.shape[1]))
     response = harmonic_response(surface).reshape(-1, 9, 3)
     share = jnp.where(surface.drawn.triangle >= 0, mask, 0.0).reshape(-1)
     ridge = jnp.asarray(RIDGE, image.dtype)

@@ -232,7 +232,7 @@ def _look(
     view, seen = unwrap(jnp.where(understood, shown, 1.0))
     color, small_seen = _small(view, seen, tools)
     normals, scene = texel_normals(model, params, tools.small), describe_scene(picture, sight)
-    eyes = eye_colors(tools.iris, picture, points)
+    eyes = eye_colors(tools.iris, picture, points)  # of the size that the tone's training saw; the irises' is finer
     told = skin_sight(color, small_seen, normals, scene, eyes.white.reshape(-1), tools.mean, tools.small)
     skin, tone = translate(tools.translator, told, tools.face)
     trust = jnp.exp(-jnp.exp(skin.log_error) / DOUBT)
