@@ -56,7 +56,7 @@ def changed(recipe: Recipe, variant: Variant) -> Recipe:
     stages = []
     for stage in recipe.stages:
         kept = tuple((name, weight) for name, weight in stage.weights if name not in own)
-        shaped = "identity" in dict(stage.rates)
+        shaped = "identity" in stage.moves
         stages.append(replace(stage, weights=kept + (variant.terms if shaped else ())))
     priors = replace(recipe.priors, points=variant.points)
     return replace(recipe, stages=tuple(stages), seers=variant.seers, priors=priors)

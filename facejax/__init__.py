@@ -7,8 +7,8 @@ A photo goes in; a textured 3D face, its pose and the light come out:
     result.save("out")
 
 The pieces, each usable alone: a face model (`FaceModel`, `FaceParams`, `decode`, `landmarks`), a differentiable
-renderer (`render`, `Rendering`), the regressor (`regress`), and the fit (`fit`, `Recipe`, `Stage`). Axes and units are
-in docs/conventions.md.
+renderer (`render`, `Rendering`), the regressor (`regress`), and the fit (`fit`, `Recipe`, `Newton`, `Stage`). Axes
+and units are in docs/conventions.md.
 """
 
 from facejax.api import FitResult as FitResult
@@ -34,6 +34,7 @@ from facejax.fitting import LANDMARKS as LANDMARKS
 from facejax.fitting import LINEAR as LINEAR
 from facejax.fitting import Ingredients as Ingredients
 from facejax.fitting import Maps as Maps
+from facejax.fitting import Newton as Newton
 from facejax.fitting import Numbers as Numbers
 from facejax.fitting import Points as Points
 from facejax.fitting import Recipe as Recipe

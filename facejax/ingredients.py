@@ -41,6 +41,7 @@ from facejax.regression.mesh_surface import mesh_seer
 from facejax.regression.regressor import load_regressor
 from facejax.texture import DetailedTexture, MappedTexture, TextureDecoder, load_decoder
 
+DECODED = ("decoder", "decoder_z", "detailed")  # the appearances that use a texture decoder
 HEAD = "facejax-head"  # the name of the default head, whose texture layout the package's decoder has
 
 

@@ -101,12 +101,24 @@ def depth_error(scene):
 # photographs. (`facejax.Points` are places in the photographs, `facejax.Numbers` are anything else.) A term that no
 # stage of the recipe names joins all of them, with its `weight`.
 #
-# The recipe is the library's linear one, cut down to one stage in which everything moves. The head may be centimetres
-# from where its landmarks put it, and the recipe's steps of a tenth of a millimetre do not lead there; so the fit with
-# depth takes longer ones. Without depth nothing says where to go, and long steps lead astray.
+# The recipe has one stage of Adam in which everything moves, with the weights of the library's linear recipe. The head
+# may be centimetres from where its landmarks put it, and steps of a tenth of a millimetre do not lead there; so the fit
+# with depth takes longer ones. Without depth nothing says where to go, and long steps lead astray.
 
 # %%
-everything = replace(facejax.LINEAR.stages[-1], steps=120)
+everything = facejax.Stage(
+    "all",
+    steps=120,
+    rates=(
+        ("identity", 0.03),
+        ("expression", 0.01),
+        ("albedo", 0.05),
+        ("light", 0.02),
+        ("rotation", 0.002),
+        ("translation", 0.1),
+    ),
+    weights=facejax.LINEAR.stages[0].weights,
+)
 longer = dict(everything.rates) | {"translation": 3.0, "identity": 0.1}
 recipe = replace(facejax.LINEAR, name="short", stages=(everything,), size=112, contour="moving")
 with_depth = replace(recipe, name="with depth", stages=(replace(everything, rates=tuple(longer.items())),))

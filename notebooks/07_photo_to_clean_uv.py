@@ -78,12 +78,10 @@ show(photos, captions=["left", "front", "right"], height=260)
 # %% [markdown]
 # ## The fit
 #
-# Unwrapping needs the pose of the head and the light. A short fit is enough: landmarks, then thirty steps on the
-# model's own skin and the light.
+# Unwrapping needs the pose of the head and the light. The linear recipe on a small crop is enough.
 
 # %%
-colour = replace(facejax.LINEAR.stages[0], steps=30)
-recipe = replace(facejax.LINEAR, name="short", stages=(colour,), size=96, contour="moving")
+recipe = replace(facejax.LINEAR, name="short", size=96, contour="moving")
 result = facejax.fit(model, list(photos), list(points), recipe=recipe, focal=float(camera.focal))
 [round(result.landmark_nme(k), 2) for k in range(3)]  # landmark error, % of the face
 

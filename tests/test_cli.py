@@ -94,7 +94,10 @@ def test_demo_writes_pictures_and_summary(demo):
         (["{photos}/anna.png", "--landmarks", "{photos}", "--model", "nowhere.mat"], "nowhere.mat"),
         (["{photos}/anna.png", "--landmarks", "{photos}", "--batch", "0"], "--batch 0"),
         (["{photos}/anna.png", "--recipe", "gan"], "--recipe gan: not one of"),
-        (["{photos}/anna.png", "--recipe", "default", "--decoder", "nowhere"], "nowhere: no such checkpoint"),
+        (
+            ["{photos}/anna.png", "--recipe", "default", "--decoder", "nowhere"],
+            "the recipe 'default' has none: leave it out",
+        ),
         (["{photos}/anna.png", "--recipe", "ganfit", "--decoder", "nowhere"], "nowhere: no such checkpoint"),
     ],
 )

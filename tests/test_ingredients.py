@@ -9,7 +9,7 @@ import pytest
 from toy import toy_model
 
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR, RECIPES
+from facejax.fitting import ACCELERATOR, DEFAULT, GAR, LANDMARKS, LINEAR, RECIPES
 from facejax.fitting.ffhq_uv import FFHQ_UV_CROPFACE
 from facejax.ingredients import Sources, ingredients_for, make_appearance, recipe_for
 from facejax.nets.stylegan2 import StyleGANConfig, init_generator
@@ -32,20 +32,20 @@ def test_the_default_recipe_is_for_the_default_head():
 
 def test_a_recipe_gets_what_it_names_and_nothing_else(decoder, tmp_path):
     assert not ingredients_for(LINEAR).appearances and not ingredients_for(LANDMARKS).networks
-    found = ingredients_for(DEFAULT, decoder)
+    found = ingredients_for(ACCELERATOR, decoder)
     detailed: Any = found.appearances["detailed"]
     assert (
         set(found.appearances) == {"detailed"}
         and isinstance(detailed.albedo, DetailedTexture)
         and detailed.albedo.decoder is decoder
     )
-    plain = tuple(replace(stage, appearance="decoder", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
-    own: Any = ingredients_for(replace(DEFAULT, stages=plain), decoder).appearances["decoder"]
+    plain = tuple(replace(stage, appearance="decoder", weights=(("pixels", 1.0),)) for stage in ACCELERATOR.stages)
+    own: Any = ingredients_for(replace(ACCELERATOR, stages=plain), decoder).appearances["decoder"]
     assert own.albedo is decoder
     assert {role: network.name for role, network in found.networks.items()} == {"perceptual": "own encoder"}
     save_decoder(tmp_path / "decoder", decoder, half=False)
-    one_z = tuple(replace(stage, appearance="decoder_z", weights=(("pixels", 1.0),)) for stage in DEFAULT.stages)
-    mapped: Any = ingredients_for(replace(DEFAULT, stages=one_z), tmp_path / "decoder").appearances["decoder_z"]
+    one_z = tuple(replace(stage, appearance="decoder_z", weights=(("pixels", 1.0),)) for stage in ACCELERATOR.stages)
+    mapped: Any = ingredients_for(replace(ACCELERATOR, stages=one_z), tmp_path / "decoder").appearances["decoder_z"]
     assert isinstance(mapped.albedo, MappedTexture) and mapped.albedo.decoder.config == TINY
     alone: Any = make_appearance("detailed", Sources(decoder=decoder))
     assert isinstance(alone.albedo, DetailedTexture) and alone.albedo.decoder is decoder
@@ -56,19 +56,19 @@ def test_inversion_takes_the_packages_own_generator():
     assert set(found.appearances) == {"gar"} and set(found.networks) == {"normals", "perceptual"}
     painter = found.appearances["gar"]
     assert painter.whole_picture and found.side() == painter.side == GAR.size
-    assert ingredients_for(DEFAULT).side() is None
+    assert not ingredients_for(DEFAULT).appearances and ingredients_for(ACCELERATOR).side() is None
 
 
 def test_what_cannot_be_had_is_named(decoder):
-    with pytest.raises(ValueError, match=r"'default'.* not for 'toy.*; use the linear recipe"):
-        ingredients_for(DEFAULT, model=toy_model())
+    with pytest.raises(ValueError, match=r"'accelerator'.* not for 'toy.*; use the linear recipe"):
+        ingredients_for(ACCELERATOR, model=toy_model())
     with pytest.raises(ValueError, match="'ffhq_uv_code' needs a recognition network"):
         ingredients_for(RECIPES["ffhq_uv_code"], decoder)
     with pytest.raises(ValueError, match="no appearance 'decoder_cropface'"):
         ingredients_for(FFHQ_UV_CROPFACE, decoder)
     with pytest.raises(ValueError, match="LPIPS is one file or two, not 3"):
-        ingredients_for(DEFAULT, decoder, lpips=(Path("a"), Path("b"), Path("c")))
+        ingredients_for(ACCELERATOR, decoder, lpips=(Path("a"), Path("b"), Path("c")))
     with pytest.raises(FileNotFoundError, match="nowhere: no such checkpoint"):
-        ingredients_for(DEFAULT, "nowhere")
+        ingredients_for(ACCELERATOR, "nowhere")
     with pytest.raises(ValueError, match=r"no appearance 'mine' .*register_appearance makes it known"):
         make_appearance("mine", Sources())

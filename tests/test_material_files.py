@@ -120,7 +120,7 @@ def test_the_folder_of_a_face_with_maps(tmp_path):
     mesh: Any = trimesh.load_mesh(tmp_path / "mesh.obj", process=False)
     np.testing.assert_array_equal(np.asarray(mesh.visual.material.image)[..., :3], levels(skin()[0].albedo))
     with Image.open(tmp_path / "overlay.png") as panels:
-        assert panels.width == 6 * 512 + 5 * 4
+        assert panels.width == 5 * 512 + 4 * 4
     assert summary["maps"]["size"] == SIDE and 0.2 < summary["maps"]["trusted"] < 0.9
     assert summary["psnr_photo"] != summary["psnr_material"] and 5 < summary["psnr_material"] < 60
     assert summary["psnr_face"] == 20.0
@@ -292,13 +292,16 @@ def test_the_panels_name_what_they_show():
     appearance, photo = own_appearance(model), np.full((64, 64, 3), 0.5, np.float32)
     own = np.asarray(decode_albedo(model, face.params))
     observed = np.asarray(face.landmarks)
-    drawn = fit_pictures(model, face.params, appearance, photo, observed, own, None, material, layer)
-    captions = ["photo", "fit over the photo", "maps, lit", "geometry", "albedo", "photo unwrapped"]
+    drawn = fit_pictures(model, face.params, appearance, photo, observed, None, None, material, layer)
+    captions = ["photo", "maps, lit", "geometry", "albedo", "photo unwrapped"]
     assert list(drawn) == captions
     np.testing.assert_array_equal(drawn["albedo"], material.albedo)
     np.testing.assert_array_equal(drawn["photo unwrapped"], layer.color)
-    mixed = np.abs(drawn["fit over the photo"] - drawn["maps, lit"])
+    plain = fit_pictures(model, face.params, appearance, photo, observed, own)
+    assert list(plain) == ["photo", "fit over the photo", "geometry", "albedo"]
+    mixed = np.abs(plain["fit over the photo"] - drawn["maps, lit"])
     assert mixed[256, 256].max() > 0.01 and mixed[0].max() == 0
+    np.testing.assert_allclose(drawn["geometry"], plain["geometry"], atol=2e-3)
 
 
 def test_a_result_hands_its_maps_on(tmp_path, monkeypatch):

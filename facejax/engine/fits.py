@@ -1,5 +1,6 @@
 """The job of `facejax fit`: it fits faces, and writes a folder for each."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -7,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +17,7 @@ import numpy as np
 from facejax.camera import focal_from_fov
 from facejax.engine.cameras import LOOK, camera_name, read_cameras
 from facejax.engine.faces import Face, FaceFinder, Found, about_doubt, load_finder
-from facejax.engine.fitter import Fitted, Fitter
+from facejax.engine.fitter import Fitted, Fitter, plain_result
 from facejax.engine.job import Group, describe_options, lines_of
 from facejax.engine.models import load_model
 from facejax.engine.store import open_store
@@ -24,9 +27,12 @@ from facejax.fitting import LANDMARKS, RECIPES
 from facejax.fitting.ingredients import NO_INGREDIENTS
 from facejax.images import Lens, Photo, given_lens, read_boxes
 from facejax.images.box_files import Boxes, box_count
-from facejax.ingredients import ingredients_for, recipe_for
+from facejax.ingredients import DECODED, ingredients_for, recipe_for
+from facejax.programs import compile_only
 from facejax.regression.photos import Faces
 from facejax.skin import Keep, has_skin
+
+log: logging.Logger = logging.getLogger(__name__)
 
 WRITERS = 2  # threads
 
@@ -50,9 +56,9 @@ class FitOptions:
     model: str = "default"
     """face model: "default", or the path of a model file or folder (see docs/models.md)"""
     recipe: str | None = None
-    """what is fitted: "landmarks" only, "linear" (landmarks, pixels), "default" (the same, then a texture decoder),
-    "accelerator" (the same, with more steps, for GPUs), "gar" (a generative renderer run backwards), or a published
-    recipe, see docs/fitting.md. Default: "default" for the default head, "linear" for other models"""
+    """what is fitted: "landmarks" only, "linear" (landmarks, pixels), "default" (the same, then the maps of the
+    skin), "accelerator" (with a texture decoder and many steps, for GPUs), "gar" (a generative renderer run backwards),
+    or a published recipe, see docs/fitting.md. Default: "default" for the default head, "linear" for other models"""
     decoder: Path | None = None
     """folder of a texture decoder, for recipes that use one (default: the package's own)"""
     renderer: Path | None = None
@@ -127,10 +133,15 @@ class FitJob:
         if not (recipe.maps and has_skin(model)) and (asked := asked_of_maps(options)):
             makes = f"the recipe {recipe.name!r} makes none" if not recipe.maps else "only the default head has them"
             raise ValueError(f"{asked[0]} is about the maps of a skin, and {makes}: leave it out, or use the default")
+        if options.decoder is not None and not any(stage.appearance in DECODED for stage in recipe.stages):
+            raise ValueError(
+                f"--decoder: the recipe {recipe.name!r} has none: leave it out, or use --recipe accelerator"
+            )
         weights: dict[str, Any] = {"lpips": options.lpips, "arcface": options.arcface}
         weights["renderer"] = options.renderer or "default"
         ingredients = ingredients_for(recipe, options.decoder or "default", model=model, **weights)
         recipe = replace(recipe, contour=options.contour)
+        self.ahead: Thread | None = None
         self.store = open_store(options.out)
         self.cameras = read_cameras(self.store) if options.same_camera else {}
         self.fitter = Fitter(model, recipe, ingredients, together, lens=self.lens)
@@ -155,9 +166,21 @@ class FitJob:
 
     def work(self, found: Found) -> Worked:
         begin = time.perf_counter()
+        if found.faces and self.ahead is None:
+            self.ahead = Thread(target=self._compile_ahead, args=(found.faces[0],), name="ahead")
+            self.ahead.start()
         fitted, failures = self.fitter.fit(found.faces)
         seconds = found.seconds + time.perf_counter() - begin
         return Worked(found.group, fitted, found.failures | failures, seconds)
+
+    def _compile_ahead(self, face: Face) -> None:
+        """Compile what the files of a face take while its fit is compiled. All that can go wrong comes again later."""
+        try:
+            with TemporaryDirectory() as folder, compile_only():
+                result = plain_result(self.fitter, face)
+                result.save_one(0, Path(folder), image=face.photo.name, files=self.options.files)
+        except Exception as error:
+            log.info("nothing is compiled ahead: %s", error)
 
     def write(self, worked: Worked) -> tuple[int, list[Line]]:
         """See `Job.write`. Each line gets an equal share of the group's seconds."""

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,9 +11,11 @@ from jax.errors import JaxRuntimeError
 from jaxtyping import Float
 
 from facejax.api import FitResult, fit, join
+from facejax.camera import PerspectiveCamera, Pose
 from facejax.engine.faces import Face
 from facejax.face_model import FaceModel, FaceParams
-from facejax.fitting import Ingredients, Recipe
+from facejax.face_model.gaze import EYEBALLS
+from facejax.fitting import FittedFaces, Ingredients, Recipe
 from facejax.images import Lens, Photo
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -110,6 +112,36 @@ def fit_faces(fitter: Fitter, faces: Sequence[Face], *, cameras: Sequence[Hashab
         ingredients=fitter.ingredients,
         batch=fitter.together,
     )
+
+
+def plain_result(fitter: Fitter, face: Face) -> FitResult:
+    """The result of a fit as it would be for the mean face, on the host: its arrays have the shapes of a real one."""
+    model, recipe = fitter.model, fitter.recipe
+    looks = fitter.ingredients.appearance(recipe.appearance_after(), model).blocks
+    height, width = face.image.shape[:2]
+    eyes = "iris" in fitter.ingredients.networks and EYEBALLS in model.regions
+    count = {"identity": len(model.identity_std), "expression": len(model.expression_std)}
+    about: Any = {
+        **{name: np.zeros((1, size), np.float32) for name, size in count.items()},
+        "appearance": {name: np.zeros((1, *shape), np.float32) for name, shape in looks.items()},
+        "light": np.zeros((1, 9, 3), np.float32),
+        "gaze": np.zeros((1, 2, 2), np.float32) if eyes else None,
+    }
+    place: Any = np.array([[1, 0, 0, 0]], np.float32), np.array([[0, 0, -1000]], np.float32)
+    lens: Any = np.full(1, width, np.float32), np.array([[width / 2, height / 2]], np.float32)
+    params = FaceParams(pose=Pose(*place), camera=PerspectiveCamera(*lens), **about)
+    found: Any = {
+        "landmarks": np.asarray(face.landmarks, np.float32)[None],
+        "moving": np.zeros(1, bool),
+        "psnr_face": np.zeros(1, np.float32),
+        "finite": np.ones(1, bool),
+        "gaze_seen": np.zeros((1, 2), bool) if eyes else None,
+    }
+    course: Any = {name: {} for name in ("losses", "terms", "converged", "diverged_at", "stages")}
+    faces = FittedFaces(params=params, **found, **course)
+    given = {"photos": [face.image], "observed": [face.landmarks], "ingredients": fitter.ingredients}
+    rest: Any = {"seconds": {}, "photo": [0], "failures": [], "failed": [], "focal_from": ["estimated"]}
+    return FitResult(model, recipe, faces=faces, **given, **rest)
 
 
 def _line(photo: Photo, index: int, error: object) -> str:

@@ -96,8 +96,8 @@ def write_fitted_face(
     folder.mkdir(parents=True, exist_ok=True)
     model, params = with_layout(model), face.params
     shared: dict[str, Any] = {"uv": model.uv, "uv_faces": model.topology.uv_faces}
-    own = ON_SURFACE if material is None else {"overlay"}
-    texture = appearance.texture(model, params, photo, observed) if own & set(files) else None
+    own = ON_SURFACE & set(files) if material is None else None
+    texture = appearance.texture(model, params, photo, observed) if own else None
     albedo = texture if material is None else np.asarray(material.albedo)
     maps, light = {}, None
     if material is not None:
@@ -119,7 +119,7 @@ def write_fitted_face(
         write_ply(folder / "mesh.ply", _shapes(model, bare)[0], model.faces, colors=colors)
     if "neutral" in files:
         write_obj(folder / "neutral.obj", _shapes(model, bare)[1], model.faces, **shared)
-    if "overlay" in files and texture is not None:
+    if "overlay" in files:
         shown = (face.landmarks, material, layer, light)
         picture = overlay(model, params, appearance, photo, observed, texture, *shown)
         write_png(folder / "overlay.png", picture)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from PIL import Image
 
 from facejax.atomic import atomic_path
-from facejax.export.pictures import to_uint8
+from facejax.export.pictures import QUICK, to_uint8
 from facejax.export.seams import split_seams, tangents
 from facejax.material import Material
 
@@ -218,7 +218,7 @@ class _Glb:
 
     def picture(self, texture: np.ndarray, label: str) -> dict[str, Any]:
         buffer = io.BytesIO()
-        Image.fromarray(to_uint8(texture)).save(buffer, format="PNG")
+        Image.fromarray(to_uint8(texture)).save(buffer, format="PNG", compress_level=QUICK)
         return {"bufferView": self.view(buffer.getvalue()), "mimeType": "image/png", "name": label}
 
     def content(self, scene: dict[str, Any]) -> bytes:

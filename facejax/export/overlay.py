@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from facejax.appearance import Appearance
-from facejax.camera import to_camera, transform_camera
+from facejax.camera import project, to_camera, transform_camera
 from facejax.export.pictures import draw_landmarks, panels
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.fitting import GAR
@@ -17,7 +17,8 @@ from facejax.images.crop import Crop, apply_crop, face_crop
 from facejax.lighting import uniform_light
 from facejax.material import Material, PhotoLayer, relight_strip, render_material
 from facejax.programs import cached_jit, jit
-from facejax.rendering import Rendering, render, render_mesh
+from facejax.rendering import Rendering, antialias, find_crossings, render, render_mesh
+from facejax.rendering.mesh import lit
 
 PICTURE = 512  # side of each panel of the overlay, pixels
 RELIT = 384  # height of relight.png
@@ -32,7 +33,7 @@ def overlay(
     appearance: Appearance,
     photo: Float[np.ndarray, "H W 3"],
     observed: Float[np.ndarray, "68 2"],
-    texture: Float[np.ndarray, "T T 3"],
+    texture: Float[np.ndarray, "T T 3"] | None,
     fitted: Float[Array, "68 2"] | None = None,
     material: Material | None = None,
     layer: PhotoLayer | None = None,
@@ -53,7 +54,7 @@ def fit_pictures(
     appearance: Appearance,
     photo: Float[np.ndarray, "H W 3"],
     observed: Float[np.ndarray, "68 2"],
-    texture: Float[np.ndarray, "T T 3"],
+    texture: Float[np.ndarray, "T T 3"] | None,
     fitted: Float[Array, "68 2"] | None = None,
     material: Material | None = None,
     layer: PhotoLayer | None = None,
@@ -61,14 +62,14 @@ def fit_pictures(
 ) -> dict[str, np.ndarray]:
     """The photo with landmarks, the render over the photo, the shaded geometry, and the texture, by caption.
 
-    With a material also its maps under their light over the photo, and with a layer the photo unwrapped; the
-    texture is then the material's.
+    With a material the render and the texture are those of its maps, under their light; with a layer there is also the
+    photo unwrapped.
 
     Args:
         model, params, appearance: the face; its camera is in pixels of the photo.
         photo: display values.
         observed: the landmarks that were given, pixels.
-        texture: the result of `appearance.texture`.
+        texture: the result of `appearance.texture`; not used, and may be None, with a material.
         fitted: the fit's own landmarks, pixels; None: they are not drawn.
         material, layer: the maps of the face, if there are any.
         light: that of the material, see `explain_photo`; None: the fit's.
@@ -78,28 +79,27 @@ def fit_pictures(
     background, _ = apply_crop(photo, crop, PICTURE)
     bare = replace(params, appearance={})
     scene = [jnp.asarray(one, jnp.float32) for one in (background, crop.scale, crop.offset)]
-    textured, clay = _draw(model, bare, jnp.asarray(texture, jnp.float32), *scene)
-    shown = _whole_picture(model, params, appearance, crop) if whole else np.asarray(textured)
     marked = background
     if fitted is not None:  # shows as a rim around the given points where both agree
         marked = draw_landmarks(marked, crop.apply_points(np.asarray(fitted)), color=(1.0, 0.3, 0.2), radius=4.0)
     marked = draw_landmarks(marked, crop.apply_points(observed), color=(0.2, 1.0, 0.3), radius=2.0)
-    pictures = {
-        "photo: given green, fitted red" if fitted is not None else "photo": marked,
-        "painted" if whole else "fit over the photo": shown,
-    }
+    pictures = {"photo: given green, fitted red" if fitted is not None else "photo": marked}
     if material is not None:
         own = bare if light is None else replace(bare, light=light)
         maps = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), material)
-        pictures["maps, lit"] = np.asarray(_draw_maps(model, own, maps, *scene))
-    pictures["geometry"] = np.asarray(clay)
-    if material is not None:
-        pictures["albedo"] = np.asarray(material.albedo)
+        drawn, clay = _draw_maps(model, own, maps, *scene)
+        pictures |= {"maps, lit": drawn, "geometry": clay, "albedo": material.albedo}
     else:
-        pictures["photo unwrapped" if whole else "albedo"] = texture
+        assert texture is not None
+        drawn, clay = _draw(model, bare, jnp.asarray(texture, jnp.float32), *scene)
+        if whole:
+            painted = _whole_picture(model, params, appearance, crop)
+            pictures |= {"painted": painted, "geometry": clay, "photo unwrapped": texture}
+        else:
+            pictures |= {"fit over the photo": drawn, "geometry": clay, "albedo": texture}
     if layer is not None:
-        pictures["photo unwrapped"] = np.asarray(layer.color)
-    return pictures
+        pictures["photo unwrapped"] = layer.color
+    return {caption: np.asarray(picture) for caption, picture in pictures.items()}
 
 
 @cached_jit("relight-strip")
@@ -156,13 +156,26 @@ def _draw_maps(
     background: Float[Array, "S S 3"],
     scale: Float[Array, ""],
     offset: Float[Array, " 2"],
-) -> Float[Array, "S S 3"]:
-    """The face in its maps, over the crop that `scale` and `offset` place in the photograph."""
+) -> tuple[Float[Array, "S S 3"], Float[Array, "S S 3"]]:
+    """The face in its maps, over the crop that `scale` and `offset` place in the photograph, and its geometry."""
     side = background.shape[0]
     params = replace(params, camera=transform_camera(params.camera, scale, offset))
-    drawn = render_material(model, params, material, size=(side, side), background=background)
+    drawn = render_material(model, params, material, size=(side, side), background=background, edges=False)
+    points = project(params.camera, to_camera(params.pose, decode(model, params)))
+    perspective = params.camera.perspective
+    found = find_crossings(
+        points, model.faces, model.topology.neighbors, drawn.triangle, drawn.depth, perspective=perspective
+    )
+    grey = lit(jnp.full_like(drawn.normal, CLAY), drawn.normal, _clay_light())
+    grey = jnp.where(drawn.triangle[..., None] >= 0, grey, jnp.full(3, DARK)[None, None])
+    color, clay = antialias((drawn.color, grey), points, found)
     blend = face_mask(model, drawn)[..., None]
-    return blend * drawn.color + (1 - blend) * background
+    return blend * color + (1 - blend) * background, clay
+
+
+def _clay_light() -> Float[Array, "9 3"]:
+    """Soft, from above left."""
+    return uniform_light(0.22).at[1].set(0.9).at[2].set(1.7).at[3].set(-0.6)
 
 
 def render_clay(
@@ -179,7 +192,7 @@ def render_clay(
         size: height and width of the picture, pixels.
         background: one colour or a picture, display values; None: black.
     """
-    light = uniform_light(0.22).at[1].set(0.9).at[2].set(1.7).at[3].set(-0.6)
+    light = _clay_light()
     vertices = to_camera(params.pose, decode(model, params))
     colors = jnp.full_like(vertices, CLAY)
     return render_mesh(

@@ -11,12 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 from facejax.atomic import atomic_path
 
 CAPTION_HEIGHT = 22  # pixels
+QUICK = 3  # zlib's level for PNG: a third of the time of its usual one, files a tenth larger (measured on maps of skin)
 
 
 def to_uint8(image: Float[Array | np.ndarray, "*S"]) -> UInt8[np.ndarray, "*S"]:
     """Values in [0, 1] to 0..255, rounded; values outside are clipped and NaN becomes 0."""
-    values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=1.0, neginf=0.0)
-    return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+    values = np.rint(np.clip(np.asarray(image, np.float64), 0.0, 1.0) * 255.0)
+    return np.where(np.isnan(values), 0.0, values).astype(np.uint8)
 
 
 def write_png(path: str | Path, image: Float[Array | np.ndarray, "H W *C"]) -> None:
@@ -26,7 +27,8 @@ def write_png(path: str | Path, image: Float[Array | np.ndarray, "H W *C"]) -> N
 
 def write_pixels(path: str | Path, pixels: UInt8[np.ndarray, "H W *C"]) -> None:
     """Write bytes as a PNG, or, by the path's suffix, as a JPEG of quality 90, atomically."""
-    form: dict[str, Any] = {"format": "JPEG", "quality": 90} if Path(path).suffix == ".jpg" else {"format": "PNG"}
+    png = {"format": "PNG", "compress_level": QUICK}
+    form: dict[str, Any] = {"format": "JPEG", "quality": 90} if Path(path).suffix == ".jpg" else png
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, **form)
 

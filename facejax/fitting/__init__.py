@@ -41,6 +41,8 @@ from facejax.fitting.networks import dlib_network as dlib_network
 from facejax.fitting.networks import encoder_network as encoder_network
 from facejax.fitting.networks import identity_network as identity_network
 from facejax.fitting.networks import lpips_network as lpips_network
+from facejax.fitting.newton import Newton as Newton
+from facejax.fitting.newton import run_newton as run_newton
 from facejax.fitting.priors import FocalPrior as FocalPrior
 from facejax.fitting.priors import Priors as Priors
 from facejax.fitting.priors import known_focal as known_focal

@@ -66,7 +66,7 @@ FFHQ_UV_CODE = Recipe(
 )
 """The released code: absolute pixel differences, eighteen free latents, a light that is kept grey."""
 
-_texture, _all = FFHQ_UV_CODE.stages
+_texture, _all = (stage for stage in FFHQ_UV_CODE.stages if isinstance(stage, Stage))
 
 FFHQ_UV_PAPER = replace(
     FFHQ_UV_CODE,

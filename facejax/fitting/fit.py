@@ -16,13 +16,14 @@ from facejax.fitting.crops import Crops
 from facejax.fitting.gaze import look_at_seen
 from facejax.fitting.ingredients import LINEAR as OWN
 from facejax.fitting.ingredients import NO_INGREDIENTS, Ingredients
-from facejax.fitting.landmarks import JAW, box_size, fit_landmarks
+from facejax.fitting.landmarks import JAW, box_size, fit_landmarks, place_face
 from facejax.fitting.light import solve_skin
+from facejax.fitting.newton import Newton, run_newton
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
 from facejax.fitting.scene import Observation, Scene, face_mask, look
 from facejax.fitting.stages import change_appearance, check_stage, run_stage
-from facejax.fitting.surface_points import see
+from facejax.fitting.surface_points import NO_POINTS, see
 from facejax.fitting.terms import TERMS, Term
 from facejax.objectives import psnr
 
@@ -102,21 +103,12 @@ def busy_faces() -> int:
 def _fit_one(
     model: FaceModel, crop: Crops, *, recipe: Recipe, ingredients: Ingredients, terms: Mapping[str, Term]
 ) -> FittedFaces:
-    from_points = partial(
-        fit_landmarks,
-        model,
-        crop.landmarks,
-        focal=crop.focal,
-        principal=crop.principal,
-        start=crop.start,
-        contour=recipe.contour,
-        priors=recipe.priors,
-        steps=recipe.landmark_steps,
-    )
-    start = from_points()
-    sight = see(ingredients.seers, model, start.params, crop.images, crop.landmarks)
-    if sight.points is not None and recipe.priors.points:
-        start = from_points(points=sight.points)
+    known = {"focal": crop.focal, "principal": crop.principal, "start": crop.start, "priors": recipe.priors}
+    rough = place_face(model, crop.landmarks, **known)
+    sight = see(ingredients.seers, model, rough, crop.images, crop.landmarks)
+    points = sight.points if sight.points is not None and recipe.priors.points else NO_POINTS
+    options = {"contour": recipe.contour, "steps": recipe.landmark_steps, "points": points}
+    start = fit_landmarks(model, crop.landmarks, **known, **options)
     weights = jnp.where(jnp.arange(crop.landmarks.shape[0]) < JAW, 0.5, 1.0)
     weights = weights if crop.start is None else weights * crop.start.confidence
     size = box_size(crop.landmarks)
@@ -126,11 +118,14 @@ def _fit_one(
     after, traces = {"landmarks": params}, {}
     name, appearance = OWN, ingredients.appearance(OWN, model)
     for stage in recipe.stages:
-        if stage.appearance != name:
-            name, last, appearance = stage.appearance, appearance, ingredients.appearance(stage.appearance, model)
-            params = change_appearance(params, last, appearance, seen.image, stage.start)
         settings = {"stage": stage, "priors": recipe.priors, "ingredients": ingredients, "terms": terms}
-        params, traces[stage.name] = run_stage(model, params, seen, appearance, **settings)
+        if isinstance(stage, Newton):
+            params, traces[stage.name] = run_newton(model, params, seen, **settings)
+        else:
+            if stage.appearance != name:
+                name, last, appearance = stage.appearance, appearance, ingredients.appearance(stage.appearance, model)
+                params = change_appearance(params, last, appearance, seen.image, stage.start)
+            params, traces[stage.name] = run_stage(model, params, seen, appearance, **settings)
         after[stage.name] = params
     params, gaze_seen = see_gaze(params)
     after[list(after)[-1]] = params

@@ -6,7 +6,6 @@ coefficients, so the bases are first restricted to them and a step costs next to
 """
 
 import math
-from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -122,11 +121,29 @@ def fit_landmarks(
         usual = jnp.linalg.norm(principal) / math.tan(math.radians(priors.cut_view) / 2)
         focal = FocalPrior(usual, jnp.float32(priors.shorter), jnp.float32(priors.cut_longer))
     if contour == "auto":
-        flags = jnp.array([False, True])
-        both = jax.vmap(lambda flag: _solve(model, pixels, focal, principal, start, flag, priors, steps, points))(flags)
+        solve = lambda flag: _solve(model, pixels, focal, principal, start, flag, priors, steps, points)  # noqa: E731
+        both = jax.lax.map(solve, jnp.array([False, True]))  # one after the other: half as much to compile
         best = jnp.argmin(jnp.where(jnp.isfinite(both.cost), both.cost, jnp.inf))
         return jax.tree.map(lambda leaf: leaf[best], both)
     return _solve(model, pixels, focal, principal, start, jnp.asarray(contour == "moving"), priors, steps, points)
+
+
+def place_face(
+    model: FaceModel,
+    pixels: Float[Array, "68 2"],
+    *,
+    focal: FocalPrior,
+    principal: Float[Array, " 2"],
+    start: FaceStart | None = None,
+    priors: Priors = PRIORS,
+) -> FaceParams:
+    """Where the landmarks show a face, in closed form: the start of `fit_landmarks`, with the coefficients of `start`.
+
+    Args:
+        model, pixels, focal, principal, start, priors: as for `fit_landmarks`.
+    """
+    problem = _Problem.of(model, pixels, focal, principal, start, jnp.asarray(False), priors, NO_POINTS)
+    return _face(problem, problem.begin())
 
 
 def landmark_noise(confidence: Float[Array, "*N 68"]) -> Float[Array, "*N 68"]:
@@ -149,20 +166,28 @@ def _solve(
     points: SurfacePoints,
 ) -> LandmarkFit:
     problem = _Problem.of(model, pixels, focal, principal, start, moving, priors, points)
-    rigid, expected = RIGID, problem.prior.mean[2:]
-    free = jnp.full(rigid, jnp.inf)
-    begin = jnp.concatenate([jnp.zeros(3), problem.base.shift, jnp.zeros(2), expected])
-    solve = partial(levenberg_marquardt, problem.residuals, jacobian=problem.jacobian)
-    low, high = jnp.concatenate([-free, expected]), jnp.concatenate([free, expected])
-    first = solve(begin, steps=max(steps // 3, 1), lower=low, upper=high)
-    last = solve(first.x, steps=steps, lower=problem.lower, upper=problem.upper)
-    pose, camera = _posed(problem.base, last.x[:rigid])
-    identity, expression = jnp.split(last.x[rigid:], [len(model.identity_std)])
-    params = FaceParams(identity, expression, zero_blocks(own_appearance(model)), pose, camera, uniform_light())
-    costs = jnp.concatenate([first.costs, last.costs])
+    begin = problem.begin()
+    first = max(steps // 3, 1)  # steps in which the head alone moves
+    last = levenberg_marquardt(
+        problem.residuals,
+        begin,
+        steps=first + steps,
+        lower=problem.lower,
+        upper=problem.upper,
+        jacobian=problem.jacobian,
+        held=jnp.arange(len(begin)) >= RIGID,
+        hold=first,
+    )
+    params = _face(problem, last.x)
     information = problem.focal_information(last.x)
     landmarks = problem.project(last.x)[: len(pixels)]
-    return LandmarkFit(params, landmarks, moving, last.cost, information, costs, last.converged)
+    return LandmarkFit(params, landmarks, moving, last.cost, information, last.costs, last.converged)
+
+
+def _face(problem: "_Problem", x: Float[Array, " X"]) -> FaceParams:
+    model, (pose, camera) = problem.model, _posed(problem.base, x[:RIGID])
+    identity, expression = jnp.split(x[RIGID:], [len(model.identity_std)])
+    return FaceParams(identity, expression, zero_blocks(own_appearance(model)), pose, camera, uniform_light())
 
 
 def _fill(coefficients: Float[Array, " n"], count: int) -> Float[Array, " m"]:
@@ -284,6 +309,9 @@ class _Problem(NamedTuple):
             lower=jnp.concatenate([-free, jnp.full(len(expression), low)]),
             upper=jnp.concatenate([free, jnp.full(len(expression), high)]),
         )
+
+    def begin(self) -> Float[Array, " X"]:
+        return jnp.concatenate([jnp.zeros(3), self.base.shift, jnp.zeros(2), self.prior.mean[2:]])
 
     def chosen(self, x: Float[Array, " X"]) -> Int[Array, " L"]:
         """The current candidate of each landmark: itself, or for jaw points on the outline the outermost one. Then the

@@ -27,6 +27,8 @@ def levenberg_marquardt(
     lower: Float[Array, " N"] | None = None,
     upper: Float[Array, " N"] | None = None,
     jacobian: Callable[[Float[Array, " N"]], Float[Array, "M N"]] | None = None,
+    held: Bool[Array, " N"] | None = None,
+    hold: int = 0,
 ) -> Solution:
     """Minimise half the squared norm of `residuals(x)` inside a box.
 
@@ -41,6 +43,8 @@ def levenberg_marquardt(
         steps: how many.
         lower, upper: the box; None: unbounded.
         jacobian: dr/dx, where its structure saves work; None: forward differentiation.
+        held: which unknowns stay at their start during the first `hold` steps; None: none of them.
+        hold: a number of steps.
     """
     lower = jnp.full_like(start, -jnp.inf) if lower is None else lower
     upper = jnp.full_like(start, jnp.inf) if upper is None else upper
@@ -49,12 +53,14 @@ def levenberg_marquardt(
     def half_square(r):
         return 0.5 * jnp.sum(r * r)
 
-    def step(carry, _):
+    def step(carry, holds):
         x, cost, damping = carry
         r, j = residuals(x), jacobian(x)
         hessian = j.T @ j
         hessian = hessian + jnp.diag(damping * jnp.diagonal(hessian) + 1e-9)
-        trial = _minimum_in_box(x, j.T @ r, hessian, lower, upper)
+        fixed = jnp.zeros_like(x, bool) if held is None else held & holds
+        within = (jnp.where(fixed, x, lower), jnp.where(fixed, x, upper))
+        trial = minimum_in_box(x, j.T @ r, hessian, *within)
         trial_cost = half_square(residuals(trial))
         better = trial_cost < cost  # False for NaN
         x = jnp.where(better, trial, x)
@@ -69,12 +75,12 @@ def levenberg_marquardt(
         cost,
         jnp.where(jnp.isfinite(cost), 1e-2, 1e-2),
     )  # one per face under vmap, so that the scan is traced once
-    (x, cost, _), costs = jax.lax.scan(step, first, None, length=steps)
+    (x, cost, _), costs = jax.lax.scan(step, first, jnp.arange(steps) < hold)
     converged = jnp.isfinite(cost) & (costs[-1 - steps // 4] - cost <= 0.01 * cost + 1e-9)
     return Solution(x, cost, costs, converged)
 
 
-def _minimum_in_box(
+def minimum_in_box(
     x: Float[Array, " N"],
     gradient: Float[Array, " N"],
     hessian: Float[Array, "N N"],

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from facejax.fitting.ingredients import LINEAR
 from facejax.fitting.landmarks import Contour
+from facejax.fitting.newton import Newton
 from facejax.fitting.priors import Priors
 from facejax.fitting.stages import Stage
 
@@ -13,7 +14,7 @@ class Recipe:
     """Landmarks first, then the light in closed form, then the stages. Static and hashable."""
 
     name: str
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[Stage | Newton, ...] = ()
     size: int = 224  # side of the square crop that is fitted, pixels
     margin: float = 0.3  # of the crop around the landmarks' box, as a share of its longer side, on every side
     contour: Contour = "auto"
@@ -25,8 +26,8 @@ class Recipe:
     def appearance_after(self, stage: str | None = None) -> str:
         """The name of the appearance that the parameters after a stage (None: the last) belong to.
 
-        >>> from facejax.fitting import DEFAULT
-        >>> DEFAULT.appearance_after("landmarks"), DEFAULT.appearance_after()
+        >>> from facejax.fitting import ACCELERATOR
+        >>> ACCELERATOR.appearance_after("landmarks"), ACCELERATOR.appearance_after()
         ('linear', 'detailed')
         """
         found = LINEAR

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from facejax.fitting import ffhq_uv
+from facejax.fitting.newton import Newton
 from facejax.fitting.priors import SEEN
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.stages import Stage
@@ -10,44 +11,26 @@ from facejax.fitting.stages import Stage
 LANDMARKS = Recipe(name="landmarks")
 """Pose, camera, identity and expression from the 68 points alone, and the light; no photometric refinement."""
 
-LINEAR = Recipe(
-    name="linear",
-    stages=(
-        Stage(
-            name="colour",
-            steps=60,
-            rates=(("albedo", 0.1), ("light", 0.03)),
-            weights=(("pixels", 1.0), ("albedo", 0.015), ("light_colour", 0.005), ("light_below_zero", 1.0)),
-        ),
-        Stage(
-            name="all",
-            steps=140,
-            rates=(
-                ("identity", 0.03),
-                ("expression", 0.01),
-                ("albedo", 0.05),
-                ("light", 0.02),
-                ("rotation", 0.002),
-                ("translation", 0.1),
-            ),
-            weights=(
-                ("pixels", 1.0),
-                ("landmarks", 200.0),
-                ("surface_points", 400.0),
-                ("identity", 0.02),
-                ("expression", 0.012),
-                ("albedo", 0.015),
-                ("light_colour", 0.005),
-                ("light_below_zero", 1.0),
-            ),
-        ),
+_refine = Newton(
+    name="pixels",
+    weights=(
+        ("pixels", 1.0),
+        ("landmarks", 200.0),
+        ("surface_points", 400.0),
+        ("squared_identity", 0.0005),  # a sum: the same prior for models with few components
+        ("expression", 0.012),
+        ("albedo", 0.004),
+        ("light_colour", 0.005),
+        ("light_below_zero", 1.0),
     ),
-    seers=("dense",),
-    priors=SEEN,
 )
-"""Landmarks, then pixels with spherical-harmonics light and the model's linear albedo."""
 
-_colour, _all = LINEAR.stages
+LINEAR = Recipe(name="linear", stages=(_refine,), seers=("dense",), priors=SEEN)
+"""Landmarks, then all pixels with spherical-harmonics light and the model's linear albedo, in a few Gauss-Newton
+steps."""
+
+DEFAULT = replace(LINEAR, name="default", maps=True)
+"""The same, and then the maps of the skin (`facejax.skin`)."""
 
 _texture = Stage(
     name="texture",
@@ -86,26 +69,17 @@ _everything = replace(
     ),
 )
 
-DEFAULT = Recipe(
-    name="default",
-    stages=(replace(_colour, steps=30), replace(_all, steps=40), _texture, _everything),
-    maps=True,
-    seers=("dense",),
-    priors=SEEN,
-)
-"""FFHQ-UV's order with the package's own decoder, short enough for a processor: the linear albedo finds light and
-shape, then the decoder's latents continue, first alone, then with everything else and details in its noise maps."""
-
 ACCELERATOR = Recipe(
     name="accelerator",
-    stages=(_colour, _all, replace(_texture, steps=100), replace(_everything, steps=200)),
+    stages=(_refine, replace(_texture, steps=100), replace(_everything, steps=200)),
     size=256,
     maps=True,
     seers=("dense",),
     priors=SEEN,
 )
-"""The same with FFHQ-UV's number of steps (100 and 200) and larger crops: for many faces at once and larger
-decoders."""
+"""FFHQ-UV's order with the package's own decoder: the linear albedo finds light and shape, then the decoder's latents
+continue, first alone, then with everything else and details in its noise maps, in FFHQ-UV's number of steps (100 and
+200) on larger crops."""
 
 GAR = Recipe(
     name="gar",

@@ -140,11 +140,11 @@ def project_landmarks(model: FaceModel, params: FaceParams, moving: Bool[Array, 
     return project(params.camera, to_camera(params.pose, points))[:, :2]
 
 
-def face_mask(model: FaceModel, rendering: Rendering, regions: tuple[str, ...] | None = None) -> Float[Array, "H W"]:
-    """Where regions of the model are visible, in [0, 1]; no gradient. Regions that the model lacks are left out.
+def face_region(model: FaceModel, regions: tuple[str, ...] | None = None) -> Float[Array, " V"]:
+    """The weight of each vertex in any of these regions, in [0, 1]. Regions that the model lacks are left out.
 
     By default what a photograph usually shows of a face: the eyes, and the face without hairline and temples
-    ("face_inner"), or all of "face" in a model without that region.
+    ("face_inner"), or all of "face" in a model without that region. Raises ValueError for a model without any of them.
     """
     if regions is None:
         regions = ("face_inner" if "face_inner" in model.regions else "face", "eyeballs")
@@ -152,7 +152,12 @@ def face_mask(model: FaceModel, rendering: Rendering, regions: tuple[str, ...] |
     if not known:
         wanted, has = " or ".join(regions), sorted(model.regions)
         raise ValueError(f"face model {model.name!r} has no region {wanted}: it has {has}")
-    corners = jnp.max(jnp.stack(known), axis=0)[model.faces][jnp.maximum(rendering.triangle, 0)]
+    return jnp.max(jnp.stack(known), axis=0)
+
+
+def face_mask(model: FaceModel, rendering: Rendering, regions: tuple[str, ...] | None = None) -> Float[Array, "H W"]:
+    """Where regions of the model are visible, in [0, 1]; no gradient. See `face_region`."""
+    corners = face_region(model, regions)[model.faces][jnp.maximum(rendering.triangle, 0)]
     inside = jnp.sum(corners * rendering.barycentric, axis=-1)
     return jax.lax.stop_gradient(jnp.where(rendering.triangle >= 0, inside, 0.0))
 

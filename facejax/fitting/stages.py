@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,27 @@ class Stage:
     constraint: Literal["none", "sphere"] = "none"  # sphere: every row of "latents" keeps its length
     start: Literal["near", "normal"] = "near"  # blocks of a new appearance: near the last albedo, or random numbers
 
+    @property
+    def moves(self) -> tuple[str, ...]:
+        """The blocks that it moves."""
+        return tuple(block for block, _ in self.rates)
+
+
+@runtime_checkable
+class Planned(Protocol):
+    """What all kinds of stages have in common."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def weights(self) -> tuple[tuple[str, float], ...]: ...
+    @property
+    def appearance(self) -> str: ...
+    @property
+    def moves(self) -> tuple[str, ...]: ...
+
 
 class StageTrace(NamedTuple):
     """The course of a stage, one face."""
@@ -72,7 +93,7 @@ class _State(NamedTuple):
 
 
 def describe_stage(
-    stage: Stage, ingredients: Ingredients = NO_INGREDIENTS, terms: Mapping[str, Term] = TERMS
+    stage: Planned, ingredients: Ingredients = NO_INGREDIENTS, terms: Mapping[str, Term] = TERMS
 ) -> dict[str, object]:
     """A stage in words, for a summary: its blocks, appearance and terms, and the networks that the terms use."""
     known = {name: terms[name].network for name, _ in stage.weights if name in terms}  # the user's own are not
@@ -80,7 +101,7 @@ def describe_stage(
     networks = ingredients.networks
     return {
         "steps": stage.steps,
-        "moves": [block for block, _ in stage.rates],
+        "moves": list(stage.moves),
         "appearance": stage.appearance,
         "terms": dict(stage.weights),
         "networks": {name: networks[role].name for name, role in roles.items() if role in networks},
@@ -163,7 +184,7 @@ def run_stage(
     if stage.size is not None and stage.size != seen.image.shape[-2]:
         seen, params = resize(seen, params, stage.size)
     rates = {block: rate for block, rate in stage.rates if rate}
-    targets = _targets(stage, seen, ingredients, terms)
+    targets = find_targets(stage, seen, ingredients, terms)
     see = observe(
         model, params, seen, appearance, moving=rates.keys(), priors=priors, ingredients=ingredients, targets=targets
     )
@@ -219,7 +240,9 @@ def schedule(stage: Stage) -> optax.Schedule:
     return standard_promotion(optax.join_schedules([optax.constant_schedule(1.0), down], [stage.steps - fall]))
 
 
-def _targets(stage: Stage, seen: Observation, ingredients: Ingredients, terms: Mapping[str, Term]) -> dict[str, Any]:
+def find_targets(
+    stage: Planned, seen: Observation, ingredients: Ingredients, terms: Mapping[str, Term]
+) -> dict[str, Any]:
     """The photograph's features, for every network that a term of the stage uses."""
     roles = {role for name, _ in stage.weights if (role := terms[name].network) is not None}
     return {role: ingredients.networks[role].see(seen.image, seen.landmarks) for role in sorted(roles)}
@@ -244,7 +267,7 @@ def _allowed(model: FaceModel, params: FaceParams, offsets: Offsets, stage: Stag
 
 
 def check_stage(
-    stage: Stage, appearance: Appearance, ingredients: Ingredients, terms: Mapping[str, Term] = TERMS
+    stage: Planned, appearance: Appearance, ingredients: Ingredients, terms: Mapping[str, Term] = TERMS
 ) -> None:
     """Raises ValueError unless every block, term and network that a stage names exists.
 
@@ -269,6 +292,6 @@ def check_stage(
                 f"{stage.appearance!r} has {sorted(appearance.blocks)}"
             )
     known = {*GEOMETRY, "light", *appearance.blocks}
-    for block, _ in stage.rates:
+    for block in stage.moves:
         if block not in known:
             raise ValueError(f"stage {stage.name!r} moves the unknown block {block!r}: known are {sorted(known)}")

@@ -61,7 +61,7 @@ class Seer:
     apply: Callable[[Any, FaceModel, FaceParams, Float[Array, "S S 3"], Float[Array, "68 2"]], Sight] = field(
         metadata={"static": True}
     )
-    """(weights, model, the landmark fit of the face, display values, landmarks in pixels) -> what one picture shows"""
+    """(weights, model, the face as `place_face` finds it, display values, landmarks in pixels) -> what is seen"""
     model: str | None = field(metadata={"static": True})  # name of the only face model that it knows; None: any
     name: str = field(metadata={"static": True})  # for the summary
 
@@ -80,7 +80,7 @@ def see(
     Args:
         seers: the networks.
         model: which face model is fitted.
-        params: the face as its landmarks tell it, with the camera of the crop.
+        params: the face roughly, as `place_face` finds it, with the camera of the crop.
         image: the crop, display values.
         landmarks: of the face, pixels of the crop.
     """

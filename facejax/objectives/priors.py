@@ -22,12 +22,12 @@ def light_colour(light: Float[Array, "9 3"]) -> Float[Array, ""]:
 
 def light_below_zero(light: Float[Array, "9 3"]) -> Float[Array, ""]:
     """Mean square of the negative part of the irradiance over the sphere: light cannot be taken away."""
-    shading = sh_basis(_directions()) @ light
+    shading = sh_basis(light_directions()) @ light
     return jnp.mean(jnp.minimum(shading, 0.0) ** 2)
 
 
-def _directions() -> Float[Array, "64 3"]:
-    """64 unit vectors on a Fibonacci spiral."""
+def light_directions() -> Float[Array, "64 3"]:
+    """The 64 unit vectors, on a Fibonacci spiral, at which `light_below_zero` looks."""
     k = jnp.arange(64, dtype=jnp.float32) + 0.5
     z, angle = 1 - 2 * k / 64, k * jnp.pi * (3 - 5**0.5)
     radius = jnp.sqrt(1 - z * z)

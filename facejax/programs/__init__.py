@@ -10,7 +10,7 @@
 | `promotion.py` | helpers for tracing under jax's strict promotion of ranks and types |
 """
 
-from facejax.programs.cache import cached_jit, compile_cached, forget_programs, programs_in_work
+from facejax.programs.cache import cached_jit, compile_cached, compile_only, forget_programs, programs_in_work
 from facejax.programs.compiler import compiler_options, jit
 from facejax.programs.folders import cache_compilations, cache_folder
 
@@ -19,6 +19,7 @@ __all__ = [
     "cache_folder",
     "cached_jit",
     "compile_cached",
+    "compile_only",
     "compiler_options",
     "forget_programs",
     "jit",

@@ -85,8 +85,11 @@ def _digest(path: Path, program: bytes) -> bytes:
 
 @functools.cache
 def _register(kind: type) -> None:
-    """Let `jax.export` write a dataclass in a program's result."""
+    """Let `jax.export` write a dataclass or a named tuple in a program's result."""
     name = f"{kind.__module__}.{kind.__qualname__}"
+    if issubclass(kind, tuple):
+        export.register_namedtuple_serialization(kind, serialized_name=name)
+        return
     export.register_pytree_node_serialization(
         kind, serialized_name=name, serialize_auxdata=lambda static: b"", deserialize_auxdata=lambda data: ()
     )

@@ -47,7 +47,7 @@ def interpolate(
     a, b, c = (jnp.unstack(gather_rows(table, corners[:, k]), axis=1) for k in range(3))
     rows, columns = jnp.divmod(jnp.arange(height * width), width)
     centre = [line.astype(points.dtype) + 0.5 for line in (columns, rows)]
-    weights = once(_weights([a[:3], b[:3], c[:3]], centre, seen, perspective))
+    weights = once(pixel_weights([a[:3], b[:3], c[:3]], centre, seen, perspective))
     depth, *mixed = once([_mix(weights, values) for values in zip(a[2:], b[2:], c[2:], strict=True)])
     shape = (height, width)
     return Surface(_picture(weights, shape), depth.reshape(shape), _picture(mixed, shape))
@@ -88,10 +88,17 @@ def _picture(planes: Sequence[Plane], shape: tuple[int, ...]) -> Float[Array, "H
     return jnp.stack([plane.reshape(shape) for plane in planes], axis=-1) if planes else jnp.zeros((*shape, 0))
 
 
-def _weights(
+def pixel_weights(
     corners: Sequence[Sequence[Plane]], centre: Sequence[Plane], seen: Bool[Array, " N"], perspective: bool
 ) -> list[Plane]:
-    """Barycentrics at the pixel centres, from corners relative to the centre (for precision near it)."""
+    """Barycentrics on the surface at pixel centres, from corners relative to the centre (for precision near it).
+
+    Args:
+      corners: (x, y, depth) of each corner of the pixels' triangles.
+      centre: x and y of the pixels.
+      seen: False where there is no triangle; zeros there.
+      perspective: whether the camera is a perspective one.
+    """
     # Empty pixels get a dummy triangle before any division, so that no NaN can reach a gradient.
     harmless = ((0.0, 0.0, 1.0), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0))
     relative, depths = [], []

@@ -184,7 +184,7 @@ class _Seen(NamedTuple):
     understood: Bool[Array, ""]
 
 
-@cached_jit("skin-maps", results=(Material, PhotoLayer, View))
+@cached_jit("skin-maps", results=(SkinMaps, Material, PhotoLayer, View))
 def _maps(
     model: FaceModel,
     params: FaceParams,

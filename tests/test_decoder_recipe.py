@@ -1,4 +1,4 @@
-"""The default recipe, cut short, on a portrait of the default head, with the shipped decoder."""
+"""The recipe with the shipped decoder, cut short, on a portrait of the default head."""
 
 import json
 from dataclasses import replace
@@ -13,18 +13,19 @@ from facejax.commands.demo import portrait, random_face
 from facejax.export.load import load_face
 from facejax.face_model import decode_albedo
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT
+from facejax.fitting import ACCELERATOR, Stage
 from facejax.texture import DetailedTexture, load_decoder
 
 
 @pytest.mark.thorough
-def test_the_default_recipe_goes_from_the_linear_albedo_to_the_decoder_with_details(tmp_path):
+def test_the_recipe_accelerator_goes_from_the_linear_albedo_to_the_decoder_with_details(tmp_path):
     model, shipped = load_face_model(), load_decoder()
     photo, points = portrait(model, random_face(model, key=jax.random.key(5)), key=jax.random.key(6))
-    recipe = replace(DEFAULT, size=96, stages=tuple(replace(stage, steps=4) for stage in DEFAULT.stages))
+    short = tuple(replace(stage, steps=4) if isinstance(stage, Stage) else stage for stage in ACCELERATOR.stages)
+    recipe = replace(ACCELERATOR, size=96, stages=short)
     result = fit(model, photo, points, recipe=recipe)
     face = jax.tree.map(lambda leaf: np.asarray(leaf[0]), result.faces)
-    assert face.finite and set(face.stages) == {"landmarks", *(stage.name for stage in DEFAULT.stages)}
+    assert face.finite and set(face.stages) == {"landmarks", *(stage.name for stage in ACCELERATOR.stages)}
 
     texture = DetailedTexture(shipped)
     details = {name: face.stages[name].appearance["details"] for name in ("texture", "everything")}

@@ -1,0 +1,538 @@
+"""A stage of Gauss-Newton steps: pose, identity, expression, linear albedo and light, all from the pixels at once.
+
+Each step looks at the surface that the picture shows now. It takes some thousand of its visible points, and asks how
+their colours, and those of the photograph where they lie, change with all unknowns. Points are linear in the
+coefficients, so this needs no differentiated renderer: a pixel's triangle has the rows of the bases. The normal
+equations also hold the landmarks, other points of the surface, and the priors, with the same weights as the loss terms
+of the same names. Robust terms are reweighted at each step. The photograph is blurred at first and sharp at last.
+
+Lucas and Kanade, "An iterative image registration technique", IJCAI 1981, with a morphable model (Romdhani and Vetter,
+"Estimating 3D shape and texture using pixel intensity, edges, specular highlights, texture constraints and a prior",
+CVPR 2005); the dense Gauss-Newton solver is that of Thies et al., "Face2Face", CVPR 2016.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from facejax import camera as cam
+from facejax.appearance import own_appearance
+from facejax.face_model import FaceModel, FaceParams, decode, own_albedo
+from facejax.face_model.gaze import look_rows
+from facejax.face_model.surface_landmarks import choose_landmarks, landmark_candidates
+from facejax.fitting.ingredients import LINEAR, NO_INGREDIENTS, Ingredients
+from facejax.fitting.least_squares import minimum_in_box
+from facejax.fitting.priors import PRIORS, Priors, expression_std
+from facejax.fitting.scene import Observation, face_region, observe, resize
+from facejax.fitting.stages import find_targets
+from facejax.fitting.surface_points import NO_POINTS, SurfacePoints
+from facejax.fitting.terms import TERMS, Term
+from facejax.lighting import linear_to_srgb, sh_basis, shade, srgb_to_linear
+from facejax.mesh import safe_normalize, vertex_normals
+from facejax.objectives import landmark_distance, light_below_zero, light_colour, mean_square, surface_point_distance
+from facejax.objectives.priors import light_directions
+from facejax.rendering.interpolation import pixel_weights
+from facejax.rendering.mesh import faded, rasterize
+from facejax.rendering.texture import sample_texture
+
+SURE = 0.05  # of the mask, below which a pixel is left out
+SHARPEST = 0.02  # display values: nearer than this, the distance of two colours counts by its square
+SEEN_SCALE = 0.03  # of the face's size: see `surface_point_distance`
+DAMPING = 1e-3  # of the diagonal of the normal equations, at the first step
+SQUARES = (
+    "pixels",
+    "landmarks",
+    "surface_points",
+    "identity",
+    "squared_identity",
+    "expression",
+    "albedo",
+    "light_colour",
+    "light_below_zero",
+)  # terms of `TERMS` that a step has in closed form; near its target "pixels" is smooth, see SHARPEST
+PATTERN = 5  # seed of the order in which pixels are taken
+
+
+@dataclass(frozen=True)
+class Newton:
+    """Gauss-Newton steps on all blocks of a face with its model's own albedo. Static and hashable: a recipe is compiled
+    once.
+
+    A term that is no sum of squares, such as one of the user's own, counts as the square of its root. It must not be
+    negative, and the renderer is differentiated for it at each step.
+    """
+
+    name: str
+    weights: tuple[tuple[str, float], ...]  # terms of `SQUARES` -> weight
+    blurs: tuple[float, ...] = (4.0, 4.0, 2.0, 1.0, 0.0, 0.0, 0.0)
+    """for each step, how far the photograph is blurred, pixels of the stage's size (standard deviation)"""
+    size: int = 112  # side at which the surface is looked at, pixels
+    samples: int = 4096  # the most visible points that count
+    appearance: str = LINEAR
+    moves: tuple[str, ...] = ("rotation", "translation", "identity", "expression", "albedo", "light")
+
+    @property
+    def steps(self) -> int:
+        return len(self.blurs)
+
+
+Others = Callable[[FaceParams], dict[str, Array]]  # the weighted terms that are no sums of squares
+
+
+class _Points(NamedTuple):
+    """Points of the surface at fixed places of their triangles."""
+
+    corners: Int[Array, "P 3"]  # vertices
+    weights: Float[Array, "P 3"]  # barycentric
+
+    def of(self, table: Float[Array, "V C"]) -> Float[Array, "P C"]:
+        return jnp.einsum("pk,pkc->pc", self.weights, table[self.corners])
+
+
+class _Photo(NamedTuple):
+    """The photograph at one blur."""
+
+    color: Float[Array, "S S 3"]  # display values
+    slope: Float[Array, "S S 6"]  # by x, then by y; display values per pixel
+
+
+class _Pixels(NamedTuple):
+    """Visible points, with what they are made of."""
+
+    points: _Points
+    weight: Float[Array, " P"]  # sums to 1
+    albedo: Float[Array, "P 3"]  # mean, display values
+    albedo_basis: Float[Array, "P A 3"]
+
+
+class _Colors(NamedTuple):
+    """What the points of `_Pixels` look like."""
+
+    drawn: Float[Array, "P 3"]  # display values
+    seen: Float[Array, "P 3"]  # the photograph where they lie
+
+
+class NewtonTrace(NamedTuple):
+    """The course of a `Newton` stage, one face."""
+
+    losses: Float[Array, " T"]  # weighted total before each step, over the points that it took
+    terms: dict[str, Float[Array, " T"]]  # the weighted terms that make it up
+    diverged_at: Int[Array, ""]  # -1: a step that does not lower the loss is not taken
+    converged: Bool[Array, ""]  # the last step lowered the loss by less than 2 %
+
+
+class _Unknowns(NamedTuple):
+    """Where each block of unknowns lies in the vector of a step."""
+
+    rotation: slice
+    translation: slice
+    identity: slice
+    expression: slice
+    albedo: slice
+    light: slice
+
+    @classmethod
+    def of(cls, params: FaceParams) -> "_Unknowns":
+        sizes = (3, 3, params.identity.size, params.expression.size, params.appearance["albedo"].size, 27)
+        ends = np.cumsum(sizes)
+        return cls(*(slice(int(end - size), int(end)) for size, end in zip(sizes, ends, strict=True)))
+
+    @property
+    def total(self) -> int:
+        return self.light.stop
+
+    @property
+    def coefficients(self) -> slice:
+        return slice(self.identity.start, self.expression.stop)
+
+
+class _Squares(NamedTuple):
+    """Half the Hessian of a term, half its gradient, and its value."""
+
+    hessian: Float[Array, "X X"]
+    gradient: Float[Array, " X"]
+
+    @classmethod
+    def of(cls, jacobian: Float[Array, "R X"], residual: Float[Array, " R"], weight: Float[Array, " R"]) -> "_Squares":
+        """Of sum(weight residual^2)."""
+        weighted = jacobian * weight[:, None]
+        return cls(weighted.T @ jacobian, weighted.T @ residual)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What stays the same through the steps of a stage."""
+
+    model: FaceModel
+    seen: Observation
+    photos: _Photo  # leading axis: blurs
+    table: Float[Array, "V C"]  # 3 (K + E): what moves each vertex, model space, mm
+    targets: _Points  # candidates of the landmarks, then points that networks see
+    target_rows: Float[Array, "Q C"]
+    at: _Unknowns
+    stage: Newton
+    priors: Priors
+    others: Others
+
+    def moved(self, params: FaceParams, step: Float[Array, " X"]) -> FaceParams:
+        at, pose = self.at, params.pose
+        turned = cam.quaternion_multiply(cam.axis_angle_to_quaternion(step[at.rotation]), pose.rotation)
+        return replace(
+            params,
+            identity=params.identity + step[at.identity],
+            expression=params.expression + step[at.expression],
+            appearance={"albedo": params.appearance["albedo"] + step[at.albedo]},
+            light=params.light + step[at.light].reshape(9, 3),
+            pose=cam.Pose(turned, pose.translation + step[at.translation]),
+        )
+
+    def visible(self, params: FaceParams, vertices: Float[Array, "V 3"]) -> _Pixels:
+        """Some of the points that the picture shows now, in an order without a pattern."""
+        model, side, count = self.model, self.stage.size, self.stage.samples
+        camera = params.camera
+        corners = cam.project(camera, vertices)
+        triangle = rasterize(corners, model.faces, size=(side, side), perspective=camera.perspective).reshape(-1)
+        order = jnp.asarray(np.random.default_rng(PATTERN).permutation(side * side))
+        inside = face_region(model)[model.faces[jnp.maximum(triangle, 0)]].mean(axis=1)
+        usable = jnp.where(triangle >= 0, inside * self.seen.comparable.reshape(-1), 0.0)[order]
+        chosen = jnp.nonzero(usable > SURE, size=count, fill_value=side * side)[0]
+        weight = usable.at[chosen].get(mode="fill", fill_value=0.0)
+        pixel = order.at[chosen].get(mode="fill", fill_value=0)
+        taken = weight > 0
+        face = jnp.where(taken, triangle[pixel], 0)
+        three = model.faces[face]
+        rows, columns = jnp.divmod(pixel, side)
+        centre = [line.astype(corners.dtype) + 0.5 for line in (columns, rows)]
+        each = [jnp.unstack(corners[three[:, k]], axis=1) for k in range(3)]
+        inner = jnp.stack(pixel_weights(each, centre, taken, camera.perspective), axis=-1)
+        albedo = own_albedo(model)
+        if albedo.per_vertex:
+            points = _Points(three, inner)
+            mean, basis = points.of(albedo.mean), points.of(jnp.moveaxis(albedo.basis, 0, 1).reshape(len(vertices), -1))
+        else:
+            uv = _Points(model.topology.uv_faces[face], inner).of(model.uv)
+            mean = sample_texture(albedo.mean, uv, taken)
+            stacked = jnp.moveaxis(albedo.basis, 0, 2)
+            basis = sample_texture(stacked.reshape(*stacked.shape[:2], -1), uv, taken)
+        basis = basis.reshape(count, albedo.count, 3) * albedo.std[None, :, None]
+        return _Pixels(_Points(three, inner), weight / jnp.maximum(jnp.sum(weight), 1.0), mean, basis)
+
+    def residual_of_pixels(self, params: FaceParams, pixels: _Pixels, photo: _Photo) -> Float[Array, "P 3"]:
+        vertices = decode(self.model, params)
+        table = jnp.concatenate([vertices, vertex_normals(vertices, self.model.faces)], axis=1)
+        place, normal = jnp.split(pixels.points.of(table), 2, axis=1)
+        turn = cam.quaternion_to_matrix(params.pose.rotation)
+        xy = cam.project(params.camera, place @ turn.T + params.pose.translation[None])[:, :2]
+        albedo = pixels.albedo + jnp.einsum("a,pac->pc", params.appearance["albedo"], pixels.albedo_basis)
+        drawn = _lit(albedo, shade(safe_normalize(normal @ turn.T), params.light))
+        return jnp.minimum(drawn, 1.0) - _sample(photo.color, xy)
+
+    def linear_pixels(
+        self, params: FaceParams, vertices: Float[Array, "V 3"], pixels: _Pixels, photo: _Photo
+    ) -> tuple[Float[Array, "P 3 X"], Float[Array, "P 3"]]:
+        """The Jacobian of the pixels' residuals, and the residuals."""
+        model = self.model
+        turn = cam.quaternion_to_matrix(params.pose.rotation)
+        three = vertices[pixels.points.corners]  # (P, 3 corners, 3), model space
+        place = jnp.einsum("pk,pkc->pc", pixels.points.weights, three) @ turn.T
+        normal = safe_normalize(pixels.points.of(vertex_normals(vertices, model.faces)) @ turn.T)
+        where = place + params.pose.translation[None]
+        project = lambda x: cam.project(params.camera, x[None])[0, :2]  # noqa: E731
+        xy, by_place = jax.vmap(project)(where), jax.vmap(jax.jacfwd(project))(where)  # (P, 2), (P, 2, 3)
+        albedo = pixels.albedo + jnp.einsum("a,pac->pc", params.appearance["albedo"], pixels.albedo_basis)
+        shading, by_normal = _shading(normal, params.light)
+        ones = jnp.ones_like(albedo)
+        drawn, by_albedo = jax.jvp(lambda a: _lit(a, shading), (albedo,), (ones,))
+        _, by_shading = jax.jvp(lambda s: _lit(albedo, s), (shading,), (ones,))
+        below = (drawn < 1.0).astype(drawn.dtype)
+        by_albedo, by_shading = by_albedo * below, by_shading * below
+        slope = _sample(photo.slope, xy).reshape(-1, 2, 3)
+        residual = jnp.minimum(drawn, 1.0) - _sample(photo.color, xy)
+
+        from_place = -jnp.einsum("pdc,pdi->pci", slope, by_place)  # camera space
+        from_normal = by_shading[..., None] * by_normal  # (P, 3 channels, 3)
+        rows = self.table[pixels.points.corners].reshape(*pixels.points.corners.shape, 3, -1)  # (P, corner, 3, K + E)
+        moved = jnp.einsum("pk,pkin->pin", pixels.points.weights, rows)
+        u, v = three[:, 1] - three[:, 0], three[:, 2] - three[:, 0]
+        du, dv = rows[:, 1] - rows[:, 0], rows[:, 2] - rows[:, 0]
+        cross = partial(jnp.cross, axis=1)
+        flat = jnp.cross(u, v)
+        area = jnp.maximum(jnp.linalg.norm(flat, axis=1), 1e-6)
+        bent = (cross(du, v[..., None]) + cross(u[..., None], dv)) / area[:, None, None]
+        along = safe_normalize(flat)
+        bent = bent - along[..., None] * jnp.einsum("pi,pin->pn", along, bent)[:, None]
+        shape = jnp.einsum("pci,pin->pcn", from_place @ turn, moved) + jnp.einsum(
+            "pci,pin->pcn", from_normal @ turn, bent
+        )
+        spin = jnp.cross(place[:, None], from_place) + jnp.cross(normal[:, None], from_normal)
+        colour = by_albedo[:, :, None] * jnp.swapaxes(pixels.albedo_basis, 1, 2)
+        light = jnp.einsum("pc,pj,ck->pcjk", by_shading, sh_basis(normal), jnp.eye(3, dtype=normal.dtype)).reshape(
+            len(xy), 3, 27
+        )
+        return jnp.concatenate([spin, from_place, shape, colour, light], axis=-1), residual
+
+    def place_targets(self, params: FaceParams) -> tuple[Float[Array, "Q 3"], Float[Array, "Q 2"]]:
+        """The points of `targets`, turned, and their places in the picture."""
+        turn = cam.quaternion_to_matrix(params.pose.rotation)
+        place = self.targets.of(decode(self.model, params)) @ turn.T
+        return place, cam.project(params.camera, place + params.pose.translation[None])[:, :2]
+
+    def linear_targets(self, params: FaceParams) -> tuple[Float[Array, "Q 2 X"], Float[Array, "Q 2"]]:
+        """The Jacobian of the places of `targets` in the picture, and the places."""
+        turn, (place, xy) = cam.quaternion_to_matrix(params.pose.rotation), self.place_targets(params)
+        where = place + params.pose.translation[None]
+        project = lambda x: cam.project(params.camera, x[None])[0, :2]  # noqa: E731
+        by_place = jax.vmap(jax.jacfwd(project))(where)
+        shape = jnp.einsum("pdi,pin->pdn", by_place @ turn, self.target_rows.reshape(len(where), 3, -1))
+        spin = jnp.cross(place[:, None], by_place)
+        none = jnp.zeros((*spin.shape[:2], self.at.total - self.at.coefficients.stop), spin.dtype)
+        return jnp.concatenate([spin, by_place, shape, none], axis=-1), xy
+
+
+def _lit(albedo: Float[Array, "P 3"], shading: Float[Array, "P 3"]) -> Float[Array, "P 3"]:
+    return linear_to_srgb(srgb_to_linear(albedo) * faded(shading))
+
+
+def _shading(
+    normal: Float[Array, "P 3"], light: Float[Array, "9 3"]
+) -> tuple[Float[Array, "P 3"], Float[Array, "P 3 3"]]:
+    """The shading, and its derivative by the normal."""
+    each = [
+        jax.jvp(lambda n: shade(n, light), (normal,), (jnp.broadcast_to(axis, normal.shape),))
+        for axis in jnp.eye(3, dtype=normal.dtype)
+    ]
+    return each[0][0], jnp.stack([by for _, by in each], axis=-1)
+
+
+def _sample(picture: Float[Array, "S S C"], xy: Float[Array, "P 2"]) -> Float[Array, "P C"]:
+    """Bilinear, at pixels."""
+    side = picture.shape[0]
+    return sample_texture(picture, jnp.stack([xy[:, 0] / side, 1.0 - xy[:, 1] / side], axis=-1))
+
+
+def run_newton(
+    model: FaceModel,
+    params: FaceParams,
+    seen: Observation,
+    *,
+    stage: Newton,
+    priors: Priors = PRIORS,
+    ingredients: Ingredients = NO_INGREDIENTS,
+    terms: Mapping[str, Term] = TERMS,
+) -> tuple[FaceParams, NewtonTrace]:
+    """Run one stage on one face.
+
+    Args:
+        model, params, seen: the face, with the blocks of its model's own albedo, and its photograph.
+        stage: the steps and terms.
+        priors: what is expected of a face.
+        ingredients: holds the networks that other terms use.
+        terms: the other loss terms by name.
+
+    Returns: the parameters after the last step, and the stage's losses.
+    """
+    camera = params.camera
+    if stage.size != seen.image.shape[-2]:
+        seen, params = resize(seen, params, stage.size)
+    others = _other_terms(model, params, seen, stage, priors, ingredients, terms)
+    problem = _problem(model, params, seen, stage, priors, others)
+    kinds = sorted(set(stage.blurs), reverse=True)
+    level = jnp.asarray([kinds.index(blur) for blur in stage.blurs])
+
+    def step(carry, level):
+        params, damping = carry
+        photo = jax.tree.map(lambda leaf: leaf[level], problem.photos)
+        vertices = decode(model, params)
+        pixels = problem.visible(params, cam.to_camera(params.pose, vertices))
+        now, squares = _expand(problem, params, vertices, pixels, photo)
+        diagonal = damping * jnp.diagonal(squares.hessian) + 1e-9
+        low, high = _box(model, params, problem.at)
+        zero = jnp.zeros(problem.at.total, seen.image.dtype)
+        moved = minimum_in_box(zero, squares.gradient, squares.hessian + jnp.diag(diagonal), low, high)
+        trial = problem.moved(params, moved)
+        then = _values(problem, trial, pixels, problem.residual_of_pixels(trial, pixels, photo))
+        total, after = (jnp.asarray(sum(parts.values())) for parts in (now, then))
+        better = after < total  # False for NaN
+        params = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, params)
+        damping = jnp.clip(jnp.where(better, damping / 5.0, damping * 10.0), 1e-6, 1e4)
+        return (params, damping), (total, now, (total - jnp.minimum(after, total)) / total)
+
+    damping = DAMPING + 0.0 * seen.size  # one per face under vmap, so that the scan is traced once
+    (params, _), (losses, parts, gained) = jax.lax.scan(step, (params, damping), level)
+    trace = NewtonTrace(losses, parts, jnp.asarray(-1), gained[-1] < 0.02)
+    return replace(params, camera=camera), trace
+
+
+def _problem(
+    model: FaceModel, params: FaceParams, seen: Observation, stage: Newton, priors: Priors, others: Others
+) -> _Problem:
+    bases = [model.identity_basis * model.identity_std[:, None, None]]
+    expression = model.expression_basis * model.expression_std[:, None, None]
+    if params.gaze is not None and (rows := look_rows(model)) is not None:
+        expression = expression.at[rows.reshape(-1)].set(0.0)  # they follow from the gaze
+    table = jnp.moveaxis(jnp.concatenate([*bases, expression]), 0, 2).reshape(len(model.mean), -1)
+    faces, inner = landmark_candidates(model)
+    points = _seen_points(seen)
+    faces, inner = jnp.concatenate([faces, points.faces]), jnp.concatenate([inner, points.barycentric])
+    targets = _Points(model.faces[faces], inner)
+    blurs = sorted(set(stage.blurs), reverse=True)
+    photos = [_blurred(seen.image, blur) for blur in blurs]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *photos)
+    return _Problem(
+        model, seen, stacked, table, targets, targets.of(table), _Unknowns.of(params), stage, priors, others
+    )
+
+
+def _seen_points(seen: Observation) -> SurfacePoints:
+    return jax.tree.map(jnp.asarray, NO_POINTS if seen.sight.points is None else seen.sight.points)
+
+
+def _blurred(image: Float[Array, "S S 3"], blur: float) -> _Photo:
+    """Separable, by matrices; the border is repeated."""
+    side = image.shape[0]
+    at = np.arange(side)
+    apart = at[:, None] - np.arange(-side, 2 * side)[None]
+    spread = np.exp(-0.5 * (apart / max(blur, 1e-3)) ** 2)
+    folded = np.zeros((side, side))
+    np.add.at(folded.T, np.clip(np.arange(-side, 2 * side), 0, side - 1), spread.T)
+    smooth = jnp.asarray(folded / folded.sum(axis=1, keepdims=True), image.dtype)
+    color = jnp.einsum("yi,xj,ijc->yxc", smooth, smooth, image)
+    across, down = (jnp.asarray(jnp.gradient(color, axis=axis)) for axis in (1, 0))
+    return _Photo(color, jnp.concatenate([across, down], axis=-1))
+
+
+def _box(model: FaceModel, params: FaceParams, at: _Unknowns) -> tuple[Float[Array, " X"], Float[Array, " X"]]:
+    """Limits of a step: blendshapes stay in [0, 1], and those that follow from a gaze as they are."""
+    far = jnp.full(at.total, jnp.inf, params.light.dtype)
+    if not model.blendshapes:
+        return -far, far
+    low, high = -params.expression, 1.0 - params.expression
+    if params.gaze is not None and (rows := look_rows(model)) is not None:
+        low, high = low.at[rows.reshape(-1)].set(0.0), high.at[rows.reshape(-1)].set(0.0)
+    return (-far).at[at.expression].set(low.astype(far.dtype)), far.at[at.expression].set(high.astype(far.dtype))
+
+
+def _expand(
+    problem: _Problem, params: FaceParams, vertices: Float[Array, "V 3"], pixels: _Pixels, photo: _Photo
+) -> tuple[dict[str, Array], _Squares]:
+    """The weighted terms, and half of their gradient and Hessian."""
+    at, seen, weights = problem.at, problem.seen, dict(problem.stage.weights)
+    jacobian, residual = problem.linear_pixels(params, vertices, pixels, photo)
+    values = _values(problem, params, pixels, residual)
+    far = jnp.sqrt(jnp.sum(residual**2, axis=-1) + SHARPEST**2)
+    share = jnp.repeat(0.5 * weights["pixels"] * pixels.weight / far, 3)
+    found = [_Squares.of(jacobian.reshape(-1, at.total), residual.reshape(-1), share)]
+
+    jacobian, place = problem.linear_targets(params)
+    observed, share, rows = _observed(problem, params, place)
+    residual = (place[rows] - observed) / seen.size
+    found.append(
+        _Squares.of(jacobian[rows].reshape(-1, at.total) / seen.size, residual.reshape(-1), jnp.repeat(share, 2))
+    )
+    if any(name not in SQUARES for name in weights):
+        found.append(_root_squares(problem, params))
+    hessian = sum(one.hessian for one in found)
+    gradient = sum(one.gradient for one in found)
+    diagonal = jnp.zeros(at.total, seen.image.dtype)
+    std = jnp.asarray(expression_std(problem.model, problem.priors), seen.image.dtype)
+    mean_of = lambda name, block: weights.get(name, 0.0) / max(block.stop - block.start, 1)  # noqa: E731
+    narrow = mean_of("identity", at.identity) + weights.get("squared_identity", 0.0)
+    diagonal = diagonal.at[at.identity].set(narrow).at[at.albedo].set(mean_of("albedo", at.albedo))
+    diagonal = diagonal.at[at.expression].set(mean_of("expression", at.expression) / std**2)
+    coefficients = [params.identity, params.expression, params.appearance["albedo"]]
+    x = jnp.concatenate([jnp.zeros(6, seen.image.dtype), *coefficients, params.light.reshape(-1)])
+    light = _light_hessian(params.light, weights)
+    hessian = hessian + jnp.diag(diagonal)
+    hessian = hessian.at[at.light, at.light].add(light)
+    gradient = gradient + diagonal * x
+    gradient = gradient.at[at.light].add(light @ x[at.light])
+    own = seen.image.dtype  # also where jax counts in float64
+    return values, _Squares(hessian.astype(own), gradient.astype(own))
+
+
+def _observed(
+    problem: _Problem, params: FaceParams, place: Float[Array, "Q 2"]
+) -> tuple[Float[Array, "T 2"], Float[Array, " T"], Int[Array, " T"]]:
+    """Where the targets were seen, their weights, and which of `problem.targets` they are now."""
+    seen, weights, model = problem.seen, dict(problem.stage.weights), problem.model
+    count = len(landmark_candidates(model)[0])
+    candidates = problem.targets.of(decode(model, params))[:count]
+    moving = choose_landmarks(model, candidates, cam.seen_rotation(params.pose))
+    rows = jnp.where(seen.moving, moving, choose_landmarks(model, candidates, None))
+    rows = jnp.concatenate([rows, jnp.arange(count, len(place))])
+    share = weights.get("landmarks", 0.0) * seen.landmark_weights / jnp.sum(seen.landmark_weights)
+    points = _seen_points(seen)
+    observed = jnp.concatenate([seen.landmarks, points.pixels])
+    square = jnp.sum((place[count:] - points.pixels) ** 2, axis=-1) / seen.size**2
+    robust = weights.get("surface_points", 0.0) * points.weights / (1.0 + square / SEEN_SCALE**2) ** 2
+    return observed, jnp.concatenate([share, robust]), rows
+
+
+def _light_hessian(light: Float[Array, "9 3"], weights: Mapping[str, float]) -> Float[Array, "27 27"]:
+    """Half the Hessian of `light_colour` and `light_below_zero`: both are quadratic here, around zero."""
+    level, three = jnp.maximum(jnp.mean(light[0]) ** 2, 1e-6), jnp.eye(3, dtype=light.dtype)
+    apart = jnp.kron(jnp.eye(9, dtype=light.dtype), three - 1 / 3) * (weights.get("light_colour", 0.0) / 27 / level)
+    basis = sh_basis(light_directions())
+    dark = (basis @ light < 0).astype(light.dtype)
+    below = jnp.einsum("di,dc,dj,ck->icjk", basis, dark, basis, three).reshape(27, 27)
+    return apart + below * (weights.get("light_below_zero", 0.0) / dark.size)
+
+
+def _values(problem: _Problem, params: FaceParams, pixels: _Pixels, residual: Float[Array, "P 3"]) -> dict[str, Array]:
+    """The weighted terms."""
+    seen, (_, place) = problem.seen, problem.place_targets(params)
+    rows = _observed(problem, params, place)[2]
+    points = _seen_points(seen)
+    count, size = len(seen.landmarks), seen.size
+    std = jnp.asarray(expression_std(problem.model, problem.priors), seen.image.dtype)
+    far = jnp.sqrt(jnp.sum(residual**2, axis=-1) + SHARPEST**2)
+    every = {
+        "pixels": jnp.sum(pixels.weight * far),
+        "landmarks": landmark_distance(place[rows][:count], seen.landmarks, seen.landmark_weights, size),
+        "surface_points": surface_point_distance(place[rows][count:], points.pixels, points.weights, size),
+        "identity": mean_square(params.identity),
+        "squared_identity": jnp.sum(params.identity**2),
+        "expression": mean_square(params.expression / std),
+        "albedo": mean_square(params.appearance["albedo"]),
+        "light_colour": light_colour(params.light),
+        "light_below_zero": light_below_zero(params.light),
+    }
+    own = {name: weight * every[name] for name, weight in problem.stage.weights if name in SQUARES}
+    return own | problem.others(params)
+
+
+def _other_terms(
+    model: FaceModel,
+    params: FaceParams,
+    seen: Observation,
+    stage: Newton,
+    priors: Priors,
+    ingredients: Ingredients,
+    terms: Mapping[str, Term],
+) -> Others:
+    """A function that gives the terms of a stage that are not among `SQUARES`."""
+    named = {name: weight for name, weight in stage.weights if name not in SQUARES}
+    if not named:
+        return lambda params: {}
+    targets = find_targets(stage, seen, ingredients, terms)
+    given = {"priors": priors, "ingredients": ingredients, "targets": targets}
+    see = observe(model, params, seen, own_appearance(model), moving=stage.moves, **given)
+
+    def values(params: FaceParams) -> dict[str, Array]:
+        scene = see(params)
+        return {name: weight * terms[name].value(scene) for name, weight in named.items()}
+
+    return values
+
+
+def _root_squares(problem: _Problem, params: FaceParams) -> _Squares:
+    """Of all other terms together, as the square of their root."""
+    total = lambda step: sum(problem.others(problem.moved(params, step)).values())  # noqa: E731
+    value, slope = jax.value_and_grad(total)(jnp.zeros(problem.at.total, params.light.dtype))
+    return _Squares(jnp.outer(slope, slope) / jnp.maximum(4.0 * value, 1e-9), slope / 2.0)
