@@ -16,6 +16,7 @@ from facejax.fitting import LINEAR, Newton, fit_crops, newton, prepare_crops, ru
 from facejax.fitting.newton import SQUARES
 from facejax.fitting.priors import PRIORS
 from facejax.fitting.terms import TERMS, Term
+from facejax.fitting.visible import differences, expand_differences, find_visible
 from facejax.lighting import uniform_light
 from facejax.programs import jit
 
@@ -48,15 +49,15 @@ def test_gradients_are_the_automatic_ones(float64):
     ramp = jnp.asarray(across[None, :, None] * np.array([1.0, 0.7, 0.5]) + down[:, None, None])
     model = in_double(toy_model())
     seen, params = newton.resize(replace(seen, image=ramp), params, SHORT.size)
-    problem = newton._problem(model, params, seen, SHORT, PRIORS, lambda params: {})
+    problem = newton._problem(model, params, seen, SHORT, PRIORS, dict(SHORT.weights), lambda params: {})
     photo = jax.tree.map(lambda leaf: leaf[0], problem.photos)
     vertices = decode(model, params)
-    pixels = problem.visible(params, cam.to_camera(params.pose, vertices))
+    pixels = find_visible(model, params, cam.to_camera(params.pose, vertices), seen.comparable, SHORT.samples)
     assert float(jnp.sum(pixels.weight)) == pytest.approx(1.0)
 
     def total(step):
         moved = problem.moved(params, step)
-        return sum(newton._values(problem, moved, pixels, problem.residual_of_pixels(moved, pixels, photo)).values())
+        return sum(newton._values(problem, moved, pixels, differences(model, moved, pixels, photo)).values())
 
     _, squares = newton._expand(problem, params, vertices, pixels, photo)
     expected = np.asarray(jax.grad(total)(jnp.zeros(problem.at.total))) / 2
@@ -72,14 +73,14 @@ def test_bent_normals_follow_the_triangles(float64):
     model, params = in_double(toy_model()), in_double(truth())
     seen = replace(in_double(observation(truth())), image=jnp.full((128, 128, 3), 0.5))
     seen, params = newton.resize(seen, params, SHORT.size)
-    problem = newton._problem(model, params, seen, SHORT, PRIORS, lambda params: {})
+    problem = newton._problem(model, params, seen, SHORT, PRIORS, dict(SHORT.weights), lambda params: {})
     photo = jax.tree.map(lambda leaf: leaf[0], problem.photos)
     vertices = decode(model, params)
-    pixels = problem.visible(params, cam.to_camera(params.pose, vertices))
-    jacobian, _ = problem.linear_pixels(params, vertices, pixels, photo)
+    pixels = find_visible(model, params, cam.to_camera(params.pose, vertices), seen.comparable, SHORT.samples)
+    jacobian, _ = expand_differences(model, params, vertices, pixels, photo, problem.table)
 
     def residual(step):
-        return problem.residual_of_pixels(problem.moved(params, step), pixels, photo)
+        return differences(model, problem.moved(params, step), pixels, photo)
 
     exact = jax.jacfwd(residual)(jnp.zeros(problem.at.total))
     used = np.asarray(pixels.weight) > 0

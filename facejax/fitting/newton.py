@@ -13,7 +13,6 @@ CVPR 2005); the dense Gauss-Newton solver is that of Thies et al., "Face2Face", 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -23,25 +22,21 @@ from jaxtyping import Array, Bool, Float, Int
 
 from facejax import camera as cam
 from facejax.appearance import own_appearance
-from facejax.face_model import FaceModel, FaceParams, decode, own_albedo
+from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.gaze import look_rows
 from facejax.face_model.surface_landmarks import choose_landmarks, landmark_candidates
 from facejax.fitting.ingredients import LINEAR, NO_INGREDIENTS, Ingredients
 from facejax.fitting.least_squares import minimum_in_box
 from facejax.fitting.priors import PRIORS, Priors, expression_std
-from facejax.fitting.scene import Observation, face_region, observe, resize
+from facejax.fitting.scene import Observation, observe, resize
 from facejax.fitting.stages import find_targets
 from facejax.fitting.surface_points import NO_POINTS, SurfacePoints
 from facejax.fitting.terms import TERMS, Term
-from facejax.lighting import linear_to_srgb, sh_basis, shade, srgb_to_linear
-from facejax.mesh import safe_normalize, vertex_normals
+from facejax.fitting.visible import Photo, Pixels, Points, blur_photo, differences, expand_differences, find_visible
+from facejax.lighting import sh_basis
 from facejax.objectives import landmark_distance, light_below_zero, light_colour, mean_square, surface_point_distance
 from facejax.objectives.priors import light_directions
-from facejax.rendering.interpolation import pixel_weights
-from facejax.rendering.mesh import faded, rasterize
-from facejax.rendering.texture import sample_texture
 
-SURE = 0.05  # of the mask, below which a pixel is left out
 SHARPEST = 0.02  # display values: nearer than this, the distance of two colours counts by its square
 SEEN_SCALE = 0.03  # of the face's size: see `surface_point_distance`
 DAMPING = 1e-3  # of the diagonal of the normal equations, at the first step
@@ -56,7 +51,6 @@ SQUARES = (
     "light_colour",
     "light_below_zero",
 )  # terms of `TERMS` that a step has in closed form; near its target "pixels" is smooth, see SHARPEST
-PATTERN = 5  # seed of the order in which pixels are taken
 
 
 @dataclass(frozen=True)
@@ -83,39 +77,6 @@ class Newton:
 
 
 Others = Callable[[FaceParams], dict[str, Array]]  # the weighted terms that are no sums of squares
-
-
-class _Points(NamedTuple):
-    """Points of the surface at fixed places of their triangles."""
-
-    corners: Int[Array, "P 3"]  # vertices
-    weights: Float[Array, "P 3"]  # barycentric
-
-    def of(self, table: Float[Array, "V C"]) -> Float[Array, "P C"]:
-        return jnp.einsum("pk,pkc->pc", self.weights, table[self.corners])
-
-
-class _Photo(NamedTuple):
-    """The photograph at one blur."""
-
-    color: Float[Array, "S S 3"]  # display values
-    slope: Float[Array, "S S 6"]  # by x, then by y; display values per pixel
-
-
-class _Pixels(NamedTuple):
-    """Visible points, with what they are made of."""
-
-    points: _Points
-    weight: Float[Array, " P"]  # sums to 1
-    albedo: Float[Array, "P 3"]  # mean, display values
-    albedo_basis: Float[Array, "P A 3"]
-
-
-class _Colors(NamedTuple):
-    """What the points of `_Pixels` look like."""
-
-    drawn: Float[Array, "P 3"]  # display values
-    seen: Float[Array, "P 3"]  # the photograph where they lie
 
 
 class NewtonTrace(NamedTuple):
@@ -153,7 +114,7 @@ class _Unknowns(NamedTuple):
 
 
 class _Squares(NamedTuple):
-    """Half the Hessian of a term, half its gradient, and its value."""
+    """Half the Hessian of a term, and half its gradient."""
 
     hessian: Float[Array, "X X"]
     gradient: Float[Array, " X"]
@@ -171,13 +132,14 @@ class _Problem:
 
     model: FaceModel
     seen: Observation
-    photos: _Photo  # leading axis: blurs
+    photos: Photo  # leading axis: blurs
     table: Float[Array, "V C"]  # 3 (K + E): what moves each vertex, model space, mm
-    targets: _Points  # candidates of the landmarks, then points that networks see
+    targets: Points  # candidates of the landmarks, then points that networks see
     target_rows: Float[Array, "Q C"]
     at: _Unknowns
     stage: Newton
     priors: Priors
+    weights: Mapping[str, float]  # of the terms in closed form
     others: Others
 
     def moved(self, params: FaceParams, step: Float[Array, " X"]) -> FaceParams:
@@ -191,91 +153,6 @@ class _Problem:
             light=params.light + step[at.light].reshape(9, 3),
             pose=cam.Pose(turned, pose.translation + step[at.translation]),
         )
-
-    def visible(self, params: FaceParams, vertices: Float[Array, "V 3"]) -> _Pixels:
-        """Some of the points that the picture shows now, in an order without a pattern."""
-        model, side, count = self.model, self.stage.size, self.stage.samples
-        camera = params.camera
-        corners = cam.project(camera, vertices)
-        triangle = rasterize(corners, model.faces, size=(side, side), perspective=camera.perspective).reshape(-1)
-        order = jnp.asarray(np.random.default_rng(PATTERN).permutation(side * side))
-        inside = face_region(model)[model.faces[jnp.maximum(triangle, 0)]].mean(axis=1)
-        usable = jnp.where(triangle >= 0, inside * self.seen.comparable.reshape(-1), 0.0)[order]
-        chosen = jnp.nonzero(usable > SURE, size=count, fill_value=side * side)[0]
-        weight = usable.at[chosen].get(mode="fill", fill_value=0.0)
-        pixel = order.at[chosen].get(mode="fill", fill_value=0)
-        taken = weight > 0
-        face = jnp.where(taken, triangle[pixel], 0)
-        three = model.faces[face]
-        rows, columns = jnp.divmod(pixel, side)
-        centre = [line.astype(corners.dtype) + 0.5 for line in (columns, rows)]
-        each = [jnp.unstack(corners[three[:, k]], axis=1) for k in range(3)]
-        inner = jnp.stack(pixel_weights(each, centre, taken, camera.perspective), axis=-1)
-        albedo = own_albedo(model)
-        if albedo.per_vertex:
-            points = _Points(three, inner)
-            mean, basis = points.of(albedo.mean), points.of(jnp.moveaxis(albedo.basis, 0, 1).reshape(len(vertices), -1))
-        else:
-            uv = _Points(model.topology.uv_faces[face], inner).of(model.uv)
-            mean = sample_texture(albedo.mean, uv, taken)
-            stacked = jnp.moveaxis(albedo.basis, 0, 2)
-            basis = sample_texture(stacked.reshape(*stacked.shape[:2], -1), uv, taken)
-        basis = basis.reshape(count, albedo.count, 3) * albedo.std[None, :, None]
-        return _Pixels(_Points(three, inner), weight / jnp.maximum(jnp.sum(weight), 1.0), mean, basis)
-
-    def residual_of_pixels(self, params: FaceParams, pixels: _Pixels, photo: _Photo) -> Float[Array, "P 3"]:
-        vertices = decode(self.model, params)
-        table = jnp.concatenate([vertices, vertex_normals(vertices, self.model.faces)], axis=1)
-        place, normal = jnp.split(pixels.points.of(table), 2, axis=1)
-        turn = cam.quaternion_to_matrix(params.pose.rotation)
-        xy = cam.project(params.camera, place @ turn.T + params.pose.translation[None])[:, :2]
-        albedo = pixels.albedo + jnp.einsum("a,pac->pc", params.appearance["albedo"], pixels.albedo_basis)
-        drawn = _lit(albedo, shade(safe_normalize(normal @ turn.T), params.light))
-        return jnp.minimum(drawn, 1.0) - _sample(photo.color, xy)
-
-    def linear_pixels(
-        self, params: FaceParams, vertices: Float[Array, "V 3"], pixels: _Pixels, photo: _Photo
-    ) -> tuple[Float[Array, "P 3 X"], Float[Array, "P 3"]]:
-        """The Jacobian of the pixels' residuals, and the residuals."""
-        model = self.model
-        turn = cam.quaternion_to_matrix(params.pose.rotation)
-        three = vertices[pixels.points.corners]  # (P, 3 corners, 3), model space
-        place = jnp.einsum("pk,pkc->pc", pixels.points.weights, three) @ turn.T
-        normal = safe_normalize(pixels.points.of(vertex_normals(vertices, model.faces)) @ turn.T)
-        where = place + params.pose.translation[None]
-        project = lambda x: cam.project(params.camera, x[None])[0, :2]  # noqa: E731
-        xy, by_place = jax.vmap(project)(where), jax.vmap(jax.jacfwd(project))(where)  # (P, 2), (P, 2, 3)
-        albedo = pixels.albedo + jnp.einsum("a,pac->pc", params.appearance["albedo"], pixels.albedo_basis)
-        shading, by_normal = _shading(normal, params.light)
-        ones = jnp.ones_like(albedo)
-        drawn, by_albedo = jax.jvp(lambda a: _lit(a, shading), (albedo,), (ones,))
-        _, by_shading = jax.jvp(lambda s: _lit(albedo, s), (shading,), (ones,))
-        below = (drawn < 1.0).astype(drawn.dtype)
-        by_albedo, by_shading = by_albedo * below, by_shading * below
-        slope = _sample(photo.slope, xy).reshape(-1, 2, 3)
-        residual = jnp.minimum(drawn, 1.0) - _sample(photo.color, xy)
-
-        from_place = -jnp.einsum("pdc,pdi->pci", slope, by_place)  # camera space
-        from_normal = by_shading[..., None] * by_normal  # (P, 3 channels, 3)
-        rows = self.table[pixels.points.corners].reshape(*pixels.points.corners.shape, 3, -1)  # (P, corner, 3, K + E)
-        moved = jnp.einsum("pk,pkin->pin", pixels.points.weights, rows)
-        u, v = three[:, 1] - three[:, 0], three[:, 2] - three[:, 0]
-        du, dv = rows[:, 1] - rows[:, 0], rows[:, 2] - rows[:, 0]
-        cross = partial(jnp.cross, axis=1)
-        flat = jnp.cross(u, v)
-        area = jnp.maximum(jnp.linalg.norm(flat, axis=1), 1e-6)
-        bent = (cross(du, v[..., None]) + cross(u[..., None], dv)) / area[:, None, None]
-        along = safe_normalize(flat)
-        bent = bent - along[..., None] * jnp.einsum("pi,pin->pn", along, bent)[:, None]
-        shape = jnp.einsum("pci,pin->pcn", from_place @ turn, moved) + jnp.einsum(
-            "pci,pin->pcn", from_normal @ turn, bent
-        )
-        spin = jnp.cross(place[:, None], from_place) + jnp.cross(normal[:, None], from_normal)
-        colour = by_albedo[:, :, None] * jnp.swapaxes(pixels.albedo_basis, 1, 2)
-        light = jnp.einsum("pc,pj,ck->pcjk", by_shading, sh_basis(normal), jnp.eye(3, dtype=normal.dtype)).reshape(
-            len(xy), 3, 27
-        )
-        return jnp.concatenate([spin, from_place, shape, colour, light], axis=-1), residual
 
     def place_targets(self, params: FaceParams) -> tuple[Float[Array, "Q 3"], Float[Array, "Q 2"]]:
         """The points of `targets`, turned, and their places in the picture."""
@@ -293,27 +170,6 @@ class _Problem:
         spin = jnp.cross(place[:, None], by_place)
         none = jnp.zeros((*spin.shape[:2], self.at.total - self.at.coefficients.stop), spin.dtype)
         return jnp.concatenate([spin, by_place, shape, none], axis=-1), xy
-
-
-def _lit(albedo: Float[Array, "P 3"], shading: Float[Array, "P 3"]) -> Float[Array, "P 3"]:
-    return linear_to_srgb(srgb_to_linear(albedo) * faded(shading))
-
-
-def _shading(
-    normal: Float[Array, "P 3"], light: Float[Array, "9 3"]
-) -> tuple[Float[Array, "P 3"], Float[Array, "P 3 3"]]:
-    """The shading, and its derivative by the normal."""
-    each = [
-        jax.jvp(lambda n: shade(n, light), (normal,), (jnp.broadcast_to(axis, normal.shape),))
-        for axis in jnp.eye(3, dtype=normal.dtype)
-    ]
-    return each[0][0], jnp.stack([by for _, by in each], axis=-1)
-
-
-def _sample(picture: Float[Array, "S S C"], xy: Float[Array, "P 2"]) -> Float[Array, "P C"]:
-    """Bilinear, at pixels."""
-    side = picture.shape[0]
-    return sample_texture(picture, jnp.stack([xy[:, 0] / side, 1.0 - xy[:, 1] / side], axis=-1))
 
 
 def run_newton(
@@ -340,8 +196,10 @@ def run_newton(
     camera = params.camera
     if stage.size != seen.image.shape[-2]:
         seen, params = resize(seen, params, stage.size)
-    others = _other_terms(model, params, seen, stage, priors, ingredients, terms)
-    problem = _problem(model, params, seen, stage, priors, others)
+    closed = {name: by for name, by in stage.weights if name in SQUARES and terms.get(name) is TERMS[name]}
+    rest = {name: by for name, by in stage.weights if name not in closed}
+    others = _other_terms(model, params, seen, stage, priors, ingredients, terms, rest)
+    problem = _problem(model, params, seen, stage, priors, closed, others)
     kinds = sorted(set(stage.blurs), reverse=True)
     level = jnp.asarray([kinds.index(blur) for blur in stage.blurs])
 
@@ -349,14 +207,14 @@ def run_newton(
         params, damping = carry
         photo = jax.tree.map(lambda leaf: leaf[level], problem.photos)
         vertices = decode(model, params)
-        pixels = problem.visible(params, cam.to_camera(params.pose, vertices))
+        pixels = find_visible(model, params, cam.to_camera(params.pose, vertices), seen.comparable, stage.samples)
         now, squares = _expand(problem, params, vertices, pixels, photo)
         diagonal = damping * jnp.diagonal(squares.hessian) + 1e-9
         low, high = _box(model, params, problem.at)
         zero = jnp.zeros(problem.at.total, seen.image.dtype)
         moved = minimum_in_box(zero, squares.gradient, squares.hessian + jnp.diag(diagonal), low, high)
         trial = problem.moved(params, moved)
-        then = _values(problem, trial, pixels, problem.residual_of_pixels(trial, pixels, photo))
+        then = _values(problem, trial, pixels, differences(model, trial, pixels, photo))
         total, after = (jnp.asarray(sum(parts.values())) for parts in (now, then))
         better = after < total  # False for NaN
         params = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, params)
@@ -370,7 +228,13 @@ def run_newton(
 
 
 def _problem(
-    model: FaceModel, params: FaceParams, seen: Observation, stage: Newton, priors: Priors, others: Others
+    model: FaceModel,
+    params: FaceParams,
+    seen: Observation,
+    stage: Newton,
+    priors: Priors,
+    weights: Mapping[str, float],
+    others: Others,
 ) -> _Problem:
     bases = [model.identity_basis * model.identity_std[:, None, None]]
     expression = model.expression_basis * model.expression_std[:, None, None]
@@ -380,31 +244,17 @@ def _problem(
     faces, inner = landmark_candidates(model)
     points = _seen_points(seen)
     faces, inner = jnp.concatenate([faces, points.faces]), jnp.concatenate([inner, points.barycentric])
-    targets = _Points(model.faces[faces], inner)
+    targets = Points(model.faces[faces], inner)
     blurs = sorted(set(stage.blurs), reverse=True)
-    photos = [_blurred(seen.image, blur) for blur in blurs]
+    photos = [blur_photo(seen.image, blur) for blur in blurs]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *photos)
     return _Problem(
-        model, seen, stacked, table, targets, targets.of(table), _Unknowns.of(params), stage, priors, others
+        model, seen, stacked, table, targets, targets.of(table), _Unknowns.of(params), stage, priors, weights, others
     )
 
 
 def _seen_points(seen: Observation) -> SurfacePoints:
     return jax.tree.map(jnp.asarray, NO_POINTS if seen.sight.points is None else seen.sight.points)
-
-
-def _blurred(image: Float[Array, "S S 3"], blur: float) -> _Photo:
-    """Separable, by matrices; the border is repeated."""
-    side = image.shape[0]
-    at = np.arange(side)
-    apart = at[:, None] - np.arange(-side, 2 * side)[None]
-    spread = np.exp(-0.5 * (apart / max(blur, 1e-3)) ** 2)
-    folded = np.zeros((side, side))
-    np.add.at(folded.T, np.clip(np.arange(-side, 2 * side), 0, side - 1), spread.T)
-    smooth = jnp.asarray(folded / folded.sum(axis=1, keepdims=True), image.dtype)
-    color = jnp.einsum("yi,xj,ijc->yxc", smooth, smooth, image)
-    across, down = (jnp.asarray(jnp.gradient(color, axis=axis)) for axis in (1, 0))
-    return _Photo(color, jnp.concatenate([across, down], axis=-1))
 
 
 def _box(model: FaceModel, params: FaceParams, at: _Unknowns) -> tuple[Float[Array, " X"], Float[Array, " X"]]:
@@ -419,14 +269,14 @@ def _box(model: FaceModel, params: FaceParams, at: _Unknowns) -> tuple[Float[Arr
 
 
 def _expand(
-    problem: _Problem, params: FaceParams, vertices: Float[Array, "V 3"], pixels: _Pixels, photo: _Photo
+    problem: _Problem, params: FaceParams, vertices: Float[Array, "V 3"], pixels: Pixels, photo: Photo
 ) -> tuple[dict[str, Array], _Squares]:
     """The weighted terms, and half of their gradient and Hessian."""
-    at, seen, weights = problem.at, problem.seen, dict(problem.stage.weights)
-    jacobian, residual = problem.linear_pixels(params, vertices, pixels, photo)
+    at, seen, weights = problem.at, problem.seen, problem.weights
+    jacobian, residual = expand_differences(problem.model, params, vertices, pixels, photo, problem.table)
     values = _values(problem, params, pixels, residual)
     far = jnp.sqrt(jnp.sum(residual**2, axis=-1) + SHARPEST**2)
-    share = jnp.repeat(0.5 * weights["pixels"] * pixels.weight / far, 3)
+    share = jnp.repeat(0.5 * weights.get("pixels", 0.0) * pixels.weight / far, 3)
     found = [_Squares.of(jacobian.reshape(-1, at.total), residual.reshape(-1), share)]
 
     jacobian, place = problem.linear_targets(params)
@@ -435,7 +285,7 @@ def _expand(
     found.append(
         _Squares.of(jacobian[rows].reshape(-1, at.total) / seen.size, residual.reshape(-1), jnp.repeat(share, 2))
     )
-    if any(name not in SQUARES for name in weights):
+    if len(weights) < len(problem.stage.weights):
         found.append(_root_squares(problem, params))
     hessian = sum(one.hessian for one in found)
     gradient = sum(one.gradient for one in found)
@@ -460,7 +310,7 @@ def _observed(
     problem: _Problem, params: FaceParams, place: Float[Array, "Q 2"]
 ) -> tuple[Float[Array, "T 2"], Float[Array, " T"], Int[Array, " T"]]:
     """Where the targets were seen, their weights, and which of `problem.targets` they are now."""
-    seen, weights, model = problem.seen, dict(problem.stage.weights), problem.model
+    seen, weights, model = problem.seen, problem.weights, problem.model
     count = len(landmark_candidates(model)[0])
     candidates = problem.targets.of(decode(model, params))[:count]
     moving = choose_landmarks(model, candidates, cam.seen_rotation(params.pose))
@@ -484,7 +334,7 @@ def _light_hessian(light: Float[Array, "9 3"], weights: Mapping[str, float]) -> 
     return apart + below * (weights.get("light_below_zero", 0.0) / dark.size)
 
 
-def _values(problem: _Problem, params: FaceParams, pixels: _Pixels, residual: Float[Array, "P 3"]) -> dict[str, Array]:
+def _values(problem: _Problem, params: FaceParams, pixels: Pixels, residual: Float[Array, "P 3"]) -> dict[str, Array]:
     """The weighted terms."""
     seen, (_, place) = problem.seen, problem.place_targets(params)
     rows = _observed(problem, params, place)[2]
@@ -503,7 +353,7 @@ def _values(problem: _Problem, params: FaceParams, pixels: _Pixels, residual: Fl
         "light_colour": light_colour(params.light),
         "light_below_zero": light_below_zero(params.light),
     }
-    own = {name: weight * every[name] for name, weight in problem.stage.weights if name in SQUARES}
+    own = {name: weight * every[name] for name, weight in problem.weights.items()}
     return own | problem.others(params)
 
 
@@ -515,9 +365,9 @@ def _other_terms(
     priors: Priors,
     ingredients: Ingredients,
     terms: Mapping[str, Term],
+    named: Mapping[str, float],
 ) -> Others:
-    """A function that gives the terms of a stage that are not among `SQUARES`."""
-    named = {name: weight for name, weight in stage.weights if name not in SQUARES}
+    """A function that gives these terms of a stage, weighted."""
     if not named:
         return lambda params: {}
     targets = find_targets(stage, seen, ingredients, terms)
