@@ -12,7 +12,7 @@ CVPR 2005); the dense Gauss-Newton solver is that of Thies et al., "Face2Face", 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import jax
@@ -39,6 +39,7 @@ from facejax.objectives.priors import light_directions
 
 SHARPEST = 0.02  # display values: nearer than this, the distance of two colours counts by its square
 SEEN_SCALE = 0.03  # of the face's size: see `surface_point_distance`
+EVERYTHING = ("rotation", "translation", "identity", "expression", "albedo", "light")
 DAMPING = 1e-3  # of the diagonal of the normal equations, at the first step
 SQUARES = (
     "pixels",
@@ -68,8 +69,8 @@ class Newton:
     """for each step, how far the photograph is blurred, pixels of the stage's size (standard deviation)"""
     size: int = 112  # side at which the surface is looked at, pixels
     samples: int = 4096  # the most visible points that count
-    appearance: str = LINEAR
-    moves: tuple[str, ...] = ("rotation", "translation", "identity", "expression", "albedo", "light")
+    appearance: str = field(default=LINEAR, init=False)  # the model's own albedo, always
+    moves: tuple[str, ...] = field(default=EVERYTHING, init=False)
 
     @property
     def steps(self) -> int:
