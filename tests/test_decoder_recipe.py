@@ -21,7 +21,7 @@ from facejax.texture import DetailedTexture, load_decoder
 def test_the_recipe_accelerator_goes_from_the_linear_albedo_to_the_decoder_with_details(tmp_path):
     model, shipped = load_face_model(), load_decoder()
     photo, points = portrait(model, random_face(model, key=jax.random.key(5)), key=jax.random.key(6))
-    short = tuple(replace(stage, steps=4) if isinstance(stage, Stage) else stage for stage in ACCELERATOR.stages)
+    short = tuple(replace(stage, steps=12) if isinstance(stage, Stage) else stage for stage in ACCELERATOR.stages)
     recipe = replace(ACCELERATOR, size=96, stages=short)
     result = fit(model, photo, points, recipe=recipe)
     face = jax.tree.map(lambda leaf: np.asarray(leaf[0]), result.faces)
