@@ -32,7 +32,7 @@ from facejax.export import versions, write_summary, write_text
 from facejax.export.overlay import fit_pictures
 from facejax.face_model import FaceModel, FaceParams, decode
 from facejax.face_model.load import load_face_model
-from facejax.fitting import DEFAULT, GAR, Ingredients, Recipe
+from facejax.fitting import ACCELERATOR, GAR, Ingredients, Recipe
 from facejax.images import list_photos, read_image
 from facejax.ingredients import ingredients_for
 from facejax.programs import cache_compilations
@@ -72,7 +72,7 @@ def main(args: Args) -> None:
     start = regress(images, boxes=boxes)
     rows = {"regressor": errors(model, start.params, np.asarray(start.faces.landmarks), truth, arrays["landmarks"])}
     pictures = {"photo": images}
-    for recipe in (without_landmarks(DEFAULT), without_landmarks(GAR)):
+    for recipe in (without_landmarks(ACCELERATOR), without_landmarks(GAR)):
         ingredients = ingredients_for(recipe, model=model, renderer=args.gar or "default")
         results = fit_all(model, images, start, recipe, ingredients, args.batch)
         params = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(one.params for one in results))

@@ -92,7 +92,7 @@ def register_appearance(name: str, make: Callable[[Sources], Appearance]) -> Non
 
 
 def recipe_for(model: FaceModel) -> Recipe:
-    """The default recipe for the default head; the linear one for models whose layout none of our decoders has."""
+    """The default recipe for the default head; the linear one for others, which have no maps."""
     return DEFAULT if model.name == HEAD else LINEAR
 
 

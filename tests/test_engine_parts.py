@@ -8,16 +8,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
+from toy import toy_model
 
+from facejax.api import fit
 from facejax.engine import batches, fits
-from facejax.engine.faces import FaceFinder, Found
+from facejax.engine.faces import Face, FaceFinder, Found
 from facejax.engine.fits import FitJob, FitOptions
+from facejax.engine.fitter import Fitter, plain_result
 from facejax.engine.job import Group, failure
 from facejax.engine.pipeline import overlapped
 from facejax.engine.run import Run
-from facejax.fitting import DEFAULT, GAR, LANDMARKS, LINEAR
-from facejax.images import list_photos
+from facejax.face_model import landmarks
+from facejax.fitting import ACCELERATOR, GAR, LANDMARKS, LINEAR, Ingredients
+from facejax.images import Photo, list_photos
 from facejax.images.photo import photo_file
 
 
@@ -34,8 +39,20 @@ def test_the_batch_fits_into_the_memory(monkeypatch):
     monkeypatch.setattr(batches, "free_bytes", lambda device: 1e12)
     assert batches.choose_batch("landmarks", 1000, 12_000_000 * 3) == 4 * devices
     assert batches.choose_batch("landmarks", 1000, 120_000_000 * 3) == devices
-    sizes = [batches.face_bytes(recipe) for recipe in (LANDMARKS, LINEAR, DEFAULT)]
+    sizes = [batches.face_bytes(recipe) for recipe in (LANDMARKS, LINEAR, replace(ACCELERATOR, size=224))]
     assert sizes == sorted(sizes) and batches.face_bytes(GAR) >= sizes[2]
+
+
+def test_what_is_compiled_ahead_has_the_kinds_of_a_real_fit():
+    photo, points = np.full((90, 120, 3), 128, np.uint8), 60 + np.asarray(landmarks(toy_model(), toy_model().mean))
+    points = (points[:, :2] * [0.3, -0.3] + [0, 90]).astype(np.float32)
+    fitter = Fitter(toy_model(), LANDMARKS, Ingredients(), 1)
+    plain = plain_result(fitter, Face(Photo("a.jpg", "a.jpg"), "a", photo, points, None))
+    real = fit(toy_model(), [photo], points, recipe=LANDMARKS, ingredients=Ingredients())
+    kinds = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, np.dtype(leaf.dtype)), tree)  # noqa: E731
+    assert kinds(plain.params) == kinds(real.params)
+    for name in ("landmarks", "moving", "psnr_face", "finite"):
+        assert kinds(getattr(plain.faces, name)) == kinds(getattr(real.faces, name))
 
 
 def test_reading_and_writing_go_on_beside_the_work():

@@ -7,16 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_fitting import observation, truth
+from scipy.ndimage import gaussian_filter
+from test_fitting import observation, photograph, truth
+from test_stages import Layers
 from toy import toy_model
 
 import facejax.camera as cam
+from facejax.appearance import SurfaceAppearance
 from facejax.face_model import decode
-from facejax.fitting import LINEAR, Newton, fit_crops, newton, prepare_crops, run_newton
+from facejax.fitting import LINEAR, Ingredients, Newton, Stage, fit_crops, newton, prepare_crops, run_newton
 from facejax.fitting.newton import SQUARES
 from facejax.fitting.priors import PRIORS
 from facejax.fitting.terms import TERMS, Term
-from facejax.fitting.visible import differences, expand_differences, find_visible
+from facejax.fitting.visible import blur_photo, difference_slopes, differences, find_visible
 from facejax.lighting import uniform_light
 from facejax.programs import jit
 
@@ -77,7 +80,7 @@ def test_bent_normals_follow_the_triangles(float64):
     photo = jax.tree.map(lambda leaf: leaf[0], problem.photos)
     vertices = decode(model, params)
     pixels = find_visible(model, params, cam.to_camera(params.pose, vertices), seen.comparable, SHORT.samples)
-    jacobian, _ = expand_differences(model, params, vertices, pixels, photo, problem.table)
+    jacobian = difference_slopes(model, params, vertices, pixels, photo, problem.table)
 
     def residual(step):
         return differences(model, problem.moved(params, step), pixels, photo)
@@ -137,6 +140,35 @@ def test_faces_of_a_batch_are_fitted_as_if_alone():
     alone = jit(run)(start[1], seen[1])
     np.testing.assert_allclose(together.identity[1], alone.identity, atol=2e-2)
     np.testing.assert_allclose(together.pose.translation[1], alone.pose.translation, atol=0.1)
+
+
+@jax.tree_util.register_dataclass
+class Wide(Layers):
+    """As large as the toy head's own map."""
+
+    def decode(self, blocks):
+        return jnp.broadcast_to(super().decode(blocks)[0, 0], (32, 32, 3))
+
+
+def test_photographs_are_blurred_like_scipy_does():
+    image = np.random.default_rng(0).uniform(size=(40, 40, 3)).astype(np.float32)
+    for blur in (0.0, 1.5):
+        photo = blur_photo(jnp.asarray(image), blur)
+        expected = gaussian_filter(image, (blur, blur, 0), mode="nearest")
+        np.testing.assert_allclose(photo.color, expected, atol=1e-5)
+        np.testing.assert_allclose(photo.slope[..., :3], np.gradient(expected, axis=1), atol=1e-5)
+        np.testing.assert_allclose(photo.slope[..., 3:], np.gradient(expected, axis=0), atol=1e-5)
+
+
+def test_a_stage_may_follow_one_with_another_appearance():
+    """The albedo of the other one is carried over."""
+    painted = Stage("painted", 1, (("latents", 0.01),), (("pixels", 1.0),), appearance="layers")
+    recipe = replace(LINEAR, size=64, stages=(painted, SOME))
+    points = np.asarray(observation(truth()).landmarks)
+    crops = prepare_crops([photograph(truth())], [points], recipe=recipe)
+    ingredients = Ingredients(appearances={"layers": SurfaceAppearance(Wide(jnp.asarray(1.5)))})
+    shapes = jax.eval_shape(lambda crops: fit_crops(toy_model(), crops, recipe=recipe, ingredients=ingredients), crops)
+    assert set(shapes.params.appearance) == {"albedo"}
 
 
 def test_wrong_stages_are_refused():

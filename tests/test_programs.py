@@ -10,7 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facejax.programs import cache, cached_jit, compile_cached, compiler, compiler_options, forget_programs, jit
+from facejax.programs import (
+    cache,
+    cached_jit,
+    compile_cached,
+    compile_only,
+    compiler,
+    compiler_options,
+    forget_programs,
+    jit,
+)
 from facejax.programs.cache import ProgramCache
 from facejax.programs.keys import argument_kinds
 
@@ -50,6 +59,21 @@ def test_a_program_is_compiled_once_for_each_kind_of_argument():
     with jax.default_matmul_precision("float32"):
         double(jnp.ones(2))
     assert counted.traced == 7
+
+
+def test_what_is_compiled_ahead_is_not_compiled_again():
+    """It gives zeros of the right kinds, only in the thread that asks for it, and only as long as it does."""
+    counted = Counted()
+    double = cached_jit("double")(counted)
+    with compile_only():
+        told = double(PAIR)
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(double, PAIR).result()
+    found = double(PAIR)
+    assert counted.traced == 1
+    for some in (other, found):
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, 2 * b), some, PAIR)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, 0 * b, strict=True), told, PAIR)
 
 
 def test_all_that_is_asked_for_tells_programs_apart():

@@ -178,9 +178,16 @@ class FitJob:
         try:
             with TemporaryDirectory() as folder, compile_only():
                 result = plain_result(self.fitter, face)
-                result.save_one(0, Path(folder), image=face.photo.name, files=self.options.files)
+                result.save_one(0, Path(folder), image=face.photo.name, **self._files)
         except Exception as error:
             log.info("nothing is compiled ahead: %s", error)
+
+    @property
+    def _files(self) -> dict[str, Any]:
+        """What `FitResult.save_one` writes of a face."""
+        options = self.options
+        keep = Keep(options.paint, options.everything)
+        return {"files": options.files, "look": options.look or "material", "keep": keep}
 
     def write(self, worked: Worked) -> tuple[int, list[Line]]:
         """See `Job.write`. Each line gets an equal share of the group's seconds."""
@@ -207,9 +214,7 @@ class FitJob:
                 image=face.photo.name,
                 extra=about_face(face),
                 keep_stages=self.options.keep_stages,
-                files=self.options.files,
-                look=self.options.look or "material",
-                keep=Keep(self.options.paint, self.options.everything),
+                **self._files,
             )
         return {
             "folder": face.folder,

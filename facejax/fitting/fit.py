@@ -22,7 +22,7 @@ from facejax.fitting.newton import Newton, run_newton
 from facejax.fitting.recipe import Recipe
 from facejax.fitting.recipes import LINEAR
 from facejax.fitting.scene import Observation, Scene, face_mask, look
-from facejax.fitting.stages import change_appearance, check_stage, run_stage
+from facejax.fitting.stages import Stage, change_appearance, check_stage, run_stage
 from facejax.fitting.surface_points import NO_POINTS, see
 from facejax.fitting.terms import TERMS, Term
 from facejax.objectives import psnr
@@ -119,12 +119,13 @@ def _fit_one(
     name, appearance = OWN, ingredients.appearance(OWN, model)
     for stage in recipe.stages:
         settings = {"stage": stage, "priors": recipe.priors, "ingredients": ingredients, "terms": terms}
+        if stage.appearance != name:
+            name, last, appearance = stage.appearance, appearance, ingredients.appearance(stage.appearance, model)
+            begin = stage.start if isinstance(stage, Stage) else "near"
+            params = change_appearance(params, last, appearance, seen.image, begin)
         if isinstance(stage, Newton):
             params, traces[stage.name] = run_newton(model, params, seen, **settings)
         else:
-            if stage.appearance != name:
-                name, last, appearance = stage.appearance, appearance, ingredients.appearance(stage.appearance, model)
-                params = change_appearance(params, last, appearance, seen.image, stage.start)
             params, traces[stage.name] = run_stage(model, params, seen, appearance, **settings)
         after[stage.name] = params
     params, gaze_seen = see_gaze(params)

@@ -32,7 +32,7 @@ from facejax.fitting.scene import Observation, observe, resize
 from facejax.fitting.stages import find_targets
 from facejax.fitting.surface_points import NO_POINTS, SurfacePoints
 from facejax.fitting.terms import TERMS, Term
-from facejax.fitting.visible import Photo, Pixels, Points, blur_photo, differences, expand_differences, find_visible
+from facejax.fitting.visible import Photo, Pixels, Points, blur_photo, difference_slopes, differences, find_visible
 from facejax.lighting import sh_basis
 from facejax.objectives import landmark_distance, light_below_zero, light_colour, mean_square, surface_point_distance
 from facejax.objectives.priors import light_directions
@@ -74,6 +74,7 @@ class Newton:
 
     @property
     def steps(self) -> int:
+        """How many there are."""
         return len(self.blurs)
 
 
@@ -155,22 +156,20 @@ class _Problem:
             pose=cam.Pose(turned, pose.translation + step[at.translation]),
         )
 
-    def place_targets(self, params: FaceParams) -> tuple[Float[Array, "Q 3"], Float[Array, "Q 2"]]:
-        """The points of `targets`, turned, and their places in the picture."""
-        turn = cam.quaternion_to_matrix(params.pose.rotation)
-        place = self.targets.of(decode(self.model, params)) @ turn.T
-        return place, cam.project(params.camera, place + params.pose.translation[None])[:, :2]
+    def place(self, params: FaceParams, points: Float[Array, "Q 3"]) -> Float[Array, "Q 2"]:
+        """Where points of model space lie in the picture, pixels."""
+        return cam.project(params.camera, cam.to_camera(params.pose, points))[:, :2]
 
-    def linear_targets(self, params: FaceParams) -> tuple[Float[Array, "Q 2 X"], Float[Array, "Q 2"]]:
-        """The Jacobian of the places of `targets` in the picture, and the places."""
-        turn, (place, xy) = cam.quaternion_to_matrix(params.pose.rotation), self.place_targets(params)
-        where = place + params.pose.translation[None]
+    def place_slopes(self, params: FaceParams, points: Float[Array, "Q 3"]) -> Float[Array, "Q 2 X"]:
+        """The Jacobian of `place` for `targets`."""
+        turn = cam.quaternion_to_matrix(params.pose.rotation)
+        turned = points @ turn.T
         project = lambda x: cam.project(params.camera, x[None])[0, :2]  # noqa: E731
-        by_place = jax.vmap(jax.jacfwd(project))(where)
-        shape = jnp.einsum("pdi,pin->pdn", by_place @ turn, self.target_rows.reshape(len(where), 3, -1))
-        spin = jnp.cross(place[:, None], by_place)
+        by_place = jax.vmap(jax.jacfwd(project))(turned + params.pose.translation[None])
+        shape = jnp.einsum("pdi,pin->pdn", by_place @ turn, self.target_rows.reshape(len(points), 3, -1))
+        spin = jnp.cross(turned[:, None], by_place)
         none = jnp.zeros((*spin.shape[:2], self.at.total - self.at.coefficients.stop), spin.dtype)
-        return jnp.concatenate([spin, by_place, shape, none], axis=-1), xy
+        return jnp.concatenate([spin, by_place, shape, none], axis=-1)
 
 
 def run_newton(
@@ -237,11 +236,11 @@ def _problem(
     weights: Mapping[str, float],
     others: Others,
 ) -> _Problem:
-    bases = [model.identity_basis * model.identity_std[:, None, None]]
+    identity = model.identity_basis * model.identity_std[:, None, None]
     expression = model.expression_basis * model.expression_std[:, None, None]
     if params.gaze is not None and (rows := look_rows(model)) is not None:
         expression = expression.at[rows.reshape(-1)].set(0.0)  # they follow from the gaze
-    table = jnp.moveaxis(jnp.concatenate([*bases, expression]), 0, 2).reshape(len(model.mean), -1)
+    table = jnp.moveaxis(jnp.concatenate([identity, expression]), 0, 2).reshape(len(model.mean), -1)
     faces, inner = landmark_candidates(model)
     points = _seen_points(seen)
     faces, inner = jnp.concatenate([faces, points.faces]), jnp.concatenate([inner, points.barycentric])
@@ -274,14 +273,16 @@ def _expand(
 ) -> tuple[dict[str, Array], _Squares]:
     """The weighted terms, and half of their gradient and Hessian."""
     at, seen, weights = problem.at, problem.seen, problem.weights
-    jacobian, residual = expand_differences(problem.model, params, vertices, pixels, photo, problem.table)
+    jacobian = difference_slopes(problem.model, params, vertices, pixels, photo, problem.table)
+    residual = differences(problem.model, params, pixels, photo)
     values = _values(problem, params, pixels, residual)
     far = jnp.sqrt(jnp.sum(residual**2, axis=-1) + SHARPEST**2)
     share = jnp.repeat(0.5 * weights.get("pixels", 0.0) * pixels.weight / far, 3)
     found = [_Squares.of(jacobian.reshape(-1, at.total), residual.reshape(-1), share)]
 
-    jacobian, place = problem.linear_targets(params)
-    observed, share, rows = _observed(problem, params, place)
+    points = problem.targets.of(vertices)
+    jacobian, place = problem.place_slopes(params, points), problem.place(params, points)
+    observed, share, rows = _observed(problem, params, points, place)
     residual = (place[rows] - observed) / seen.size
     found.append(
         _Squares.of(jacobian[rows].reshape(-1, at.total) / seen.size, residual.reshape(-1), jnp.repeat(share, 2))
@@ -308,12 +309,12 @@ def _expand(
 
 
 def _observed(
-    problem: _Problem, params: FaceParams, place: Float[Array, "Q 2"]
+    problem: _Problem, params: FaceParams, targets: Float[Array, "Q 3"], place: Float[Array, "Q 2"]
 ) -> tuple[Float[Array, "T 2"], Float[Array, " T"], Int[Array, " T"]]:
     """Where the targets were seen, their weights, and which of `problem.targets` they are now."""
     seen, weights, model = problem.seen, problem.weights, problem.model
     count = len(landmark_candidates(model)[0])
-    candidates = problem.targets.of(decode(model, params))[:count]
+    candidates = targets[:count]
     moving = choose_landmarks(model, candidates, cam.seen_rotation(params.pose))
     rows = jnp.where(seen.moving, moving, choose_landmarks(model, candidates, None))
     rows = jnp.concatenate([rows, jnp.arange(count, len(place))])
@@ -337,8 +338,9 @@ def _light_hessian(light: Float[Array, "9 3"], weights: Mapping[str, float]) -> 
 
 def _values(problem: _Problem, params: FaceParams, pixels: Pixels, residual: Float[Array, "P 3"]) -> dict[str, Array]:
     """The weighted terms."""
-    seen, (_, place) = problem.seen, problem.place_targets(params)
-    rows = _observed(problem, params, place)[2]
+    seen, targets = problem.seen, problem.targets.of(decode(problem.model, params))
+    place = problem.place(params, targets)
+    rows = _observed(problem, params, targets, place)[2]
     points = _seen_points(seen)
     count, size = len(seen.landmarks), seen.size
     std = jnp.asarray(expression_std(problem.model, problem.priors), seen.image.dtype)

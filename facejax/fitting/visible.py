@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy.ndimage import gaussian_filter1d
 
 from facejax import camera as cam
 from facejax.face_model import FaceModel, FaceParams, decode, own_albedo
 from facejax.fitting.scene import face_region
-from facejax.lighting import linear_to_srgb, sh_basis, shade, srgb_to_linear
+from facejax.lighting import sh_basis, shade
 from facejax.mesh import safe_normalize, vertex_normals
 from facejax.rendering.interpolation import pixel_weights
-from facejax.rendering.mesh import faded, rasterize
+from facejax.rendering.mesh import rasterize, shaded
 from facejax.rendering.texture import sample_texture
 
 SURE = 0.05  # of the mask, below which a pixel is left out
@@ -31,6 +32,7 @@ class Points(NamedTuple):
     weights: Float[Array, "P 3"]  # barycentric
 
     def of(self, table: Float[Array, "V C"]) -> Float[Array, "P C"]:
+        """The values of vertices at the points."""
         return jnp.einsum("pk,pkc->pc", self.weights, table[self.corners])
 
 
@@ -51,14 +53,12 @@ class Pixels(NamedTuple):
 
 
 def blur_photo(image: Float[Array, "S S 3"], blur: float) -> Photo:
-    """Separable, by matrices; the border is repeated."""
-    side = image.shape[0]
-    at = np.arange(side)
-    apart = at[:, None] - np.arange(-side, 2 * side)[None]
-    spread = np.exp(-0.5 * (apart / max(blur, 1e-3)) ** 2)
-    folded = np.zeros((side, side))
-    np.add.at(folded.T, np.clip(np.arange(-side, 2 * side), 0, side - 1), spread.T)
-    smooth = jnp.asarray(folded / folded.sum(axis=1, keepdims=True), image.dtype)
+    """A photograph under a Gaussian of this standard deviation (pixels; 0: as it is), with its slope.
+
+    Both directions by one matrix, so that the program holds no convolution; beyond the border its pixels are repeated.
+    """
+    still = np.eye(image.shape[0])
+    smooth = jnp.asarray(gaussian_filter1d(still, blur, axis=0, mode="nearest") if blur > 0 else still, image.dtype)
     color = jnp.einsum("yi,xj,ijc->yxc", smooth, smooth, image)
     across, down = (jnp.asarray(jnp.gradient(color, axis=axis)) for axis in (1, 0))
     return Photo(color, jnp.concatenate([across, down], axis=-1))
@@ -109,26 +109,34 @@ def find_visible(
 
 
 def differences(model: FaceModel, params: FaceParams, pixels: Pixels, photo: Photo) -> Float[Array, "P 3"]:
-    """The colours of points less those of the photograph where they lie, display values."""
+    """The colours of points less those of the photograph where they lie, display values.
+
+    A photograph saturates at 1, so colours above 1 count as 1.
+
+    Args:
+        model, params: the face, with its model's own albedo; its camera is in pixels of the photograph.
+        pixels: of `find_visible`, for this face or one near it.
+        photo: of `blur_photo`.
+    """
     vertices = decode(model, params)
     table = jnp.concatenate([vertices, vertex_normals(vertices, model.faces)], axis=1)
     place, normal = jnp.split(pixels.points.of(table), 2, axis=1)
     turn = cam.quaternion_to_matrix(params.pose.rotation)
     xy = cam.project(params.camera, place @ turn.T + params.pose.translation[None])[:, :2]
     albedo = pixels.albedo + jnp.einsum("a,pac->pc", params.appearance["albedo"], pixels.albedo_basis)
-    drawn = _lit(albedo, shade(safe_normalize(normal @ turn.T), params.light))
+    drawn = shaded(albedo, shade(safe_normalize(normal @ turn.T), params.light))
     return jnp.minimum(drawn, 1.0) - _sample(photo.color, xy)
 
 
-def expand_differences(
+def difference_slopes(
     model: FaceModel,
     params: FaceParams,
     vertices: Float[Array, "V 3"],
     pixels: Pixels,
     photo: Photo,
     table: Float[Array, "V C"],
-) -> tuple[Float[Array, "P 3 X"], Float[Array, "P 3"]]:
-    """The Jacobian of `differences`, and the differences.
+) -> Float[Array, "P 3 X"]:
+    """The Jacobian of `differences`.
 
     The unknowns are a rotation vector in camera space, the translation, identity, expression, albedo and light. How a
     coefficient bends the smooth normals is taken from the flat triangles.
@@ -146,14 +154,14 @@ def expand_differences(
     project = lambda x: cam.project(params.camera, x[None])[0, :2]  # noqa: E731
     xy, by_place = jax.vmap(project)(where), jax.vmap(jax.jacfwd(project))(where)  # (P, 2), (P, 2, 3)
     albedo = pixels.albedo + jnp.einsum("a,pac->pc", params.appearance["albedo"], pixels.albedo_basis)
-    shading, by_normal = _shading(normal, params.light)
+    shading = shade(normal, params.light)
+    by_normal = jax.vmap(jax.jacfwd(lambda n: shade(n, params.light)))(normal)  # (P, 3 channels, 3)
     ones = jnp.ones_like(albedo)
-    drawn, by_albedo = jax.jvp(lambda a: _lit(a, shading), (albedo,), (ones,))
-    _, by_shading = jax.jvp(lambda s: _lit(albedo, s), (shading,), (ones,))
+    drawn, by_albedo = jax.jvp(lambda a: shaded(a, shading), (albedo,), (ones,))
+    _, by_shading = jax.jvp(lambda s: shaded(albedo, s), (shading,), (ones,))
     below = (drawn < 1.0).astype(drawn.dtype)
     by_albedo, by_shading = by_albedo * below, by_shading * below
     slope = _sample(photo.slope, xy).reshape(-1, 2, 3)
-    residual = jnp.minimum(drawn, 1.0) - _sample(photo.color, xy)
 
     from_place = -jnp.einsum("pdc,pdi->pci", slope, by_place)  # camera space
     from_normal = by_shading[..., None] * by_normal  # (P, 3 channels, 3)
@@ -173,22 +181,7 @@ def expand_differences(
     light = jnp.einsum("pc,pj,ck->pcjk", by_shading, sh_basis(normal), jnp.eye(3, dtype=normal.dtype)).reshape(
         len(xy), 3, 27
     )
-    return jnp.concatenate([spin, from_place, shape, colour, light], axis=-1), residual
-
-
-def _lit(albedo: Float[Array, "P 3"], shading: Float[Array, "P 3"]) -> Float[Array, "P 3"]:
-    return linear_to_srgb(srgb_to_linear(albedo) * faded(shading))
-
-
-def _shading(
-    normal: Float[Array, "P 3"], light: Float[Array, "9 3"]
-) -> tuple[Float[Array, "P 3"], Float[Array, "P 3 3"]]:
-    """The shading, and its derivative by the normal."""
-    each = [
-        jax.jvp(lambda n: shade(n, light), (normal,), (jnp.broadcast_to(axis, normal.shape),))
-        for axis in jnp.eye(3, dtype=normal.dtype)
-    ]
-    return each[0][0], jnp.stack([by for _, by in each], axis=-1)
+    return jnp.concatenate([spin, from_place, shape, colour, light], axis=-1)
 
 
 def _sample(picture: Float[Array, "S S C"], xy: Float[Array, "P 2"]) -> Float[Array, "P C"]:

@@ -199,10 +199,11 @@ def lit(
     if light is None:
         return albedo
     channels = zip(jnp.unstack(albedo, axis=-1), jnp.unstack(shade(normal, light), axis=-1), strict=True)
-    return jnp.stack([_multiplied(*one) if linear else one[0] * one[1] for one in channels], axis=-1)
+    return jnp.stack([shaded(*one) if linear else one[0] * one[1] for one in channels], axis=-1)
 
 
-def _multiplied(albedo: Float[Array, "*N"], shading: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def shaded(albedo: Float[Array, "*N"], shading: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """Display values of an albedo (display values) times a shading, multiplied in linear light; see `lit`."""
     return linear_to_srgb(srgb_to_linear(albedo) * faded(shading))
 
 
